@@ -1,7 +1,9 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import type { TestProject } from 'vitest/node';
-import { PostgresServer, removeAbandonedServers } from './postgres-server.js';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -10,23 +12,47 @@ declare module 'vitest' {
   }
 }
 
+interface PostgresProcess {
+  child: ChildProcess;
+  url: Promise<string>;
+}
+
 /** A run that touches no database starts none: workers ask this broker, and the first question starts the server. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  removeAbandonedServers();
-  let server: Promise<PostgresServer> | undefined;
+  let postgres: PostgresProcess | undefined;
   const broker = createServer((_request, response) => {
-    server ??= PostgresServer.start();
-    server.then(
-      ({ url }) => response.end(url),
-      (error: unknown) => response.writeHead(500).end(error instanceof Error ? error.message : String(error)),
+    postgres ??= startPostgres();
+    postgres.url.then(
+      (url) => response.end(url),
+      (error: Error) => response.writeHead(500).end(error.message),
     );
-  });
-  await new Promise<void>((listening) => broker.listen(0, '127.0.0.1', listening));
+  }).listen(0, '127.0.0.1');
+  await once(broker, 'listening');
   project.provide('postgresBroker', `http://127.0.0.1:${(broker.address() as AddressInfo).port}`);
 
   return async () => {
     broker.close();
     broker.closeAllConnections();
-    await (await server?.catch(() => undefined))?.stop();
+    if (postgres) await stop(postgres.child);
   };
+}
+
+function startPostgres(): PostgresProcess {
+  const script = fileURLToPath(new URL('postgres-process.ts', import.meta.url));
+  const child = spawn(process.execPath, ['--import', '@oxc-node/core/register', script]);
+  const url = new Promise<string>((resolve, reject) => {
+    const log: string[] = [];
+    child.stdout.setEncoding('utf8').on('data', (line: string) => resolve(line.trim()));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => log.push(text));
+    child.once('error', reject);
+    child.once('close', (code) => reject(new Error(`PostgreSQL did not start (exit code ${code})\n${log.join('')}`)));
+  });
+  return { child, url };
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const closed = once(child, 'close');
+  child.stdin?.end();
+  await closed;
 }
