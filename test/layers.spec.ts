@@ -1,0 +1,83 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { layerViolations, type Manifest } from './support/layers.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const libraries = ['libs/core', 'libs/client', 'libs/nest'];
+const manifests = new Map<string, Manifest>(
+  libraries
+    .map((library): Manifest => JSON.parse(readFileSync(join(root, library, 'package.json'), 'utf8')))
+    .map((manifest) => [manifest.name, manifest]),
+);
+
+function sourcesBelow(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => `${folder}/${file.split(sep).join('/')}`);
+}
+
+describe('the repository', () => {
+  it.each([...libraries.map((library) => `${library}/src`), 'src'])('imports only downwards in %s', (folder) => {
+    const files = sourcesBelow(folder);
+    expect(files).not.toEqual([]);
+    expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
+      [],
+    );
+  });
+
+  it('imports only downwards in ormconfig.ts', () => {
+    const source = readFileSync(join(root, 'ormconfig.ts'), 'utf8');
+    expect(layerViolations('ormconfig.ts', source, manifests)).toEqual([]);
+  });
+});
+
+describe('the walker', () => {
+  it.each([
+    ['libs/core/src/a.ts', "import { b } from '@sealwire/client';", 'goes up from core to client'],
+    ['libs/core/src/a.ts', "import type { b } from '@sealwire/nest';", 'goes up from core to nest'],
+    ['libs/client/src/a.ts', "export * from '@sealwire/nest';", 'goes up from client to nest'],
+    ['libs/nest/src/a.ts', "import '@sealwire/client';", 'goes up from nest to client'],
+    ['libs/nest/src/a.ts', "import '@sealwire/nest/typeorm';", 'goes up from nest to nest/typeorm'],
+    ['libs/nest/src/a.ts', "import { b } from './typeorm/store.js';", 'goes up from nest to nest/typeorm'],
+    ['libs/nest/src/a.ts', "const b = await import('./cli/main.js');", 'goes up from nest to nest/cli'],
+    ['libs/nest/src/typeorm/a.ts', "import '../cli/main.js';", 'goes up from nest/typeorm to nest/cli'],
+    ['libs/nest/src/a.ts', "import { DataSource } from 'typeorm';", 'is an optional peer outside typeorm'],
+    ['libs/core/src/a.ts', "import '../../client/src/b.js';", 'escapes its package'],
+    ['libs/core/src/a.ts', "import '../test/b.js';", 'escapes its package'],
+    ['libs/core/src/a.ts', "import '/etc/b.js';", 'escapes its package'],
+    ['src/a.ts', "import '../libs/core/src/index.js';", 'escapes its package'],
+    ['src/a.ts', "import b = require('../test/b.js');", 'escapes its package'],
+    ['src/a.ts', '/// <reference path="../test/b.ts" />', 'escapes its package'],
+    ['src/a.ts', "import '@sealwire/core/dist/errors.js';", 'reaches the inside of a package'],
+    ['libs/client/src/a.ts', "type B = import('@sealwire/core/primitives').B;", 'reaches the inside of a package'],
+    ['libs/core/src/a.ts', "import { hkdfSync } from 'node:crypto';", 'is cryptography outside primitives'],
+    ['libs/core/src/a.ts', "import { x25519 } from '@noble/curves/ed25519.js';", 'is cryptography outside primitives'],
+    ['libs/client/src/primitives/a.ts', "import 'crypto';", 'is cryptography outside primitives'],
+    ['src/a.ts', "const b = require('node:crypto');", 'is cryptography outside primitives'],
+    ['libs/core/src/a.ts', "import { readFileSync } from 'node:fs';", 'is input or output in core'],
+    ['libs/core/src/a.ts', "import 'fs/promises';", 'is input or output in core'],
+    ['libs/core/src/a.ts', "import { Injectable } from '@nestjs/common';", 'is not declared in package.json'],
+    ['libs/client/src/a.ts', "import 'rxjs';", 'is not declared in package.json'],
+    ['ormconfig.ts', "import './test/b.js';", 'escapes its package'],
+  ])('refuses in %s: %s', (path, source, reason) => {
+    const violations = layerViolations(path, source, manifests);
+    expect(violations).toHaveLength(1);
+    expect(violations[0]).toContain(reason);
+  });
+
+  it.each([
+    ['libs/core/src/a.ts', "import { encode } from 'cborg';\nimport { b } from './b.js';"],
+    ['libs/core/src/primitives/node.ts', "import 'node:crypto';\nimport '@noble/post-quantum/ml-kem.js';"],
+    ['libs/client/src/a.ts', "import '@sealwire/core';\nimport '@sealwire/core/portable';"],
+    ['libs/nest/src/a.ts', "import '@nestjs/common';\nimport '@sealwire/core/node';\nimport 'node:http';"],
+    ['libs/nest/src/typeorm/a.ts', "import 'typeorm';\nimport '../session-store.js';\nimport '@sealwire/core';"],
+    ['libs/nest/src/cli/main.ts', "import '../index.js';\nimport '../typeorm/index.js';"],
+    ['src/a.ts', "import '@sealwire/nest/typeorm';\nimport '@sealwire/client';\nimport 'pg';\nimport './b/c.js';"],
+    ['src/a.ts', "// import 'node:crypto'\nconst text = `import 'node:crypto'`;"],
+    ['ormconfig.ts', "import { b } from './src/b.js';"],
+  ])('accepts in %s: %s', (path, source) => {
+    expect(layerViolations(path, source, manifests)).toEqual([]);
+  });
+});

@@ -1,0 +1,102 @@
+import { builtinModules } from 'node:module';
+import { posix } from 'node:path';
+import ts from 'typescript';
+
+export interface Manifest {
+  name: string;
+  exports: Record<string, unknown>;
+  dependencies?: Record<string, string>;
+  peerDependencies?: Record<string, string>;
+}
+
+type Unit = 'core' | 'client' | 'nest' | 'nest/typeorm' | 'nest/cli' | 'app';
+
+/** What a unit may import besides itself. Imports only go down. */
+const allowed: Record<Unit, readonly Unit[]> = {
+  core: [],
+  client: ['core'],
+  nest: ['core'],
+  'nest/typeorm': ['nest', 'core'],
+  'nest/cli': ['nest/typeorm', 'nest', 'core'],
+  app: ['core', 'client', 'nest', 'nest/typeorm'],
+};
+const primitives = 'libs/core/src/primitives/';
+const optionalPeers = ['typeorm', '@nestjs/typeorm', 'pg'];
+
+/** Every import of `source` that breaks a rule, as `path: reason`. Paths are relative to the root, with `/`. */
+export function layerViolations(path: string, source: string, manifests: ReadonlyMap<string, Manifest>): string[] {
+  const { importedFiles, referencedFiles } = ts.preProcessFile(source, true, true);
+  const specifiers = [
+    ...importedFiles.map((file) => file.fileName),
+    ...referencedFiles.map((file) => `./${file.fileName}`),
+  ];
+  return specifiers.flatMap((specifier) => {
+    const reason = violation(path, specifier, manifests);
+    return reason ? [`${path}: '${specifier}' ${reason}`] : [];
+  });
+}
+
+function violation(path: string, specifier: string, manifests: ReadonlyMap<string, Manifest>): string | undefined {
+  const from = unitOf(path);
+  if (!from) return 'is imported by a file outside every layer';
+  if (/^[./]/.test(specifier)) {
+    const target = posix.join(posix.dirname(path), specifier);
+    if (specifier.startsWith('/') || packageRoot(target) !== packageRoot(path)) return 'escapes its package';
+    return upward(from, unitOf(target));
+  }
+  if (isCrypto(specifier)) return path.startsWith(primitives) ? undefined : 'is cryptography outside primitives';
+  if (isBuiltin(specifier)) {
+    return from === 'core' && !path.startsWith(primitives) ? 'is input or output in core' : undefined;
+  }
+
+  const name = packageName(specifier);
+  const manifest = manifests.get(name);
+  if (manifest) {
+    const subpath = `.${specifier.slice(name.length)}`;
+    if (!(subpath in manifest.exports)) return 'reaches the inside of a package';
+    return upward(
+      from,
+      unitOf(`libs/${name.replace('@sealwire/', '')}/src/${subpath === './typeorm' ? 'typeorm/' : ''}`),
+    );
+  }
+  if (from === 'app') return undefined;
+  if ((from === 'nest' || from === 'nest/cli') && optionalPeers.includes(name))
+    return 'is an optional peer outside typeorm';
+  const own = manifests.get(`@sealwire/${from.split('/')[0]}`);
+  const declared = { ...own?.dependencies, ...own?.peerDependencies };
+  return name in declared ? undefined : 'is not declared in package.json';
+}
+
+function upward(from: Unit, to: Unit | undefined): string | undefined {
+  if (!to) return 'leads outside every layer';
+  return from === to || allowed[from].includes(to) ? undefined : `goes up from ${from} to ${to}`;
+}
+
+function unitOf(path: string): Unit | undefined {
+  if (path === 'ormconfig.ts' || path.startsWith('src/')) return 'app';
+  const inLibrary = /^libs\/(core|client|nest)\/src\/(.*)$/.exec(path);
+  if (!inLibrary) return undefined;
+  const [, library, rest] = inLibrary;
+  const inside = library === 'nest' ? /^(typeorm|cli)\//.exec(`${rest}`)?.[1] : undefined;
+  return (inside ? `nest/${inside}` : library) as Unit;
+}
+
+/** The application's root is the repository's; only its own two places count as inside. */
+function packageRoot(path: string): string | undefined {
+  return unitOf(path) === 'app' ? 'src' : /^libs\/[^/]+\/src(?=\/)/.exec(path)?.[0];
+}
+
+function packageName(specifier: string): string {
+  return specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
+}
+
+function isBuiltin(specifier: string): boolean {
+  return specifier.startsWith('node:') || builtinModules.includes(specifier);
+}
+
+function isCrypto(specifier: string): boolean {
+  return /^(node:)?crypto(\/|$)/.test(specifier) || specifier.startsWith('@noble/');
+}
