@@ -1,0 +1,61 @@
+/** Byte helpers. Integers are big-endian (PROTOCOL.md section 1). */
+
+const encoder = new TextEncoder();
+
+export const EMPTY = new Uint8Array(0);
+
+export function utf8(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const out = new Uint8Array(length);
+  let offset = 0;
+  for (const part of parts) {
+    out.set(part, offset);
+    offset += part.length;
+  }
+  return out;
+}
+
+export function u16(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 8, value);
+}
+
+export function u32(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+}
+
+export function u64(value: number): Uint8Array {
+  return concat(u32(Math.floor(value / 0x1_0000_0000)), u32(value % 0x1_0000_0000));
+}
+
+export function readU16(bytes: Uint8Array, offset: number): number {
+  return ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
+}
+
+export function readU32(bytes: Uint8Array, offset: number): number {
+  return ((readU16(bytes, offset) << 16) | readU16(bytes, offset + 2)) >>> 0;
+}
+
+export function readU64(bytes: Uint8Array, offset: number): number {
+  return readU32(bytes, offset) * 0x1_0000_0000 + readU32(bytes, offset + 4);
+}
+
+/** Best effort: a garbage-collected runtime may hold copies (SECURITY.md, assumptions). */
+export function erase(...secrets: readonly Uint8Array[]): void {
+  for (const secret of secrets) secret.fill(0);
+}
+
+export function toHex(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
+  return text;
+}
+
+export function fromHex(text: string): Uint8Array {
+  if (!/^([0-9a-f]{2})*$/i.test(text)) throw new TypeError('not hexadecimal text');
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+}

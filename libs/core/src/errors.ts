@@ -1,0 +1,77 @@
+/** Unsealed answers of a server and their HTTP status (PROTOCOL.md section 7.1). They are hints: anybody on the way can forge them. */
+export const OUTER_STATUS = {
+  bad_frame: 400,
+  version: 400,
+  handshake_failed: 400,
+  module_unknown: 404,
+  session_unknown: 409,
+  handshake_used: 409,
+  too_large: 413,
+  unsupported_media_type: 415,
+  encryption_required: 426,
+  rate_limited: 429,
+  internal: 500,
+  busy: 503,
+} as const;
+export type OuterCode = keyof typeof OUTER_STATUS;
+
+/** Answers for a whole message that travel sealed (PROTOCOL.md section 7.2). */
+export type SealedStatus =
+  | 'number_conflict'
+  | 'number_too_old'
+  | 'running'
+  | 'result_gone'
+  | 'outcome_unknown'
+  | 'lane_moved'
+  | 'session_ended'
+  | 'busy';
+
+/** What this library reports on its own side; no such code is ever sent. */
+export type LocalCode =
+  | 'open_failed'
+  | 'bad_payload'
+  | 'unsupported_value'
+  | 'bad_key'
+  | 'bad_configuration'
+  | 'policy'
+  | 'channel_blocked'
+  | 'timeout'
+  | 'unreachable'
+  | 'closed';
+
+export type ErrorCode = OuterCode | SealedStatus | LocalCode;
+
+const MESSAGES: Partial<Record<ErrorCode, string>> = {
+  bad_frame: 'The body is not a frame that this server can open.',
+  version: 'The frame is of a protocol version that this server does not speak.',
+  handshake_failed: 'The handshake failed.',
+  module_unknown: 'There is no such module.',
+  session_unknown: 'The session is not known here.',
+  handshake_used: 'This handshake was finished before.',
+  too_large: 'The body is larger than this module accepts.',
+  unsupported_media_type: 'The content type is not one that this module accepts.',
+  encryption_required: 'This module accepts encrypted calls only.',
+  rate_limited: 'Too many handshakes; try again later.',
+  internal: 'The server could not answer.',
+  busy: 'The server cannot take this call right now; try again later.',
+  open_failed: 'The frame did not open.',
+  bad_payload: 'The payload is malformed.',
+};
+
+/** An error of the protocol or of its use, with a code of the closed union {@link ErrorCode}. */
+export class SealwireError extends Error {
+  override readonly name: string = 'SealwireError';
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string = MESSAGES[code] ?? code,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** The one constant sentence that stands for an unsealed answer. */
+export function outerMessage(code: OuterCode): string {
+  return MESSAGES[code] ?? code;
+}

@@ -1,0 +1,92 @@
+export { concat, erase, fromHex, toHex } from './bytes.js';
+export { callIdentity, type CallNumber, encodeCallNumber, FIRST_CALLS, frameDigest } from './call-number.js';
+export {
+  type Call,
+  decodeCalls,
+  decodeReply,
+  decodeValue,
+  encodeCalls,
+  encodeReply,
+  encodeValue,
+  type MessageStatus,
+  type Outcome,
+  type Reply,
+} from './codec.js';
+export { type CookieKey, type CookieState, cookieKeyId, deriveCookieKey, openCookie, sealCookie } from './cookie.js';
+export {
+  type ErrorCode,
+  type LocalCode,
+  OUTER_STATUS,
+  type OuterCode,
+  outerMessage,
+  type SealedStatus,
+  SealwireError,
+} from './errors.js';
+export {
+  FLAG_PINNED,
+  FLAG_SECURE_KEY,
+  type FinishFrame,
+  type HandshakeSuite,
+  parseFinish,
+  parseStart,
+  type ServerOptions,
+  type SessionTerms,
+  type StartFrame,
+} from './handshake.js';
+export {
+  type ClientFinished,
+  type ClientHandshakeConfig,
+  type FinishSent,
+  finishHandshake,
+  receiveFinishAnswer,
+  receiveStartAnswer,
+  type StartAnswered,
+  type StartSent,
+  startHandshake,
+} from './handshake-client.js';
+export {
+  answerFinish,
+  answerStart,
+  type FinishOpened,
+  openFinish,
+  type ServerHandshakeConfig,
+} from './handshake-server.js';
+export type { Injected, RemoteParameters } from './injected.js';
+export {
+  type Direction,
+  hedgedRandom,
+  type KeySize,
+  nextEpochSecret,
+  PROTOCOL_VERSION,
+  type Random,
+  type SessionSecrets,
+  SUITE,
+} from './key-schedule.js';
+export {
+  formatKeyText,
+  generateKeyText,
+  type KeyEncryptionKey,
+  type KeyKind,
+  parseKeyEncryptionKey,
+  parseKeyText,
+  parseSecureKey,
+  parseServerPrivateKey,
+  parseServerPublicKey,
+  type SecureKey,
+  serverKeyId,
+} from './key-text.js';
+export { LIMITS, SIZE } from './limits.js';
+export {
+  CONTENT_TYPE,
+  type CallFrame,
+  FRAME_TYPE,
+  frameType,
+  openCall,
+  openResult,
+  parseCall,
+  sealCall,
+  sealResult,
+} from './message.js';
+export type { KemKeyPair, KeyPair, Primitives } from './primitives/primitives.js';
+export { proveSession, type Renewal, type RenewalAnswer } from './renewal.js';
+export { ReplayWindow, type WindowVerdict } from './replay-window.js';

@@ -1,0 +1,57 @@
+/** Every limit of the protocol (PROTOCOL.md section 8). Bytes unless another unit is named. */
+export const LIMITS = {
+  /** plaintext of one chunk */
+  chunk: 65_536,
+  chunksPerMessage: 2 ** 22,
+  /** padded payload of the first calls inside step 3 */
+  firstCalls: 1_048_576,
+  /** steps 1 to 4 without their first calls and first results */
+  handshakeFrame: 8_192,
+  /** old sessions named in one step 3, and call numbers named for all of them together */
+  renewals: 4,
+  renewalNumbers: 256,
+  callsInFlight: 256,
+  /** calls in one batch */
+  batch: 256,
+  /** characters */
+  functionName: 128,
+  /** nested arrays, maps and tags of a payload */
+  cborDepth: 32,
+  /** call numbers behind the highest one that are still told apart */
+  replayWindow: 4_096,
+  /** how far one call number may run ahead of the highest accepted one */
+  forwardJump: 2 ** 20,
+  counter: 2 ** 32 - 1,
+  callsPerEpoch: 2 ** 20,
+  bytesPerEpoch: 2 ** 36,
+  /** seconds */
+  epochSeconds: 900,
+  epochGraceSeconds: 120,
+  cookieSeconds: 60,
+  cookieSkewSeconds: 5,
+  sessionSeconds: 43_200,
+} as const;
+
+/** Sizes of the fields that are not derived from others (PROTOCOL.md section 1). */
+export const SIZE = {
+  key: 32,
+  randomKey: 32,
+  nonceNumber: 16,
+  sessionId: 16,
+  keyId: 8,
+  serverKeyId: 4,
+  options: 64,
+  tag: 16,
+  nonce: 12,
+  salt: 8,
+  incarnation: 8,
+  digest: 16,
+  proof: 16,
+  callId: 16,
+  encapsulationKey: 1_184,
+  kemCiphertext: 1_088,
+  kemSeed: 64,
+  cookie: 228,
+  callHeader: 36,
+  resultHeader: 12,
+} as const;

@@ -1,0 +1,43 @@
+export interface KeyPair {
+  readonly publicKey: Uint8Array;
+  readonly privateKey: Uint8Array;
+}
+
+export interface KemKeyPair {
+  readonly encapsulationKey: Uint8Array;
+  /** the 64-byte seed d || z: the one private form that every implementation of FIPS 203 can load */
+  readonly decapsulationKey: Uint8Array;
+}
+
+/**
+ * Synchronous primitives: the only way cryptography enters. Every method is pure except `random`. Results are plain
+ * `Uint8Array`s that share no memory with anything else, so they can be erased. Whatever fails throws the same
+ * SealwireError `open_failed`.
+ */
+export interface Primitives {
+  /** operating-system randomness */
+  random(length: number): Uint8Array;
+  /** over the concatenation of the parts */
+  sha256(...parts: Uint8Array[]): Uint8Array;
+  /** HMAC-SHA256 over the concatenation of the parts */
+  hmac(key: Uint8Array, ...parts: Uint8Array[]): Uint8Array;
+  /** The 32-byte seed is the private key; clamping (RFC 7748) happens inside the scalar multiplication. */
+  x25519KeyPair(seed: Uint8Array): KeyPair;
+  /** @throws on an all-zero result (RFC 7748, section 6.1) */
+  x25519(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array;
+  /** ML-KEM-768 (FIPS 203) from the 64-byte seed d || z */
+  kemKeyPair(seed: Uint8Array): KemKeyPair;
+  /** @param coins 32 random bytes. @throws if the key fails the checks of FIPS 203, section 7.2 */
+  kemEncapsulate(
+    encapsulationKey: Uint8Array,
+    coins: Uint8Array,
+  ): { readonly ciphertext: Uint8Array; readonly sharedSecret: Uint8Array };
+  /** A ciphertext that was tampered with gives another secret (implicit rejection); only a wrong length throws. */
+  kemDecapsulate(ciphertext: Uint8Array, decapsulationKey: Uint8Array): Uint8Array;
+  /** AES-GCM: key of 16 or 32 bytes, nonce of 12, the tag of 16 appended */
+  seal(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, plaintext: Uint8Array): Uint8Array;
+  /** @throws on a bad tag; nothing of the plaintext is handed out before it verified */
+  open(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, sealed: Uint8Array): Uint8Array;
+  /** constant time in the content, not in the lengths */
+  equal(a: Uint8Array, b: Uint8Array): boolean;
+}
