@@ -26,7 +26,5 @@ export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Arr
  * first sending carries nothing for it; nobody else can name it, for the key never leaves the two.
  */
 export function callIdentity(primitives: Primitives, key: Uint8Array, number: CallNumber, index: number): Uint8Array {
-  return primitives
-    .hmac(key, utf8('sealwire call'), encodeCallNumber(number), u32(index))
-    .slice(0, SIZE.callId);
+  return primitives.hmac(key, utf8('sealwire call'), encodeCallNumber(number), u32(index)).slice(0, SIZE.callId);
 }

@@ -1,5 +1,6 @@
 import { concat, readU64, u64, utf8 } from './bytes.js';
 import { SealwireError } from './errors.js';
+import type { HandshakeSuite } from './handshake.js';
 import type { KeySize } from './key-schedule.js';
 import { SIZE } from './limits.js';
 import type { Primitives } from './primitives/primitives.js';
@@ -40,8 +41,9 @@ export function deriveCookieKey(primitives: Primitives, random: Uint8Array, serv
 }
 
 /** cookie = id 4 | nonce 12 | AES-256-GCM(TK', ad = "sealwire cookie" || id || modulePath), 228 bytes */
-export function sealCookie(primitives: Primitives, key: CookieKey, modulePath: string, state: CookieState): Uint8Array {
-  const nonce = primitives.random(SIZE.nonce);
+export function sealCookie(suite: HandshakeSuite, key: CookieKey, modulePath: string, state: CookieState): Uint8Array {
+  // hedged: all cookies of some minutes share one key, so a cloned machine must not repeat a nonce
+  const nonce = suite.random(SIZE.nonce, state.h);
   const plaintext = concat(
     u64(state.issued),
     state.sessionId,
@@ -53,13 +55,18 @@ export function sealCookie(primitives: Primitives, key: CookieKey, modulePath: s
     state.s1,
     state.clientEphemeral,
   );
-  return concat(key.id, nonce, primitives.seal(key.key, nonce, concat(LABEL, key.id, utf8(modulePath)), plaintext));
+  return concat(key.id, nonce, suite.primitives.seal(key.key, nonce, associated(key.id, modulePath), plaintext));
 }
 
 /** @throws SealwireError `open_failed` */
-export function openCookie(primitives: Primitives, key: CookieKey, modulePath: string, cookie: Uint8Array): CookieState {
+export function openCookie(
+  primitives: Primitives,
+  key: CookieKey,
+  modulePath: string,
+  cookie: Uint8Array,
+): CookieState {
   if (cookie.length !== SIZE.cookie) throw new SealwireError('open_failed');
-  const ad = concat(LABEL, key.id, utf8(modulePath));
+  const ad = associated(cookieKeyId(cookie), modulePath);
   const plaintext = primitives.open(key.key, cookie.subarray(4, 16), ad, cookie.subarray(16));
   const field = (offset: number) => plaintext.slice(offset, offset + 32);
   return {
@@ -74,4 +81,8 @@ export function openCookie(primitives: Primitives, key: CookieKey, modulePath: s
     s1: field(132),
     clientEphemeral: field(164),
   };
+}
+
+function associated(id: Uint8Array, modulePath: string): Uint8Array {
+  return concat(LABEL, id, utf8(modulePath));
 }

@@ -10,6 +10,7 @@ import {
   FLAG_SECURE_KEY,
   frameTag,
   type HandshakeSuite,
+  opaquely,
   parseFinishAnswer,
   parseStartAnswer,
   type ServerOptions,
@@ -18,7 +19,7 @@ import {
 } from './handshake.js';
 import { type KeySize, type SessionSecrets, SymmetricState, split } from './key-schedule.js';
 import { type SecureKey, serverKeyId } from './key-text.js';
-import { SIZE } from './limits.js';
+import { LIMITS, SIZE } from './limits.js';
 import { FRAME_TYPE } from './message.js';
 import { pad, unpad } from './padding.js';
 import { decodeRenewalAnswers, encodeRenewals, type Renewal, type RenewalAnswer } from './renewal.js';
@@ -118,7 +119,7 @@ export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeCon
 }
 
 /** Step 2 at the client. A frame that does not open leaves `state` usable for the true one. PROTOCOL.md section 3.3. */
-export function receiveStartAnswer(state: StartSent, frame: Uint8Array): StartAnswered {
+export const receiveStartAnswer = opaquely((state: StartSent, frame: Uint8Array): StartAnswered => {
   const { primitives } = state.suite;
   const answer = parseStartAnswer(frame);
   const symmetric = state.symmetric.clone();
@@ -134,6 +135,8 @@ export function receiveStartAnswer(state: StartSent, frame: Uint8Array): StartAn
   );
   if (!primitives.equal(a, state.a)) throw new SealwireError('handshake_failed');
   symmetric.mixKey(s1);
+  state.symmetric.erase();
+  erase(state.decapsulationKey);
   return {
     sessionId,
     serverOptions: decodeServerOptions(options),
@@ -145,26 +148,33 @@ export function receiveStartAnswer(state: StartSent, frame: Uint8Array): StartAn
     c1: state.c1,
     s1,
   };
-}
+});
 
-/** Step 3, C to S: sealed(C2, B, renewals, first calls). `firstCalls` is an encoded payload or empty. PROTOCOL.md section 3.4. */
+/**
+ * Step 3, C to S: sealed(C2, B, renewals, first calls). `firstCalls` is an encoded payload or empty. It uses `state` up: its
+ * key may seal one plaintext only. PROTOCOL.md section 3.4.
+ */
 export function finishHandshake(
   state: StartAnswered,
   renewals: readonly Renewal[],
   firstCalls: Uint8Array,
 ): FinishSent {
-  const { random } = state.suite;
+  const { suite } = state;
+  const { random } = suite;
+  const calls = pad(firstCalls);
+  if (calls.length > LIMITS.firstCalls) throw new SealwireError('too_large');
   const symmetric = state.symmetric.clone();
+  state.symmetric.erase();
   const c2 = random(SIZE.randomKey, symmetric.h);
   const b = random(SIZE.nonceNumber, symmetric.h);
   symmetric.mixHash(frameTag(FRAME_TYPE.finish), state.cookie);
-  const sealed = symmetric.seal(concat(c2, b, encodeRenewals(renewals), pad(firstCalls)));
+  const sealed = symmetric.seal(concat(c2, b, encodeRenewals(renewals), calls));
   symmetric.mixKey(c2);
   return {
     frame: buildFinish({ cookie: state.cookie, sealed }),
     sessionId: state.sessionId,
     firstKey: symmetric.derive(EMPTY, 'sealwire first'),
-    suite: state.suite,
+    suite,
     symmetric,
     ephemeral: state.ephemeral,
     keys: { c1: state.c1, s1: state.s1, c2 },
@@ -173,7 +183,7 @@ export function finishHandshake(
 }
 
 /** Step 4 at the client, and the split. Erases the handshake's secrets once it opened. PROTOCOL.md sections 3.5 and 3.6. */
-export function receiveFinishAnswer(state: FinishSent, frame: Uint8Array): ClientFinished {
+export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Array): ClientFinished => {
   const { primitives } = state.suite;
   const answer = parseFinishAnswer(frame);
   const symmetric = state.symmetric.clone();
@@ -201,5 +211,4 @@ export function receiveFinishAnswer(state: FinishSent, frame: Uint8Array): Clien
     renewalAnswers: answers,
     firstReply,
   };
-}
-
+});

@@ -7,11 +7,12 @@ import {
   cut,
   encodeServerOptions,
   encodeTerms,
+  type FinishFrame,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
-  type FinishFrame,
   frameTag,
   type HandshakeSuite,
+  opaquely,
   type ServerOptions,
   type SessionTerms,
   type StartFrame,
@@ -53,65 +54,67 @@ export interface FinishOpened {
  * Step 2, S to C: opens step 1 and answers sealed(S1, A, session id, server options). The server keeps nothing: `seal`
  * turns the half-open state into the cookie. Every failure is `handshake_failed`. PROTOCOL.md section 3.3.
  */
-export function answerStart(
-  suite: HandshakeSuite,
-  config: ServerHandshakeConfig,
-  start: StartFrame,
-  seal: (state: Omit<CookieState, 'issued'>) => Uint8Array,
-): Uint8Array {
-  const { primitives, random } = suite;
-  const { options } = config;
-  const pinned = (start.flags & FLAG_PINNED) !== 0;
-  const withSecureKey = (start.flags & FLAG_SECURE_KEY) !== 0;
-  const refused =
-    start.keySize < options.minKeySize ||
-    (options.requirePinned && !pinned) ||
-    (options.requireSecureKey && !withSecureKey);
-  const symmetric = SymmetricState.start(primitives, {
-    modulePath: config.modulePath,
-    keySize: start.keySize,
-    flags: start.flags,
-    serverKey: pinned ? config.serverKey.publicKey : undefined,
-    secureKey: withSecureKey ? config.secureKey : undefined,
-  });
-  symmetric.mixHash(start.clear);
-  symmetric.mixKey(start.clientEphemeral);
-  if (pinned) symmetric.mixKey(primitives.x25519(config.serverKey.privateKey, start.clientEphemeral));
-  const [c1 = EMPTY, a = EMPTY] = cut(symmetric.open(start.sealed), SIZE.randomKey, SIZE.nonceNumber);
-  if (refused) throw new SealwireError('handshake_failed');
-  symmetric.mixKey(c1);
+export const answerStart = opaquely(
+  (
+    suite: HandshakeSuite,
+    config: ServerHandshakeConfig,
+    start: StartFrame,
+    seal: (state: Omit<CookieState, 'issued'>) => Uint8Array,
+  ): Uint8Array => {
+    const { primitives, random } = suite;
+    const { options } = config;
+    const pinned = (start.flags & FLAG_PINNED) !== 0;
+    const withSecureKey = (start.flags & FLAG_SECURE_KEY) !== 0;
+    const refused =
+      start.keySize < options.minKeySize ||
+      (options.requirePinned && !pinned) ||
+      (options.requireSecureKey && !withSecureKey);
+    const symmetric = SymmetricState.start(primitives, {
+      modulePath: config.modulePath,
+      keySize: start.keySize,
+      flags: start.flags,
+      serverKey: pinned ? config.serverKey.publicKey : undefined,
+      secureKey: withSecureKey ? config.secureKey : undefined,
+    });
+    symmetric.mixHash(start.clear);
+    symmetric.mixKey(start.clientEphemeral);
+    if (pinned) symmetric.mixKey(primitives.x25519(config.serverKey.privateKey, start.clientEphemeral));
+    const [c1 = EMPTY, a = EMPTY] = cut(symmetric.open(start.sealed), SIZE.randomKey, SIZE.nonceNumber);
+    if (refused) throw new SealwireError('handshake_failed');
+    symmetric.mixKey(c1);
 
-  const ephemeral = primitives.x25519KeyPair(random(32, symmetric.h));
-  const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32, symmetric.h));
-  const s1 = random(SIZE.randomKey, symmetric.h);
-  const sessionId = random(SIZE.sessionId, symmetric.h);
-  symmetric.mixHash(frameTag(FRAME_TYPE.startAnswer), ephemeral.publicKey, kem.ciphertext);
-  symmetric.mixKey(primitives.x25519(ephemeral.privateKey, start.clientEphemeral));
-  symmetric.mixKey(kem.sharedSecret);
-  const sealed = symmetric.seal(concat(s1, a, sessionId, encodeServerOptions(options)));
-  const cookie = seal({
-    sessionId,
-    flags: start.flags,
-    keySize: start.keySize,
-    keyId: start.keyId,
-    ck: symmetric.ck,
-    h: symmetric.h,
-    c1,
-    s1,
-    clientEphemeral: start.clientEphemeral,
-  });
-  erase(ephemeral.privateKey, kem.sharedSecret, c1, s1);
-  symmetric.erase();
-  return buildStartAnswer({
-    serverEphemeral: ephemeral.publicKey,
-    kemCiphertext: kem.ciphertext,
-    cookie,
-    sealed,
-  });
-}
+    const ephemeral = primitives.x25519KeyPair(random(32, symmetric.h));
+    const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32, symmetric.h));
+    const s1 = random(SIZE.randomKey, symmetric.h);
+    const sessionId = random(SIZE.sessionId, symmetric.h);
+    symmetric.mixHash(frameTag(FRAME_TYPE.startAnswer), ephemeral.publicKey, kem.ciphertext);
+    symmetric.mixKey(primitives.x25519(ephemeral.privateKey, start.clientEphemeral));
+    symmetric.mixKey(kem.sharedSecret);
+    const sealed = symmetric.seal(concat(s1, a, sessionId, encodeServerOptions(options)));
+    const cookie = seal({
+      sessionId,
+      flags: start.flags,
+      keySize: start.keySize,
+      keyId: start.keyId,
+      ck: symmetric.ck,
+      h: symmetric.h,
+      c1,
+      s1,
+      clientEphemeral: start.clientEphemeral,
+    });
+    erase(ephemeral.privateKey, kem.sharedSecret, c1, s1);
+    symmetric.erase();
+    return buildStartAnswer({
+      serverEphemeral: ephemeral.publicKey,
+      kemCiphertext: kem.ciphertext,
+      cookie,
+      sealed,
+    });
+  },
+);
 
-/** Step 3 at the server, from the opened cookie. PROTOCOL.md section 3.4. */
-export function openFinish(suite: HandshakeSuite, state: CookieState, finish: FinishFrame): FinishOpened {
+/** Step 3 at the server, from the opened cookie. A frame that does not open changes nothing. PROTOCOL.md section 3.4. */
+export const openFinish = opaquely((suite: HandshakeSuite, state: CookieState, finish: FinishFrame): FinishOpened => {
   const symmetric = SymmetricState.restore(suite.primitives, state.keySize, state.ck, state.h);
   symmetric.mixKey(state.s1);
   symmetric.mixHash(frameTag(FRAME_TYPE.finish), finish.cookie);
@@ -120,6 +123,7 @@ export function openFinish(suite: HandshakeSuite, state: CookieState, finish: Fi
   const { renewals, length } = decodeRenewals(rest);
   const firstCalls = unpad(rest.subarray(length));
   symmetric.mixKey(c2);
+  erase(state.ck);
   return {
     sessionId: state.sessionId,
     provenOver: state.h,
@@ -132,17 +136,20 @@ export function openFinish(suite: HandshakeSuite, state: CookieState, finish: Fi
     keys: { c1: state.c1, s1: state.s1, c2 },
     b,
   };
-}
+});
 
-/** Step 4, S to C, and the split: a second, fresh ephemeral, then sealed(S2, B, terms, answers, first results). PROTOCOL.md sections 3.5 and 3.6. */
+/**
+ * Step 4, S to C, and the split: a second, fresh ephemeral, then sealed(S2, B, terms, answers, first results). It uses
+ * `state` up. PROTOCOL.md sections 3.5 and 3.6.
+ */
 export function answerFinish(
   state: FinishOpened,
   terms: SessionTerms,
   renewalAnswers: readonly (readonly RenewalAnswer[])[],
   firstReply: Uint8Array,
 ): { frame: Uint8Array; secrets: SessionSecrets } {
-  const { primitives, random } = state.suite;
-  const symmetric = state.symmetric.clone();
+  const { suite, symmetric } = state;
+  const { primitives, random } = suite;
   const ephemeral = primitives.x25519KeyPair(random(32, symmetric.h));
   const s2 = random(SIZE.randomKey, symmetric.h);
   symmetric.mixHash(frameTag(FRAME_TYPE.finishAnswer), ephemeral.publicKey);
@@ -154,6 +161,5 @@ export function answerFinish(
   const secrets = split(symmetric, { ...state.keys, s2 });
   erase(s2, state.keys.c1, state.keys.s1, state.keys.c2, ephemeral.privateKey);
   symmetric.erase();
-  state.symmetric.erase();
   return { frame: buildFinishAnswer({ secondEphemeral: ephemeral.publicKey, sealed }), secrets };
 }

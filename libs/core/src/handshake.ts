@@ -45,10 +45,12 @@ export interface StartFrame {
   readonly sealed: Uint8Array;
 }
 
+/** server keys that the options have room for */
+const PINS = 4;
 const START_CLEAR = 4 + SIZE.serverKeyId + SIZE.keyId + 32 + SIZE.encapsulationKey;
 const START_SEALED = SIZE.randomKey + SIZE.nonceNumber + SIZE.options + SIZE.tag;
 const ANSWER_SEALED = SIZE.randomKey + SIZE.nonceNumber + SIZE.sessionId + SIZE.options + SIZE.tag;
-const TERMS = 4 + 4 + 4 + SIZE.incarnation;
+export const TERMS_SIZE = 4 + 4 + 4 + SIZE.incarnation;
 
 export function buildStart(fields: Omit<StartFrame, 'clear' | 'sealed'>): Uint8Array {
   return concat(
@@ -64,11 +66,19 @@ export function parseStart(frame: Uint8Array): StartFrame {
   expectFrame(frame, FRAME_TYPE.start, START_CLEAR + START_SEALED, START_CLEAR + START_SEALED);
   const [, , flags = 0, keySize = 0] = frame;
   if (flags > 3 || (keySize !== 16 && keySize !== 32)) throw new SealwireError('handshake_failed');
+  const serverKeyId = frame.slice(4, 8);
+  const keyId = frame.slice(8, 16);
+  // a name without its key would be written down as if it had been proved
+  const unused = [
+    ...((flags & FLAG_PINNED) === 0 ? serverKeyId : []),
+    ...((flags & FLAG_SECURE_KEY) === 0 ? keyId : []),
+  ];
+  if (unused.some((byte) => byte !== 0)) throw new SealwireError('handshake_failed');
   return {
     flags,
     keySize,
-    serverKeyId: frame.slice(4, 8),
-    keyId: frame.slice(8, 16),
+    serverKeyId,
+    keyId,
     clientEphemeral: frame.slice(16, 48),
     encapsulationKey: frame.slice(48, START_CLEAR),
     clear: frame.slice(0, START_CLEAR),
@@ -112,7 +122,6 @@ export function buildFinish({ cookie, sealed }: FinishFrame): Uint8Array {
 
 export function parseFinish(frame: Uint8Array): FinishFrame {
   const minimum = 6 + SIZE.cookie + SIZE.randomKey + SIZE.nonceNumber + SIZE.tag;
-  // Padmé may add 12 % to the first calls
   expectFrame(frame, FRAME_TYPE.finish, minimum, LIMITS.handshakeFrame + LIMITS.firstCalls);
   if (readU16(frame, 4) !== SIZE.cookie) throw new SealwireError('handshake_failed');
   return { cookie: frame.slice(6, 6 + SIZE.cookie), sealed: frame.slice(6 + SIZE.cookie) };
@@ -128,7 +137,7 @@ export function buildFinishAnswer({ secondEphemeral, sealed }: FinishAnswerFrame
 }
 
 export function parseFinishAnswer(frame: Uint8Array): FinishAnswerFrame {
-  const minimum = 36 + SIZE.randomKey + SIZE.nonceNumber + TERMS + SIZE.tag;
+  const minimum = 36 + SIZE.randomKey + SIZE.nonceNumber + TERMS_SIZE + SIZE.tag;
   expectFrame(frame, FRAME_TYPE.finishAnswer, minimum, Number.POSITIVE_INFINITY);
   return { secondEphemeral: frame.slice(4, 36), sealed: frame.slice(36) };
 }
@@ -143,8 +152,9 @@ export function encodeServerOptions(options: ServerOptions): Uint8Array {
   out[0] = (options.force ? 1 : 0) | (options.requirePinned ? 2 : 0) | (options.requireSecureKey ? 4 : 0);
   out[1] = options.minKeySize;
   out[3] = 1; // suites: bit 0 is the one suite of version 1
-  out[4] = options.pins.length;
-  options.pins.forEach((pin, i) => {
+  const pins = options.pins.slice(0, PINS);
+  out[4] = pins.length;
+  pins.forEach((pin, i) => {
     out.set(pin, 5 + i * SIZE.serverKeyId);
   });
   return out;
@@ -157,7 +167,7 @@ export function decodeServerOptions(bytes: Uint8Array): ServerOptions {
     requirePinned: (policy & 2) !== 0,
     requireSecureKey: (policy & 4) !== 0,
     minKeySize: minKeySize === 32 ? 32 : 16,
-    pins: Array.from({ length: Math.min(pins, 4) }, (_, i) => bytes.slice(5 + 4 * i, 9 + 4 * i)),
+    pins: Array.from({ length: Math.min(pins, PINS) }, (_, i) => bytes.slice(5 + 4 * i, 9 + 4 * i)),
   };
 }
 
@@ -170,18 +180,31 @@ export function decodeTerms(bytes: Uint8Array): SessionTerms {
     lane: readU32(bytes, 0),
     idle: readU32(bytes, 4),
     lifetime: readU32(bytes, 8),
-    incarnation: bytes.slice(12, TERMS),
+    incarnation: bytes.slice(12, TERMS_SIZE),
   };
 }
 
 /** Cuts a plaintext into fields of those sizes and the rest. */
 export function cut(bytes: Uint8Array, ...sizes: number[]): Uint8Array[] {
   let offset = 0;
-  const fields = sizes.map((size) => bytes.slice(offset, (offset += size)));
+  const fields = sizes.map((size) => {
+    offset += size;
+    return bytes.slice(offset - size, offset);
+  });
   return [...fields, bytes.slice(offset)];
 }
 
-export const TERMS_SIZE = TERMS;
+/** Whatever fails in `step`, a frame's version apart, is the one `handshake_failed` that tells nothing. */
+export function opaquely<P extends unknown[], R>(step: (...parameters: P) => R): (...parameters: P) => R {
+  return (...parameters) => {
+    try {
+      return step(...parameters);
+    } catch (error) {
+      if (error instanceof SealwireError && error.code !== 'version') throw new SealwireError('handshake_failed');
+      throw error;
+    }
+  };
+}
 
 function frameHead(type: number): Uint8Array {
   return Uint8Array.of(type, PROTOCOL_VERSION, 0, 0);

@@ -1,5 +1,5 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
-export { callIdentity, type CallNumber, encodeCallNumber, FIRST_CALLS, frameDigest } from './call-number.js';
+export { type CallNumber, callIdentity, encodeCallNumber, FIRST_CALLS, frameDigest } from './call-number.js';
 export {
   type Call,
   decodeCalls,
@@ -23,9 +23,9 @@ export {
   SealwireError,
 } from './errors.js';
 export {
+  type FinishFrame,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
-  type FinishFrame,
   type HandshakeSuite,
   parseFinish,
   parseStart,
@@ -77,8 +77,8 @@ export {
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
 export {
-  CONTENT_TYPE,
   type CallFrame,
+  CONTENT_TYPE,
   FRAME_TYPE,
   frameType,
   openCall,

@@ -30,7 +30,7 @@ export interface Prologue {
   readonly secureKey: Uint8Array | undefined;
 }
 
-/** Chaining key `ck`, transcript hash `h` and one message key `k`, as in Noise revision 34, section 5.2. */
+/** Chaining key `ck`, transcript hash `h` and one message key `k`, as in Noise revision 34 (PROTOCOL.md section 3). */
 export class SymmetricState {
   private constructor(
     private readonly primitives: Primitives,
@@ -44,7 +44,12 @@ export class SymmetricState {
     const initial = primitives.sha256(utf8(SUITE));
     const state = new SymmetricState(primitives, prologue.keySize, initial, initial, EMPTY);
     const path = utf8(prologue.modulePath);
-    state.mixHash(Uint8Array.of(PROTOCOL_VERSION), u16(path.length), path, Uint8Array.of(prologue.keySize, prologue.flags));
+    state.mixHash(
+      Uint8Array.of(PROTOCOL_VERSION),
+      u16(path.length),
+      path,
+      Uint8Array.of(prologue.keySize, prologue.flags),
+    );
     state.mixHash(prologue.serverKey ?? NO_SERVER_KEY);
     state.mixKeyAndHash(prologue.secureKey ?? EMPTY);
     return state;
@@ -97,8 +102,10 @@ export class SymmetricState {
     return expand(this.primitives, this.primitives.hmac(this.ck, ikm), 32, utf8(label), this.h);
   }
 
+  /** Ends the state: whoever would go on with it by mistake gets an error, not frames under keys made of zeros. */
   erase(): void {
     erase(this.ck, this.h, this.k);
+    this.ck = this.h = this.k = EMPTY;
   }
 
   private takeKey(): Uint8Array {
@@ -110,6 +117,7 @@ export class SymmetricState {
 
   private hkdf(input: Uint8Array): [Uint8Array, Uint8Array, Uint8Array] {
     const { primitives } = this;
+    if (this.ck.length === 0) throw new SealwireError('open_failed');
     const prk = primitives.hmac(this.ck, input);
     const first = primitives.hmac(prk, ONE);
     const second = primitives.hmac(prk, first, TWO);

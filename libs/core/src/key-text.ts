@@ -38,7 +38,9 @@ export function formatKeyText(kind: KeyKind, bytes: Uint8Array): string {
     .replaceAll('+', '-')
     .replaceAll('/', '_')
     .replaceAll('=', '');
-  return `${kind}.${encoded}.${crc32(concat(utf8(kind), bytes)).toString(16).padStart(8, '0')}`;
+  return `${kind}.${encoded}.${crc32(concat(utf8(kind), bytes))
+    .toString(16)
+    .padStart(8, '0')}`;
 }
 
 /** @throws SealwireError `bad_key` with a sentence that says what was expected; it never repeats the text. */

@@ -21,7 +21,8 @@ export const LIMITS = {
   replayWindow: 4_096,
   /** how far one call number may run ahead of the highest accepted one */
   forwardJump: 2 ** 20,
-  counter: 2 ** 32 - 1,
+  /** the highest counter of a lane */
+  counter: 2 ** 32 - 2,
   callsPerEpoch: 2 ** 20,
   bytesPerEpoch: 2 ** 36,
   /** seconds */

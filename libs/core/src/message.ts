@@ -1,5 +1,5 @@
+import { concat, readU32, u32, utf8 } from './bytes.js';
 import type { CallNumber } from './call-number.js';
-import { concat, EMPTY, readU32, u32, utf8 } from './bytes.js';
 import { SealwireError } from './errors.js';
 import { expand, type KeySize, PROTOCOL_VERSION } from './key-schedule.js';
 import { LIMITS, SIZE } from './limits.js';
@@ -8,7 +8,14 @@ import type { Primitives } from './primitives/primitives.js';
 
 export const CONTENT_TYPE = 'application/vnd.sealwire';
 
-export const FRAME_TYPE = { start: 0x01, startAnswer: 0x02, finish: 0x03, finishAnswer: 0x04, call: 0x11, result: 0x12 } as const;
+export const FRAME_TYPE = {
+  start: 0x01,
+  startAnswer: 0x02,
+  finish: 0x03,
+  finishAnswer: 0x04,
+  call: 0x11,
+  result: 0x12,
+} as const;
 
 /** More than one chunk; each is preceded by its u24 length. */
 const FLAG_STREAM = 0x01;
@@ -35,7 +42,9 @@ interface MessageKey {
 
 /** Type of a frame, or undefined where the first byte names none. Throws `version` for a known type of another version. */
 export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefined {
-  const found = Object.entries(FRAME_TYPE).find(([, value]) => value === frame[0])?.[0] as keyof typeof FRAME_TYPE | undefined;
+  const found = Object.entries(FRAME_TYPE).find(([, value]) => value === frame[0])?.[0] as
+    | keyof typeof FRAME_TYPE
+    | undefined;
   if (found && frame.length > 1 && frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
   return found;
 }
@@ -91,7 +100,8 @@ export function sealResult(
 
 /** Opens the answer to the call with that header, and no other. */
 export function openResult(key: MessageKey, callHeader: Uint8Array, frame: Uint8Array): Uint8Array {
-  if (frame.length < SIZE.resultHeader + SIZE.tag || frame[0] !== FRAME_TYPE.result) throw new SealwireError('bad_frame');
+  if (frame.length < SIZE.resultHeader + SIZE.tag || frame[0] !== FRAME_TYPE.result)
+    throw new SealwireError('bad_frame');
   const { stream } = parseFlags(frame);
   const bound = concat(frame.subarray(0, SIZE.resultHeader), callHeader);
   return openChunks(key, resultKey(key, bound), bound, { stream, chunks: frame.subarray(SIZE.resultHeader) });
@@ -148,15 +158,23 @@ function openChunks(
     if (chunks.length > maximum) throw new SealwireError('bad_frame');
     return unpad(primitives.open(messageKey, chunkNonce(0, true), ad, chunks));
   }
-  const parts: Uint8Array[] = [];
+  const padded = new Uint8Array(chunks.length);
+  let opened = 0;
   for (let index = 0, offset = 0; offset < chunks.length; index++) {
     const length = ((chunks[offset] ?? 0) << 16) | ((chunks[offset + 1] ?? 0) << 8) | (chunks[offset + 2] ?? 0);
     const end = offset + 3 + length;
     if (length < SIZE.tag || length > maximum || end > chunks.length || index >= LIMITS.chunksPerMessage) {
       throw new SealwireError('bad_frame');
     }
-    parts.push(primitives.open(messageKey, chunkNonce(index, end === chunks.length), ad, chunks.subarray(offset + 3, end)));
+    const chunk = primitives.open(
+      messageKey,
+      chunkNonce(index, end === chunks.length),
+      ad,
+      chunks.subarray(offset + 3, end),
+    );
+    padded.set(chunk, opened);
+    opened += chunk.length;
     offset = end;
   }
-  return unpad(parts.length === 0 ? EMPTY : concat(...parts));
+  return unpad(padded.subarray(0, opened));
 }

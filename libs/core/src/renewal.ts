@@ -1,5 +1,5 @@
+import { concat, readU16, readU32, u16, u32, utf8 } from './bytes.js';
 import { type CallNumber, encodeCallNumber } from './call-number.js';
-import { concat, readU32, u32, utf8 } from './bytes.js';
 import { SealwireError } from './errors.js';
 import { LIMITS, SIZE } from './limits.js';
 import type { Primitives } from './primitives/primitives.js';
@@ -24,9 +24,9 @@ export function proveSession(primitives: Primitives, renewalKey: Uint8Array, h: 
 }
 
 export function encodeRenewals(renewals: readonly Renewal[]): Uint8Array {
-  const parts = [Uint8Array.of(renewals.length)];
+  const parts: Uint8Array[] = [Uint8Array.of(renewals.length)];
   for (const { sessionId, proof, numbers } of renewals) {
-    parts.push(sessionId, proof, u32(numbers.length).subarray(2));
+    parts.push(sessionId, proof, u16(numbers.length));
     for (const { number, digest } of numbers) parts.push(encodeCallNumber(number), digest);
   }
   return concat(...parts);
@@ -35,16 +35,10 @@ export function encodeRenewals(renewals: readonly Renewal[]): Uint8Array {
 /** @returns the renewals and how many bytes they took */
 export function decodeRenewals(bytes: Uint8Array): { renewals: Renewal[]; length: number } {
   const reader = new Reader(bytes);
-  const count = reader.u8();
-  if (count > LIMITS.renewals) throw new SealwireError('bad_payload');
-  let total = 0;
-  const renewals = Array.from({ length: count }, () => {
+  const renewals = Array.from({ length: reader.renewals() }, () => {
     const sessionId = reader.take(SIZE.sessionId);
     const proof = reader.take(SIZE.proof);
-    const length = reader.u16();
-    total += length;
-    if (total > LIMITS.renewalNumbers) throw new SealwireError('bad_payload');
-    const numbers = Array.from({ length }, () => ({
+    const numbers = Array.from({ length: reader.numbers() }, () => ({
       number: { lane: reader.u32(), counter: reader.u32() },
       digest: reader.take(SIZE.digest),
     }));
@@ -55,9 +49,9 @@ export function decodeRenewals(bytes: Uint8Array): { renewals: Renewal[]; length
 
 /** One list a renewal, one answer a number, in the order asked. */
 export function encodeRenewalAnswers(answers: readonly (readonly RenewalAnswer[])[]): Uint8Array {
-  const parts = [Uint8Array.of(answers.length)];
+  const parts: Uint8Array[] = [Uint8Array.of(answers.length)];
   for (const list of answers) {
-    parts.push(u32(list.length).subarray(2));
+    parts.push(u16(list.length));
     for (const answer of list) {
       parts.push(Uint8Array.of(KNOWN.indexOf(answer.known)));
       if (answer.known === 'result') parts.push(u32(answer.reply.length), answer.reply);
@@ -68,8 +62,8 @@ export function encodeRenewalAnswers(answers: readonly (readonly RenewalAnswer[]
 
 export function decodeRenewalAnswers(bytes: Uint8Array): { answers: RenewalAnswer[][]; length: number } {
   const reader = new Reader(bytes);
-  const answers = Array.from({ length: Math.min(reader.u8(), LIMITS.renewals) }, () =>
-    Array.from({ length: Math.min(reader.u16(), LIMITS.renewalNumbers) }, (): RenewalAnswer => {
+  const answers = Array.from({ length: reader.renewals() }, () =>
+    Array.from({ length: reader.numbers() }, (): RenewalAnswer => {
       const known = KNOWN[reader.u8()];
       if (known === undefined) throw new SealwireError('bad_payload');
       return known === 'result' ? { known, reply: reader.take(reader.u32()) } : { known };
@@ -80,20 +74,34 @@ export function decodeRenewalAnswers(bytes: Uint8Array): { answers: RenewalAnswe
 
 class Reader {
   offset = 0;
+  private total = 0;
 
   constructor(private readonly bytes: Uint8Array) {}
 
   take(length: number): Uint8Array {
     if (length > this.bytes.length - this.offset) throw new SealwireError('bad_payload');
-    return this.bytes.slice(this.offset, (this.offset += length));
+    const start = this.offset;
+    this.offset += length;
+    return this.bytes.slice(start, this.offset);
   }
 
   u8(): number {
     return this.take(1)[0] ?? 0;
   }
 
-  u16(): number {
-    return this.u8() * 256 + this.u8();
+  /** how many renewals follow */
+  renewals(): number {
+    const count = this.u8();
+    if (count > LIMITS.renewals) throw new SealwireError('bad_payload');
+    return count;
+  }
+
+  /** how many numbers follow; all of a block count together */
+  numbers(): number {
+    const count = readU16(this.take(2), 0);
+    this.total += count;
+    if (this.total > LIMITS.renewalNumbers) throw new SealwireError('bad_payload');
+    return count;
   }
 
   u32(): number {

@@ -13,6 +13,8 @@ export class ReplayWindow {
   constructor(private highest = -1) {}
 
   check(counter: number): WindowVerdict {
+    // 2^32 - 1 would not survive `highest + 1` being written as u32
+    if (counter > LIMITS.counter) return 'too_far';
     if (counter > this.highest) return counter - this.highest > LIMITS.forwardJump ? 'too_far' : 'fresh';
     if (counter <= this.highest - LIMITS.replayWindow) return 'too_old';
     return this.has(counter) ? 'seen' : 'fresh';
