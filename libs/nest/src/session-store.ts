@@ -37,10 +37,12 @@ export abstract class SessionStore {
   /** Notes a call just accepted; buffered and written in batches, never awaited. */
   abstract touch(id: Uint8Array): void;
   /**
-   * A client proved in step 3 that `renewal.sessionId` was its own (`verify` is given the row's renewal key, and its first
-   * key where the session was never activated). One transaction: ends the old session, then answers per number from what is
-   * durable. Unknown session, wrong proof, other incarnation: all `unknown`. `never_ran` only where a durable record of every
-   * accepted number exists and the old lane's owner can accept no more.
+   * A client claims in step 3 that `renewal.sessionId` was its own. `verify` is given the row's renewal key and, where that
+   * does not prove it, its first key, which entitles to FIRST_CALLS only (step 4 never arrived). One transaction: ends the old
+   * session as `renewed`, then answers per number from what is durable; ended before, its tombstone still answers. Unknown
+   * session, wrong proof, other incarnation: all `unknown`. `never_ran` only where a durable record of every accepted number
+   * exists and the old lane's owner can accept no more. FIRST_CALLS count as `ran` wherever the row was created: the row is
+   * their record, no guard is asked to accept them.
    */
   abstract reconcile(renewal: Renewal, verify: (key: Uint8Array) => boolean): Promise<RenewalAnswer[]>;
 
@@ -141,12 +143,16 @@ export abstract class ReplayGuard {
   /** whether a session belongs to the process that opened its lane */
   abstract readonly exclusive: boolean;
   abstract accept(session: GuardedSession, number: CallNumber, digest: Uint8Array): Acceptance | Promise<Acceptance>;
-  /** The number ran; `reply` is its encoded payload. Never awaited by the call itself. */
+  /** The number ran; `reply` is its encoded payload. Never awaited by the call itself. Told of FIRST_CALLS too. */
   abstract finish(session: GuardedSession, number: CallNumber, digest: Uint8Array, reply: Uint8Array): void;
   /** What is known of a number of an earlier lane, for the sealed answer `lane_moved`. */
   abstract recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer>;
   /** Waits until everything that was told to `finish` is written. */
   abstract drain(): Promise<void>;
+  /** Forgets the lane of a session and hands out its window for `closeLane`; undefined where the record is shared. */
+  close(_session: GuardedSession): Uint8Array | undefined {
+    return undefined;
+  }
 }
 
 /** The part of a live session that a guard looks at. */
@@ -159,7 +165,7 @@ export interface GuardedSession {
   readonly closed: AttachedSession['closed'];
 }
 
-/** Keys that a server keeps for itself and shares between its instances. */
+/** Keys that a server keeps for itself and shares between its instances. Cookie keys are cached by the store itself. */
 export abstract class KeyStore {
   /** Newest first; creates the first pair where there is none and none was configured. Old ones until their time has come. */
   abstract serverKeys(): Promise<readonly KeyPair[]>;
