@@ -16,7 +16,7 @@ export const portableKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'ke
   kemEncapsulate(encapsulationKey, coins) {
     return opaque(() => {
       const { cipherText, sharedSecret } = ml_kem768.encapsulate(encapsulationKey, coins);
-      return { ciphertext: cipherText, sharedSecret };
+      return { ciphertext: cipherText, sharedSecret: ownCopy(sharedSecret) };
     });
   },
 
@@ -24,10 +24,17 @@ export const portableKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'ke
     return opaque(() => {
       const { secretKey } = ml_kem768.keygen(decapsulationKey);
       try {
-        return ml_kem768.decapsulate(ciphertext, secretKey);
+        return ownCopy(ml_kem768.decapsulate(ciphertext, secretKey));
       } finally {
         erase(secretKey);
       }
     });
   },
 };
+
+/** The library hands out half of a hash, whose other half would outlive an erasure. */
+function ownCopy(secret: Uint8Array): Uint8Array {
+  const copy = secret.slice();
+  erase(new Uint8Array(secret.buffer));
+  return copy;
+}

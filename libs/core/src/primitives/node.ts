@@ -1,10 +1,11 @@
 import * as crypto from 'node:crypto';
 import { concat } from '../bytes.js';
-import { portableKem } from './kem.js';
+import { nodeKem } from './node-kem.js';
 import { opaque } from './opaque.js';
 import type { Primitives } from './primitives.js';
 
 const TAG = 16;
+const RAW_KEYS = takesRawKeys();
 
 /** Node's own cryptography (OpenSSL). */
 export const nodePrimitives: Primitives = {
@@ -106,4 +107,13 @@ function jwkPrivateKey(seed: Uint8Array): crypto.KeyObject {
 function rawPrivateKey(seed: Uint8Array): crypto.KeyObject {
   const raw: unknown = { key: seed, format: 'raw-private', asymmetricKeyType: 'x25519' };
   return crypto.createPrivateKey(raw as crypto.PrivateKeyInput);
+}
+
+function takesRawKeys(): boolean {
+  try {
+    rawPrivateKey(new Uint8Array(32));
+    return true;
+  } catch {
+    return false;
+  }
 }
