@@ -1,0 +1,139 @@
+// Builds what is missing, starts the application, lets a client in a process of its own show the protocol at work, and
+// keeps the server running until Ctrl-C. With --once it ends after that, and takes a temporary data folder.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { buildIfStale, root } from './build.mjs';
+
+const isOnce = process.argv.includes('--once');
+/** A child whose parent is gone, however it went, sees the end of its standard input. */
+const END_WITH_PARENT =
+  "data:text/javascript,process.stdin.resume().once('close',()=>process.kill(process.pid,'SIGTERM'));process.stdin.unref?.()";
+
+const children = new Set();
+let isStopping = false;
+let temporary;
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+  if (temporary) rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
+});
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stop(isOnce ? 130 : 0));
+
+try {
+  buildIfStale();
+  const data = dataFolder();
+  const port = await choosePort(Number(process.env.PORT || 3000));
+  let server = await startServer(data, port);
+  const passed = await runDemo(server, data, async () => {
+    await end(server.child);
+    const down = performance.now();
+    server = await startServer(data, server.port);
+    return Math.round(performance.now() - down);
+  });
+  if (!passed) console.error(`\nThe server's log:\n${server.log()}`);
+  if (isOnce || !passed) await stop(passed ? 0 : 1);
+  console.log(`\nThe server keeps running at ${server.url} (health: ${server.url}/health). Ctrl-C ends it.`);
+  server.child.stdout.pipe(process.stdout);
+  server.child.stderr.pipe(process.stderr);
+  const [code] = await once(server.child, 'exit');
+  if (!isStopping) await stop(code ?? 1);
+} catch (error) {
+  if (!isStopping) {
+    console.error(error.message);
+    await stop(1);
+  }
+}
+
+function dataFolder() {
+  if (!isOnce) return resolve(root, process.env.SEALWIRE_DATA || 'data');
+  temporary = mkdtempSync(join(tmpdir(), 'sealwire-'));
+  return join(temporary, 'data');
+}
+
+async function choosePort(wanted) {
+  const probe = createServer();
+  try {
+    probe.listen(wanted, process.env.HOST || '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address();
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  } catch (error) {
+    if (error.code !== 'EADDRINUSE' || wanted === 0) throw error;
+    console.log(`Port ${wanted} is taken, so the server takes a free one.`);
+    return choosePort(0);
+  }
+}
+
+/** Resolves when the server listens. */
+async function startServer(data, port) {
+  const child = spawn(process.execPath, ['--import', END_WITH_PARENT, join(root, 'dist/src/main.js')], {
+    cwd: root,
+    env: { ...process.env, SEALWIRE_DATA: data, PORT: String(port), NO_COLOR: '1' },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  keep(child);
+  let log = '';
+  let pin;
+  const listening = new Promise((found) => {
+    const read = (text) => {
+      log = (log + text).slice(-20_000);
+      pin ??= /swp1\.[\w-]+\.[0-9a-f]{8}/.exec(log)?.[0];
+      const url = /Listening on (http\S+)/.exec(log)?.[1];
+      if (url) found(url);
+    };
+    child.stdout.setEncoding('utf8').on('data', read);
+    child.stderr.setEncoding('utf8').on('data', read);
+  });
+  const url = await Promise.race([listening, once(child, 'exit').then(() => undefined)]);
+  if (!url) throw new Error(`The server did not start.\n${log}`);
+  return { child, url, pin, port, log: () => log };
+}
+
+/** Whether every step behaved. `restart` really stops and starts the server and answers how long that took. */
+async function runDemo(server, data, restart) {
+  const client = spawn(process.execPath, ['--import', END_WITH_PARENT, join(root, 'dist/src/demo/main.js')], {
+    cwd: root,
+    env: {
+      ...process.env,
+      SEALWIRE_DEMO_URL: server.url,
+      SEALWIRE_DEMO_PIN: server.pin,
+      SEALWIRE_SECURE_KEY: process.env.SEALWIRE_SECURE_KEY || readFileSync(join(data, 'secure-key'), 'utf8').trim(),
+    },
+    stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
+  });
+  keep(client);
+  client.on('message', () =>
+    restart().then(
+      (ms) => client.connected && client.send(ms),
+      () => client.kill(),
+    ),
+  );
+  const [code] = await once(client, 'exit');
+  return code === 0;
+}
+
+async function stop(code) {
+  if (isStopping) return;
+  isStopping = true;
+  await Promise.all([...children].map(end));
+  process.exit(code);
+}
+
+function keep(child) {
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+}
+
+async function end(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  child.kill('SIGTERM');
+  await exited;
+  clearTimeout(timer);
+}

@@ -1,0 +1,60 @@
+import { resolve } from 'node:path';
+import { privateText } from './data-folder.js';
+import { StartupError } from './startup-error.js';
+
+export interface Config {
+  readonly host: string;
+  /** 0 takes a free one */
+  readonly port: number;
+  /** PostgreSQL; without it an embedded one runs in the data folder */
+  readonly databaseUrl: string | undefined;
+  readonly dataFolder: string;
+  readonly replayGuard: 'memory' | 'postgres';
+}
+
+export interface Secrets {
+  /** wraps every secret that the database keeps */
+  readonly keyEncryptionKey: string;
+  /** the key that clients of the module `payments` hold too */
+  readonly secureKey: string;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export function readConfig(env: Environment = process.env): Config {
+  return {
+    host: env.HOST || '127.0.0.1',
+    port: readPort(env.PORT || '3000'),
+    databaseUrl: env.DATABASE_URL || undefined,
+    dataFolder: resolve(env.SEALWIRE_DATA || 'data'),
+    replayGuard: readReplayGuard(env.SEALWIRE_REPLAY_GUARD || 'memory'),
+  };
+}
+
+/** Only the embedded database may have its secrets beside it: a server with its own database must be told them. */
+export function readSecrets(config: Config, env: Environment = process.env): Secrets {
+  const secret = (name: string, kind: 'swe1' | 'swk1', file: string) => {
+    if (env[name]) return env[name];
+    if (!config.databaseUrl) return privateText(config.dataFolder, file, kind);
+    throw new StartupError(`${name} is missing: with DATABASE_URL set, give one made by "npm run sealwire keygen".`);
+  };
+  return {
+    keyEncryptionKey: secret('SEALWIRE_KEK', 'swe1', 'key-encryption-key'),
+    secureKey: secret('SEALWIRE_SECURE_KEY', 'swk1', 'secure-key'),
+  };
+}
+
+function readPort(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new StartupError(`PORT is "${text}", but it must be a number from 0 to 65535.`);
+  }
+  return port;
+}
+
+function readReplayGuard(text: string): Config['replayGuard'] {
+  if (text !== 'memory' && text !== 'postgres') {
+    throw new StartupError(`SEALWIRE_REPLAY_GUARD is "${text}", but it must be "memory" or "postgres".`);
+  }
+  return text;
+}

@@ -1,0 +1,92 @@
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Logger } from '@nestjs/common';
+import { generateKeyText, type KeyKind } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import { StartupError } from './startup-error.js';
+
+const CLAIM = 'lock-';
+
+/** A secret kept in the data folder, made at the first start. */
+export function privateText(folder: string, name: string, kind: KeyKind): string {
+  const path = join(folder, name);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  try {
+    writeFileSync(path, `${generateKeyText(kind, nodePrimitives)}\n`, { flag: 'wx', mode: 0o600 });
+    new Logger('DataFolder').log(`Made a ${name.replaceAll('-', ' ')} in ${path}; only this user can read it.`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  return readFileSync(path, 'utf8').trim();
+}
+
+/**
+ * Claims the folder for this process, or refuses in a sentence; PGlite itself would let a second process in and lose data.
+ * Each process first writes a claim under a name that no other process ever has, then looks for others. Of two that start
+ * at once at least one sees the other, and a dead claim can be removed without taking a living one's.
+ *
+ * @returns gives the folder up
+ */
+export function lockFolder(folder: string): () => void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const self = processName(process.pid);
+  const claim = join(folder, CLAIM + self);
+  const release = () => rmSync(claim, { force: true });
+  try {
+    writeFileSync(claim, '', { flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw inUse(folder, process.pid, claim);
+    throw error;
+  }
+  for (const name of readdirSync(folder)) {
+    const other = name.slice(CLAIM.length);
+    if (!name.startsWith(CLAIM) || other === self) continue;
+    if (mayBeAlive(other)) {
+      release();
+      throw inUse(folder, Number.parseInt(other, 10), join(folder, name));
+    }
+    rmSync(join(folder, name), { force: true });
+  }
+  process.once('exit', release);
+  return () => {
+    process.off('exit', release);
+    release();
+  };
+}
+
+function inUse(folder: string, pid: number, claim: string): StartupError {
+  return new StartupError(
+    `The data folder ${folder} is in use by process ${pid}: stop that process, or set SEALWIRE_DATA to another folder` +
+      ` (if there is no such process, delete ${claim}).`,
+  );
+}
+
+/** `<pid>-<start time>-<boot>-<process id namespace>`; where the system tells no more than the id, that must do. */
+function processName(pid: number): string {
+  if (process.platform !== 'linux') return `${pid}`;
+  // The second field, the command, may hold blanks and parentheses; the start time is the 20th after it.
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
+  return `${pid}-${started}-${boot}-${namespace()}`;
+}
+
+function namespace(): string {
+  return readlinkSync('/proc/self/ns/pid').replace(/\D/g, '');
+}
+
+/** A process of another container on this machine cannot be seen from here, so it counts as alive. */
+function mayBeAlive(name: string): boolean {
+  const pid = Number.parseInt(name, 10);
+  const [, , boot, otherNamespace] = name.split('-');
+  try {
+    if (process.platform === 'linux') {
+      const [, , thisBoot] = processName(process.pid).split('-');
+      return boot === thisBoot && (otherNamespace !== namespace() || processName(pid) === name);
+    }
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

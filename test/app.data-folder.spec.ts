@@ -1,0 +1,83 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { lockFolder, privateText } from '../src/data-folder.js';
+
+const source = fileURLToPath(new URL('../src/data-folder.ts', import.meta.url));
+const holder = `
+  import { lockFolder } from ${JSON.stringify(source)};
+  try { lockFolder(process.argv[1]); console.log('locked'); } catch (error) { console.log(error.message); }
+  process.stdin.resume().once('close', () => process.exit());
+`;
+let folder: string;
+let children: ChildProcess[];
+
+beforeEach(() => {
+  folder = join(mkdtempSync(join(tmpdir(), 'sealwire-folder-')), 'data');
+  children = [];
+});
+
+afterEach(async () => {
+  await Promise.all(
+    children.map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill('SIGKILL');
+      await exited;
+    }),
+  );
+  rmSync(join(folder, '..'), { recursive: true, force: true });
+});
+
+/** A process that takes the folder, or says why not. */
+async function hold(): Promise<{ child: ChildProcess; answer: string }> {
+  const args = ['--import', '@oxc-node/core/register', '--input-type=module', '--eval', holder, folder];
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  children.push(child);
+  const [text] = await once(child.stdout.setEncoding('utf8'), 'data');
+  return { child, answer: String(text).trim() };
+}
+
+it('refuses a folder that a living process holds, and names that process', async () => {
+  const { child, answer } = await hold();
+  expect(answer).toBe('locked');
+  expect(() => lockFolder(folder)).toThrow(`in use by process ${child.pid}`);
+});
+
+it('refuses the same process a second time', () => {
+  const release = lockFolder(folder);
+  expect(() => lockFolder(folder)).toThrow(`in use by process ${process.pid}`);
+  release();
+  lockFolder(folder)();
+});
+
+it('takes a folder over from a process that was killed', async () => {
+  const { child } = await hold();
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  expect(readdirSync(folder)).toHaveLength(1);
+  const release = lockFolder(folder);
+  expect(readdirSync(folder)).toHaveLength(1);
+  release();
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+it('never lets two in that start at once, not even over a dead claim', async () => {
+  const dead = await hold();
+  dead.child.kill('SIGKILL');
+  await once(dead.child, 'exit');
+  const answers = (await Promise.all(Array.from({ length: 4 }, hold))).map(({ answer }) => answer);
+  expect(answers.filter((answer) => answer === 'locked').length).toBeLessThanOrEqual(1);
+  expect(answers.filter((answer) => answer !== 'locked').every((answer) => answer.includes('in use'))).toBe(true);
+});
+
+it('makes a secret once, readable by its user only', () => {
+  const first = privateText(folder, 'secure-key', 'swk1');
+  expect(first).toMatch(/^swk1\./);
+  expect(statSync(join(folder, 'secure-key')).mode & 0o777).toBe(0o600);
+  expect(privateText(folder, 'secure-key', 'swk1')).toBe(first);
+});
