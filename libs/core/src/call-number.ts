@@ -8,7 +8,7 @@ export interface CallNumber {
   readonly counter: number;
 }
 
-/** The first calls inside step 3 have no frame of their own; they are number 0 of lane 0, which no call frame may use. */
+/** The first calls inside step 3 have no frame of their own; they are number 0 of lane 0, a lane that no call frame may use. */
 export const FIRST_CALLS: CallNumber = { lane: 0, counter: 0 };
 
 export function encodeCallNumber(number: CallNumber): Uint8Array {

@@ -1,5 +1,5 @@
 import { concat, readU32, u32, utf8 } from './bytes.js';
-import type { CallNumber } from './call-number.js';
+import { type CallNumber, FIRST_CALLS } from './call-number.js';
 import { SealwireError } from './errors.js';
 import { expand, type KeySize, PROTOCOL_VERSION } from './key-schedule.js';
 import { LIMITS, SIZE } from './limits.js';
@@ -69,10 +69,13 @@ export function sealCall(
 /** @throws SealwireError `bad_frame` or `version`; nothing of it is authenticated yet */
 export function parseCall(frame: Uint8Array): CallFrame {
   if (frame.length < SIZE.callHeader + SIZE.tag || frame[0] !== FRAME_TYPE.call) throw new SealwireError('bad_frame');
+  const flags = parseFlags(frame);
+  const number = { lane: readU32(frame, 20), counter: readU32(frame, 24) };
+  if (number.lane === FIRST_CALLS.lane) throw new SealwireError('bad_frame');
   return {
-    ...parseFlags(frame),
+    ...flags,
     sessionId: frame.subarray(4, 20),
-    number: { lane: readU32(frame, 20), counter: readU32(frame, 24) },
+    number,
     header: frame.subarray(0, SIZE.callHeader),
     chunks: frame.subarray(SIZE.callHeader),
   };

@@ -1,0 +1,329 @@
+import {
+  answerFinish,
+  concat,
+  encodeCallNumber,
+  finishHandshake,
+  hedgedRandom,
+  LIMITS,
+  openCookie,
+  openFinish,
+  parseFinish,
+  parseStart,
+  receiveFinishAnswer,
+  receiveStartAnswer,
+  SIZE,
+  startHandshake,
+  toHex,
+} from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import { portablePrimitives } from '@sealwire/core/portable';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { buildStart, decodeServerOptions, encodeServerOptions } from '../src/handshake.js';
+import { SymmetricState } from '../src/key-schedule.js';
+import { both, codeOf, flipped, handshake, MODULE, OPTIONS, pair, TERMS, USES } from './session.js';
+
+const FULL = { keySize: 32, pinned: true, secureKey: true } as const;
+const BARE = { keySize: 32, pinned: false, secureKey: false } as const;
+const FAILED = ['handshake_failed', 'version'];
+const COOKIE_AT = 4 + 32 + SIZE.kemCiphertext + 2;
+const calls = new Uint8Array(100).fill(1);
+const reply = new Uint8Array(90).fill(2);
+
+describe('both roles', () => {
+  it.each(USES)('agree on every secret: %o', (use) => {
+    const renewals = [
+      {
+        sessionId: new Uint8Array(16).fill(3),
+        proof: new Uint8Array(16).fill(4),
+        numbers: [{ number: { lane: 9, counter: 8 }, digest: new Uint8Array(16).fill(5) }],
+      },
+    ];
+    const answers = [[{ known: 'result' as const, reply }]];
+    const { sent3, opened2, opened3, finished, serverSecrets } = handshake(use, { calls, reply, renewals, answers });
+    expect(finished.secrets).toEqual(serverSecrets);
+    expect(new Set(Object.values(serverSecrets).map(toHex)).size).toBe(4);
+    expect(sent3.firstKey).toEqual(opened3.firstKey);
+    expect(opened2.sessionId).toEqual(opened3.sessionId);
+    expect(opened2.h).toEqual(opened3.provenOver);
+    expect(opened3.firstCalls).toEqual(calls);
+    expect(opened3.renewals).toEqual(renewals);
+    expect(finished).toMatchObject({ firstReply: reply, terms: TERMS, renewalAnswers: answers });
+    expect(opened2.serverOptions).toEqual(OPTIONS);
+  });
+
+  it('agree across the two sets of primitives', () => {
+    const one = handshake(FULL, { calls, reply }, { client: portablePrimitives, server: nodePrimitives });
+    const other = handshake(FULL, { calls, reply }, { client: nodePrimitives, server: portablePrimitives });
+    expect(one.finished.secrets).toEqual(one.serverSecrets);
+    expect(other.finished.secrets).toEqual(other.serverSecrets);
+  });
+
+  it('agree on other secrets each time', () => {
+    expect(handshake(FULL).serverSecrets).not.toEqual(handshake(FULL).serverSecrets);
+  });
+
+  it('carry a payload of any length', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 3000 }), fc.uint8Array({ maxLength: 3000 }), (up, down) => {
+        const { opened3, finished } = handshake(BARE, { calls: up, reply: down });
+        expect(opened3.firstCalls).toEqual(up);
+        expect(finished.firstReply).toEqual(down);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('refuse first calls that no server would read', () => {
+    const sides = pair(BARE);
+    const sent = startHandshake(sides.client, sides.clientConfig);
+    const opened = receiveStartAnswer(sent, sides.answer1(sent.frame));
+    expect(codeOf(() => finishHandshake(opened, [], new Uint8Array(LIMITS.firstCalls)))).toBe('too_large');
+    const { frame } = finishHandshake(opened, [], new Uint8Array(LIMITS.firstCalls - 4));
+    expect(sides.open3(frame).firstCalls.length).toBe(LIMITS.firstCalls - 4);
+  });
+});
+
+describe('a flipped bit', () => {
+  it('anywhere in step 1 is refused', () => {
+    const sides = pair(FULL);
+    const { frame } = startHandshake(sides.client, sides.clientConfig);
+    expect(frame.length).toBe(1360);
+    for (let bit = 0; bit < 8 * frame.length; bit++) {
+      expect(FAILED, `bit ${bit}`).toContain(codeOf(() => sides.answer1(flipped(frame, bit))));
+    }
+    expect(sides.answer1(frame).length).toBe(COOKIE_AT + SIZE.cookie + 144);
+  });
+
+  it('anywhere in step 2 is refused, in the cookie by the server', () => {
+    const sides = pair(FULL);
+    const start = () => startHandshake(sides.client, sides.clientConfig);
+    const sent = start();
+    const frame = sides.answer1(sent.frame);
+    for (let byte = 0; byte < frame.length; byte++) {
+      if (byte >= COOKIE_AT && byte < COOKIE_AT + SIZE.cookie) continue;
+      const damaged = flipped(frame, 8 * byte + (byte % 8));
+      expect(FAILED, `byte ${byte}`).toContain(codeOf(() => receiveStartAnswer(sent, damaged)));
+    }
+    expect(codeOf(() => receiveStartAnswer(sent, frame))).toBe('nothing was thrown');
+
+    for (let byte = 0; byte < SIZE.cookie; byte += 19) {
+      const other = start();
+      const opened = receiveStartAnswer(other, flipped(sides.answer1(other.frame), 8 * (COOKIE_AT + byte)));
+      const finish = finishHandshake(opened, [], calls);
+      expect(
+        codeOf(() => sides.open3(finish.frame)),
+        `cookie byte ${byte}`,
+      ).toMatch(/^(open|handshake)_failed$/);
+    }
+  });
+
+  it('anywhere in step 3 is refused', () => {
+    const { sent3, open3 } = handshake(FULL, { calls });
+    const { frame } = sent3;
+    for (let bit = 0; bit < 8 * frame.length; bit++) {
+      expect([...FAILED, 'open_failed'], `bit ${bit}`).toContain(codeOf(() => open3(flipped(frame, bit))));
+    }
+    expect(open3(frame).firstCalls).toEqual(calls);
+  });
+
+  it('in the sealed part of step 3 leaves the opened cookie usable', () => {
+    const { sent3, server, cookieKey } = handshake(FULL, { calls });
+    const finish = parseFinish(sent3.frame);
+    const state = openCookie(nodePrimitives, cookieKey, MODULE, finish.cookie);
+    for (let bit = 0; bit < 8 * finish.sealed.length; bit += 11) {
+      const damaged = { ...finish, sealed: flipped(finish.sealed, bit) };
+      expect(codeOf(() => openFinish(server, state, damaged))).toBe('handshake_failed');
+    }
+    expect(openFinish(server, state, finish).firstCalls).toEqual(calls);
+  });
+
+  it('anywhere in step 4 is refused', () => {
+    const sides = pair(FULL);
+    const sent1 = startHandshake(sides.client, sides.clientConfig);
+    const sent3 = finishHandshake(receiveStartAnswer(sent1, sides.answer1(sent1.frame)), [], calls);
+    const { frame, secrets } = answerFinish(sides.open3(sent3.frame), TERMS, [], reply);
+    for (let bit = 0; bit < 8 * frame.length; bit++) {
+      expect(FAILED, `bit ${bit}`).toContain(codeOf(() => receiveFinishAnswer(sent3, flipped(frame, bit))));
+    }
+    expect(receiveFinishAnswer(sent3, frame).secrets).toEqual(secrets);
+  });
+});
+
+describe('a frame cut or lengthened', () => {
+  it('is refused at every length in every step', () => {
+    const sides = pair(FULL);
+    const sent1 = startHandshake(sides.client, sides.clientConfig);
+    const frame2 = sides.answer1(sent1.frame);
+    const refuses = (frame: Uint8Array, open: (frame: Uint8Array) => unknown) => {
+      for (let length = 0; length < frame.length; length++) {
+        expect([...FAILED, 'open_failed'], `length ${length}`).toContain(codeOf(() => open(frame.slice(0, length))));
+      }
+      const longer = concat(frame, new Uint8Array(1));
+      expect(codeOf(() => open(longer))).toBe('handshake_failed');
+    };
+    refuses(sent1.frame, sides.answer1);
+    refuses(frame2, (frame) => receiveStartAnswer(sent1, frame));
+    const sent3 = finishHandshake(receiveStartAnswer(sent1, frame2), [], calls);
+    refuses(sent3.frame, sides.open3);
+    const frame4 = answerFinish(sides.open3(sent3.frame), TERMS, [], reply).frame;
+    refuses(frame4, (frame) => receiveFinishAnswer(sent3, frame));
+    expect(receiveFinishAnswer(sent3, frame4).firstReply).toEqual(reply);
+  });
+});
+
+describe('the server refuses', () => {
+  const start = (use = FULL as Parameters<typeof pair>[0]) => {
+    const sides = pair(use);
+    return { ...sides, frame: startHandshake(sides.client, sides.clientConfig).frame };
+  };
+  const wording = (action: () => unknown) => {
+    try {
+      action();
+      return 'nothing was thrown';
+    } catch (error) {
+      return `${error} ${JSON.stringify(error)}`;
+    }
+  };
+
+  it('a wrong SecureKey, a wrong pin and a damaged frame in the same words', () => {
+    const { answer1, frame } = start();
+    const stranger = nodePrimitives.x25519KeyPair(nodePrimitives.random(32));
+    const words = [
+      wording(() => answer1(frame, { secureKey: nodePrimitives.random(32) })),
+      wording(() => answer1(frame, { serverKey: stranger })),
+      wording(() => answer1(flipped(frame, 10_000))),
+      wording(() => answer1(frame, { modulePath: 'public' })),
+    ];
+    expect(words[0]).toContain('handshake_failed');
+    expect(words).toEqual(words.map(() => words[0]));
+    expect(wording(() => answer1(frame))).toBe('nothing was thrown');
+  });
+
+  it.each([
+    ['a shorter key', { keySize: 16, pinned: true, secureKey: true }, { minKeySize: 32 }],
+    ['no pinned key', { keySize: 32, pinned: false, secureKey: true }, { requirePinned: true }],
+    ['no SecureKey', { keySize: 32, pinned: true, secureKey: false }, { requireSecureKey: true }],
+  ] as const)('%s where the module demands more', (_, use, policy) => {
+    const { answer1, frame } = start(use);
+    expect(codeOf(() => answer1(frame, { options: { ...OPTIONS, ...policy } }))).toBe('handshake_failed');
+    expect(codeOf(() => answer1(frame))).toBe('nothing was thrown');
+  });
+
+  it('a key named without being used', () => {
+    const { frame } = start(BARE);
+    expect(codeOf(() => parseStart(flipped(frame, 8 * 4)))).toBe('handshake_failed');
+    expect(codeOf(() => parseStart(flipped(frame, 8 * 15)))).toBe('handshake_failed');
+    expect(codeOf(() => parseStart(frame))).toBe('nothing was thrown');
+    expect(codeOf(() => parseStart(flipped(start(FULL).frame, 8 * 4)))).toBe('nothing was thrown');
+  });
+
+  it('well sealed ephemerals of low order and encapsulation keys out of range', () => {
+    const { answer1 } = pair(BARE);
+    const kem = nodePrimitives.kemKeyPair(nodePrimitives.random(64)).encapsulationKey;
+    const point = nodePrimitives.x25519KeyPair(nodePrimitives.random(32)).publicKey;
+    const craft = (clientEphemeral: Uint8Array, encapsulationKey: Uint8Array) => {
+      const symmetric = SymmetricState.start(nodePrimitives, {
+        modulePath: MODULE,
+        keySize: 32,
+        flags: 0,
+        serverKey: undefined,
+        secureKey: undefined,
+      });
+      const ids = { serverKeyId: new Uint8Array(4), keyId: new Uint8Array(8) };
+      const clear = buildStart({ flags: 0, keySize: 32, ...ids, clientEphemeral, encapsulationKey });
+      symmetric.mixHash(clear);
+      symmetric.mixKey(clientEphemeral);
+      return concat(clear, symmetric.seal(new Uint8Array(112)));
+    };
+    expect(codeOf(() => answer1(craft(point, kem)))).toBe('nothing was thrown');
+    expect(codeOf(() => answer1(craft(new Uint8Array(32), kem)))).toBe('handshake_failed');
+    expect(codeOf(() => answer1(craft(point, new Uint8Array(SIZE.encapsulationKey).fill(255))))).toBe(
+      'handshake_failed',
+    );
+  });
+
+  it('frames of another handshake', () => {
+    const one = handshake(FULL, { calls });
+    const two = pair(FULL);
+    const sent = startHandshake(two.client, two.clientConfig);
+    expect(codeOf(() => receiveStartAnswer(sent, one.frame2))).toBe('handshake_failed');
+    expect(codeOf(() => two.open3(one.sent3.frame))).toBe('open_failed');
+    const sent3 = finishHandshake(receiveStartAnswer(sent, two.answer1(sent.frame)), [], calls);
+    expect(codeOf(() => receiveFinishAnswer(sent3, one.frame4))).toBe('handshake_failed');
+  });
+});
+
+describe('a state', () => {
+  it('seals one step 3 and one step 4', () => {
+    const { opened2, opened3 } = handshake(FULL, { calls });
+    expect(codeOf(() => finishHandshake(opened2, [], reply))).toBe('open_failed');
+    expect(codeOf(() => answerFinish(opened3, TERMS, [], calls))).toBe('open_failed');
+  });
+
+  it('opens one step 2 and one step 4', () => {
+    const { sent1, frame2, sent3, frame4 } = handshake(FULL);
+    expect(codeOf(() => receiveStartAnswer(sent1, frame2))).toBe('handshake_failed');
+    expect(codeOf(() => receiveFinishAnswer(sent3, frame4))).toBe('handshake_failed');
+  });
+
+  it('keeps no secret when the handshake is over', () => {
+    const { sent1, opened2, sent3, opened3 } = handshake(FULL, { calls });
+    const secrets = [
+      ...[sent1.decapsulationKey, sent1.ephemeral, sent3.ephemeral],
+      ...[...Object.values(sent3.keys), ...Object.values(opened3.keys)],
+      ...[sent1, opened2, sent3, opened3].flatMap(({ symmetric: { ck, h, k } }) => [ck, h, k]),
+    ];
+    expect(secrets.flatMap((secret) => [...secret]).filter((byte) => byte !== 0)).toEqual([]);
+  });
+});
+
+describe('server options', () => {
+  it('come back as they were', () => {
+    const pin = fc.uint8Array({ minLength: 4, maxLength: 4 });
+    const options = fc.record({
+      force: fc.boolean(),
+      requirePinned: fc.boolean(),
+      requireSecureKey: fc.boolean(),
+      minKeySize: fc.constantFrom(16 as const, 32 as const),
+      pins: fc.array(pin, { maxLength: 4 }),
+    });
+    fc.assert(
+      fc.property(options, (value) => {
+        expect(decodeServerOptions(encodeServerOptions(value))).toEqual(value);
+      }),
+    );
+  });
+
+  it('name four keys at most', () => {
+    const pins = Array.from({ length: 20 }, (_, i) => encodeCallNumber({ lane: i, counter: 0 }).slice(0, 4));
+    expect(decodeServerOptions(encodeServerOptions({ ...OPTIONS, pins })).pins).toEqual(pins.slice(0, 4));
+  });
+});
+
+describe('hedged randomness', () => {
+  afterEach(() => vi.useRealTimers());
+
+  it('does not repeat where the operating system does', () => {
+    const random = hedgedRandom({ ...nodePrimitives, random: (length) => new Uint8Array(length) });
+    const context = new Uint8Array(32);
+    const drawn = Array.from({ length: 100 }, () => toHex(random(64, context)));
+    expect(new Set(drawn.flatMap((text) => [text.slice(0, 64), text.slice(64)])).size).toBe(200);
+  });
+
+  it('depends on the transcript and on the clock', () => {
+    vi.useFakeTimers({ now: 1000 });
+    const stuck = { ...nodePrimitives, random: (length: number) => new Uint8Array(length) };
+    const draw = (context: number) => toHex(hedgedRandom(stuck)(32, new Uint8Array(32).fill(context)));
+    const before = draw(1);
+    expect(draw(1)).toBe(before);
+    expect(draw(2)).not.toBe(before);
+    vi.advanceTimersByTime(1);
+    expect(draw(1)).not.toBe(before);
+  });
+
+  it('gives any length', () => {
+    const random = hedgedRandom(both(nodePrimitives).client);
+    for (const length of [0, 1, 12, 32, 33, 64]) expect(random(length, new Uint8Array()).length).toBe(length);
+  });
+});

@@ -1,0 +1,133 @@
+import {
+  answerFinish,
+  answerStart,
+  type ClientHandshakeConfig,
+  type CookieKey,
+  type FinishOpened,
+  finishHandshake,
+  type HandshakeSuite,
+  hedgedRandom,
+  type KeySize,
+  openCookie,
+  openFinish,
+  type Primitives,
+  parseFinish,
+  parseStart,
+  type Renewal,
+  type RenewalAnswer,
+  receiveFinishAnswer,
+  receiveStartAnswer,
+  type SecureKey,
+  type ServerHandshakeConfig,
+  type ServerOptions,
+  sealCookie,
+  startHandshake,
+} from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+
+export const MODULE = 'payments';
+export const TERMS = { lane: 1_700_000_000, idle: 1800, lifetime: 43_200, incarnation: new Uint8Array(8).fill(7) };
+export const OPTIONS: ServerOptions = {
+  force: true,
+  requirePinned: false,
+  requireSecureKey: false,
+  minKeySize: 16,
+  pins: [],
+};
+
+export interface Use {
+  readonly keySize: KeySize;
+  readonly pinned: boolean;
+  readonly secureKey: boolean;
+}
+
+export const USES: Use[] = ([16, 32] as const).flatMap((keySize) =>
+  [true, false].flatMap((pinned) => [true, false].map((secureKey) => ({ keySize, pinned, secureKey }))),
+);
+
+export function suiteOf(primitives: Primitives): HandshakeSuite {
+  return { primitives, random: hedgedRandom(primitives) };
+}
+
+/** A client and a server that fit each other, and the server's two answers with what lies between them. */
+export function pair(use: Use, primitives: { client: Primitives; server: Primitives } = both(nodePrimitives)) {
+  const serverKey = primitives.server.x25519KeyPair(primitives.server.random(32));
+  const secureKey: SecureKey = { keyId: nodePrimitives.random(8), secret: nodePrimitives.random(32) };
+  const cookieKey: CookieKey = { id: nodePrimitives.random(4), key: nodePrimitives.random(32) };
+  const client = suiteOf(primitives.client);
+  const server = suiteOf(primitives.server);
+  const clientConfig: ClientHandshakeConfig = {
+    modulePath: MODULE,
+    keySize: use.keySize,
+    serverKey: use.pinned ? serverKey.publicKey : undefined,
+    secureKey: use.secureKey ? secureKey : undefined,
+  };
+  const serverConfig: ServerHandshakeConfig = {
+    modulePath: MODULE,
+    options: OPTIONS,
+    serverKey,
+    secureKey: secureKey.secret,
+  };
+
+  function answer1(frame: Uint8Array, config: Partial<ServerHandshakeConfig> = {}): Uint8Array {
+    return answerStart(server, { ...serverConfig, ...config }, parseStart(frame), (state) =>
+      sealCookie(server, cookieKey, MODULE, { ...state, issued: 1 }),
+    );
+  }
+
+  function open3(frame: Uint8Array): FinishOpened {
+    const finish = parseFinish(frame);
+    return openFinish(server, openCookie(server.primitives, cookieKey, MODULE, finish.cookie), finish);
+  }
+
+  return { client, server, clientConfig, serverConfig, serverKey, secureKey, cookieKey, answer1, open3 };
+}
+
+export function both(primitives: Primitives): { client: Primitives; server: Primitives } {
+  return { client: primitives, server: primitives };
+}
+
+/** All four steps, everything kept. */
+export function handshake(
+  use: Use,
+  first: { calls?: Uint8Array; reply?: Uint8Array; renewals?: Renewal[]; answers?: RenewalAnswer[][] } = {},
+  primitives = both(nodePrimitives),
+) {
+  const sides = pair(use, primitives);
+  const sent1 = startHandshake(sides.client, sides.clientConfig);
+  const frame2 = sides.answer1(sent1.frame);
+  const opened2 = receiveStartAnswer(sent1, frame2);
+  const sent3 = finishHandshake(opened2, first.renewals ?? [], first.calls ?? new Uint8Array());
+  const opened3 = sides.open3(sent3.frame);
+  const answer = answerFinish(opened3, TERMS, first.answers ?? [], first.reply ?? new Uint8Array());
+  const finished = receiveFinishAnswer(sent3, answer.frame);
+  return {
+    ...sides,
+    sent1,
+    frame2,
+    opened2,
+    sent3,
+    opened3,
+    frame4: answer.frame,
+    serverSecrets: answer.secrets,
+    finished,
+  };
+}
+
+/** `frame` with one bit turned. */
+export function flipped(frame: Uint8Array, bit: number): Uint8Array {
+  const copy = frame.slice();
+  copy[bit >>> 3] = (copy[bit >>> 3] ?? 0) ^ (1 << (bit & 7));
+  return copy;
+}
+
+/** The code of the SealwireError that `action` throws; anything else thrown passes on. */
+export function codeOf(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof Error && error.name === 'SealwireError' && 'code' in error) return String(error.code);
+    throw error;
+  }
+  return 'nothing was thrown';
+}

@@ -1,0 +1,113 @@
+import { createHash } from 'node:crypto';
+import { concat, toHex } from '../../libs/core/src/bytes.js';
+import type { HandshakeSuite } from '../../libs/core/src/handshake.js';
+import { SymmetricState } from '../../libs/core/src/key-schedule.js';
+import { nodePrimitives } from '../../libs/core/src/primitives/node.js';
+import type { Primitives } from '../../libs/core/src/primitives/primitives.js';
+
+/** One operation on the handshake state and what the state was after it, in hexadecimal. */
+export interface Operation {
+  what?: string;
+  operation: string;
+  input: string;
+  /** of EncryptAndHash alone: key and associated data that sealed, and what came out */
+  key?: string;
+  ad?: string;
+  sealed?: string;
+  h: string;
+  ck: string;
+  k: string;
+}
+
+/** SHA-256(seed || "/" || 0), SHA-256(seed || "/" || 1) ...: as many bytes as asked. */
+export function bytesFrom(seed: string, length: number): Uint8Array {
+  const blocks = Array.from({ length: Math.ceil(length / 32) }, (_, i) =>
+    createHash('sha256').update(`${seed}/${i}`).digest(),
+  );
+  return concat(...blocks).slice(0, length);
+}
+
+/** Fixed randomness: hands out the bytes of `named` in order, and refuses to run dry or to give another length. */
+export function scriptedSuite(named: readonly (readonly [name: string, bytes: Uint8Array])[]): HandshakeSuite {
+  const queue = [...named];
+  const random = (length: number) => {
+    const [name, bytes] = queue.shift() ?? ['nothing', new Uint8Array()];
+    if (bytes.length !== length) throw new Error(`${length} random bytes were asked for, ${name} has ${bytes.length}`);
+    return bytes.slice();
+  };
+  return { primitives: { ...nodePrimitives, random }, random };
+}
+
+/** Records what every SymmetricState does while `play` runs. The operations that another one is made of are left out. */
+export function record<T>(play: () => T): { operations: Operation[]; result: T } {
+  const operations: Operation[] = [];
+  const state = SymmetricState.prototype;
+  const original = {
+    mixHash: state.mixHash,
+    mixKey: state.mixKey,
+    mixKeyAndHash: state.mixKeyAndHash,
+    seal: state.seal,
+    open: state.open,
+  };
+  let depth = 0;
+
+  function wrap<A extends Uint8Array[], R>(operation: string, method: (this: SymmetricState, ...data: A) => R) {
+    return function (this: SymmetricState, ...data: A): R {
+      const before = { k: toHex(this.k), h: toHex(this.h) };
+      depth++;
+      const result = method.apply(this, data);
+      depth--;
+      if (depth > 0) return result;
+      const after = { h: toHex(this.h), ck: toHex(this.ck), k: toHex(this.k) };
+      const entry: Operation = { operation, input: toHex(concat(...data)), ...after };
+      if (result instanceof Uint8Array) {
+        const [plaintext, sealed] = operation === 'seal' ? [entry.input, toHex(result)] : [toHex(result), entry.input];
+        Object.assign(entry, { operation: 'EncryptAndHash', input: plaintext, key: before.k, ad: before.h, sealed });
+      }
+      operations.push(entry);
+      return result;
+    };
+  }
+
+  state.mixHash = wrap('MixHash', original.mixHash);
+  state.mixKey = wrap('MixKey', original.mixKey);
+  state.mixKeyAndHash = wrap('MixKeyAndHash', original.mixKeyAndHash);
+  state.seal = wrap('seal', original.seal);
+  state.open = wrap('open', original.open);
+  try {
+    return { operations, result: play() };
+  } finally {
+    Object.assign(state, original);
+  }
+}
+
+/** Primitives that note every AEAD use: key, nonce, associated data, plaintext, sealed. */
+export interface SealedChunk {
+  key: string;
+  nonce: string;
+  ad: string;
+  plaintext: string;
+  sealed: string;
+}
+
+export function notingSeals(primitives: Primitives): { primitives: Primitives; seals: SealedChunk[] } {
+  const seals: SealedChunk[] = [];
+  return {
+    seals,
+    primitives: {
+      ...primitives,
+      seal(key, nonce, ad, plaintext) {
+        const sealed = primitives.seal(key, nonce, ad, plaintext);
+        const [k, n, a, p, s] = [key, nonce, ad, plaintext, sealed].map(toHex) as [
+          string,
+          string,
+          string,
+          string,
+          string,
+        ];
+        seals.push({ key: k, nonce: n, ad: a, plaintext: p, sealed: s });
+        return sealed;
+      },
+    },
+  };
+}
