@@ -1,5 +1,5 @@
 import type { ModuleMetadata, Provider } from '@nestjs/common';
-import { LIMITS, parseSecureKey, type SecureKey, SealwireError } from '@sealwire/core';
+import { LIMITS, parseSecureKey, SealwireError, type SecureKey } from '@sealwire/core';
 
 /**
  * Where sessions and keys are kept: providers for the tokens `SessionStore` and `KeyStore`, and where the store has them
@@ -51,4 +51,102 @@ export interface SealwireModuleOptions {
   readonly requirePinnedKey?: boolean;
   readonly autoSessionsLive?: number;
   readonly maxBody?: number;
+}
+
+/** The options with their defaults. */
+export type ResolvedOptions = Required<Omit<SealwireOptions, 'serverKey' | 'resultCache'>> & {
+  readonly serverKeys: readonly string[];
+  readonly resultCache: { readonly entries: number; readonly bytes: number; readonly seconds: number };
+};
+
+/** A module's policy with its defaults; keySize 0 takes no frames at all. */
+export interface ModulePolicy {
+  readonly path: string;
+  readonly keySize: 0 | 16 | 32;
+  readonly force: boolean;
+  readonly secureKeys: readonly SecureKey[];
+  readonly requireSecureKey: boolean;
+  readonly requirePinned: boolean;
+  readonly autoSessionsLive: number | undefined;
+  readonly maxBody: number | undefined;
+}
+
+export function resolveOptions(options: SealwireOptions): ResolvedOptions {
+  const { serverKey = [], resultCache, ...rest } = options;
+  const resolved: ResolvedOptions = {
+    maxBody: 1_048_576,
+    handshakeRate: { points: 60, duration: 10 },
+    peerLock: 'none',
+    autoSessionsLive: 1_800,
+    sessionLifetime: LIMITS.sessionSeconds,
+    hotSessions: 10_000,
+    storeTimeout: 5_000,
+    ...withoutUndefined(rest),
+    resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(resultCache ?? {}) },
+    serverKeys: typeof serverKey === 'string' ? [serverKey] : serverKey,
+  };
+  positive(resolved, 'maxBody', 'autoSessionsLive', 'sessionLifetime', 'hotSessions', 'storeTimeout');
+  if (resolved.sessionLifetime > LIMITS.sessionSeconds) {
+    throw misconfigured(
+      `sessionLifetime is at most ${LIMITS.sessionSeconds} seconds, got ${resolved.sessionLifetime}.`,
+    );
+  }
+  if (!['none', 'ip', 'forwarded'].includes(resolved.peerLock)) {
+    throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(resolved.peerLock)}.`);
+  }
+  return resolved;
+}
+
+export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
+  const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
+  if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/.test(path)) {
+    throw misconfigured(
+      `The path of a module is made of letters, digits, "-", "_" and "/", got ${JSON.stringify(path)}.`,
+    );
+  }
+  const refuse = (sentence: string) => misconfigured(`Module '${path}': ${sentence}`);
+  if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
+    throw refuse(`encryptionKey is 0, 16 or 32, got ${String(encryptionKey)}.`);
+  }
+  if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || options.requirePinnedKey)) {
+    throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
+  }
+  positive({ autoSessionsLive: 1, maxBody: 1, ...withoutUndefined(options) }, 'autoSessionsLive', 'maxBody');
+  const parsed = secureKeys.map((text) => {
+    try {
+      return parseSecureKey(text);
+    } catch (error) {
+      throw refuse(error instanceof Error ? error.message : String(error));
+    }
+  });
+  return {
+    path,
+    keySize: encryptionKey,
+    force: forceEncryption,
+    secureKeys: parsed,
+    requireSecureKey: options.requireSecureKey ?? parsed.length > 0,
+    requirePinned: options.requirePinnedKey ?? false,
+    autoSessionsLive: options.autoSessionsLive,
+    maxBody: options.maxBody,
+  };
+}
+
+export function misconfigured(sentence: string): SealwireError {
+  return new SealwireError('bad_configuration', sentence);
+}
+
+function positive<K extends string>(options: { readonly [key in K]: unknown }, ...names: K[]): void {
+  for (const name of names) {
+    const value = options[name];
+    if (!Number.isSafeInteger(value) || Number(value) <= 0) {
+      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
+    }
+  }
+}
+
+/** An option given as undefined means its default. */
+function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
 }

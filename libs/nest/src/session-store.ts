@@ -20,7 +20,9 @@ export abstract class SessionStore {
    * Step 3: inserts the session, still without traffic secrets, in the lane that this process owns.
    * Undefined where the id exists or has ended: the cookie was used before.
    */
-  abstract create(session: NewSession): Promise<{ readonly lane: number; readonly incarnation: Uint8Array } | undefined>;
+  abstract create(
+    session: NewSession,
+  ): Promise<{ readonly lane: number; readonly incarnation: Uint8Array } | undefined>;
   /** Step 4: adds the traffic secrets. False where the session ended meanwhile. */
   abstract activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean>;
   /**
@@ -33,7 +35,11 @@ export abstract class SessionStore {
   /** Gives up a lane with everything in it answered; `window` is what was accepted, so that the rest provably never ran. */
   abstract closeLane(id: Uint8Array, lane: number, window: Uint8Array): Promise<void>;
   /** Compare-and-swap on the epoch: stores the secrets of `epoch` where the row still has `epoch - 1`. */
-  abstract advanceEpoch(id: Uint8Array, epoch: number, secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>): Promise<boolean>;
+  abstract advanceEpoch(
+    id: Uint8Array,
+    epoch: number,
+    secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
+  ): Promise<boolean>;
   /** Notes a call just accepted; buffered and written in batches, never awaited. */
   abstract touch(id: Uint8Array): void;
   /**
@@ -48,13 +54,18 @@ export abstract class SessionStore {
 
   /** Ends sessions and leaves a tombstone for each; answers how many. */
   abstract end(selector: SessionSelector, reason: CloseReason): Promise<number>;
-  abstract list(filter: SessionSelector, page: { readonly limit: number; readonly after?: string }): Promise<SessionSummary[]>;
+  abstract list(
+    filter: SessionSelector,
+    page: { readonly limit: number; readonly after?: string },
+  ): Promise<SessionSummary[]>;
   abstract count(filter: SessionSelector): Promise<number>;
   /** Deletes expired sessions, old tombstones, accepted numbers out of every window, and old outcomes. Answers rows deleted. */
   abstract purge(): Promise<number>;
 
   /** Application data of a session and its version, which counts up with each write. */
-  abstract readData(id: Uint8Array): Promise<{ readonly data: Record<string, unknown>; readonly version: number } | undefined>;
+  abstract readData(
+    id: Uint8Array,
+  ): Promise<{ readonly data: Record<string, unknown>; readonly version: number } | undefined>;
   /** False where `version` is not the row's any more. */
   abstract writeData(id: Uint8Array, data: Record<string, unknown>, version: number): Promise<boolean>;
 }
@@ -190,7 +201,12 @@ export abstract class ExactlyOnce {
    *   been committed
    */
   abstract run(
-    call: { readonly module: string; readonly keyId: Uint8Array | undefined; readonly callId: Uint8Array; readonly claimed: Uint8Array | undefined },
+    call: {
+      readonly module: string;
+      readonly keyId: Uint8Array | undefined;
+      readonly callId: Uint8Array;
+      readonly claimed: Uint8Array | undefined;
+    },
     run: (transaction: unknown) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean }>,
   ): Promise<Uint8Array>;
 }

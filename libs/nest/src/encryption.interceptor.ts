@@ -1,0 +1,162 @@
+import type { IncomingMessage } from 'node:http';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  Logger,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { type Call, CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
+import { lastValueFrom, type Observable, of } from 'rxjs';
+import { readBody } from './body.reader.js';
+import { HandshakeService, type Peer } from './handshake.service.js';
+import { ModuleRegistry, type RegisteredModule } from './module.registry.js';
+import { CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
+import { outerCode, send, sendProblem } from './problem.js';
+import { type OpenedCalls, RemoteFunctionDispatcher, type SealedOrigin } from './remote-function.dispatcher.js';
+import { INTERNAL } from './remote-function.error.js';
+import type { ResolvedOptions } from './sealwire.options.js';
+import { SessionService } from './session.service.js';
+import { RESOLVED_OPTIONS } from './tokens.js';
+
+/** Where the handler finds the calls that the interceptor opened. */
+export const OPENED = Symbol('sealwire opened calls');
+
+const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
+const DONE = of(undefined);
+
+/** The request of either platform: Express hands out Node's own, Fastify wraps it. */
+interface PlatformRequest {
+  readonly raw?: IncomingMessage;
+  readonly params: Record<string, string | readonly string[] | undefined>;
+  readonly body?: unknown;
+  readonly ip?: string;
+  [OPENED]?: OpenedCalls;
+}
+
+interface Exchange {
+  readonly module: RegisteredModule;
+  readonly request: PlatformRequest;
+  readonly response: unknown;
+  readonly next: CallHandler;
+}
+
+/**
+ * What stands between the wire and the remote functions: handshakes are answered here, call frames are opened, their calls
+ * handed to the route's handler, and results sealed. It writes the response itself, so nothing else touches sealed bytes.
+ */
+@Injectable()
+export class EncryptionInterceptor implements NestInterceptor {
+  private readonly logger = new Logger('Sealwire');
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(ModuleRegistry) private readonly modules: ModuleRegistry,
+    @Inject(HandshakeService) private readonly handshakes: HandshakeService,
+    @Inject(SessionService) private readonly sessions: SessionService,
+    @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
+  ) {}
+
+  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const http = context.switchToHttp();
+    const response = http.getResponse();
+    try {
+      const request = http.getRequest<PlatformRequest>();
+      const module = this.modules.get(modulePath(request));
+      if (!module) throw new SealwireError('module_unknown');
+      await this.answer({ module, request, response, next });
+    } catch (error) {
+      const code = outerCode(error);
+      if (code === 'internal') this.logger.error(error);
+      sendProblem(response, code);
+    }
+    return DONE;
+  }
+
+  private async answer(exchange: Exchange): Promise<void> {
+    const { module, request, response } = exchange;
+    const node = request.raw ?? (request as unknown as IncomingMessage);
+    const type = node.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
+    if (type === CONTENT_TYPE) {
+      const bytes = await readBody(node, request.body, this.limitOf(module));
+      send(response, 200, CONTENT_TYPE, await this.answerFrame(exchange, bytes));
+      return;
+    }
+    const format = PLAIN_FORMATS.find(({ contentType }) => contentType === type);
+    if (!format) throw new SealwireError('unsupported_media_type');
+    if (module.force) throw new SealwireError('encryption_required');
+    send(response, 200, format.contentType, await this.answerPlain(exchange, format, node));
+  }
+
+  private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
+    const { module, request } = exchange;
+    const run = async (calls: readonly Call[], sealed: SealedOrigin) =>
+      this.dispatcher.encode(await this.dispatch(exchange, calls, sealed));
+    switch (frameType(bytes)) {
+      case 'call':
+        return this.sessions.answer(module, bytes, this.peerOf(request).lock, run);
+      case 'start':
+        return this.handshakes.start(module, bytes, this.peerOf(request));
+      case 'finish':
+        return this.handshakes.finish(module, bytes, this.peerOf(request), run);
+      default:
+        throw new SealwireError('bad_frame');
+    }
+  }
+
+  private async answerPlain(
+    exchange: Exchange,
+    format: PlainFormat,
+    node: IncomingMessage,
+  ): Promise<Uint8Array | string> {
+    const { module, request } = exchange;
+    // whatever the platform parsed before us it has also limited
+    const parsed = format === JSON_FORMAT && isParsed(request.body);
+    const body = parsed ? undefined : await readBody(node, request.body, this.limitOf(module));
+    const outcomes = await this.dispatch(exchange, format.decode(body, request.body), undefined);
+    try {
+      return format.encode(outcomes);
+    } catch (error) {
+      this.logger.error(error);
+      return format.encode(outcomes.map(() => INTERNAL));
+    }
+  }
+
+  /** Through the route's handler, so that the interceptor stays one like any other. */
+  private async dispatch(
+    { module, request, next }: Exchange,
+    calls: readonly Call[],
+    sealed: SealedOrigin | undefined,
+  ): Promise<Outcome[]> {
+    request[OPENED] = { module, calls, request, sealed };
+    try {
+      return await lastValueFrom(next.handle());
+    } catch (error) {
+      this.logger.error(error);
+      return calls.map(() => INTERNAL);
+    }
+  }
+
+  private limitOf(module: RegisteredModule): number {
+    return module.maxBody ?? this.options.maxBody;
+  }
+
+  private peerOf(request: PlatformRequest): Peer {
+    const { peerLock } = this.options;
+    const node = request.raw ?? (request as unknown as IncomingMessage);
+    const connection = node.socket.remoteAddress ?? '';
+    const address = request.ip ?? connection;
+    return { address, lock: peerLock === 'none' ? undefined : peerLock === 'ip' ? connection : address };
+  }
+}
+
+/** What follows the route's prefix: Express answers segments, Fastify the text. */
+function modulePath({ params }: PlatformRequest): string {
+  const rest = params.path ?? params['*'] ?? '';
+  return typeof rest === 'string' ? rest : rest.join('/');
+}
+
+function isParsed(body: unknown): boolean {
+  return typeof body === 'object' && body !== null && !(body instanceof Uint8Array) && !('pipe' in body);
+}

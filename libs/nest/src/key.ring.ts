@@ -1,0 +1,130 @@
+import { Inject, Injectable } from '@nestjs/common';
+import {
+  type CookieState,
+  cookieKeyId,
+  deriveCookieKey,
+  formatKeyText,
+  type HandshakeSuite,
+  hedgedRandom,
+  type KeyPair,
+  openCookie,
+  type Primitives,
+  parseServerPrivateKey,
+  SealwireError,
+  sealCookie,
+  serverKeyId,
+  toHex,
+} from '@sealwire/core';
+import type { RegisteredModule } from './module.registry.js';
+import type { ResolvedOptions } from './sealwire.options.js';
+import { KeyStore } from './session-store.js';
+import { withinTime } from './time-limit.js';
+import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
+
+/** How long keys of the store are used before it is asked again: what a rotation waits for. */
+const FRESH_MS = 10_000;
+const CACHED_SECURE_KEYS = 1_000;
+
+interface Cached<T> {
+  readonly value: T;
+  readonly until: number;
+}
+
+/** The server's keys: what the options give, then what the store keeps. */
+@Injectable()
+export class KeyRing {
+  private readonly configured: readonly KeyPair[];
+  /** stand in for keys that are not known, so that refusing costs the same work */
+  private readonly dummyPair: KeyPair;
+  private readonly dummySecret: Uint8Array;
+  private readonly suite: HandshakeSuite;
+  private stored: Cached<readonly KeyPair[]> | undefined;
+  private readonly secureKeys = new Map<string, Cached<Uint8Array | undefined>>();
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(PRIMITIVES) private readonly primitives: Primitives,
+    @Inject(KeyStore) private readonly store: KeyStore,
+  ) {
+    this.configured = options.serverKeys.map((text) => parseServerPrivateKey(text, primitives));
+    this.dummyPair = primitives.x25519KeyPair(primitives.random(32));
+    this.dummySecret = primitives.random(32);
+    this.suite = { primitives, random: hedgedRandom(primitives) };
+  }
+
+  /** Newest first, at least one. */
+  async serverKeys(): Promise<readonly KeyPair[]> {
+    if (this.configured.length > 0) return this.configured;
+    if (!this.stored || this.stored.until < performance.now()) {
+      const value = await this.ask(this.store.serverKeys());
+      this.stored = { value, until: performance.now() + FRESH_MS };
+    }
+    return this.stored.value;
+  }
+
+  /** Public half and fingerprint of the newest key, for the log and for whoever pins it. */
+  async describe(): Promise<{ readonly publicKey: string; readonly fingerprint: string }> {
+    const { publicKey } = await this.newest();
+    return { publicKey: formatKeyText('swp1', publicKey), fingerprint: toHex(serverKeyId(publicKey, this.primitives)) };
+  }
+
+  async named(id: Uint8Array): Promise<{ readonly pair: KeyPair; readonly known: boolean }> {
+    const pairs = await this.serverKeys();
+    const found = pairs.find(({ publicKey }) => toHex(serverKeyId(publicKey, this.primitives)) === toHex(id));
+    return { pair: found ?? this.dummyPair, known: found !== undefined };
+  }
+
+  async secureKey(
+    module: RegisteredModule,
+    keyId: Uint8Array,
+  ): Promise<{ readonly secret: Uint8Array; readonly known: boolean }> {
+    const id = toHex(keyId);
+    const secret =
+      module.secureKeys.find((key) => toHex(key.keyId) === id)?.secret ??
+      (await this.storedSecureKey(module.path, keyId));
+    return { secret: secret ?? this.dummySecret, known: secret !== undefined };
+  }
+
+  /** Seals with a key that only the newest server key's holder can use. */
+  async cookieSealer(module: string, issued: number): Promise<(state: Omit<CookieState, 'issued'>) => Uint8Array> {
+    const { id, random } = await this.ask(this.store.currentCookieKey());
+    const key = deriveCookieKey(this.primitives, random, (await this.newest()).privateKey);
+    return (state) => sealCookie(this.suite, { id, key }, module, { ...state, issued });
+  }
+
+  /** @throws SealwireError `open_failed` where no key of this server, new or old, opens it */
+  async openCookie(module: string, cookie: Uint8Array): Promise<CookieState> {
+    const shared = await this.ask(this.store.cookieKey(cookieKeyId(cookie)));
+    if (!shared) throw new SealwireError('open_failed');
+    for (const { privateKey } of await this.serverKeys()) {
+      try {
+        const key = deriveCookieKey(this.primitives, shared.random, privateKey);
+        return openCookie(this.primitives, { id: shared.id, key }, module, cookie);
+      } catch {
+        // sealed under another of the server's keys, or by nobody
+      }
+    }
+    throw new SealwireError('open_failed');
+  }
+
+  private async newest(): Promise<KeyPair> {
+    const [pair] = await this.serverKeys();
+    if (!pair) throw new SealwireError('bad_configuration', 'The store has no server key.');
+    return pair;
+  }
+
+  private async storedSecureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined> {
+    const name = `${module} ${toHex(keyId)}`;
+    const cached = this.secureKeys.get(name);
+    if (cached && cached.until > performance.now()) return cached.value;
+    const value = await this.ask(this.store.secureKey(module, keyId));
+    // anybody can name keys that do not exist
+    if (this.secureKeys.size >= CACHED_SECURE_KEYS) this.secureKeys.clear();
+    this.secureKeys.set(name, { value, until: performance.now() + FRESH_MS });
+    return value;
+  }
+
+  private ask<T>(work: Promise<T>): Promise<T> {
+    return withinTime(work, this.options.storeTimeout);
+  }
+}

@@ -1,0 +1,124 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type CallNumber, type Primitives, type RenewalAnswer, ReplayWindow } from '@sealwire/core';
+import type { ResolvedOptions } from './sealwire.options.js';
+import { type Acceptance, type GuardedSession, ReplayGuard } from './session-store.js';
+import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
+
+interface Running {
+  readonly digest: Uint8Array;
+  settle?: (reply: Uint8Array) => void;
+  settled?: Promise<Uint8Array>;
+}
+
+interface Done {
+  readonly digest: Uint8Array;
+  readonly reply: Uint8Array;
+  /** of performance.now() */
+  readonly until: number;
+}
+
+/** Replay windows and a bounded cache of results in this process's memory. Sessions belong to the process. */
+@Injectable()
+export class MemoryReplayGuard extends ReplayGuard {
+  readonly exclusive = true;
+  /** by session; the window is of that lane */
+  private readonly lanes = new Map<string, { readonly lane: number; readonly window: ReplayWindow }>();
+  private readonly running = new Map<string, Running>();
+  /** oldest first */
+  private readonly done = new Map<string, Done>();
+  private doneBytes = 0;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
+    @Inject(PRIMITIVES) private readonly primitives: Primitives,
+  ) {
+    super();
+  }
+
+  accept(session: GuardedSession, number: CallNumber, digest: Uint8Array): Acceptance {
+    if (number.lane !== session.lane) return { kind: 'lane_moved' };
+    let lane = this.lanes.get(session.key);
+    if (lane?.lane !== session.lane)
+      this.lanes.set(session.key, (lane = { lane: session.lane, window: new ReplayWindow() }));
+    const verdict = lane.window.accept(number.counter);
+    const name = nameOf(session, number);
+    if (verdict === 'fresh') {
+      this.running.set(name, { digest });
+      return { kind: 'accepted' };
+    }
+    if (verdict !== 'seen') return { kind: 'too_old' };
+    const running = this.running.get(name);
+    if (running)
+      return this.same(running, digest) ? { kind: 'running', settled: settled(running) } : { kind: 'conflict' };
+    const done = this.fresh(name);
+    return done && !this.same(done, digest) ? { kind: 'conflict' } : { kind: 'done', reply: done?.reply };
+  }
+
+  finish(session: GuardedSession, number: CallNumber, digest: Uint8Array, reply: Uint8Array): void {
+    const name = nameOf(session, number);
+    this.running.get(name)?.settle?.(reply);
+    this.running.delete(name);
+    const { entries, bytes, seconds } = this.options.resultCache;
+    if (reply.length > bytes) return;
+    this.done.set(name, { digest, reply, until: performance.now() + seconds * 1000 });
+    this.doneBytes += reply.length;
+    for (const [oldest, { until }] of this.done) {
+      if (this.done.size <= entries && this.doneBytes <= bytes && until > performance.now()) break;
+      this.drop(oldest);
+    }
+  }
+
+  /** From the results that are kept, then from the lane that was closed before this one. */
+  async recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer> {
+    const name = nameOf(session, number);
+    const running = this.running.get(name);
+    if (running && this.same(running, digest)) return { known: 'result', reply: await settled(running) };
+    const done = this.fresh(name);
+    if (done && this.same(done, digest)) return { known: 'result', reply: done.reply };
+    return { known: knownOf(session.closed, number) };
+  }
+
+  /** Everything here is in memory and written nowhere. */
+  async drain(): Promise<void> {}
+
+  override close(session: GuardedSession): Uint8Array {
+    const lane = this.lanes.get(session.key);
+    this.lanes.delete(session.key);
+    return (lane?.lane === session.lane ? lane.window : new ReplayWindow()).toBytes();
+  }
+
+  private fresh(name: string): Done | undefined {
+    const done = this.done.get(name);
+    if (!done || done.until > performance.now()) return done;
+    this.drop(name);
+    return undefined;
+  }
+
+  private drop(name: string): void {
+    this.doneBytes -= this.done.get(name)?.reply.length ?? 0;
+    this.done.delete(name);
+  }
+
+  private same(entry: { readonly digest: Uint8Array }, digest: Uint8Array): boolean {
+    return this.primitives.equal(entry.digest, digest);
+  }
+}
+
+/** What a window that was closed with everything in it answered says of a number of its lane. */
+export function knownOf(closed: GuardedSession['closed'], number: CallNumber): 'never_ran' | 'ran' | 'unknown' {
+  if (number.lane !== closed?.lane) return 'unknown';
+  const verdict = ReplayWindow.fromBytes(closed.window).check(number.counter);
+  if (verdict === 'too_old') return 'unknown';
+  return verdict === 'seen' ? 'ran' : 'never_ran';
+}
+
+function nameOf(session: GuardedSession, number: CallNumber): string {
+  return `${session.key}.${number.lane}.${number.counter}`;
+}
+
+/** Made when the first duplicate asks for it: most calls have none. */
+function settled(running: Running): Promise<Uint8Array> {
+  return (running.settled ??= new Promise((resolve) => {
+    running.settle = resolve;
+  }));
+}

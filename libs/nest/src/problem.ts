@@ -1,0 +1,47 @@
+import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
+
+/** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
+const HEADERS = { 'Cache-Control': 'no-store, no-transform' };
+
+interface FastifyLikeReply {
+  hijack(): unknown;
+  getHeaders(): Record<string, string | string[] | number>;
+  readonly raw: ServerResponse;
+}
+
+/** Writes a body with Node's own response: both platforms have one, and nothing of theirs has to run. */
+export function send(
+  response: unknown,
+  status: number,
+  contentType: string,
+  body: Uint8Array | string,
+  more = {},
+): void {
+  const headers = { ...HEADERS, 'Content-Type': contentType, 'Content-Length': Buffer.byteLength(body), ...more };
+  const reply = response as FastifyLikeReply | ServerResponse;
+  if ('hijack' in reply) {
+    const earlier = reply.getHeaders();
+    reply.hijack();
+    reply.raw.writeHead(status, { ...earlier, ...headers }).end(body);
+  } else {
+    reply.writeHead(status, headers).end(body);
+  }
+}
+
+/** RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else. */
+export function sendProblem(response: unknown, code: OuterCode): void {
+  const status = OUTER_STATUS[code];
+  const body = { type: 'about:blank', title: STATUS_CODES[status], status, code, detail: outerMessage(code) };
+  const retry = status === 503 || status === 429 ? { 'Retry-After': '1' } : {};
+  // what is left of a body that was not read must not be taken for the next request
+  const close = code === 'too_large' ? { Connection: 'close' } : {};
+  send(response, status, 'application/problem+json', JSON.stringify(body), { ...retry, ...close });
+}
+
+/** The unsealed code that answers an error. What does not open looks like what is malformed. */
+export function outerCode(error: unknown): OuterCode {
+  if (!(error instanceof SealwireError)) return 'internal';
+  if (error.code in OUTER_STATUS) return error.code as OuterCode;
+  return error.code === 'open_failed' || error.code === 'bad_payload' ? 'bad_frame' : 'internal';
+}

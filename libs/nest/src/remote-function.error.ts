@@ -1,0 +1,58 @@
+import { STATUS_CODES } from 'node:http';
+import { HttpException, IntrinsicException } from '@nestjs/common';
+import type { Outcome } from '@sealwire/core';
+
+type Failure = Extract<Outcome, { ok: false }>;
+
+/** What these say to a client is the protocol's business, so no application error may say it. */
+const RESERVED = new Set(['outcome_unknown', 'unavailable']);
+
+/** An error that the caller of a remote function is meant to see: code, message and details arrive as they are. */
+export class RemoteFunctionError extends IntrinsicException {
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly details?: unknown,
+  ) {
+    super(message);
+    if (RESERVED.has(code)) throw new TypeError(`The code ${code} is reserved.`);
+  }
+}
+
+/** Another call changed the session's data since this one read it. */
+export class SessionConflictError extends RemoteFunctionError {
+  constructor() {
+    super('session_conflict', 'The data of this session was changed by another call.');
+  }
+}
+
+/** The outcome that stands for what a function threw. What was not meant for the caller becomes `internal` and nothing more. */
+export function failureOf(error: unknown): Failure {
+  if (error instanceof RemoteFunctionError) return failure(error.code, error.message, error.details);
+  if (error instanceof HttpException) return failureOfResponse(error.getStatus(), error.getResponse(), error.message);
+  return INTERNAL;
+}
+
+/** The outcome that stands for an HTTP answer of an error status. */
+export function failureOfResponse(status: number, body: unknown, fallback?: string): Failure {
+  const phrase = STATUS_CODES[status] ?? 'Error';
+  const { code, message, statusCode: _, ...rest } = isRecord(body) ? body : { code: undefined, message: body };
+  const text = typeof message === 'string' ? message : (fallback ?? phrase);
+  const details = { status, ...rest, ...(typeof message === 'string' || message === undefined ? {} : { message }) };
+  const known = typeof code === 'string' && !RESERVED.has(code) ? code : snakeCase(phrase);
+  return failure(known, text, details);
+}
+
+export const INTERNAL: Failure = failure('internal', 'Internal server error');
+
+export function failure(code: string, message: string, details?: unknown): Failure {
+  return details === undefined ? { ok: false, code, message } : { ok: false, code, message, details };
+}
+
+function snakeCase(phrase: string): string {
+  return phrase.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_');
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

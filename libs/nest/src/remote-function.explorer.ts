@@ -1,0 +1,147 @@
+import { Injectable } from '@nestjs/common';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { RouteParamtypes } from '@nestjs/common/internal.js';
+import { ContextIdFactory, DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
+import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
+import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
+import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
+import { ModuleRegistry, type RegisteredFunction } from './module.registry.js';
+import {
+  CALL_ARGUMENT,
+  REMOTE_FUNCTION,
+  REMOTE_FUNCTIONS,
+  type RemoteCall,
+  type RemoteFunctionOptions,
+} from './remote-function.decorator.js';
+import { misconfigured } from './sealwire.options.js';
+import { ExactlyOnce } from './session-store.js';
+
+/** Parameters of a remote function: Nest's own metadata of the decorated ones, and a `body` for every argument. */
+const ARGUMENTS = 'sealwire:arguments';
+
+type Invoke = RegisteredFunction['invoke'];
+type Method = (...args: unknown[]) => unknown;
+interface Host {
+  readonly wrapper: InstanceWrapper;
+  readonly prototype: Record<string, Method | undefined>;
+  readonly module: string | undefined;
+}
+
+/** Finds `@RemoteFunction()` on controllers and providers at start-up and makes each ready to run. */
+@Injectable()
+export class RemoteFunctionExplorer {
+  private readonly routeParams = new RouteParamsFactory();
+
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+    private readonly contexts: ExternalContextCreator,
+    private readonly moduleRef: ModuleRef,
+    private readonly registry: ModuleRegistry,
+  ) {}
+
+  explore(): void {
+    for (const wrapper of [...this.discovery.getControllers(), ...this.discovery.getProviders()]) {
+      const type = wrapper.isAlias ? undefined : (wrapper.instance?.constructor ?? wrapper.metatype);
+      if (typeof type !== 'function' || !type.prototype || type === Object) continue;
+      const host = { wrapper, prototype: type.prototype, module: Reflect.getMetadata(REMOTE_FUNCTIONS, type) };
+      for (const methodName of this.scanner.getAllMethodNames(type.prototype)) this.register(host, methodName);
+    }
+  }
+
+  private register(host: Host, methodName: string): void {
+    const { wrapper, prototype, module } = host;
+    const method = prototype[methodName];
+    const options: RemoteFunctionOptions | undefined = method && Reflect.getMetadata(REMOTE_FUNCTION, method);
+    if (!method || !options) return;
+    const origin = `${wrapper.name}.${methodName}`;
+    if (module === undefined) {
+      throw misconfigured(
+        `${origin} is decorated with @RemoteFunction(), but its class has no @RemoteFunctions('module').`,
+      );
+    }
+    if (options.exactlyOnce && !this.hasTransactions()) {
+      throw misconfigured(`${origin} is exactlyOnce, which needs a store with transactions, such as typeOrmStore().`);
+    }
+    const positions = describeParameters(prototype, methodName, method.length);
+    this.registry.addFunction(module, {
+      ...options,
+      name: options.name ?? methodName,
+      arity: positions.length,
+      origin,
+      invoke: this.bind(host, method, methodName, positions),
+    });
+  }
+
+  /** A class that is made anew for each request is resolved for each call; all others are bound once. */
+  private bind({ wrapper }: Host, method: Method, methodName: string, positions: readonly number[]): Invoke {
+    const params: ParamsFactory = {
+      exchangeKeyForValue: (type, data, [req, res, next, call]) =>
+        type === RouteParamtypes.BODY
+          ? (call as RemoteCall).args[positions.indexOf(Number(data))]
+          : this.routeParams.exchangeKeyForValue(type, data as string, { req, res, next }),
+    };
+    const create = (instance: object, contextId?: { id: number }): Method =>
+      this.contexts.create(
+        instance as never,
+        method,
+        methodName,
+        ARGUMENTS,
+        params,
+        contextId,
+        wrapper.id,
+        undefined,
+        'http',
+      );
+    if (wrapper.isDependencyTreeStatic()) {
+      const run = create(wrapper.instance);
+      return async (...args) => run(...invocation(args));
+    }
+    return async (request, response, call) => {
+      const contextId = ContextIdFactory.getByRequest(request as object);
+      this.moduleRef.registerRequestByContextId(request, contextId);
+      const instance = await this.moduleRef.resolve(wrapper.token, contextId, { strict: false });
+      return create(instance, contextId)(...invocation([request, response, call]));
+    };
+  }
+
+  private hasTransactions(): boolean {
+    try {
+      return Boolean(this.moduleRef.get(ExactlyOnce, { strict: false }));
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** The arguments of an execution context: as on a route, then the call. */
+function invocation([request, response, call]: Parameters<Invoke>): unknown[] {
+  const args: unknown[] = [request, response];
+  args[CALL_ARGUMENT] = call;
+  return args;
+}
+
+/**
+ * Writes down where each parameter comes from, for Nest. Undecorated parameters and those with a bare `@Body()` are the
+ * arguments of the call; like a body they go through the pipes with their type. Answers their positions.
+ */
+function describeParameters(prototype: object, methodName: string, length: number): number[] {
+  const types: unknown[] = Reflect.getMetadata('design:paramtypes', prototype, methodName) ?? [];
+  const decorated: Record<string, { index: number; data?: unknown }> =
+    Reflect.getMetadata(ROUTE_ARGS_METADATA, prototype.constructor, methodName) ?? {};
+  const injected = Object.entries(decorated).filter(([key, { data }]) => !isBody(key) || data !== undefined);
+  const taken = new Set(injected.map(([, { index }]) => index));
+  const positions = Array.from({ length: Math.max(types.length, length) }, (_, i) => i).filter((i) => !taken.has(i));
+  const args = positions.map((index) => {
+    const key = `${RouteParamtypes.BODY}:${index}`;
+    return [key, { pipes: [], ...decorated[key], index, data: String(index) }];
+  });
+  const metadata = { ...Object.fromEntries(injected), ...Object.fromEntries(args) };
+  Reflect.defineMetadata(ARGUMENTS, metadata, prototype.constructor, methodName);
+  return positions;
+}
+
+function isBody(key: string): boolean {
+  return key.startsWith(`${RouteParamtypes.BODY}:`);
+}

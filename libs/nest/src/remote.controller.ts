@@ -1,0 +1,20 @@
+import { Controller, Inject, Post, Req, Res, type Type, UseInterceptors } from '@nestjs/common';
+import type { Outcome } from '@sealwire/core';
+import { EncryptionInterceptor, OPENED } from './encryption.interceptor.js';
+import { type OpenedCalls, RemoteFunctionDispatcher } from './remote-function.dispatcher.js';
+
+/** The one route, below the configured path. The global prefix of the application applies to it. */
+export function remoteController(path: string): Type<unknown> {
+  @Controller(path)
+  class RemoteController {
+    constructor(@Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher) {}
+
+    /** Taking the response tells Nest that it is written elsewhere. */
+    @Post('*path')
+    @UseInterceptors(EncryptionInterceptor)
+    call(@Req() request: { readonly [OPENED]: OpenedCalls }, @Res() _response: unknown): Promise<Outcome[]> {
+      return this.dispatcher.run(request[OPENED]);
+    }
+  }
+  return RemoteController;
+}

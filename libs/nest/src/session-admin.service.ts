@@ -1,0 +1,53 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { fromHex } from '@sealwire/core';
+import { type SessionSelector, SessionStore, type SessionSummary } from './session-store.js';
+
+/** Which sessions: all, or those of an id, a SecureKey or a module. Ids are hexadecimal. */
+export interface SessionFilter {
+  readonly id?: string;
+  readonly keyId?: string;
+  readonly module?: string;
+}
+
+/** Administration of sessions, for the application's own operators. */
+@Injectable()
+export class SealwireSessions {
+  constructor(@Inject(SessionStore) private readonly store: SessionStore) {}
+
+  /** In the order of their ids; `after` is the last id of the page before. */
+  list(
+    filter: SessionFilter = {},
+    page: { readonly limit?: number; readonly after?: string } = {},
+  ): Promise<SessionSummary[]> {
+    return this.store.list(selectorOf(filter), { limit: 100, ...page });
+  }
+
+  count(filter: SessionFilter = {}): Promise<number> {
+    return this.store.count(selectorOf(filter));
+  }
+
+  /** Whether there was such a session. Its client is told under seal and makes a new one. */
+  async revoke(id: string): Promise<boolean> {
+    return (await this.store.end({ id: fromHex(id) }, 'revoked')) > 0;
+  }
+
+  /** Ends all sessions of a SecureKey; refusing the key from now on is a matter of configuration. Answers how many. */
+  revokeSecureKey(keyId: string): Promise<number> {
+    return this.store.end({ keyId: fromHex(keyId) }, 'secure_key_revoked');
+  }
+
+  revokeAll(): Promise<number> {
+    return this.store.end({ all: true }, 'revoked');
+  }
+
+  /** Deletes what is over and past its time of remembrance; answers how many rows. */
+  purge(): Promise<number> {
+    return this.store.purge();
+  }
+}
+
+function selectorOf({ id, keyId, module }: SessionFilter): SessionSelector {
+  if (id !== undefined) return { id: fromHex(id) };
+  if (keyId !== undefined) return { keyId: fromHex(keyId) };
+  return module === undefined ? { all: true } : { module };
+}
