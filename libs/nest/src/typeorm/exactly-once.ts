@@ -1,0 +1,119 @@
+import { Logger } from '@nestjs/common';
+import { SealwireError, toHex } from '@sealwire/core';
+import type { QueryRunner } from 'typeorm';
+import { ExactlyOnce } from '../session-store.js';
+import { type Database, isTransient, isUnavailable, queryOf, sqlState, toBytes, withDeadline } from './database.js';
+import { type Incarnation, MARK } from './incarnation.js';
+import type { KeyEncryption } from './key-encryption.js';
+import { outcomePlace } from './places.js';
+
+const ATTEMPTS = 3;
+/** milliseconds from the wait for a connection to the commit */
+const DEADLINE = 30_000;
+
+type ExactCall = Parameters<ExactlyOnce['run']>[0];
+type RunCall = Parameters<ExactlyOnce['run']>[1];
+
+/**
+ * The outcome is a row of the same transaction as the call's effects, so both are there or neither. Its key is written first:
+ * another sending of the same call waits there until this transaction is decided, then reads the outcome or runs itself.
+ */
+export class TypeOrmExactlyOnce extends ExactlyOnce {
+  private readonly logger = new Logger('SealwireExactlyOnce');
+
+  constructor(
+    private readonly database: Database,
+    private readonly keys: KeyEncryption,
+    private readonly incarnation: Incarnation,
+  ) {
+    super();
+  }
+
+  async run(call: ExactCall, run: RunCall): Promise<Uint8Array> {
+    for (let attempt = 1; ; attempt++) {
+      const runner = this.database.dataSource.createQueryRunner();
+      try {
+        return await withDeadline(runner, DEADLINE, () => this.once(runner, call, run));
+      } catch (error) {
+        if (!isTransient(error)) throw error;
+        if (attempt === ATTEMPTS) throw new SealwireError('busy', undefined, { cause: error });
+      }
+    }
+  }
+
+  private async once(runner: QueryRunner, call: ExactCall, run: RunCall): Promise<Uint8Array> {
+    await reach(() => runner.startTransaction());
+    try {
+      const outcome = (await this.claim(runner, call)) ?? (await this.decide(runner, call, run));
+      await reach(() => runner.commitTransaction());
+      return outcome;
+    } catch (error) {
+      while (runner.isTransactionActive) {
+        try {
+          await runner.rollbackTransaction();
+        } catch {
+          break;
+        }
+      }
+      throw error;
+    }
+  }
+
+  /** Writes the call's identity; answers the stored outcome where it is there already. */
+  private async claim(runner: QueryRunner, call: ExactCall): Promise<Uint8Array | undefined> {
+    const query = queryOf(runner);
+    // what a handler waits for in the database has an end as well, so that a lock forgotten elsewhere cannot pile up calls
+    const [row] = await query<{ mark: string }>(
+      `SELECT ${MARK} AS mark, set_config('lock_timeout', '5s', true), set_config('statement_timeout', '15s', true),
+         set_config('idle_in_transaction_session_timeout', '20s', true)`,
+    );
+    if (call.claimed && !this.incarnation.matches(row?.mark ?? '', call.claimed)) {
+      throw new SealwireError('outcome_unknown', 'The call was first sent to another state of the database.');
+    }
+    const identity = identityOf(call);
+    const inserted = await query(
+      `INSERT INTO sealwire_outcome (module, key_id, call_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1`,
+      identity,
+    );
+    if (inserted.length > 0) return undefined;
+    const [stored] = await query<{ outcome: Buffer | null }>(
+      'SELECT outcome FROM sealwire_outcome WHERE module = $1 AND key_id = $2 AND call_id = $3',
+      identity,
+    );
+    // purged between the two statements: too old to be told apart from one that never ran
+    if (!stored?.outcome) throw new SealwireError('outcome_unknown');
+    try {
+      return this.keys.unwrap(outcomePlace(...identity), toBytes(stored.outcome));
+    } catch (error) {
+      this.logger.error(`The outcome of call ${toHex(call.callId)} cannot be read: ${error}`);
+      throw new SealwireError('outcome_unknown');
+    }
+  }
+
+  private async decide(runner: QueryRunner, call: ExactCall, run: RunCall): Promise<Uint8Array> {
+    await reach(() => runner.startTransaction()); // a savepoint
+    const { outcome, rollback, cause } = await run(runner.manager);
+    if (isTransient(cause)) throw cause;
+    if (sqlState(cause) !== undefined && isUnavailable(cause)) throw new SealwireError('busy', undefined, { cause });
+    await reach(() => (rollback ? runner.rollbackTransaction() : runner.commitTransaction()));
+    const identity = identityOf(call);
+    await queryOf(runner)(
+      'UPDATE sealwire_outcome SET outcome = $4 WHERE module = $1 AND key_id = $2 AND call_id = $3',
+      [...identity, this.keys.wrap(outcomePlace(...identity), outcome)],
+    );
+    return outcome;
+  }
+}
+
+function identityOf({ module, keyId, callId }: ExactCall): [string, Uint8Array, Uint8Array] {
+  return [module, keyId ?? new Uint8Array(), callId];
+}
+
+/** A transaction that could not begin or may not have been committed is `busy`: sent again under its identity, it is safe. */
+async function reach(step: () => Promise<void>): Promise<void> {
+  try {
+    await step();
+  } catch (error) {
+    throw isUnavailable(error) ? new SealwireError('busy', undefined, { cause: error }) : error;
+  }
+}

@@ -1,0 +1,21 @@
+export {
+  AcceptedEntity,
+  CookieKeyEntity,
+  InstanceEntity,
+  KeyEntity,
+  OutcomeEntity,
+  SessionEntity,
+  sealwireEntities,
+} from './entities.js';
+export { TypeOrmExactlyOnce } from './exactly-once.js';
+export { TypeOrmKeyStore } from './key.store.js';
+export { sealwireMigrations } from './migration.js';
+export { PostgresReplayGuard } from './postgres-replay.guard.js';
+export type { RewrapResult } from './rewrap.js';
+export { TypeOrmSessionStore } from './session.store.js';
+export {
+  createTypeOrmStore,
+  type TypeOrmStoreOptions,
+  type TypeOrmStoreParts,
+  typeOrmStore,
+} from './typeorm-store.js';

@@ -1,0 +1,98 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** The tables of the store, for PGlite and PostgreSQL from 14 on. */
+export class SealwireTables1767225600000 implements MigrationInterface {
+  readonly name = 'SealwireTables1767225600000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    // a fill factor leaves room for updates in place: a session's last use is written often and in no index
+    await runner.query(`
+      CREATE TABLE sealwire_session (
+        id bytea PRIMARY KEY,
+        module text NOT NULL,
+        key_id bytea,
+        key_size smallint NOT NULL,
+        peer text,
+        lane bigint NOT NULL,
+        shared boolean NOT NULL,
+        owner text,
+        release_wanted boolean NOT NULL DEFAULT false,
+        lane_incarnation bytea NOT NULL,
+        floor bigint NOT NULL DEFAULT -1,
+        floored_at timestamptz,
+        closed_lane bigint,
+        closed_window bytea,
+        epoch integer NOT NULL DEFAULT 0,
+        traffic bytea,
+        exporter bytea,
+        proof bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        last_used_at timestamptz NOT NULL DEFAULT now(),
+        idle_seconds integer NOT NULL,
+        expires_at timestamptz NOT NULL,
+        ended_at timestamptz,
+        ended_reason text,
+        data jsonb NOT NULL DEFAULT '{}',
+        data_version integer NOT NULL DEFAULT 0
+      ) WITH (fillfactor = 80)`);
+    await runner.query('CREATE INDEX sealwire_session_key ON sealwire_session (key_id)');
+    await runner.query('CREATE INDEX sealwire_session_ended ON sealwire_session (ended_at) WHERE ended_at IS NOT NULL');
+    await runner.query('CREATE INDEX sealwire_session_wanted ON sealwire_session (owner) WHERE release_wanted');
+    await runner.query(`
+      CREATE TABLE sealwire_instance (
+        boot_id text PRIMARY KEY,
+        lease_until timestamptz NOT NULL,
+        ticked_at timestamptz NOT NULL,
+        host text,
+        pid integer,
+        process_start text
+      )`);
+    await runner.query(`
+      CREATE TABLE sealwire_accepted (
+        session_id bytea NOT NULL,
+        lane bigint NOT NULL,
+        counter bigint NOT NULL,
+        digest bytea NOT NULL,
+        owner text NOT NULL,
+        state text NOT NULL DEFAULT 'running',
+        reply bytea,
+        repeats integer NOT NULL DEFAULT 0,
+        at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (session_id, lane, counter)
+      ) WITH (fillfactor = 80)`);
+    await runner.query(`
+      CREATE TABLE sealwire_outcome (
+        module text NOT NULL,
+        key_id bytea NOT NULL,
+        call_id bytea NOT NULL,
+        outcome bytea,
+        at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (module, key_id, call_id)
+      )`);
+    await runner.query('CREATE INDEX sealwire_outcome_at ON sealwire_outcome (at)');
+    await runner.query(`
+      CREATE UNLOGGED TABLE sealwire_cookie_key (
+        id bytea PRIMARY KEY,
+        wrapped bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now()
+      )`);
+    await runner.query(`
+      CREATE TABLE sealwire_key (
+        kind text NOT NULL,
+        module text NOT NULL,
+        id bytea NOT NULL,
+        wrapped bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        valid_until timestamptz,
+        PRIMARY KEY (kind, module, id)
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    for (const table of ['key', 'cookie_key', 'outcome', 'accepted', 'instance', 'session']) {
+      await runner.query(`DROP TABLE sealwire_${table}`);
+    }
+  }
+}
+
+export const sealwireMigrations = [SealwireTables1767225600000];

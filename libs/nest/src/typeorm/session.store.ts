@@ -1,0 +1,329 @@
+import { Logger } from '@nestjs/common';
+import { type Renewal, type RenewalAnswer, SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
+import {
+  type AttachedSession,
+  type CloseReason,
+  type NewSession,
+  type SessionSelector,
+  SessionStore,
+  type SessionStoreListener,
+  type SessionSummary,
+} from '../session-store.js';
+import type { Database, Query } from './database.js';
+import { type Incarnation, MARK } from './incarnation.js';
+import type { KeyEncryption } from './key-encryption.js';
+import type { Lease } from './lease.js';
+import { purge, type Retention } from './purge.js';
+import { reconcile } from './reconcile.js';
+import {
+  LIVE,
+  SESSION_COLUMNS,
+  type SessionIdentity,
+  type SessionRow,
+  SessionWrap,
+  selectorSql,
+  toAttached,
+} from './session-row.js';
+import { Ticker } from './ticker.js';
+
+const LAST_LANE = 2 ** 32 - 1;
+const BATCH = 1_000;
+/** Unix seconds, so that lanes go up even in a database that was put back to an earlier state. */
+const NEXT_LANE = 'GREATEST(s.lane + 1, extract(epoch FROM now())::bigint)';
+
+export interface SessionStoreParts {
+  readonly database: Database;
+  readonly keys: KeyEncryption;
+  readonly lease: Lease;
+  readonly incarnation: Incarnation;
+  /** numbers of new lanes are kept in the database, for all instances */
+  readonly shared: boolean;
+  readonly retention: Retention;
+}
+
+export class TypeOrmSessionStore extends SessionStore {
+  private readonly logger = new Logger('SealwireStore');
+  private readonly wrap: SessionWrap;
+  private readonly query: Query;
+  private ticker: Ticker | undefined;
+
+  constructor(private readonly parts: SessionStoreParts) {
+    super();
+    this.wrap = new SessionWrap(parts.keys);
+    this.query = (statement, parameters) => parts.database.query(statement, parameters);
+  }
+
+  async start(listener: SessionStoreListener): Promise<void> {
+    const { database, lease, incarnation } = this.parts;
+    const [tables] = await this.query<{ there: boolean }>(
+      `SELECT to_regclass('sealwire_session') IS NOT NULL AS there`,
+    );
+    if (!tables?.there) {
+      throw new SealwireError(
+        'bad_configuration',
+        'The Sealwire tables are missing: run the migrations (sealwireMigrations).',
+      );
+    }
+    await incarnation.load(this.query);
+    await lease.bury(this.query);
+    await lease.take(this.query);
+    this.ticker = new Ticker(database, lease, incarnation, listener, (message, error) =>
+      this.logger.warn(`${message} ${error instanceof Error ? error.message : error}`),
+    );
+    await this.ticker.tick();
+    this.ticker.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.ticker?.stop();
+  }
+
+  leaseHolds(): boolean {
+    return this.parts.lease.holds();
+  }
+
+  now(): number {
+    return this.ticker?.now() ?? Date.now();
+  }
+
+  incarnation(): Uint8Array {
+    return this.parts.incarnation.value;
+  }
+
+  /** Catches up with the other instances now; for a guard that found the database changed. */
+  async refresh(): Promise<void> {
+    await this.ticker?.tick();
+  }
+
+  async create(session: NewSession): Promise<{ lane: number; incarnation: Uint8Array } | undefined> {
+    const { lease, incarnation, shared } = this.parts;
+    const { bootId } = lease;
+    const { value, mark } = incarnation;
+    const row: SessionIdentity = {
+      id: session.id,
+      module: session.module,
+      key_id: session.keyId ?? null,
+      key_size: session.keySize,
+      peer: session.peer ?? null,
+    };
+    const [created] = await this.query<{ lane: number }>(
+      `INSERT INTO sealwire_session
+         (id, module, key_id, key_size, peer, lane, shared, owner, lane_incarnation, proof, idle_seconds, expires_at)
+       SELECT $1, $2, $3::bytea, $4, $5::text, extract(epoch FROM now())::bigint, $6, $7::text, $8, $9, $10,
+         now() + $11::integer * interval '1 second'
+       WHERE ${MARK} = $12 ON CONFLICT (id) DO NOTHING RETURNING lane::float8 AS lane`,
+      [
+        ...[row.id, row.module, row.key_id, row.key_size, row.peer, shared, shared ? null : bootId, value],
+        ...[this.wrap.proof(row, session.firstKey), session.idleSeconds, session.lifetimeSeconds, mark],
+      ],
+    );
+    this.sameLife(bootId);
+    return created && { lane: created.lane, incarnation: value };
+  }
+
+  async activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean> {
+    const row = await this.find(id);
+    if (!row) return false;
+    const { firstKey } = this.wrap.openProof(row, row.proof);
+    const done = await this.query(
+      `UPDATE sealwire_session SET traffic = $2, exporter = $3, proof = $4, last_used_at = now()
+       WHERE id = $1 AND ended_at IS NULL AND traffic IS NULL RETURNING 1`,
+      [
+        id,
+        this.wrap.traffic(row, 0, secrets),
+        this.wrap.exporter(row, secrets.exporter),
+        this.wrap.proof(row, firstKey, secrets.renewal),
+      ],
+    );
+    return done.length > 0;
+  }
+
+  async attach(id: Uint8Array, exclusive: boolean): Promise<AttachedSession | 'busy' | undefined> {
+    const { bootId } = this.parts.lease;
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const row = (exclusive ? undefined : await this.join(id)) ?? (await this.openLane(id, exclusive, bootId));
+      if (row) {
+        this.sameLife(bootId);
+        return this.opened(row);
+      }
+      const obstacle = await this.obstacle(id);
+      if (obstacle === undefined) return undefined;
+      if (obstacle.moved) {
+        await this.refresh();
+        return 'busy';
+      }
+      const { owner } = obstacle;
+      if (owner !== null && owner !== bootId && !(await this.parts.lease.bury(this.query, owner))) {
+        await this.query('UPDATE sealwire_session SET release_wanted = true WHERE id = $1 AND owner = $2', [id, owner]);
+        return 'busy';
+      }
+    }
+    return 'busy';
+  }
+
+  async closeLane(id: Uint8Array, lane: number, window: Uint8Array): Promise<void> {
+    await this.query(
+      `UPDATE sealwire_session SET owner = NULL, closed_lane = lane, closed_window = $3, release_wanted = false
+       WHERE id = $1 AND lane = $2 AND owner = $4`,
+      [id, lane, window, this.parts.lease.bootId],
+    );
+  }
+
+  async advanceEpoch(
+    id: Uint8Array,
+    epoch: number,
+    secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
+  ): Promise<boolean> {
+    const row = await this.find(id);
+    if (row?.epoch !== epoch - 1) return false;
+    const done = await this.query(
+      `UPDATE sealwire_session SET epoch = $2, traffic = $3
+       WHERE id = $1 AND epoch = $4 AND ended_at IS NULL AND traffic IS NOT NULL RETURNING 1`,
+      [id, epoch, this.wrap.traffic(row, epoch, secrets), epoch - 1],
+    );
+    return done.length > 0;
+  }
+
+  touch(id: Uint8Array): void {
+    this.ticker?.touch(id);
+  }
+
+  async reconcile(renewal: Renewal, verify: (key: Uint8Array) => boolean): Promise<RenewalAnswer[]> {
+    const { database, keys, incarnation } = this.parts;
+    const means = { wrap: this.wrap, keys, incarnation };
+    try {
+      return await database.transaction((query) => reconcile(query, means, renewal, verify));
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.logger.error(`Session ${toHex(renewal.sessionId)} cannot be read: ${error.message}`);
+      return renewal.numbers.map(() => ({ known: 'unknown' }));
+    }
+  }
+
+  async end(selector: SessionSelector, reason: CloseReason): Promise<number> {
+    const { where, parameters } = selectorSql(selector);
+    let total = 0;
+    for (;;) {
+      const { length } = await this.query(
+        `UPDATE sealwire_session SET ended_at = now(), ended_reason = $2, traffic = NULL, exporter = NULL
+         WHERE id IN (SELECT s.id FROM sealwire_session s WHERE ${where} AND s.ended_at IS NULL
+           ORDER BY s.id LIMIT ${BATCH} FOR UPDATE) RETURNING 1`,
+        [...parameters, reason],
+      );
+      total += length;
+      if (length < BATCH) return total;
+    }
+  }
+
+  async list(filter: SessionSelector, page: { limit: number; after?: string }): Promise<SessionSummary[]> {
+    const { where, parameters } = selectorSql(filter);
+    return this.query<SessionSummary>(
+      `SELECT encode(s.id, 'hex') AS id, s.module, encode(s.key_id, 'hex') AS "keyId", s.lane::float8 AS lane, s.epoch,
+         s.created_at AS created, s.last_used_at AS "lastUsed", s.expires_at AS expires, s.peer
+       FROM sealwire_session s WHERE ${where} AND ${LIVE} AND s.id > decode($2, 'hex') ORDER BY s.id LIMIT $3`,
+      [...parameters, page.after ?? '', page.limit],
+    ).then((rows) => rows.map((row) => ({ ...row, keyId: row.keyId ?? undefined, peer: row.peer ?? undefined })));
+  }
+
+  async count(filter: SessionSelector): Promise<number> {
+    const { where, parameters } = selectorSql(filter);
+    const [row] = await this.query<{ count: number }>(
+      `SELECT count(*)::float8 AS count FROM sealwire_session s WHERE ${where} AND ${LIVE}`,
+      parameters,
+    );
+    return row?.count ?? 0;
+  }
+
+  purge(): Promise<number> {
+    return purge(this.parts.database, this.parts.retention);
+  }
+
+  async readData(id: Uint8Array): Promise<{ data: Record<string, unknown>; version: number } | undefined> {
+    const [row] = await this.query<{ data: Record<string, unknown>; version: number }>(
+      'SELECT data, data_version AS version FROM sealwire_session WHERE id = $1 AND ended_at IS NULL',
+      [id],
+    );
+    return row;
+  }
+
+  async writeData(id: Uint8Array, data: Record<string, unknown>, version: number): Promise<boolean> {
+    const done = await this.query(
+      `UPDATE sealwire_session SET data = $2, data_version = data_version + 1
+       WHERE id = $1 AND data_version = $3 AND ended_at IS NULL RETURNING 1`,
+      [id, JSON.stringify(data), version],
+    );
+    return done.length > 0;
+  }
+
+  private async find(id: Uint8Array): Promise<SessionRow | undefined> {
+    const [row] = await this.query<SessionRow>(
+      `SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1 AND s.ended_at IS NULL`,
+      [id],
+    );
+    return row;
+  }
+
+  /** The current lane, where every number of it is in the table and the database is still the one it was opened in. */
+  private async join(id: Uint8Array): Promise<SessionRow | undefined> {
+    const { value, mark } = this.parts.incarnation;
+    const [row] = await this.query<SessionRow>(
+      `SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1 AND ${LIVE} AND s.traffic IS NOT NULL
+         AND s.shared AND s.lane_incarnation = $2 AND ${MARK} = $3`,
+      [id, value, mark],
+    );
+    return row;
+  }
+
+  /**
+   * Opens the next lane if no living instance owns the current one. `seen` is the row as this statement found it and `s` the
+   * row as it is once its lock is ours: a row that another took in between has another owner, and nothing happens.
+   */
+  private async openLane(id: Uint8Array, exclusive: boolean, bootId: string): Promise<SessionRow | undefined> {
+    const { value, mark } = this.parts.incarnation;
+    const [row] = await this.query<SessionRow>(
+      `UPDATE sealwire_session s SET lane = ${NEXT_LANE}, shared = NOT $2, owner = CASE WHEN $2 THEN $3::text END,
+         release_wanted = false, floor = -1, floored_at = NULL, lane_incarnation = $4,
+         closed_lane = CASE WHEN s.closed_lane = s.lane AND s.lane_incarnation = $4 THEN s.closed_lane END,
+         closed_window = CASE WHEN s.closed_lane = s.lane AND s.lane_incarnation = $4 THEN s.closed_window END
+       FROM sealwire_session seen
+       WHERE seen.id = $1 AND s.id = seen.id AND s.owner IS NOT DISTINCT FROM seen.owner
+         AND (seen.owner IS NULL OR seen.owner = $3
+           OR NOT EXISTS (SELECT FROM sealwire_instance i WHERE i.boot_id = seen.owner))
+         AND ($2 OR NOT (s.shared AND s.lane_incarnation = $4))
+         AND ${LIVE} AND s.traffic IS NOT NULL AND s.lane < ${LAST_LANE} AND ${MARK} = $5
+       RETURNING ${SESSION_COLUMNS}`,
+      [id, exclusive, bootId, value, mark],
+    );
+    return row;
+  }
+
+  /** Why no lane opened; undefined where the session is none. */
+  private async obstacle(id: Uint8Array): Promise<{ owner: string | null; moved: boolean } | undefined> {
+    const [row] = await this.query<{ owner: string | null; moved: boolean }>(
+      `SELECT s.owner, ${MARK} <> $2 AS moved FROM sealwire_session s
+       WHERE s.id = $1 AND ${LIVE} AND s.traffic IS NOT NULL AND s.lane < ${LAST_LANE}`,
+      [id, this.parts.incarnation.mark],
+    );
+    return row;
+  }
+
+  private opened(row: SessionRow): AttachedSession | undefined {
+    try {
+      return toAttached(row, this.wrap.open(row));
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.logger.error(`Session ${toHex(row.id)} cannot be read: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  /** A lease lost while the statement ran took the lane with it. */
+  private sameLife(bootId: string): void {
+    if (this.parts.lease.bootId !== bootId) throw new SealwireError('busy');
+  }
+}
+
+/** The row was altered, or its KEK is not ours: the session is as good as unknown. */
+function isUnreadable(error: unknown): error is SealwireError {
+  return error instanceof SealwireError && (error.code === 'open_failed' || error.code === 'bad_configuration');
+}

@@ -1,0 +1,150 @@
+import { fromHex, toHex } from '@sealwire/core';
+import type { CloseReason, SessionStoreListener } from '../session-store.js';
+import type { Database } from './database.js';
+import { type Incarnation, MARK } from './incarnation.js';
+import { clocks, LEASE, type Lease } from './lease.js';
+
+const PERIOD = 1_000;
+/** Seconds that ends are looked for behind the last tick: longer than a statement may take to commit. */
+const OVERLAP = 8;
+const BATCH = 1_000;
+
+interface TickRow {
+  readonly alive: boolean;
+  readonly mark: string;
+  readonly now: number;
+  readonly wanted: string[];
+  readonly ended: string[];
+}
+
+/**
+ * Once a second: renews the lease, writes last uses, and learns what other instances did. Polling works through connection
+ * poolers and on PGlite, where LISTEN does not.
+ */
+export class Ticker {
+  private readonly touched = new Map<string, number>();
+  /** ends told already, with the tick that told them */
+  private readonly told = new Map<string, number>();
+  private readonly releasing = new Set<string>();
+  private timer: NodeJS.Timeout | undefined;
+  private ticking: Promise<void> | undefined;
+  /** the database's time of the last tick that was worked off, seconds */
+  private seen: number | null = null;
+  private clock = { database: Date.now(), monotonic: performance.now() };
+
+  constructor(
+    private readonly database: Database,
+    private readonly lease: Lease,
+    private readonly incarnation: Incarnation,
+    private readonly listener: SessionStoreListener,
+    private readonly warn: (message: string, error: unknown) => void,
+  ) {}
+
+  start(): void {
+    this.timer = setInterval(() => {
+      this.tick().catch((error) => this.warn('The session store did not answer; trying again.', error));
+    }, PERIOD).unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.timer);
+    await this.ticking?.catch(() => undefined);
+    await this.flush();
+    await this.database.query('DELETE FROM sealwire_instance WHERE boot_id = $1', [this.lease.bootId]);
+    this.lease.lost();
+  }
+
+  touch(id: Uint8Array): void {
+    this.touched.set(toHex(id), performance.now());
+  }
+
+  now(): number {
+    return this.clock.database + performance.now() - this.clock.monotonic;
+  }
+
+  /** One at a time; asked for while one runs, that one serves. */
+  tick(): Promise<void> {
+    this.ticking ??= this.work().finally(() => {
+      this.ticking = undefined;
+    });
+    return this.ticking;
+  }
+
+  private async work(): Promise<void> {
+    await this.flush();
+    const sent = clocks();
+    const [row] = await this.database.query<TickRow>(
+      `WITH me AS (
+         UPDATE sealwire_instance SET lease_until = now() + ${LEASE} * interval '1 second',
+           ticked_at = GREATEST(ticked_at, to_timestamp($2::float8))
+         WHERE boot_id = $1 RETURNING boot_id
+       )
+       SELECT EXISTS (SELECT FROM me) AS alive, ${MARK} AS mark, extract(epoch FROM now())::float8 AS now,
+         ARRAY(SELECT encode(id, 'hex') FROM sealwire_session WHERE release_wanted AND owner = $1 LIMIT ${BATCH}) AS wanted,
+         ARRAY(SELECT encode(id, 'hex') || ended_reason FROM sealwire_session
+               WHERE ended_at >= COALESCE(to_timestamp($2::float8), now()) - ${OVERLAP} * interval '1 second') AS ended`,
+      [this.lease.bootId, this.seen],
+    );
+    if (!row) return;
+    this.clock = { database: row.now * 1_000, monotonic: sent.monotonic };
+    if (row.mark !== this.incarnation.mark || !row.alive) return this.startOver();
+    this.lease.renewed(sent);
+    this.tellEnds(row);
+    this.askReleases(row.wanted);
+    this.seen = row.now;
+  }
+
+  /** The database was restored, or others took us for dead: nothing that this process holds is its own any more. */
+  private async startOver(): Promise<void> {
+    this.lease.lost();
+    await this.incarnation.load((statement, parameters) => this.database.query(statement, parameters));
+    await this.lease.take((statement, parameters) => this.database.query(statement, parameters));
+    this.seen = null;
+    this.told.clear();
+    this.listener.incarnationChanged();
+  }
+
+  private tellEnds({ ended, now }: TickRow): void {
+    for (const entry of ended) {
+      const id = entry.slice(0, 32);
+      if (!this.told.has(id)) this.listener.ended(fromHex(id), entry.slice(32) as CloseReason);
+      this.told.set(id, now);
+    }
+    for (const [id, at] of this.told) if (at < now) this.told.delete(id);
+  }
+
+  private askReleases(wanted: string[]): void {
+    for (const id of wanted) {
+      if (this.releasing.has(id)) continue;
+      this.releasing.add(id);
+      this.listener
+        .release(fromHex(id))
+        .catch((error) => this.warn('A session could not be released.', error))
+        .finally(() => this.releasing.delete(id));
+    }
+  }
+
+  /** What was not written stays for the next tick. A touched session that is no more was ended: its owner learns it here too. */
+  private async flush(): Promise<void> {
+    while (this.touched.size > 0) {
+      const batch = [...this.touched].slice(0, BATCH);
+      const sent = performance.now();
+      const rows = await this.database.query<{ id: string; reason: CloseReason | null }>(
+        `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
+         live AS (
+           SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id
+           WHERE s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE OF s
+         ),
+         written AS (
+           UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second')
+           FROM live WHERE s.id = live.id RETURNING s.id
+         )
+         SELECT encode(used.id, 'hex') AS id, s.ended_reason AS reason FROM used LEFT JOIN sealwire_session s ON s.id = used.id
+         WHERE used.id NOT IN (SELECT id FROM written)`,
+        [batch.map(([id]) => fromHex(id)), batch.map(([, at]) => (sent - at) / 1_000)],
+      );
+      for (const [id, at] of batch) if (this.touched.get(id) === at) this.touched.delete(id);
+      for (const { id, reason } of rows) this.listener.ended(fromHex(id), reason ?? 'expired');
+    }
+  }
+}

@@ -1,0 +1,107 @@
+import { getDataSourceToken } from '@nestjs/typeorm';
+import { SealwireError } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import type { DataSource } from 'typeorm';
+import type { SealwireStore } from '../sealwire.options.js';
+import { ExactlyOnce, KeyStore, ReplayGuard, SessionStore } from '../session-store.js';
+import { Database } from './database.js';
+import { TypeOrmExactlyOnce } from './exactly-once.js';
+import { Incarnation } from './incarnation.js';
+import { TypeOrmKeyStore } from './key.store.js';
+import { KeyEncryption } from './key-encryption.js';
+import { Lease } from './lease.js';
+import { PostgresReplayGuard } from './postgres-replay.guard.js';
+import { type RewrapResult, rewrap } from './rewrap.js';
+import { TypeOrmSessionStore } from './session.store.js';
+
+export interface TypeOrmStoreOptions {
+  /** SEALWIRE_KEK: one or more `swe1...`, the current one first */
+  readonly kek: string | undefined;
+  /**
+   * `memory` (default): a session belongs to one instance at a time, for one process or sticky routing; a warm call needs no
+   * statement. `postgres`: accepted numbers are kept in the database, for any load balancer.
+   */
+  readonly replayGuard?: 'memory' | 'postgres';
+  /** how long an ended session is remembered: a day by default, 600 at least, for its cookie could bring it back */
+  readonly tombstoneSeconds?: number;
+  /** how long outcomes of calls that run exactly once are kept, a week by default: longer than any client goes on trying */
+  readonly outcomeSeconds?: number;
+  /** Another value says that the database was put back to an earlier state in a way it cannot tell itself (a disk snapshot). */
+  readonly operatorEpoch?: string | number;
+  /** No other process can open this database (PGlite): instances found in it are dead, and there is no lease to lose. */
+  readonly exclusiveDatabase?: boolean;
+}
+
+export interface TypeOrmStoreParts {
+  readonly sessions: TypeOrmSessionStore;
+  readonly keys: TypeOrmKeyStore;
+  readonly exactlyOnce: TypeOrmExactlyOnce;
+  /** undefined where numbers are guarded in memory */
+  readonly replayGuard: PostgresReplayGuard | undefined;
+  /** Brings all secrets under the current key-encryption key; can be broken off and run again. */
+  rewrap(batch?: number): Promise<RewrapResult>;
+}
+
+const PARTS = Symbol('sealwire typeorm store');
+
+/** Sessions, keys and outcomes in the application's TypeORM DataSource: `SealwireModule.forRoot({ store: typeOrmStore(...) })`. */
+export function typeOrmStore(
+  options: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
+): SealwireStore {
+  const part = <T>(token: abstract new (...args: never[]) => T, pick: (parts: TypeOrmStoreParts) => T) => ({
+    provide: token,
+    useFactory: pick,
+    inject: [PARTS],
+  });
+  return {
+    providers: [
+      {
+        provide: PARTS,
+        useFactory: (dataSource: DataSource) => createTypeOrmStore(dataSource, options),
+        inject: [getDataSourceToken(options.dataSource)],
+      },
+      part(SessionStore, ({ sessions }) => sessions),
+      part(KeyStore, ({ keys }) => keys),
+      part(ExactlyOnce, ({ exactlyOnce }) => exactlyOnce),
+      // a provider that is there but answers undefined would hide the guard in memory
+      ...(options.replayGuard === 'postgres'
+        ? [part(ReplayGuard, ({ replayGuard }) => replayGuard as ReplayGuard)]
+        : []),
+    ],
+  };
+}
+
+/** The same without Nest. */
+export function createTypeOrmStore(dataSource: DataSource, options: TypeOrmStoreOptions): TypeOrmStoreParts {
+  const { replayGuard = 'memory', tombstoneSeconds = 86_400, outcomeSeconds = 604_800 } = options;
+  if (replayGuard !== 'memory' && replayGuard !== 'postgres') {
+    throw refused(`replayGuard is 'memory' or 'postgres', got ${String(replayGuard)}.`);
+  }
+  if (!(tombstoneSeconds >= 600)) throw refused(`tombstoneSeconds is 600 or more, got ${tombstoneSeconds}.`);
+  if (!(outcomeSeconds >= 3_600)) throw refused(`outcomeSeconds is 3600 or more, got ${outcomeSeconds}.`);
+  if (dataSource.options.type !== 'postgres') {
+    throw refused(`The TypeORM store needs a DataSource of type 'postgres', got '${dataSource.options.type}'.`);
+  }
+  const keys = new KeyEncryption(nodePrimitives, options.kek);
+  const database = new Database(dataSource);
+  const lease = new Lease(nodePrimitives, options.exclusiveDatabase ?? false);
+  const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));
+  const shared = replayGuard === 'postgres';
+  const retention = { tombstoneSeconds, outcomeSeconds };
+  const sessions = new TypeOrmSessionStore({ database, keys, lease, incarnation, shared, retention });
+  const databaseChanged = () => {
+    // the next tick tries again
+    sessions.refresh().catch(() => undefined);
+  };
+  return {
+    sessions,
+    keys: new TypeOrmKeyStore(database, keys, nodePrimitives),
+    exactlyOnce: new TypeOrmExactlyOnce(database, keys, incarnation),
+    replayGuard: shared ? new PostgresReplayGuard(database, keys, lease, incarnation, databaseChanged) : undefined,
+    rewrap: (batch) => rewrap(database, keys, batch),
+  };
+}
+
+function refused(sentence: string): SealwireError {
+  return new SealwireError('bad_configuration', sentence);
+}
