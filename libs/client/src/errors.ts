@@ -1,0 +1,79 @@
+import { type CallNumber, SealwireError, toHex } from '@sealwire/core';
+
+export interface RemoteErrorOptions extends ErrorOptions {
+  readonly details?: unknown;
+  readonly retryable?: boolean;
+}
+
+/** What a remote call is rejected with. `code` is the server's, or one of this client's own (README, errors). */
+export class RemoteError extends Error {
+  override readonly name: string = 'RemoteError';
+  /** what the function attached to its error */
+  readonly details: unknown;
+  /** nothing ran, and the same call may succeed later */
+  readonly retryable: boolean;
+
+  constructor(
+    readonly code: string,
+    message: string,
+    options: RemoteErrorOptions = {},
+  ) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    this.details = options.details;
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+/** The call may have run, once; nobody can tell any more. `cause` says what stood between. */
+export class OutcomeUnknownError extends RemoteError {
+  override readonly name = 'OutcomeUnknownError';
+  /** hexadecimal id of the session that the call was last sent in */
+  readonly sessionId: string | undefined;
+  readonly number: CallNumber | undefined;
+
+  constructor(
+    readonly functionName: string,
+    sent: { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined,
+    cause?: unknown,
+  ) {
+    super('outcome_unknown', `Whether "${functionName}" ran is not known.`, cause === undefined ? {} : { cause });
+    this.sessionId = sent && toHex(sent.sessionId);
+    this.number = sent?.number;
+  }
+}
+
+/** For minutes every answer was one that anybody on the way can forge: something blocks the channel. */
+export class ChannelBlockedError extends RemoteError {
+  override readonly name = 'ChannelBlockedError';
+
+  constructor() {
+    super(
+      'channel_blocked',
+      'For five minutes nothing but unsealed refusals arrived. Something between this client and the server may be forging them.',
+      { retryable: true },
+    );
+  }
+}
+
+/** This client's own rules, or the server's as it states them under seal, forbid the connection. */
+export class PolicyError extends RemoteError {
+  override readonly name = 'PolicyError';
+
+  constructor(message: string) {
+    super('policy', message);
+  }
+}
+
+export function badConfiguration(message: string): SealwireError {
+  return new SealwireError('bad_configuration', message);
+}
+
+/** The caller's time ran out; by itself it says that nothing was sent that could have run. */
+export function notReached(cause: unknown): RemoteError {
+  return cause === undefined
+    ? new RemoteError('timeout', 'The call was not answered within its time.', { retryable: true })
+    : new RemoteError('unreachable', 'The server could not be reached within the time of the call.', {
+        retryable: true,
+        cause,
+      });
+}

@@ -1,0 +1,48 @@
+export type RenewalReason = 'session_unknown' | 'session_ended' | 'number_conflict' | 'numbers_used_up';
+
+/** What happens under the calls. Session ids are hexadecimal. */
+export interface RemoteEvents {
+  /** a handshake is complete */
+  opened: {
+    readonly sessionId: string;
+    readonly lane: number;
+    /** from step 1 to step 2 */
+    readonly roundTripMs: number;
+    /** of steps 1 to 4 */
+    readonly frameBytes: readonly [number, number, number, number];
+  };
+  /** the server goes on with the same session in another lane, for example after a restart */
+  resumed: { readonly sessionId: string; readonly lane: number };
+  /** follows `opened` where the new session replaced one */
+  renewed: { readonly oldSessionId: string; readonly sessionId: string; readonly reason: RenewalReason };
+  /** `$close()` was called */
+  closed: { readonly sessionId: string | undefined };
+}
+
+export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[K]) => void;
+
+export class EventHub {
+  readonly #listeners = new Map<keyof RemoteEvents, Set<(event: never) => void>>();
+
+  /** @returns a function that removes the listener */
+  on<K extends keyof RemoteEvents>(name: K, listener: RemoteListener<K>): () => void {
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+    };
+  }
+
+  emit<K extends keyof RemoteEvents>(name: K, event: RemoteEvents[K]): void {
+    for (const listener of this.#listeners.get(name) ?? []) {
+      try {
+        (listener as RemoteListener<K>)(event);
+      } catch (error) {
+        // as with EventTarget: reported as uncaught, without harm to the call that happened to be under way
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}

@@ -1,0 +1,56 @@
+import { CONTENT_TYPE, frameType } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import { onTestFinished } from 'vitest';
+import type { RemoteOptions, TransportRequest, TransportResponse } from '../../src/index.js';
+import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
+import type { FakeServer } from './fake-server.js';
+
+export interface Api {
+  echo<T>(value: T): Promise<T>;
+  add(a: number, b: number): Promise<number>;
+  fail(): Promise<never>;
+  slow(): Promise<string>;
+  missing(): Promise<void>;
+}
+
+export type Kind = ReturnType<typeof frameType>;
+type Answer = TransportResponse | Promise<TransportResponse>;
+
+/** What the network does to a request; `next` is the server. */
+export type Network = (request: TransportRequest, next: () => Promise<TransportResponse>, kind: Kind) => Answer;
+
+export function connect(
+  server: FakeServer,
+  options: Partial<RemoteOptions> & { network?: Network; tuning?: Partial<Tuning> } = {},
+) {
+  const { network = (_request, next) => next(), tuning = {}, ...rest } = options;
+  const transport = loopbackTransport((request) =>
+    network(
+      request,
+      () => server.handle(request),
+      request.contentType === CONTENT_TYPE ? frameType(request.body) : undefined,
+    ),
+  );
+  const remote = createTestRemote<Api>(
+    {
+      url: 'http://localhost/remote/payments',
+      serverKey: server.serverKeyText,
+      secureKey: server.secureKeyText,
+      primitives: nodePrimitives,
+      transport,
+      ...rest,
+    },
+    tuning,
+  );
+  onTestFinished(() => remote.$close());
+  return remote;
+}
+
+/** A promise settled from outside. */
+export function gate<T = void>() {
+  let open!: (value: T) => void;
+  const passed = new Promise<T>((resolve) => {
+    open = resolve;
+  });
+  return { open, passed };
+}
