@@ -3,7 +3,7 @@ import { fromHex } from './bytes.js';
 import { SealwireError } from './errors.js';
 import { LIMITS } from './limits.js';
 
-/** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.2). */
+/** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.5). */
 export const TAG = { date: 1, bigint: 2, negativeBigint: 3, set: 258, map: 259 } as const;
 
 /** @throws SealwireError `unsupported_value` that names the path, for what no payload can hold. */

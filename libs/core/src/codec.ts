@@ -30,7 +30,7 @@ export type MessageStatus =
 
 export type Reply = { readonly outcomes: readonly Outcome[] } | MessageStatus;
 
-// Payloads are arrays with a place for each part (PROTOCOL.md section 5.2): no field names travel in every call.
+// Payloads are arrays with a place for each part (PROTOCOL.md section 5.5): no field names travel in every call.
 const OUTCOMES = 0;
 const STATUS = 1;
 const VALUE = 0;
