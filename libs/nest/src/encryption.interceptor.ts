@@ -29,7 +29,7 @@ const DONE = of(undefined);
 /** The request of either platform: Express hands out Node's own, Fastify wraps it. */
 interface PlatformRequest {
   readonly raw?: IncomingMessage;
-  readonly params: Record<string, string | readonly string[] | undefined>;
+  readonly params: { readonly module: string };
   readonly body?: unknown;
   readonly ip?: string;
   [OPENED]?: OpenedCalls;
@@ -63,7 +63,7 @@ export class EncryptionInterceptor implements NestInterceptor {
     const response = http.getResponse();
     try {
       const request = http.getRequest<PlatformRequest>();
-      const module = this.modules.get(modulePath(request));
+      const module = this.modules.get(request.params.module);
       if (!module) throw new SealwireError('module_unknown');
       await this.answer({ module, request, response, next });
     } catch (error) {
@@ -149,12 +149,6 @@ export class EncryptionInterceptor implements NestInterceptor {
     const address = request.ip ?? connection;
     return { address, lock: peerLock === 'none' ? undefined : peerLock === 'ip' ? connection : address };
   }
-}
-
-/** What follows the route's prefix: Express answers segments, Fastify the text. */
-function modulePath({ params }: PlatformRequest): string {
-  const rest = params.path ?? params['*'] ?? '';
-  return typeof rest === 'string' ? rest : rest.join('/');
 }
 
 function isParsed(body: unknown): boolean {

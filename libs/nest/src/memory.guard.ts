@@ -37,10 +37,7 @@ export class MemoryReplayGuard extends ReplayGuard {
 
   accept(session: GuardedSession, number: CallNumber, digest: Uint8Array): Acceptance {
     if (number.lane !== session.lane) return { kind: 'lane_moved' };
-    let lane = this.lanes.get(session.key);
-    if (lane?.lane !== session.lane)
-      this.lanes.set(session.key, (lane = { lane: session.lane, window: new ReplayWindow() }));
-    const verdict = lane.window.accept(number.counter);
+    const verdict = this.windowOf(session).accept(number.counter);
     const name = nameOf(session, number);
     if (verdict === 'fresh') {
       this.running.set(name, { digest });
@@ -87,6 +84,14 @@ export class MemoryReplayGuard extends ReplayGuard {
     return (lane?.lane === session.lane ? lane.window : new ReplayWindow()).toBytes();
   }
 
+  private windowOf(session: GuardedSession): ReplayWindow {
+    const known = this.lanes.get(session.key);
+    if (known?.lane === session.lane) return known.window;
+    const window = new ReplayWindow();
+    this.lanes.set(session.key, { lane: session.lane, window });
+    return window;
+  }
+
   private fresh(name: string): Done | undefined {
     const done = this.done.get(name);
     if (!done || done.until > performance.now()) return done;
@@ -118,7 +123,8 @@ function nameOf(session: GuardedSession, number: CallNumber): string {
 
 /** Made when the first duplicate asks for it: most calls have none. */
 function settled(running: Running): Promise<Uint8Array> {
-  return (running.settled ??= new Promise((resolve) => {
+  running.settled ??= new Promise((resolve) => {
     running.settle = resolve;
-  }));
+  });
+  return running.settled;
 }

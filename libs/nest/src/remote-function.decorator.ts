@@ -1,5 +1,5 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
-import { PATH_METADATA } from '@nestjs/common/constants.js';
+import { ENTRY_PROVIDER_WATERMARK, PATH_METADATA } from '@nestjs/common/constants.js';
 import type { CallSession } from './remote-session.js';
 
 export interface RemoteFunctionOptions {
@@ -33,6 +33,8 @@ export const CALL_ARGUMENT = 3;
 export function RemoteFunctions(module: string): ClassDecorator {
   return (target) => {
     SetMetadata(REMOTE_FUNCTIONS, module)(target);
+    // has Nest apply the application's request-scoped enhancers to a provider as it does to a controller
+    SetMetadata(ENTRY_PROVIDER_WATERMARK, true)(target);
     // lets a class without @Controller() be listed among the controllers of its module
     if (!Reflect.hasMetadata(PATH_METADATA, target)) Reflect.defineMetadata(PATH_METADATA, '/', target);
   };

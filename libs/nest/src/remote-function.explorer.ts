@@ -1,5 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import {
+  EXCEPTION_FILTERS_METADATA,
+  GUARDS_METADATA,
+  INTERCEPTORS_METADATA,
+  PIPES_METADATA,
+  ROUTE_ARGS_METADATA,
+} from '@nestjs/common/constants.js';
 import { RouteParamtypes } from '@nestjs/common/internal.js';
 import { ContextIdFactory, DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
 import type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
@@ -20,12 +26,16 @@ import { ExactlyOnce } from './session-store.js';
 /** Parameters of a remote function: Nest's own metadata of the decorated ones, and a `body` for every argument. */
 const ARGUMENTS = 'sealwire:arguments';
 
+const ENHANCERS = [GUARDS_METADATA, INTERCEPTORS_METADATA, PIPES_METADATA, EXCEPTION_FILTERS_METADATA];
+
 type Invoke = RegisteredFunction['invoke'];
 type Method = (...args: unknown[]) => unknown;
 interface Host {
   readonly wrapper: InstanceWrapper;
   readonly prototype: Record<string, Method | undefined>;
   readonly module: string | undefined;
+  /** of the Nest module that holds the class */
+  readonly moduleKey: string;
 }
 
 /** Finds `@RemoteFunction()` on controllers and providers at start-up and makes each ready to run. */
@@ -45,7 +55,8 @@ export class RemoteFunctionExplorer {
     for (const wrapper of [...this.discovery.getControllers(), ...this.discovery.getProviders()]) {
       const type = wrapper.isAlias ? undefined : (wrapper.instance?.constructor ?? wrapper.metatype);
       if (typeof type !== 'function' || !type.prototype || type === Object) continue;
-      const host = { wrapper, prototype: type.prototype, module: Reflect.getMetadata(REMOTE_FUNCTIONS, type) };
+      const module = Reflect.getMetadata(REMOTE_FUNCTIONS, type);
+      const host = { wrapper, prototype: type.prototype, module, moduleKey: wrapper.host?.token ?? '' };
       for (const methodName of this.scanner.getAllMethodNames(type.prototype)) this.register(host, methodName);
     }
   }
@@ -64,6 +75,7 @@ export class RemoteFunctionExplorer {
     if (options.exactlyOnce && !this.hasTransactions()) {
       throw misconfigured(`${origin} is exactlyOnce, which needs a store with transactions, such as typeOrmStore().`);
     }
+    this.refuseLostEnhancers(host, method, origin);
     const positions = describeParameters(prototype, methodName, method.length);
     this.registry.addFunction(module, {
       ...options,
@@ -75,15 +87,19 @@ export class RemoteFunctionExplorer {
   }
 
   /** A class that is made anew for each request is resolved for each call; all others are bound once. */
-  private bind({ wrapper }: Host, method: Method, methodName: string, positions: readonly number[]): Invoke {
+  private bind({ wrapper, moduleKey }: Host, method: Method, methodName: string, positions: readonly number[]): Invoke {
     const params: ParamsFactory = {
       exchangeKeyForValue: (type, data, [req, res, next, call]) =>
         type === RouteParamtypes.BODY
           ? (call as RemoteCall).args[positions.indexOf(Number(data))]
           : this.routeParams.exchangeKeyForValue(type, data as string, { req, res, next }),
     };
+    // the creator looks for a host among providers only; without its module a controller would lose its guards
+    const contexts: ExternalContextCreator = Object.create(this.contexts, {
+      getContextModuleKey: { value: () => moduleKey },
+    });
     const create = (instance: object, contextId?: { id: number }): Method =>
-      this.contexts.create(
+      contexts.create(
         instance as never,
         method,
         methodName,
@@ -104,6 +120,24 @@ export class RemoteFunctionExplorer {
       const instance = await this.moduleRef.resolve(wrapper.token, contextId, { strict: false });
       return create(instance, contextId)(...invocation([request, response, call]));
     };
+  }
+
+  /**
+   * Nest drops an enhancer that is given by its class and not registered in the host's module, without a word; it
+   * registers them for classes listed as they are, not for `{ provide, useClass }`. A lost guard must not go unnoticed.
+   */
+  private refuseLostEnhancers({ wrapper, prototype }: Host, method: Method, origin: string): void {
+    for (const key of ENHANCERS) {
+      const listed = [prototype.constructor, method].flatMap(
+        (target) => Reflect.getMetadata(key, target ?? method) ?? [],
+      );
+      const lost = listed.find((item) => typeof item === 'function' && !wrapper.host?.injectables.has(item));
+      if (lost) {
+        throw misconfigured(
+          `${lost.name} of ${origin} would not run; list ${wrapper.name} itself among the providers or controllers of its module.`,
+        );
+      }
+    }
   }
 
   private hasTransactions(): boolean {

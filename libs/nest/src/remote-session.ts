@@ -37,6 +37,7 @@ export class CallSession {
     const row = await this.store.readData(this.sessionId);
     if (!row) throw new SessionConflictError();
     this.data = row.data;
-    return (this.version ??= row.version);
+    this.version ??= row.version;
+    return this.version;
   }
 }

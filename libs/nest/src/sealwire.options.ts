@@ -37,7 +37,7 @@ export interface SealwireOptions {
 
 /** `SealwireModule.forFeature()`: one module, its path, keys and policy. */
 export interface SealwireModuleOptions {
-  /** name in `@RemoteFunctions()` and path below the route, e.g. `payments` */
+  /** name in `@RemoteFunctions()` and last part of the route, e.g. `payments` */
   readonly path: string;
   /** EncryptionKey: least bytes of every AES key, 32 by default; 0 is a module without encryption */
   readonly encryptionKey?: 0 | 16 | 32;
@@ -99,10 +99,8 @@ export function resolveOptions(options: SealwireOptions): ResolvedOptions {
 
 export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
   const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
-  if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/.test(path)) {
-    throw misconfigured(
-      `The path of a module is made of letters, digits, "-", "_" and "/", got ${JSON.stringify(path)}.`,
-    );
+  if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+$/.test(path)) {
+    throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
   }
   const refuse = (sentence: string) => misconfigured(`Module '${path}': ${sentence}`);
   if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
