@@ -192,7 +192,11 @@ export class MemorySessionStore extends SessionStore {
 
   private living(id: Uint8Array): Row | undefined {
     const row = this.rows.get(toHex(id));
-    return row?.ended === undefined ? row : undefined;
+    if (!row || row.ended !== undefined) return undefined;
+    const now = this.now();
+    return now < Math.min(row.created + row.lifetimeSeconds * 1000, row.lastUsed + row.idleSeconds * 1000)
+      ? row
+      : undefined;
   }
 
   private select(selector: SessionSelector): Row[] {

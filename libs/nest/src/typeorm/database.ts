@@ -12,7 +12,11 @@ const ATTEMPTS = 3;
  * A statement cut off may still take effect; every caller here can live with that.
  */
 export class Database {
-  constructor(readonly dataSource: DataSource) {}
+  constructor(
+    private readonly dataSource: DataSource,
+    /** PGlite: one connection, one process */
+    private readonly exclusive: boolean,
+  ) {}
 
   query<Row>(statement: string, parameters?: unknown[]): Promise<Row[]> {
     return this.attempt((query) => query<Row>(statement, parameters));
@@ -33,6 +37,12 @@ export class Database {
     });
   }
 
+  /** A connection of its own for that long at most. */
+  withRunner<T>(milliseconds: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
+    const runner = this.dataSource.createQueryRunner();
+    return withDeadline(runner, { milliseconds, cut: !this.exclusive }, () => work(runner));
+  }
+
   private async attempt<T>(work: (query: Query) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -44,44 +54,60 @@ export class Database {
   }
 
   private connected<T>(work: (query: Query) => Promise<T>): Promise<T> {
-    const runner = this.dataSource.createQueryRunner();
-    return withDeadline(runner, DEADLINE, () => work(queryOf(runner)));
+    return this.withRunner(DEADLINE, (runner) => work(queryOf(runner)));
   }
 }
 
 /** Statements through a runner, with errors of the connection made `busy`. */
 export function queryOf(runner: QueryRunner): Query {
-  return async <Row>(statement: string, parameters?: unknown[]) => {
-    try {
-      return (await runner.query(statement, parameters, true)).records as Row[];
-    } catch (error) {
-      throw isUnavailable(error) ? new SealwireError('busy', undefined, { cause: error }) : error;
-    }
-  };
+  return <Row>(statement: string, parameters?: unknown[]) =>
+    reach(async () => (await runner.query(statement, parameters, true)).records as Row[]);
 }
 
-/** Connects, works, releases; after the deadline cuts the connection, so that nothing waits for a statement on it. */
-export async function withDeadline<T>(runner: QueryRunner, milliseconds: number, work: () => Promise<T>): Promise<T> {
-  const connecting: Promise<{ end(): Promise<void> }> = runner.connect();
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
-      reject(new SealwireError('busy', 'The database did not answer in time.'));
-      connecting.then((client) => client.end()).catch(() => undefined);
-    }, milliseconds);
+/**
+ * Connects, works, releases. After the deadline the answer is `busy`, and `cut` ends the connection with whatever statement
+ * hangs on it. PGlite has but one connection, whose open transaction would outlive the cut: there the work ends by itself.
+ */
+function withDeadline<T>(
+  runner: QueryRunner,
+  { milliseconds, cut }: { milliseconds: number; cut: boolean },
+  work: () => Promise<T>,
+): Promise<T> {
+  let late = false;
+  let client: { end(): Promise<void> } | undefined;
+  const connecting = runner.connect().then((connected) => {
+    client = connected;
   });
+  const working = (async () => {
+    await reach(() => connecting);
+    if (late) throw new SealwireError('busy');
+    return work();
+  })();
+  // released before it is connected, a runner would keep the connection for ever
+  const release = () => connecting.then(() => runner.release()).catch(() => undefined);
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      late = true;
+      reject(new SealwireError('busy', 'The database did not answer in time.'));
+      if (cut && client)
+        client
+          .end()
+          .catch(() => undefined)
+          .finally(release);
+    }, milliseconds);
+    working.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      return release();
+    });
+  });
+}
+
+/** Makes an error of the connection `busy`. */
+export async function reach<T>(step: () => Promise<T>): Promise<T> {
   try {
-    await Promise.race([
-      late,
-      connecting.catch((error) => {
-        throw new SealwireError('busy', undefined, { cause: error });
-      }),
-    ]);
-    return await Promise.race([late, work()]);
-  } finally {
-    clearTimeout(timer);
-    // released before it is connected, a runner would keep the connection for ever
-    connecting.then(() => runner.release()).catch(() => undefined);
+    return await step();
+  } catch (error) {
+    throw isUnavailable(error) ? new SealwireError('busy', undefined, { cause: error }) : error;
   }
 }
 

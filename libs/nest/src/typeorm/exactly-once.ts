@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { SealwireError, toHex } from '@sealwire/core';
 import type { QueryRunner } from 'typeorm';
 import { ExactlyOnce } from '../session-store.js';
-import { type Database, isTransient, isUnavailable, queryOf, sqlState, toBytes, withDeadline } from './database.js';
+import { type Database, isTransient, isUnavailable, queryOf, reach, sqlState, toBytes } from './database.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
 import { outcomePlace } from './places.js';
@@ -16,7 +16,8 @@ type RunCall = Parameters<ExactlyOnce['run']>[1];
 
 /**
  * The outcome is a row of the same transaction as the call's effects, so both are there or neither. Its key is written first:
- * another sending of the same call waits there until this transaction is decided, then reads the outcome or runs itself.
+ * another sending of the same call waits there until this transaction is decided, then reads the outcome or runs itself. A
+ * transaction that could not begin, or may not have been committed, is `busy`: sent again under its identity it is safe.
  */
 export class TypeOrmExactlyOnce extends ExactlyOnce {
   private readonly logger = new Logger('SealwireExactlyOnce');
@@ -31,9 +32,8 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
 
   async run(call: ExactCall, run: RunCall): Promise<Uint8Array> {
     for (let attempt = 1; ; attempt++) {
-      const runner = this.database.dataSource.createQueryRunner();
       try {
-        return await withDeadline(runner, DEADLINE, () => this.once(runner, call, run));
+        return await this.database.withRunner(DEADLINE, (runner) => this.once(runner, call, run));
       } catch (error) {
         if (!isTransient(error)) throw error;
         if (attempt === ATTEMPTS) throw new SealwireError('busy', undefined, { cause: error });
@@ -107,13 +107,4 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
 
 function identityOf({ module, keyId, callId }: ExactCall): [string, Uint8Array, Uint8Array] {
   return [module, keyId ?? new Uint8Array(), callId];
-}
-
-/** A transaction that could not begin or may not have been committed is `busy`: sent again under its identity, it is safe. */
-async function reach(step: () => Promise<void>): Promise<void> {
-  try {
-    await step();
-  } catch (error) {
-    throw isUnavailable(error) ? new SealwireError('busy', undefined, { cause: error }) : error;
-  }
 }

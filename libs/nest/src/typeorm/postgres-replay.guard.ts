@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type CallNumber, type RenewalAnswer, ReplayWindow, toHex } from '@sealwire/core';
+import { type CallNumber, type RenewalAnswer, toHex } from '@sealwire/core';
+import { knownOf } from '../memory.guard.js';
 import { type Acceptance, type GuardedSession, ReplayGuard } from '../session-store.js';
 import { type Database, toBytes } from './database.js';
 import { GroupCommit } from './group-commit.js';
@@ -8,7 +9,7 @@ import { type Incarnation, MARK } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
 import type { Lease } from './lease.js';
 import { replyPlace } from './places.js';
-import { answerOf, windowKnows } from './reconcile.js';
+import { answerOf } from './reconcile.js';
 import { LIVE } from './session-row.js';
 
 /** A reply longer than this is not kept: its duplicates are told that it ran. */
@@ -137,15 +138,12 @@ export class PostgresReplayGuard extends ReplayGuard {
   }
 
   async recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer> {
-    if (session.closed?.lane === number.lane) {
-      return { known: windowKnows(ReplayWindow.fromBytes(session.closed.window), number.counter) };
-    }
     const [row] = await this.database.query<Parameters<typeof answerOf>[0]>(
       `SELECT lane::float8 AS lane, counter::float8 AS counter, digest, state, reply FROM sealwire_accepted
        WHERE session_id = $1 AND lane = $2 AND counter = $3`,
       [session.id, number.lane, number.counter],
     );
-    if (!row) return { known: 'unknown' };
+    if (!row) return { known: knownOf(session.closed, number) };
     return answerOf(row, digest, replyPlace(session.id, number.lane, number.counter), this.keys);
   }
 

@@ -67,17 +67,17 @@ async function purgeNumbers(database: Database): Promise<number> {
   let after: Buffer | undefined = Buffer.alloc(0);
   while (after) {
     const raised: { last: Buffer | null }[] = await database.query(
-      `WITH some AS (
+      `WITH part AS (
          SELECT id, lane FROM sealwire_session WHERE id > $1 AND shared AND ended_at IS NULL ORDER BY id LIMIT ${BATCH}
        ), tops AS (
-         SELECT some.id, some.lane, (SELECT max(a.counter) FROM sealwire_accepted a
-           WHERE a.session_id = some.id AND a.lane = some.lane) - ${LIMITS.replayWindow} AS floor FROM some
+         SELECT part.id, part.lane, (SELECT max(a.counter) FROM sealwire_accepted a
+           WHERE a.session_id = part.id AND a.lane = part.lane) - ${LIMITS.replayWindow} AS floor FROM part
        ), raised AS (
          UPDATE sealwire_session s SET floor = tops.floor, floored_at = now() FROM tops
          WHERE s.id = tops.id AND s.lane = tops.lane AND tops.floor > s.floor
            AND (s.floored_at IS NULL OR s.floored_at < now() - ${FLOOR_REST} * interval '1 second')
        )
-       SELECT (SELECT id FROM some ORDER BY id DESC LIMIT 1) AS last`,
+       SELECT (SELECT id FROM part ORDER BY id DESC LIMIT 1) AS last`,
       [after],
     );
     after = raised[0]?.last ?? undefined;

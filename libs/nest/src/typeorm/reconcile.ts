@@ -1,10 +1,11 @@
-import { FIRST_CALLS, type Renewal, type RenewalAnswer, ReplayWindow, toHex } from '@sealwire/core';
+import { FIRST_CALLS, type Renewal, type RenewalAnswer, toHex } from '@sealwire/core';
+import { knownOf } from '../memory.guard.js';
 import type { Query } from './database.js';
 import { toBytes } from './database.js';
 import type { Incarnation } from './incarnation.js';
 import type { KeyEncryption, Place } from './key-encryption.js';
 import { replyPlace } from './places.js';
-import { SESSION_COLUMNS, type SessionRow, type SessionWrap } from './session-row.js';
+import { closedOf, SESSION_COLUMNS, type SessionRow, type SessionWrap } from './session-row.js';
 
 interface AcceptedRow {
   readonly lane: number;
@@ -47,7 +48,7 @@ export async function reconcile(
     [renewal.sessionId, renewal.numbers.map((n) => n.number.lane), renewal.numbers.map((n) => n.number.counter)],
   );
   const rows = new Map(accepted.map((one) => [`${one.lane}:${one.counter}`, one]));
-  const window = row.closed_window ? ReplayWindow.fromBytes(toBytes(row.closed_window)) : undefined;
+  const closed = closedOf(row);
 
   return renewal.numbers.map(({ number, digest }): RenewalAnswer => {
     const first = number.lane === FIRST_CALLS.lane && number.counter === FIRST_CALLS.counter;
@@ -55,9 +56,8 @@ export async function reconcile(
     const recorded = rows.get(`${number.lane}:${number.counter}`);
     if (recorded) return answerOf(recorded, digest, replyPlace(renewal.sessionId, number.lane, number.counter), keys);
     if (first) return { known: 'ran' };
-    if (number.lane === row.closed_lane && window) return { known: windowKnows(window, number.counter) };
     const complete = row.shared && number.lane === row.lane && number.counter > row.floor;
-    return { known: complete ? 'never_ran' : 'unknown' };
+    return { known: complete ? 'never_ran' : knownOf(closed, number) };
   });
 }
 
@@ -65,11 +65,4 @@ export async function reconcile(
 export function answerOf(row: AcceptedRow, digest: Uint8Array, place: Place, keys: KeyEncryption): RenewalAnswer {
   if (row.state !== 'done' || toHex(row.digest) !== toHex(digest)) return { known: 'unknown' };
   return row.reply ? { known: 'result', reply: keys.unwrap(place, toBytes(row.reply)) } : { known: 'ran' };
-}
-
-/** Of a number in a lane that was closed with everything in it answered. */
-export function windowKnows(window: ReplayWindow, counter: number): 'ran' | 'never_ran' | 'unknown' {
-  const verdict = window.check(counter);
-  if (verdict === 'seen') return 'ran';
-  return verdict === 'too_old' ? 'unknown' : 'never_ran';
 }

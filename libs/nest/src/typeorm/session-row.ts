@@ -92,8 +92,12 @@ export class SessionWrap {
   }
 }
 
+/** The lane that was closed with everything in it answered. */
+export function closedOf({ closed_lane: lane, closed_window: window }: SessionRow): AttachedSession['closed'] {
+  return lane === null || window === null ? undefined : { lane, window: toBytes(window) };
+}
+
 export function toAttached(row: SessionRow, opened: Pick<AttachedSession, 'secrets' | 'firstKey'>): AttachedSession {
-  const { closed_lane: lane, closed_window: window } = row;
   return {
     ...opened,
     id: toBytes(row.id),
@@ -103,7 +107,7 @@ export function toAttached(row: SessionRow, opened: Pick<AttachedSession, 'secre
     epoch: row.epoch,
     lane: row.lane,
     incarnation: toBytes(row.lane_incarnation),
-    closed: lane !== null && window !== null ? { lane, window: toBytes(window) } : undefined,
+    closed: closedOf(row),
     idleSeconds: row.idle_seconds,
     lastUsed: row.last_used,
     expires: row.expires,

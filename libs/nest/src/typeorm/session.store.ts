@@ -28,6 +28,8 @@ import { Ticker } from './ticker.js';
 
 const LAST_LANE = 2 ** 32 - 1;
 const BATCH = 1_000;
+/** milliseconds; instances may purge at the same time, each passes over what another has locked */
+const PURGE_PERIOD = 60_000;
 /** Unix seconds, so that lanes go up even in a database that was put back to an earlier state. */
 const NEXT_LANE = 'GREATEST(s.lane + 1, extract(epoch FROM now())::bigint)';
 
@@ -46,6 +48,7 @@ export class TypeOrmSessionStore extends SessionStore {
   private readonly wrap: SessionWrap;
   private readonly query: Query;
   private ticker: Ticker | undefined;
+  private purging: NodeJS.Timeout | undefined;
 
   constructor(private readonly parts: SessionStoreParts) {
     super();
@@ -72,9 +75,13 @@ export class TypeOrmSessionStore extends SessionStore {
     );
     await this.ticker.tick();
     this.ticker.start();
+    this.purging = setInterval(() => {
+      this.purge().catch((error) => this.logger.warn(`What is over could not be purged: ${error}`));
+    }, PURGE_PERIOD).unref();
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.purging);
     await this.ticker?.stop();
   }
 
@@ -211,8 +218,11 @@ export class TypeOrmSessionStore extends SessionStore {
         [...parameters, reason],
       );
       total += length;
-      if (length < BATCH) return total;
+      if (length < BATCH) break;
     }
+    // this process learns of it as every other does, only sooner
+    if (total > 0) await this.refresh();
+    return total;
   }
 
   async list(filter: SessionSelector, page: { limit: number; after?: string }): Promise<SessionSummary[]> {

@@ -83,7 +83,7 @@ export function createTypeOrmStore(dataSource: DataSource, options: TypeOrmStore
     throw refused(`The TypeORM store needs a DataSource of type 'postgres', got '${dataSource.options.type}'.`);
   }
   const keys = new KeyEncryption(nodePrimitives, options.kek);
-  const database = new Database(dataSource);
+  const database = new Database(dataSource, options.exclusiveDatabase ?? false);
   const lease = new Lease(nodePrimitives, options.exclusiveDatabase ?? false);
   const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));
   const shared = replayGuard === 'postgres';
