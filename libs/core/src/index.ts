@@ -57,7 +57,6 @@ export {
   hedgedRandom,
   type KeySize,
   nextEpochSecret,
-  PROTOCOL_VERSION,
   type Random,
   type SessionSecrets,
   SUITE,

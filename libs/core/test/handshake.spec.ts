@@ -254,6 +254,41 @@ describe('the server refuses', () => {
   });
 });
 
+describe('the client refuses', () => {
+  /** A server that has every key, and turns one bit of the 32 bytes behind S1 or S2, sealed as it should be. */
+  const dishonest = () => {
+    let from = -1;
+    const seal: typeof nodePrimitives.seal = (key, nonce, ad, plaintext) =>
+      nodePrimitives.seal(key, nonce, ad, from < 0 ? plaintext : flipped(plaintext, 8 * from));
+    const server = { ...nodePrimitives, seal };
+    return { sides: pair(FULL, { client: nodePrimitives, server }), turn: (byte: number) => (from = byte) };
+  };
+
+  it('another A in step 2 than its own', () => {
+    const { sides, turn } = dishonest();
+    const sent = startHandshake(sides.client, sides.clientConfig);
+    turn(SIZE.randomKey);
+    const wrong = sides.answer1(sent.frame);
+    turn(SIZE.randomKey + SIZE.nonceNumber);
+    const otherSession = sides.answer1(sent.frame);
+    expect(codeOf(() => receiveStartAnswer(sent, wrong))).toBe('handshake_failed');
+    expect(codeOf(() => receiveStartAnswer(sent, otherSession))).toBe('nothing was thrown');
+  });
+
+  it('another B in step 4 than its own', () => {
+    const { sides, turn } = dishonest();
+    const sent1 = startHandshake(sides.client, sides.clientConfig);
+    const sent3 = finishHandshake(receiveStartAnswer(sent1, sides.answer1(sent1.frame)), [], calls);
+    const [one, two] = [sides.open3(sent3.frame), sides.open3(sent3.frame)];
+    turn(SIZE.randomKey);
+    const wrong = answerFinish(one, TERMS, [], reply);
+    turn(SIZE.randomKey + SIZE.nonceNumber);
+    const otherLane = answerFinish(two, TERMS, [], reply);
+    expect(codeOf(() => receiveFinishAnswer(sent3, wrong.frame))).toBe('handshake_failed');
+    expect(receiveFinishAnswer(sent3, otherLane.frame).terms.lane).not.toBe(TERMS.lane);
+  });
+});
+
 describe('a state', () => {
   it('seals one step 3 and one step 4', () => {
     const { opened2, opened3 } = handshake(FULL, { calls });
