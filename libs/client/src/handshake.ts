@@ -73,13 +73,16 @@ export class Handshaker {
 
   /** @throws SealwireError with the code of an unsealed refusal, PolicyError, or what `stop` was rejected with */
   async run(stop: Stop, prepare: (answered: StartAnswered) => Finish): Promise<Handshaken> {
-    for (const [i, pin] of this.#pins.entries()) {
+    for (const pin of this.#pins) {
+      let opened = false;
       try {
-        const done = await this.#play(pin, stop, prepare);
-        this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
-        return done;
+        return await this.#play(pin, stop, (answered) => {
+          opened = true;
+          this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
+          return prepare(answered);
+        });
       } catch (error) {
-        if (i === this.#pins.length - 1 || !isRefusal(error)) throw error;
+        if (opened || pin === this.#pins.at(-1) || !isRefusal(error)) throw error;
       }
     }
     throw new SealwireError('handshake_failed');

@@ -33,6 +33,11 @@ export class FinishPlan {
     private readonly incarnation: Uint8Array | undefined,
   ) {}
 
+  /** whether step 3 was built, so that its calls may run */
+  get begun(): boolean {
+    return this.#first !== undefined;
+  }
+
   prepare(
     answered: StartAnswered,
     session: SentSession | undefined,
@@ -52,21 +57,21 @@ export class FinishPlan {
     };
   }
 
-  /** @returns whether something was learnt of a call */
+  /** @returns whether a call has come to its end */
   settle(finished: ClientFinished, messages: ReadonlySet<Message>): boolean {
     if (this.#first) this.#first.incarnation = finished.terms.incarnation;
     const riders = new Set(this.#riders);
-    let learnt = false;
+    let ended = false;
     for (const message of messages) {
       const { sent } = message;
       if (!sent) continue;
       const verdict = riders.has(message)
         ? judgeReply(finished.firstReply, sent, message)
         : this.#judgeAnswer(finished, sent, message);
-      learnt ||= verdict.known !== 'unknown';
+      ended ||= verdict.known === 'result' || verdict.known === 'ran';
       message.tell(verdict);
     }
-    return learnt;
+    return ended;
   }
 
   /** Names the old sessions, the current one also with nothing to ask, so that the server ends it. */

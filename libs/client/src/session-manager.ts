@@ -137,18 +137,18 @@ export class SessionManager {
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(stop: Stop): Promise<void> {
     while (this.#stop === stop) {
+      const plan = new FinishPlan(this.settings.primitives, this.#incarnation);
       try {
         await this.#wait(stop);
         if (this.#stop !== stop) return;
         this.#shaking = true;
         this.#pace.started();
-        const plan = new FinishPlan(this.settings.primitives, this.#incarnation);
         const done = await this.#handshaker.run(stop, (answered) =>
           plan.prepare(answered, this.#session, this.#messages, this.#waiting),
         );
         if (this.#stop === stop) this.#install(done, plan);
       } catch (error) {
-        if (this.#stop === stop) this.#failed(error);
+        if (this.#stop === stop) this.#failed(error, plan);
       }
     }
   }
@@ -177,12 +177,12 @@ export class SessionManager {
     if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
   }
 
-  #failed(error: unknown): void {
+  #failed(error: unknown, plan: FinishPlan): void {
     this.#shaking = false;
     this.lastError = error;
     const refused = error instanceof SealwireError && FINAL.has(error.code);
-    if (error instanceof PolicyError || (refused && !this.#session)) this.#giveUp(error);
-    // a session was here: the refusal may be forged, or pass
+    if (error instanceof PolicyError || (refused && !this.#session && !plan.begun)) this.#giveUp(error);
+    // the server was there: the refusal may be forged, or pass
     else if (refused && this.#pace.hint()) this.#giveUp(new ChannelBlockedError());
   }
 

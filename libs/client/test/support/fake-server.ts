@@ -82,7 +82,8 @@ export class FakeServer {
   idempotent = new Set<string>();
   incarnation = new Uint8Array(8).fill(7);
   idle = 1800;
-  options: Partial<ServerOptions> = {};
+  /** stated under seal in step 2, but not enforced */
+  statedOptions: Partial<ServerOptions> = {};
   /** answers a call frame instead of running it */
   onCall: (session: FakeSession, number: CallNumber, calls: readonly Call[]) => Reply | OuterCode | undefined = () =>
     undefined;
@@ -134,10 +135,11 @@ export class FakeServer {
     const known = toHex(start.serverKeyId) === toHex(serverKeyId(this.keyPair.publicKey, primitives));
     const pinned = (start.flags & 1) !== 0;
     if (pinned && !known) throw new SealwireError('handshake_failed');
-    const options = { force: true, requirePinned: false, requireSecureKey: false, minKeySize: 16 as const, pins: [] };
+    const enforced = { force: true, requirePinned: false, requireSecureKey: false, minKeySize: 16 as const, pins: [] };
     const secureKey = parseSecureKey(this.secureKeyText).secret;
     const config = { modulePath: this.modulePath, serverKey: this.keyPair, secureKey };
-    return answerStart(this.#suite, { ...config, options: { ...options, ...this.options } }, start, (state) =>
+    const options = statedLater(enforced, { ...enforced, ...this.statedOptions });
+    return answerStart(this.#suite, { ...config, options }, start, (state) =>
       sealCookie(this.#suite, this.#cookieKey, this.modulePath, { ...state, issued: 0 }),
     );
   }
@@ -268,6 +270,18 @@ export class FakeServer {
     );
     return { outcomes };
   }
+}
+
+/** Core reads the options twice: first to enforce them, then to state them. */
+function statedLater(enforced: ServerOptions, stated: ServerOptions): ServerOptions {
+  const read = new Set<string | symbol>(['force', 'pins']);
+  return new Proxy(enforced, {
+    get(target, name) {
+      const source = read.has(name) ? stated : target;
+      read.add(name);
+      return Reflect.get(source, name);
+    },
+  });
 }
 
 class Refusal extends Error {

@@ -1,0 +1,214 @@
+import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { ChannelBlockedError, OutcomeUnknownError } from '../src/index.js';
+import { FakeServer, refused } from './support/fake-server.js';
+import { connect, type Kind, type Network } from './support/remote.js';
+
+const answer = (status: number, contentType: string, body: Uint8Array | string) => ({
+  status,
+  contentType,
+  body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
+});
+
+function useFakeTimers(): void {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+}
+
+const garbage = [
+  ['nothing', answer(200, CONTENT_TYPE, '')],
+  ['random bytes', answer(200, CONTENT_TYPE, new Uint8Array(200).fill(0x5a))],
+  ['the plaintext of a result', answer(200, CONTENT_TYPE, encodeReply({ outcomes: [{ ok: true, value: 666 }] }))],
+  ['a plain result', answer(200, 'application/cbor', encodeReply({ outcomes: [{ ok: true, value: 666 }] }))],
+  ['a plain JSON result', answer(200, 'application/json', '{"outcomes":[{"ok":true,"value":666}]}')],
+  ['a page of a proxy', answer(200, 'text/html', '<h1>sign in</h1>')],
+  ['HTTP 502', answer(502, 'text/html', 'bad gateway')],
+  ['bad_frame', refused('bad_frame')],
+  ['busy', { ...refused('busy'), retryAfter: 0.01 }],
+  ['encryption_required', refused('encryption_required')],
+] as const;
+
+describe('answers that anybody could give', () => {
+  it.each(garbage)('are never a result of a call: %s', async (_name, forged) => {
+    const server = new FakeServer();
+    const kinds: Kind[] = [];
+    const remote = connect(server, {
+      network: (_request, next, kind) => {
+        kinds.push(kind);
+        return kind === 'call' && kinds.filter((k) => k === 'call').length < 3 ? forged : next();
+      },
+    });
+    await remote.add(0, 0);
+    expect(await remote.add(1, 2)).toBe(3);
+    // no reason to leave the session, and the function ran once
+    expect(kinds).toEqual(['start', 'finish', 'call', 'call', 'call']);
+    expect(server.runs).toHaveLength(2);
+  });
+
+  it.each(garbage.slice(0, 9))('are never a step of the handshake: %s', async (_name, forged) => {
+    const server = new FakeServer();
+    const forgedKinds = new Set<Kind>();
+    const remote = connect(server, {
+      network(_request, next, kind) {
+        if (forgedKinds.has(kind)) return next();
+        forgedKinds.add(kind);
+        return forged;
+      },
+    });
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('never make an encrypting client send plaintext', async () => {
+    const server = new FakeServer();
+    const types = new Set<string>();
+    const remote = connect(server, {
+      timeout: 50,
+      network: (request) => {
+        types.add(request.contentType);
+        return refused('unsupported_media_type');
+      },
+    });
+    await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'unsupported_media_type' });
+    expect([...types]).toEqual([CONTENT_TYPE]);
+  });
+
+  it("do not open if they answer another call's frame", async () => {
+    const server = new FakeServer();
+    let first: Uint8Array | undefined;
+    let calls = 0;
+    const remote = connect(server, {
+      async network(_request, next, kind) {
+        const response = await next();
+        if (kind !== 'call') return response;
+        first ??= response.body;
+        return ++calls === 2 ? { ...response, body: first } : response;
+      },
+    });
+    await remote.add(0, 0);
+    expect(await remote.add(1, 1)).toBe(2);
+    expect(await remote.add(2, 2)).toBe(4);
+    expect(calls).toBe(3);
+  });
+
+  it('end a call at once where no retransmission can help, as unknown', async () => {
+    const server = new FakeServer();
+    const remote = connect(server, {
+      network: (_request, next, kind) => (kind === 'call' ? refused('too_large') : next()),
+    });
+    await remote.add(0, 0);
+    const error = await remote.add(1, 2).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ cause: { code: 'too_large' } });
+  });
+});
+
+describe('a bad network', () => {
+  it('runs every call once under drops, duplicates and delays', async () => {
+    const server = new FakeServer();
+    let seed = 7;
+    const random = () => {
+      seed = (seed * 48_271) % 0x7fff_ffff;
+      return seed / 0x7fff_ffff;
+    };
+    const network: Network = async (_request, next) => {
+      const fate = random();
+      if (fate < 0.15) throw new Error('request dropped');
+      if (fate < 0.3) await next();
+      if (fate < 0.4) {
+        await next();
+        throw new Error('response dropped');
+      }
+      if (fate < 0.5) await new Promise((resolve) => setTimeout(resolve, 20 * random()));
+      return next();
+    };
+    const remote = connect(server, { network });
+    const sums = await Promise.all(Array.from({ length: 100 }, (_, i) => remote.add(i, 1000)));
+    expect(sums).toEqual(Array.from({ length: 100 }, (_, i) => i + 1000));
+    expect(server.runs.map(({ args }) => args[0]).sort((a, b) => Number(a) - Number(b))).toEqual(
+      Array.from({ length: 100 }, (_, i) => i),
+    );
+  });
+
+  it('sends a call again whose answer never comes', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    let calls = 0;
+    const remote = connect(server, {
+      network: (_request, next, kind) => (kind === 'call' && ++calls === 1 ? new Promise(() => {}) : next()),
+    });
+    await remote.add(0, 0);
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(12_000);
+    expect(await call).toBe(3);
+  });
+});
+
+describe('a flood of forged session_unknown', () => {
+  it('sets off few handshakes a minute, and ends as a blocked channel', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = connect(server, {
+      timeout: 600_000,
+      network: (_request, next, kind) => (kind === 'call' ? refused('session_unknown') : next()),
+    });
+    await remote.echo('first');
+    server.seen.length = 0;
+    // too large for step 3, so that it never gets through
+    const call = remote.echo(new Uint8Array(1_100_000)).catch((e: unknown) => e);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(server.count('start')).toBeGreaterThanOrEqual(3);
+    expect(server.count('start')).toBeLessThanOrEqual(10);
+    server.seen.length = 0;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(server.count('start')).toBeLessThanOrEqual(3);
+    await vi.advanceTimersByTimeAsync(300_000);
+    const error = await call;
+    expect(error).toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ cause: { code: 'channel_blocked' } });
+    expect((error as Error).cause).toBeInstanceOf(ChannelBlockedError);
+  }, 60_000);
+
+  it('is over at once when the forger stops, on the session that is there', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    let forge = true;
+    const remote = connect(server, {
+      network: (_request, next, kind) => (kind === 'call' && forge ? refused('session_unknown') : next()),
+    });
+    await remote.echo('first');
+    const call = remote.add(5, 5);
+    await vi.advanceTimersByTimeAsync(8_000);
+    const starts = server.count('start');
+    expect(starts).toBeGreaterThan(3);
+    forge = false;
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(await call).toBe(10);
+    expect(server.runs).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(server.count('start') - starts).toBeLessThanOrEqual(1);
+  });
+
+  it('does not hold up new calls while the next handshake has to wait', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = connect(server, {
+      timeout: 60_000,
+      // the forger knows frames by their length
+      network: (request, next, kind) =>
+        kind === 'call' && request.body.length > 1000 ? refused('session_unknown') : next(),
+    });
+    await remote.echo('first');
+    const big = remote.echo('x'.repeat(2000)).catch((e: unknown) => e);
+    await vi.advanceTimersByTimeAsync(20_000);
+    const starts = server.count('start');
+    const small = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(await small).toBe(3);
+    expect(server.count('start')).toBe(starts);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await big).toBeInstanceOf(OutcomeUnknownError);
+  });
+});

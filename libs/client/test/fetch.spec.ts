@@ -1,0 +1,128 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { expect, it, onTestFinished } from 'vitest';
+import { createRemote, fetchTransport, type TransportRequest } from '../src/index.js';
+import { FakeServer } from './support/fake-server.js';
+import type { Api } from './support/remote.js';
+
+async function listen(listener: RequestListener): Promise<string> {
+  const server = createServer(listener).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/remote/payments`;
+}
+
+async function listenSealed(server: FakeServer, seen: Record<string, unknown>[] = []): Promise<string> {
+  return listen(async (request, response) => {
+    seen.push(request.headers);
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part);
+    const answer = await server.handle({
+      url: '',
+      body: new Uint8Array(Buffer.concat(parts)),
+      contentType: request.headers['content-type'] ?? '',
+      signal: new AbortController().signal,
+    });
+    response.writeHead(answer.status, { 'content-type': answer.contentType }).end(answer.body);
+  });
+}
+
+const request = (url: string): TransportRequest => ({
+  url,
+  body: new Uint8Array(3),
+  contentType: 'application/vnd.sealwire',
+  signal: new AbortController().signal,
+});
+
+it('calls over HTTP, with the headers of the caller', async () => {
+  const server = new FakeServer();
+  const seen: Record<string, unknown>[] = [];
+  const url = await listenSealed(server, seen);
+  const { serverKeyText: serverKey, secureKeyText: secureKey } = server;
+  const remote = createRemote<Api>({ url, serverKey, secureKey, headers: () => ({ 'x-tenant': 'north' }) });
+  expect(await remote.add(1, 2)).toBe(3);
+  expect(await remote.add(3, 4)).toBe(7);
+  expect(seen).toHaveLength(3);
+  for (const headers of seen) {
+    expect(headers).toMatchObject({ 'x-tenant': 'north', 'content-type': 'application/vnd.sealwire' });
+  }
+});
+
+it.each([
+  ['announced', (length: number) => ({ 'content-length': String(length) })],
+  ['not announced', () => ({})],
+])('cuts off a response that is too long, %s', async (_name, headers) => {
+  const url = await listen((_request, response) => {
+    response.writeHead(200, headers(200_000)).end(Buffer.alloc(200_000));
+  });
+  const { body } = await fetchTransport({ maxResponse: 200_000 }).send(request(url));
+  expect(body).toHaveLength(200_000);
+  await expect(fetchTransport({ maxResponse: 199_999 }).send(request(url))).rejects.toMatchObject({
+    code: 'too_large',
+  });
+});
+
+it('counts the bytes that a compressed response unfolds to', async () => {
+  const url = await listen((_request, response) => {
+    response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(Buffer.alloc(10_000_000)));
+  });
+  await expect(fetchTransport({ maxResponse: 1_000_000 }).send(request(url))).rejects.toMatchObject({
+    code: 'too_large',
+  });
+});
+
+it('reads Retry-After and follows no redirect', async () => {
+  const url = await listen((_request, response) => {
+    response.writeHead(503, { 'retry-after': '7', 'content-type': 'text/plain' }).end('later');
+  });
+  expect(await fetchTransport().send(request(url))).toMatchObject({
+    status: 503,
+    retryAfter: 7,
+    contentType: 'text/plain',
+  });
+  const redirecting = await listen((_request, response) => {
+    response.writeHead(307, { location: url }).end();
+  });
+  await expect(fetchTransport().send(request(redirecting))).rejects.toThrow();
+});
+
+it('lets the process end after its calls, without $close', async () => {
+  const server = new FakeServer();
+  const url = await listenSealed(server);
+  const script = `
+    import { createRemote } from '@sealwire/client';
+    const remote = createRemote(${JSON.stringify({ url, serverKey: server.serverKeyText, secureKey: server.secureKeyText })});
+    console.log(await remote.add(1, 2), await remote.add(3, 4));
+    const late = createRemote({ url: 'http://127.0.0.1:1/remote/payments', secureKey: '${server.secureKeyText}', timeout: 200 });
+    console.log(await late.add(1, 2).catch((error) => error.code));
+    console.log(Math.round(performance.now()));
+    process.on('exit', () => console.log('left after', Math.round(performance.now())));
+  `;
+  const root = new URL('../../../', import.meta.url);
+  const child = spawn(process.execPath, ['--import', '@oxc-node/core/register', '--input-type=module', '-e', script], {
+    cwd: root,
+  });
+  onTestFinished(() => {
+    child.kill();
+  });
+  let out = '';
+  let errors = '';
+  child.stdout.on('data', (data) => {
+    out += data;
+  });
+  child.stderr.on('data', (data) => {
+    errors += data;
+  });
+  const [code] = await once(child, 'exit');
+  expect(errors).toBe('');
+  expect(code).toBe(0);
+  const [sums, unreachable, called, left] = out.split('\n');
+  expect([sums, unreachable]).toEqual(['3 7', 'unreachable']);
+  expect(Number(left?.replace('left after ', '')) - Number(called)).toBeLessThan(1_000);
+});

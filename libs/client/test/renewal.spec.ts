@@ -1,0 +1,337 @@
+import { type CallNumber, encodeReply, type RenewalAnswer, type Reply, toHex } from '@sealwire/core';
+import { describe, expect, it, vi } from 'vitest';
+import { OutcomeUnknownError } from '../src/index.js';
+import { FakeServer } from './support/fake-server.js';
+import { connect, gate, type Network } from './support/remote.js';
+
+/** A remote with an open session, whose next `call` frames are answered as the test says. */
+async function opened(server: FakeServer, network?: Network) {
+  const remote = connect(server, network ? { network } : {});
+  await remote.add(0, 0);
+  server.runs.length = 0;
+  server.seen.length = 0;
+  return remote;
+}
+
+const once = <T>(value: T) => {
+  let left = 1;
+  return () => (left-- > 0 ? value : undefined);
+};
+
+describe('lane_moved', () => {
+  const moved = (server: FakeServer, known: 'never_ran' | 'ran' | 'unknown') => {
+    let lane = 0;
+    server.onCall = (session, number): Reply | undefined => {
+      lane ||= number.lane + 5;
+      session.lane = lane;
+      return number.lane < lane ? { status: 'lane_moved', lane, known, incarnation: server.incarnation } : undefined;
+    };
+  };
+
+  it('sends what never ran again, in the new lane from counter 1', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    const resumed = vi.fn();
+    remote.$events.on('resumed', resumed);
+    moved(server, 'never_ran');
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(await remote.add(3, 4)).toBe(7);
+    const numbers = server.seen.map(({ frame }) => toHex(frame.slice(20, 28)));
+    const lane = Number.parseInt(numbers[0]!.slice(0, 8), 16) + 5;
+    const inLane = (counter: number) => lane.toString(16).padStart(8, '0') + counter.toString(16).padStart(8, '0');
+    expect(numbers.slice(1)).toEqual([inLane(1), inLane(2)]);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ sessionId: [...server.sessions.keys()][0], lane });
+    expect(server.count('start')).toBe(0);
+  });
+
+  it('reports a result that is gone for what ran', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    moved(server, 'ran');
+    await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'result_gone', retryable: false });
+    expect(server.runs).toEqual([]);
+  });
+
+  it('sends what is unknown again under the identity it had first', async () => {
+    const server = new FakeServer();
+    server.idempotent.add('add');
+    const remote = await opened(server);
+    const resends: (string | undefined)[] = [];
+    server.onCall = (session, number, calls): Reply | undefined => {
+      resends.push(calls[0]?.resend && toHex(calls[0].resend.callId));
+      if (resends.length > 2) return undefined;
+      server.incarnation = new Uint8Array(8).fill(100 + resends.length);
+      session.lane = number.lane + 1;
+      return { status: 'lane_moved', lane: session.lane, known: 'unknown', incarnation: server.incarnation };
+    };
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(resends).toEqual([undefined, server.runs[0]?.callId, server.runs[0]?.callId]);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('reports an unknown outcome where the function may not run twice', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    moved(server, 'unknown');
+    const error = await remote.add(1, 2).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ functionName: 'add' });
+    expect(server.runs).toEqual([]);
+  });
+
+  it('never goes back to an older lane', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    const lanes: number[] = [];
+    server.onCall = (_session, number): Reply | undefined => {
+      lanes.push(number.lane);
+      if (lanes.length !== 1) return undefined;
+      return { status: 'lane_moved', lane: number.lane - 1, known: 'never_ran', incarnation: server.incarnation };
+    };
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(lanes[1]).toBe(lanes[0]);
+  });
+});
+
+describe('renewal', () => {
+  /** The session is forgotten: every call frame of it is refused unsealed until a new handshake. */
+  async function forgotten(server: FakeServer, answer?: (number: CallNumber) => RenewalAnswer) {
+    const remote = await opened(server);
+    const old = [...server.sessions.values()][0]!;
+    server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
+    if (answer) server.onAsked = (_session, number) => answer(number);
+    return { remote, old };
+  }
+
+  it.each([
+    ['never_ran', 'runs it again as a fresh call'],
+    ['result', 'takes the result from step 4'],
+    ['ran', 'reports that its result is gone'],
+    ['unknown', 'leaves the decision to the server'],
+  ] as const)('on %s %s', async (known, _what) => {
+    const server = new FakeServer();
+    const { remote, old } = await forgotten(server, () =>
+      known === 'result' ? { known, reply: encodeReply({ outcomes: [{ ok: true, value: 42 }] }) } : { known },
+    );
+    const renewed = vi.fn();
+    remote.$events.on('renewed', renewed);
+    const call = remote.add(1, 2);
+    if (known === 'never_ran') expect(await call).toBe(3);
+    if (known === 'result') expect(await call).toBe(42);
+    if (known === 'ran') await expect(call).rejects.toMatchObject({ code: 'result_gone' });
+    if (known === 'unknown') await expect(call).rejects.toBeInstanceOf(OutcomeUnknownError);
+    expect(server.runs).toHaveLength(known === 'never_ran' ? 1 : 0);
+    expect(server.asked).toHaveLength(1);
+    expect(server.asked[0]?.numbers.map(({ number }) => number)).toEqual([{ lane: expect.any(Number), counter: 1 }]);
+    expect(old.ended).toBe(true);
+    expect(renewed).toHaveBeenCalledExactlyOnceWith({
+      oldSessionId: toHex(old.id),
+      sessionId: [...server.sessions.keys()][1],
+      reason: 'session_unknown',
+    });
+  });
+
+  it('shakes hands once for all waiting calls, and asks for each', async () => {
+    const server = new FakeServer();
+    const { remote } = await forgotten(server);
+    const all = await Promise.all(Array.from({ length: 50 }, (_, i) => remote.add(i, 1)));
+    expect(all).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
+    expect(server.count('start')).toBe(1);
+    expect(server.asked[0]?.numbers).toHaveLength(50);
+    expect(server.runs).toHaveLength(50);
+  });
+
+  it('renews when the server says under seal that the session ended', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    const renewed = vi.fn();
+    remote.$events.on('renewed', renewed);
+    for (const session of server.sessions.values()) session.ended = true;
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(renewed).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ reason: 'session_ended' }));
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('leaves a number that another client object used for a session of its own', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    server.onCall = once<Reply>({ status: 'number_conflict' });
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.sessions.size).toBe(2);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('takes the stored result of the first calls when step 4 is lost', async () => {
+    const server = new FakeServer();
+    let finishes = 0;
+    const remote = connect(server, {
+      async network(_request, next, kind) {
+        const response = await next();
+        if (kind === 'finish' && ++finishes === 1) throw new Error('connection reset');
+        return response;
+      },
+    });
+    expect(await Promise.all([remote.add(1, 2), remote.add(3, 4)])).toEqual([3, 7]);
+    expect(server.runs).toHaveLength(2);
+    // lost, sent again and refused as used, then the new handshake's
+    expect(server.count('finish')).toBe(3);
+    expect(server.asked.map(({ numbers }) => numbers.map(({ number }) => number))).toEqual([[{ lane: 0, counter: 0 }]]);
+  });
+
+  it('keeps the identity of a first call over a lost step 4', async () => {
+    const server = new FakeServer();
+    server.idempotent.add('add');
+    server.onAsked = () => ({ known: 'unknown' });
+    let finishes = 0;
+    const remote = connect(server, {
+      async network(_request, next, kind) {
+        const response = await next();
+        if (kind === 'finish' && ++finishes === 1) throw new Error('connection reset');
+        return response;
+      },
+    });
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.runs).toHaveLength(2);
+    expect(server.runs[1]?.callId).toBe(server.runs[0]?.callId);
+  });
+
+  it('asks nothing about a call that came after the idle time', async () => {
+    vi.useFakeTimers();
+    try {
+      const server = new FakeServer();
+      server.onAsked = () => ({ known: 'unknown' });
+      const { remote } = await forgotten(server);
+      await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
+      expect(await remote.add(1, 2)).toBe(3);
+      expect(server.asked.flatMap(({ numbers }) => numbers)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('asks about it as long as another call is unanswered', async () => {
+    vi.useFakeTimers();
+    try {
+      const server = new FakeServer();
+      const remote = await opened(server);
+      server.functions.slow = () => new Promise(() => {});
+      const slow = remote
+        .$call({ timeout: 100 })
+        .slow()
+        .catch((e: unknown) => e);
+      await vi.advanceTimersByTimeAsync(100);
+      expect(await slow).toBeInstanceOf(OutcomeUnknownError);
+      const old = [...server.sessions.values()][0]!;
+      server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
+      server.onAsked = () => ({ known: 'unknown' });
+      await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
+      await expect(remote.add(1, 2)).rejects.toBeInstanceOf(OutcomeUnknownError);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('opens a new session when the numbers of the lane are used up', async () => {
+    const server = new FakeServer();
+    const remote = connect(server, { tuning: { counter: 2 } });
+    for (let i = 0; i < 5; i++) expect(await remote.add(i, 1)).toBe(i + 1);
+    // one call rides in each step 3 and two follow it
+    expect(server.sessions.size).toBe(2);
+  });
+});
+
+describe('single calls', () => {
+  it('sends an unavailable call again under its identity, and only that one of its batch', async () => {
+    const server = new FakeServer();
+    server.idempotent.add('add');
+    const remote = await opened(server);
+    const sent: unknown[] = [];
+    server.onCall = (_session, _number, calls): Reply | undefined => {
+      sent.push(calls.map(({ name, resend }) => [name, resend !== undefined]));
+      if (sent.length > 1) return undefined;
+      return {
+        outcomes: [
+          { ok: true, value: 'x' },
+          { ok: false, code: 'unavailable', message: '' },
+        ],
+      };
+    };
+    const settled = await remote.$batch((r) => [r.echo('x'), r.add(1, 2)]);
+    expect(settled).toEqual([
+      { status: 'fulfilled', value: 'x' },
+      { status: 'fulfilled', value: 3 },
+    ]);
+    expect(sent).toEqual([
+      [
+        ['echo', false],
+        ['add', false],
+      ],
+      [['add', true]],
+    ]);
+  });
+
+  it.each(['running', 'busy'] as const)('sends the same bytes again on a sealed %s', async (status) => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    server.onCall = once<Reply>({ status });
+    expect(await remote.add(1, 2)).toBe(3);
+    const frames = server.seen.map(({ frame }) => toHex(frame));
+    expect(frames).toHaveLength(2);
+    expect(frames[0]).toBe(frames[1]);
+  });
+
+  it.each(['number_too_old', 'outcome_unknown'] as const)('asks by identity on a sealed %s', async (status) => {
+    const server = new FakeServer();
+    server.idempotent.add('add');
+    const remote = await opened(server);
+    server.onCall = once<Reply>({ status });
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.runs).toHaveLength(1);
+  });
+});
+
+describe('epochs', () => {
+  it('moves on after its calls and opens late results of the epoch before', async () => {
+    const server = new FakeServer();
+    const hold = gate();
+    server.functions.slow = () => hold.passed.then(() => 'slow');
+    const remote = connect(server, { tuning: { callsPerEpoch: 2 } });
+    await remote.add(0, 0);
+    server.seen.length = 0;
+    const slow = remote.slow();
+    for (let i = 0; i < 4; i++) await remote.add(i, i);
+    hold.open();
+    expect(await slow).toBe('slow');
+    expect(server.seen.map(({ frame }) => frame[3])).toEqual([0, 0, 1, 1, 2]);
+  });
+
+  it('stays until the server has answered in it: two epochs ahead would lock the client out', async () => {
+    const server = new FakeServer();
+    const hold = gate();
+    server.functions.slow = () => hold.passed.then(() => 'slow');
+    const remote = connect(server, { tuning: { callsPerEpoch: 1 } });
+    await remote.add(0, 0);
+    server.seen.length = 0;
+    const all = [remote.slow(), remote.slow(), remote.slow(), remote.slow()];
+    await vi.waitFor(() => expect(server.count('call')).toBe(4));
+    hold.open();
+    await Promise.all(all);
+    await remote.add(1, 1);
+    expect(server.seen.map(({ frame }) => frame[3])).toEqual([0, 1, 1, 1, 2]);
+  });
+
+  it('moves on with time', async () => {
+    vi.useFakeTimers();
+    try {
+      const server = new FakeServer();
+      const remote = connect(server);
+      await remote.add(0, 0);
+      await remote.add(0, 0);
+      await vi.advanceTimersByTimeAsync(900_000);
+      await remote.add(0, 0);
+      expect(server.seen.filter(({ kind }) => kind === 'call').map(({ frame }) => frame[3])).toEqual([0, 1]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
