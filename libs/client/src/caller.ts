@@ -1,6 +1,6 @@
 import { type Call, LIMITS, type Outcome } from '@sealwire/core';
 import { notReached, OutcomeUnknownError, RemoteError } from './errors.js';
-import { backoff } from './interrupt.js';
+import { backoff, LONGEST } from './interrupt.js';
 import { judge, Message, type Verdict } from './message.js';
 import type { Settings } from './options.js';
 import type { SentFrame, Session } from './session.js';
@@ -28,8 +28,8 @@ export class Caller {
   async invoke(calls: readonly Call[], options: CallOptions): Promise<Settled[]> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const { timeout = this.settings.timeout } = options;
-    const messages = inBatches(calls).map((batch) => new Message(this.settings.primitives, batch));
+    const timeout = Math.min(options.timeout ?? this.settings.timeout, LONGEST);
+    const messages = inBatches(calls).map((batch) => new Message(this.settings.primitives, batch, timeout));
     let cancelled = false;
     const abort = () => {
       cancelled = true;
@@ -40,7 +40,7 @@ export class Caller {
     }, timeout);
     signal?.addEventListener('abort', abort);
     try {
-      const settled = await Promise.all(messages.map((message) => this.#deliver(message, timeout / 3)));
+      const settled = await Promise.all(messages.map((message) => this.#deliver(message)));
       if (cancelled) throw signal?.reason;
       return settled.flat();
     } finally {
@@ -50,12 +50,12 @@ export class Caller {
   }
 
   /** Never rejects. */
-  async #deliver(message: Message, attemptMs: number): Promise<Settled[]> {
+  async #deliver(message: Message): Promise<Settled[]> {
     const settled = new Array<Settled>(message.calls.length);
     try {
       await this.manager.enter(message);
       for (let attempt = 0; ; attempt++) {
-        const outcomes = await this.#bring(message, attemptMs);
+        const outcomes = await this.#bring(message);
         const again: number[] = [];
         outcomes.forEach((outcome, i) => {
           // nothing of the call is known to be committed, and its identity keeps it from running twice
@@ -78,11 +78,11 @@ export class Caller {
   }
 
   /** Sends the message under as many numbers as it takes. */
-  async #bring(message: Message, attemptMs: number): Promise<readonly Outcome[]> {
+  async #bring(message: Message): Promise<readonly Outcome[]> {
     for (;;) {
       message.listen();
       const { sent } = message;
-      const verdict = sent ? await this.#transmit(message, sent as SentFrame, attemptMs) : await this.#place(message);
+      const verdict = sent ? await this.#transmit(message, sent as SentFrame) : await this.#place(message);
       switch (verdict.known) {
         case 'result':
           return verdict.outcomes;
@@ -108,9 +108,12 @@ export class Caller {
   }
 
   /** The same bytes again and again, until an answer opens or the session manager knows better. */
-  async #transmit(message: Message, sent: SentFrame, attemptMs: number): Promise<Verdict> {
+  async #transmit(message: Message, sent: SentFrame): Promise<Verdict> {
     for (let attempt = 0; ; attempt++) {
-      const answer = await message.race(attemptMs, message.travel(post(this.settings, sent.frame, message.signal)));
+      const answer = await message.race(
+        message.timeout / 3,
+        message.travel(post(this.settings, sent.frame, message.signal)),
+      );
       let wait = backoff(attempt);
       if (answer && 'known' in answer) return answer;
       if (answer?.frame) {

@@ -53,6 +53,8 @@ export interface Stop {
 export interface Finish {
   readonly renewals: readonly Renewal[];
   readonly firstCalls: Uint8Array;
+  /** milliseconds that step 4 may take, for the first calls run before it */
+  readonly patience: number;
   sent(finish: FinishSent): void;
 }
 
@@ -98,14 +100,19 @@ export class Handshaker {
     const start = startHandshake(this.#suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey });
     let answered: StartAnswered | undefined;
     try {
-      const step2 = await this.#exchange(start.frame, (frame) => receiveStartAnswer(start, frame), stop);
+      const step2 = await this.#exchange(start.frame, (frame) => receiveStartAnswer(start, frame), stop, ATTEMPT_MS);
       const roundTripMs = performance.now() - began;
       answered = step2.opened;
       this.#checkPolicy(answered.serverOptions, pin !== undefined);
       const finish = prepare(answered);
       const sent = finishHandshake(answered, finish.renewals, finish.firstCalls);
       finish.sent(sent);
-      const step4 = await this.#exchange(sent.frame, (frame) => receiveFinishAnswer(sent, frame), stop);
+      const step4 = await this.#exchange(
+        sent.frame,
+        (frame) => receiveFinishAnswer(sent, frame),
+        stop,
+        Math.max(ATTEMPT_MS, finish.patience),
+      );
       const frameBytes = [start.frame.length, step2.bytes, sent.frame.length, step4.bytes] as const;
       return { finished: step4.opened, roundTripMs, frameBytes };
     } finally {
@@ -120,11 +127,12 @@ export class Handshaker {
     frame: Uint8Array,
     open: (frame: Uint8Array) => T,
     stop: Stop,
+    attemptMs: number,
   ): Promise<{ opened: T; bytes: number }> {
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
     for (let attempt = 0; ; attempt++) {
-      const answer = await stop.interrupt.race(ATTEMPT_MS, post(this.settings, frame, stop.signal));
+      const answer = await stop.interrupt.race(attemptMs, post(this.settings, frame, stop.signal));
       if (answer?.frame) {
         try {
           return { opened: open(answer.frame), bytes: answer.frame.length };

@@ -54,6 +54,8 @@ export class Message {
   constructor(
     private readonly primitives: Primitives,
     readonly calls: readonly Call[],
+    /** milliseconds that the caller gives it */
+    readonly timeout: number,
   ) {
     this.payload = encodeCalls(calls);
     this.places = calls.map((_, i) => i);

@@ -53,6 +53,8 @@ export class FinishPlan {
     return {
       renewals,
       firstCalls: only === undefined ? new Uint8Array(0) : this.#riders.length === 1 ? only.payload : calls(),
+      // sent a second time, step 3 is refused as used, and what the first calls gave is harder to come by
+      patience: (2 / 3) * Math.max(0, ...this.#riders.map(({ timeout }) => timeout)),
       sent: (finish) => this.#sent(finish),
     };
   }

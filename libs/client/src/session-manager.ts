@@ -98,7 +98,9 @@ export class SessionManager {
   /** An answer has opened, so the session is alive whatever hints said. */
   opened(session: Session): void {
     this.#pace.opened();
-    if (session === this.#session && !session.ended && !this.#shaking) this.#halt();
+    const idle = this.#stop && !this.#shaking && session === this.#session && !session.ended;
+    // what rode in a half-finished handshake still needs the next one
+    if (idle && ![...this.#waiting].some(({ sent }) => sent)) this.#halt();
   }
 
   moved(session: Session, { lane, incarnation }: Extract<MessageStatus, { status: 'lane_moved' }>): void {
@@ -131,6 +133,7 @@ export class SessionManager {
     const controller = new AbortController();
     const stop: Stop = { interrupt: new Interrupt(), signal: controller.signal, abort: () => controller.abort() };
     this.#stop = stop;
+    this.#shaking = true;
     void this.#renew(stop);
   }
 
@@ -141,7 +144,6 @@ export class SessionManager {
       try {
         await this.#wait(stop);
         if (this.#stop !== stop) return;
-        this.#shaking = true;
         this.#pace.started();
         const done = await this.#handshaker.run(stop, (answered) =>
           plan.prepare(answered, this.#session, this.#messages, this.#waiting),
@@ -157,8 +159,10 @@ export class SessionManager {
   async #wait(stop: Stop): Promise<void> {
     const delay = this.#pace.delay();
     if (delay === 0) return;
+    this.#shaking = false;
     if (this.#session && !this.#session.ended) this.#tellWaiting();
     await stop.interrupt.race(delay);
+    if (this.#stop === stop) this.#shaking = true;
   }
 
   #install({ finished, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
@@ -178,7 +182,6 @@ export class SessionManager {
   }
 
   #failed(error: unknown, plan: FinishPlan): void {
-    this.#shaking = false;
     this.lastError = error;
     const refused = error instanceof SealwireError && FINAL.has(error.code);
     if (error instanceof PolicyError || (refused && !this.#session && !plan.begun)) this.#giveUp(error);
@@ -187,7 +190,7 @@ export class SessionManager {
   }
 
   #giveUp(error: unknown): void {
-    this.#stop = undefined;
+    this.#halt();
     for (const message of this.#messages) message.stop(error);
   }
 

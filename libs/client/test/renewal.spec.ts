@@ -178,6 +178,40 @@ describe('renewal', () => {
     expect(server.asked.map(({ numbers }) => numbers.map(({ number }) => number))).toEqual([[{ lane: 0, counter: 0 }]]);
   });
 
+  it('waits for a slow first call, and does not ask twice', async () => {
+    vi.useFakeTimers();
+    try {
+      const server = new FakeServer();
+      server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 18_000, 'slow'));
+      const call = connect(server).slow();
+      await vi.advanceTimersByTimeAsync(19_000);
+      expect(await call).toBe('slow');
+      expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('gets the first result in time though step 4 never arrives', async () => {
+    vi.useFakeTimers();
+    try {
+      const server = new FakeServer();
+      let finishes = 0;
+      const remote = connect(server, {
+        async network(_request, next, kind) {
+          const response = await next();
+          return kind === 'finish' && ++finishes === 1 ? new Promise(() => {}) : response;
+        },
+      });
+      const call = remote.add(1, 2);
+      await vi.advanceTimersByTimeAsync(29_000);
+      expect(await call).toBe(3);
+      expect(server.runs).toHaveLength(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('keeps the identity of a first call over a lost step 4', async () => {
     const server = new FakeServer();
     server.idempotent.add('add');
@@ -204,6 +238,7 @@ describe('renewal', () => {
       await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
       expect(await remote.add(1, 2)).toBe(3);
       expect(server.asked.flatMap(({ numbers }) => numbers)).toEqual([]);
+      expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish']);
     } finally {
       vi.useRealTimers();
     }
