@@ -210,6 +210,13 @@ describe('the server refuses', () => {
     expect(codeOf(() => answer1(frame))).toBe('nothing was thrown');
   });
 
+  it('a step 3 beyond its limit before it looks into it', () => {
+    const longest = new Uint8Array(LIMITS.handshakeFrame + LIMITS.firstCalls);
+    longest.set([3, 1, 0, 0, 0, SIZE.cookie]);
+    expect(parseFinish(longest).cookie.length).toBe(SIZE.cookie);
+    expect(codeOf(() => parseFinish(concat(longest, new Uint8Array(1))))).toBe('handshake_failed');
+  });
+
   it('a key named without being used', () => {
     const { frame } = start(BARE);
     expect(codeOf(() => parseStart(flipped(frame, 8 * 4)))).toBe('handshake_failed');
@@ -294,6 +301,15 @@ describe('a state', () => {
     const { opened2, opened3 } = handshake(FULL, { calls });
     expect(codeOf(() => finishHandshake(opened2, [], reply))).toBe('open_failed');
     expect(codeOf(() => answerFinish(opened3, TERMS, [], calls))).toBe('open_failed');
+  });
+
+  it('seals one plaintext with a key', () => {
+    const prologue = { modulePath: MODULE, keySize: 32, flags: 0, serverKey: undefined, secureKey: undefined } as const;
+    const symmetric = SymmetricState.start(nodePrimitives, prologue);
+    symmetric.seal(calls);
+    expect(codeOf(() => symmetric.seal(reply))).toBe('open_failed');
+    symmetric.mixKey(calls);
+    expect(codeOf(() => symmetric.seal(reply))).toBe('nothing was thrown');
   });
 
   it('opens one step 2 and one step 4', () => {
