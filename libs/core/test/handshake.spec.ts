@@ -89,11 +89,13 @@ describe('a flipped bit', () => {
     const sides = pair(FULL);
     const { frame } = startHandshake(sides.client, sides.clientConfig);
     expect(frame.length).toBe(1360);
+    const opened = [];
     for (let bit = 0; bit < 8 * frame.length; bit++) {
-      expect(FAILED, `bit ${bit}`).toContain(codeOf(() => sides.answer1(flipped(frame, bit))));
+      if (!FAILED.includes(codeOf(() => sides.answer1(flipped(frame, bit))))) opened.push(bit);
     }
+    expect(opened).toEqual([]);
     expect(sides.answer1(frame).length).toBe(COOKIE_AT + SIZE.cookie + 144);
-  });
+  }, 120_000);
 
   it('anywhere in step 2 is refused, in the cookie by the server', () => {
     const sides = pair(FULL);
@@ -116,7 +118,7 @@ describe('a flipped bit', () => {
         `cookie byte ${byte}`,
       ).toMatch(/^(open|handshake)_failed$/);
     }
-  });
+  }, 120_000);
 
   it('anywhere in step 3 is refused', () => {
     const { sent3, open3 } = handshake(FULL, { calls });
