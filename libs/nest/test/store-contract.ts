@@ -68,8 +68,10 @@ export function storeContract(name: string, exclusive: boolean, open: () => Prom
     });
 
     it.each([{ idleSeconds: 0 }, { lifetimeSeconds: 0 }])('attaches no session past %o', async (time) => {
-      const { id } = await opened(time);
-      expect(await store.attach(id, exclusive)).toBeUndefined();
+      const session = newSession(time);
+      await store.create(session);
+      await store.activate(session.id, secrets());
+      expect(await store.attach(session.id, exclusive)).toBeUndefined();
     });
 
     it(exclusive ? 'opens another lane at each attaching' : 'joins the lane that is open', async () => {

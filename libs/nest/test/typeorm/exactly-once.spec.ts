@@ -1,0 +1,209 @@
+import { SealwireError } from '@sealwire/core';
+import type { EntityManager } from 'typeorm';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  connect,
+  emptyTables,
+  type Instance,
+  openPglite,
+  openPostgres,
+  primitives,
+  startInstance,
+  type TestDatabase,
+} from './support.js';
+
+const outcome = new Uint8Array(20).fill(5);
+const done = { outcome, rollback: false };
+
+describe.each([
+  ['PGlite', openPglite],
+  ['PostgreSQL', openPostgres],
+] as const)('exactly once on %s', (name, open) => {
+  let database: TestDatabase;
+  let instance: Instance;
+  const pglite = name === 'PGlite';
+  const call = (claimed?: Uint8Array) => ({
+    module: 'payments',
+    keyId: primitives.random(8),
+    callId: primitives.random(16),
+    claimed,
+  });
+  const transfer =
+    (amount = 1) =>
+    async (manager: unknown) => {
+      await (manager as EntityManager).query('INSERT INTO transfer VALUES ($1)', [amount]);
+      return done;
+    };
+  const transfers = async (): Promise<number> => {
+    const [{ count }] = await database.dataSource.query('SELECT count(*)::int AS count FROM transfer');
+    return count;
+  };
+
+  beforeAll(async () => {
+    database = await open();
+    await database.dataSource.query('CREATE TABLE transfer (amount integer UNIQUE DEFERRABLE)');
+    instance = await startInstance(database.dataSource, { exclusiveDatabase: pglite });
+  });
+  afterAll(async () => {
+    await instance?.sessions.stop();
+    await database?.close();
+  });
+  beforeEach(async () => {
+    await database.dataSource.query('DELETE FROM transfer');
+  });
+
+  it('runs a call once and then repeats its outcome', async () => {
+    const one = call();
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
+    expect(await instance.exactlyOnce.run(one, transfer(2))).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+  });
+
+  it('keeps calls apart by module and SecureKey', async () => {
+    const one = call();
+    await instance.exactlyOnce.run(one, transfer(1));
+    await instance.exactlyOnce.run({ ...one, module: 'other' }, transfer(2));
+    await instance.exactlyOnce.run({ ...one, keyId: undefined }, transfer(3));
+    await instance.exactlyOnce.run({ ...one, keyId: undefined }, transfer(4));
+    expect(await transfers()).toBe(3);
+  });
+
+  it('stores an error without what the call had written', async () => {
+    const one = call();
+    const refused = async (manager: unknown) => {
+      await transfer()(manager);
+      return { outcome: Uint8Array.of(9), rollback: true };
+    };
+    expect(await instance.exactlyOnce.run(one, refused)).toEqual(Uint8Array.of(9));
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(Uint8Array.of(9));
+    expect(await transfers()).toBe(0);
+  });
+
+  it('stores an error after a statement that failed', async () => {
+    const one = call();
+    const failing = async (manager: unknown) => {
+      const cause = await (manager as EntityManager).query('SELECT 1 / 0').catch((error: unknown) => error);
+      return { outcome: Uint8Array.of(8), rollback: true, cause };
+    };
+    expect(await instance.exactlyOnce.run(one, failing)).toEqual(Uint8Array.of(8));
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(Uint8Array.of(8));
+  });
+
+  it('stores nothing of a call that breaks off', async () => {
+    const one = call();
+    const broken = async (manager: unknown) => {
+      await transfer()(manager);
+      throw new TypeError('a bug');
+    };
+    await expect(instance.exactlyOnce.run(one, broken)).rejects.toThrow('a bug');
+    expect(await transfers()).toBe(0);
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+  });
+
+  it('runs a call again after a failed serialization, three times at most', async () => {
+    let runs = 0;
+    const unlucky = async (manager: unknown) => {
+      await transfer(runs)(manager);
+      runs += 1;
+      if (runs < 3) return { outcome, rollback: true, cause: { driverError: { code: '40001' } } };
+      return done;
+    };
+    expect(await instance.exactlyOnce.run(call(), unlucky)).toEqual(outcome);
+    expect(runs).toBe(3);
+    expect(await transfers()).toBe(1);
+    runs = -3;
+    await expect(instance.exactlyOnce.run(call(), unlucky)).rejects.toMatchObject({ code: 'busy' });
+    expect(runs).toBe(0);
+  });
+
+  it('runs nothing that was first sent to another incarnation', async () => {
+    const elsewhere = instance.exactlyOnce.run(call(new Uint8Array(8)), transfer());
+    await expect(elsewhere).rejects.toMatchObject({ code: 'outcome_unknown' });
+    expect(await instance.exactlyOnce.run(call(instance.sessions.incarnation()), transfer())).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+  });
+
+  it('refuses an outcome that was moved to another call', async () => {
+    const [one, two] = [call(), call()];
+    await instance.exactlyOnce.run(one, transfer(1));
+    await instance.exactlyOnce.run(two, transfer(2));
+    await database.dataSource.query(
+      'UPDATE sealwire_outcome SET outcome = (SELECT outcome FROM sealwire_outcome WHERE call_id = $1) WHERE call_id = $2',
+      [one.callId, two.callId],
+    );
+    await expect(instance.exactlyOnce.run(two, transfer(3))).rejects.toMatchObject({ code: 'outcome_unknown' });
+    expect(await transfers()).toBe(2);
+  });
+
+  it.runIf(pglite)('leaves the one connection to others after each call', async () => {
+    await Promise.all(Array.from({ length: 5 }, (_, i) => instance.exactlyOnce.run(call(), transfer(i))));
+    expect(await transfers()).toBe(5);
+  });
+
+  describe.skipIf(pglite)('with several instances', () => {
+    let others: Awaited<ReturnType<typeof connect>>;
+    let second: Instance;
+    beforeAll(async () => {
+      others = await connect(database.url);
+      second = await startInstance(others);
+    });
+    afterAll(async () => {
+      await second?.sessions.stop();
+      await others?.destroy();
+    });
+
+    it('runs a call once that all are sent at the same moment', async () => {
+      const one = call();
+      const runs = Array.from({ length: 8 }, (_, i) => (i % 2 ? instance : second).exactlyOnce.run(one, transfer(i)));
+      expect(await Promise.all(runs)).toEqual(Array(8).fill(outcome));
+      expect(await transfers()).toBe(1);
+    });
+
+    it.each(['before', 'during'] as const)(
+      'is busy where the connection is lost %s the commit, and safe to repeat',
+      async (when) => {
+        const one = call();
+        const killed = async (manager: unknown) => {
+          const [{ pid }] = await (manager as EntityManager).query('SELECT pg_backend_pid() AS pid');
+          await transfer()(manager);
+          const end = () => others.query('SELECT pg_terminate_backend($1, 1000)', [pid]);
+          if (when === 'before') await end();
+          else setImmediate(() => void end());
+          return done;
+        };
+        const first = await instance.exactlyOnce.run(one, killed).catch((error: SealwireError) => error);
+        if (first instanceof Error) expect(first).toMatchObject({ code: 'busy' });
+        if (when === 'before') expect(first).toBeInstanceOf(SealwireError);
+        expect(await second.exactlyOnce.run(one, transfer(2))).toEqual(outcome);
+        expect(await transfers()).toBe(1);
+      },
+    );
+
+    it('is busy, and not for ever, while a lock is held', async () => {
+      const holder = others.createQueryRunner();
+      await holder.startTransaction();
+      await holder.query('LOCK TABLE transfer');
+      const waiting = async (manager: unknown) => {
+        const cause = await transfer()(manager).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        return { outcome: Uint8Array.of(1), rollback: cause !== undefined, cause };
+      };
+      const one = call();
+      await expect(instance.exactlyOnce.run(one, waiting)).rejects.toMatchObject({ code: 'busy' });
+      await holder.rollbackTransaction();
+      await holder.release();
+      expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
+    });
+  });
+
+  it('purges outcomes after their time', async () => {
+    await emptyTables(database.dataSource);
+    await instance.exactlyOnce.run(call(), transfer());
+    expect(await instance.sessions.purge()).toBe(0);
+    await database.dataSource.query(`UPDATE sealwire_outcome SET at = now() - interval '8 days'`);
+    expect(await instance.sessions.purge()).toBe(1);
+  });
+});

@@ -1,0 +1,262 @@
+import type { DataSource } from 'typeorm';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Acceptance } from '../../src/session-store.js';
+import {
+  connect,
+  emptyTables,
+  guarded,
+  type Instance,
+  openPostgres,
+  openSession,
+  primitives,
+  proves,
+  renewal,
+  startInstance,
+  type TestDatabase,
+} from './support.js';
+
+const digest = new Uint8Array(16).fill(1);
+const other = new Uint8Array(16).fill(2);
+const reply = new Uint8Array(40).fill(3);
+
+describe('the replay guard in PostgreSQL', () => {
+  let database: TestDatabase;
+  let instances: Instance[];
+  const sources: DataSource[] = [];
+
+  beforeAll(async () => {
+    database = await openPostgres();
+    for (let i = 0; i < 3; i++) sources.push(await connect(database.url));
+  });
+  afterAll(async () => {
+    for (const source of sources) await source.destroy();
+    await database?.close();
+  });
+  beforeEach(async () => {
+    await emptyTables(database.dataSource);
+    instances = [];
+    for (const source of sources) instances.push(await startInstance(source, { replayGuard: 'postgres' }));
+  });
+  afterEach(async () => {
+    for (const { sessions, replayGuard } of instances) {
+      await replayGuard?.drain();
+      await sessions.stop();
+    }
+  });
+
+  const first = () => instances[0]!;
+  const accept = (instance: Instance, ...asked: Parameters<NonNullable<Instance['replayGuard']>['accept']>) =>
+    instance.replayGuard!.accept(...asked);
+
+  /** A transaction that holds what the statement locks. */
+  async function held(source: DataSource, statement: string) {
+    const runner = source.createQueryRunner();
+    await runner.startTransaction();
+    await runner.query(statement);
+    return {
+      async release() {
+        await runner.rollbackTransaction();
+        await runner.release();
+      },
+    };
+  }
+
+  async function isBlocked(statement: string): Promise<number | undefined> {
+    const [row] = await database.dataSource.query(
+      `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE $1`,
+      [`%${statement}%`],
+    );
+    return row?.pid;
+  }
+
+  async function blocked(statement: string): Promise<number> {
+    return (await isBlocked(statement)) ?? blocked(statement);
+  }
+
+  async function session() {
+    const { id, secrets, firstKey } = await openSession(first());
+    return { id, secrets, firstKey, guarded: await guarded(first(), id) };
+  }
+
+  it('accepts every number on exactly one of three instances that are sent it at the same moment', async () => {
+    const sessions = await Promise.all([session(), session()]);
+    const numbers = Array.from({ length: 150 }, (_, counter) => counter);
+    const verdicts = await Promise.all(
+      instances.flatMap((instance) =>
+        sessions.flatMap((one) =>
+          numbers.map(async (counter) => {
+            const number = { lane: one.guarded.lane, counter };
+            return {
+              name: `${one.guarded.key} ${counter}`,
+              verdict: await accept(instance, one.guarded, number, digest),
+            };
+          }),
+        ),
+      ),
+    );
+    const accepted = verdicts.filter(({ verdict }) => verdict.kind === 'accepted').map(({ name }) => name);
+    expect(accepted).toHaveLength(300);
+    expect(new Set(accepted).size).toBe(300);
+    expect(new Set(verdicts.map(({ verdict }) => verdict.kind))).toEqual(new Set(['accepted', 'running']));
+  });
+
+  it('answers a duplicate with the result of the first, here and elsewhere', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
+    const here = (await accept(first(), one, number, digest)) as Extract<Acceptance, { kind: 'running' }>;
+    expect(here.kind).toBe('running');
+    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'running' });
+    expect(await accept(first(), one, number, other)).toEqual({ kind: 'conflict' });
+    expect(await accept(instances[1]!, one, number, other)).toEqual({ kind: 'conflict' });
+    first().replayGuard!.finish(one, number, digest, reply);
+    expect(await here.settled).toEqual(reply);
+    await first().replayGuard!.drain();
+    for (const instance of instances) {
+      expect(await accept(instance, one, number, digest)).toEqual({ kind: 'done', reply });
+      expect(await accept(instance, one, number, other)).toEqual({ kind: 'conflict' });
+    }
+  });
+
+  it('keeps no long results', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    await accept(first(), one, number, digest);
+    first().replayGuard!.finish(one, number, digest, new Uint8Array(65_537));
+    await first().replayGuard!.drain();
+    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'done', reply: undefined });
+  });
+
+  it('says outcome_unknown of a number that a dead instance left running', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 5 };
+    await accept(first(), one, number, digest);
+    await database.dataSource.query(
+      `UPDATE sealwire_instance SET lease_until = now() - interval '1 second'
+       WHERE boot_id = (SELECT owner FROM sealwire_accepted LIMIT 1)`,
+    );
+    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'outcome_unknown' });
+  });
+
+  it('accepts nothing in an ended session, another lane, at the floor or in another incarnation', async () => {
+    const { id, guarded: one } = await session();
+    const at = (counter: number, lane = one.lane) => ({ lane, counter });
+    expect(await accept(first(), one, at(0, one.lane - 1), digest)).toEqual({ kind: 'lane_moved' });
+    const restored = { ...one, incarnation: new Uint8Array(8) };
+    expect(await accept(first(), restored, at(1), digest)).toEqual({ kind: 'lane_moved' });
+    await accept(first(), one, at(10), digest);
+    await database.dataSource.query('UPDATE sealwire_session SET floor = 20');
+    expect(await accept(first(), one, at(20), digest)).toEqual({ kind: 'too_old' });
+    expect(await accept(instances[1]!, one, at(10), digest)).toEqual({ kind: 'running' });
+    expect(await accept(first(), one, at(21), digest)).toEqual({ kind: 'accepted' });
+    await instances[1]!.sessions.end({ id }, 'revoked');
+    expect(await accept(first(), one, at(22), digest)).toEqual({ kind: 'session_ended' });
+    const [{ count }] = await database.dataSource.query('SELECT count(*)::int AS count FROM sealwire_accepted');
+    expect(count).toBe(2);
+  });
+
+  it('says never_ran of no number that is being accepted', async () => {
+    const { id, secrets, guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    // the accepting statement has looked at the session and stands still before its row is written
+    const gate = await held(sources[2]!, 'SELECT pg_advisory_xact_lock(1)');
+    await database.dataSource.query(`
+      CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$`);
+    await database.dataSource.query(
+      'CREATE TRIGGER stand_still BEFORE INSERT ON sealwire_accepted FOR EACH ROW EXECUTE FUNCTION stand_still()',
+    );
+    const accepting = accept(first(), one, number, digest);
+    await blocked('INSERT INTO sealwire_accepted');
+    let answered = false;
+    const answers = instances[1]!.sessions
+      .reconcile(renewal(id, [one.lane, 0, digest], [one.lane, 1, digest]), proves(secrets.renewal))
+      .finally(() => {
+        answered = true;
+      });
+    while (!answered && !(await isBlocked('FOR UPDATE'))) {}
+    await gate.release();
+    expect(await accepting).toEqual({ kind: 'accepted' });
+    expect(await answers).toEqual([{ known: 'unknown' }, { known: 'never_ran' }]);
+    expect(await accept(first(), one, { lane: one.lane, counter: 1 }, digest)).toEqual({ kind: 'session_ended' });
+    await database.dataSource.query('DROP FUNCTION stand_still CASCADE');
+  });
+
+  it('answers a renewal from its rows', async () => {
+    const { id, secrets, guarded: one } = await session();
+    const finished = { lane: one.lane, counter: 1 };
+    const long = { lane: one.lane, counter: 2 };
+    for (const number of [finished, long, { lane: one.lane, counter: 3 }]) await accept(first(), one, number, digest);
+    const firstCalls = { lane: 0, counter: 0 };
+    first().replayGuard!.finish(one, finished, digest, reply);
+    first().replayGuard!.finish(one, long, digest, new Uint8Array(70_000));
+    first().replayGuard!.finish(one, firstCalls, digest, reply);
+    await first().replayGuard!.drain();
+    expect(await first().replayGuard!.recall(one, finished, digest)).toEqual({ known: 'result', reply });
+    const numbers = [1, 2, 3, 4].map((counter): [number, number, Uint8Array] => [one.lane, counter, digest]);
+    const answers = await instances[1]!.sessions.reconcile(
+      renewal(id, ...numbers, [one.lane, 1, other], [0, 0, digest], [one.lane - 1, 9, digest]),
+      proves(secrets.renewal),
+    );
+    expect(answers).toEqual([
+      { known: 'result', reply },
+      { known: 'ran' },
+      { known: 'unknown' },
+      { known: 'never_ran' },
+      { known: 'unknown' },
+      { known: 'result', reply },
+      { known: 'unknown' },
+    ]);
+  });
+
+  it('runs a number whose statement broke off when its frame comes again', async () => {
+    const { guarded: one } = await session();
+    await accept(first(), one, { lane: one.lane, counter: 99 }, digest);
+    const number = { lane: one.lane, counter: 0 };
+    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const asked = accept(first(), one, number, digest);
+    await database.dataSource.query('SELECT pg_terminate_backend($1)', [
+      await blocked('INSERT INTO sealwire_accepted'),
+    ]);
+    expect(await asked).toEqual({ kind: 'busy' });
+    await gate.release();
+    // as if it had been written before its connection broke
+    await database.dataSource.query(
+      `INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner)
+       SELECT session_id, lane, 0, digest, owner FROM sealwire_accepted`,
+    );
+    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'running' });
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
+    expect((await accept(first(), one, number, digest)).kind).toBe('running');
+  });
+
+  it('raises floors before it deletes rows', async () => {
+    const { id, guarded: one } = await session();
+    await database.dataSource.query(
+      `INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner, state, at)
+       SELECT $1, $2, n, $3, 'x', 'done', now() - interval '1 hour' FROM generate_series(0, 5000) AS n`,
+      [id, one.lane, digest],
+    );
+    expect(await first().sessions.purge()).toBe(0);
+    expect(await accept(first(), one, { lane: one.lane, counter: 904 }, other)).toEqual({ kind: 'conflict' });
+    await database.dataSource.query(`UPDATE sealwire_session SET floored_at = now() - interval '2 minutes'`);
+    expect(await first().sessions.purge()).toBe(905);
+    expect(await accept(first(), one, { lane: one.lane, counter: 904 }, digest)).toEqual({ kind: 'too_old' });
+    expect(await accept(first(), one, { lane: one.lane, counter: 905 }, digest)).toEqual({
+      kind: 'done',
+      reply: undefined,
+    });
+  });
+
+  it('wraps results', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    await accept(first(), one, number, digest);
+    first().replayGuard!.finish(one, number, digest, reply);
+    await first().replayGuard!.drain();
+    const [{ stored }] = await database.dataSource.query('SELECT reply AS stored FROM sealwire_accepted');
+    expect(Buffer.from(stored).includes(Buffer.from(reply))).toBe(false);
+    await database.dataSource.query('UPDATE sealwire_accepted SET reply = $1', [primitives.random(stored.length)]);
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'done', reply: undefined });
+  });
+});
