@@ -239,6 +239,7 @@ describe('renewal', () => {
       expect(await remote.add(1, 2)).toBe(3);
       expect(server.asked.flatMap(({ numbers }) => numbers)).toEqual([]);
       expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish']);
+      expect([...server.sessions.values()].map(({ ended }) => ended)).toEqual([true, false]);
     } finally {
       vi.useRealTimers();
     }
@@ -256,6 +257,7 @@ describe('renewal', () => {
         .catch((e: unknown) => e);
       await vi.advanceTimersByTimeAsync(100);
       expect(await slow).toBeInstanceOf(OutcomeUnknownError);
+      await remote.add(0, 0);
       const old = [...server.sessions.values()][0]!;
       server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
       server.onAsked = () => ({ known: 'unknown' });
