@@ -1,5 +1,4 @@
 import { concat, readU64, u64, utf8 } from './bytes.js';
-import { SealwireError } from './errors.js';
 import type { HandshakeSuite } from './handshake.js';
 import type { KeySize } from './key-schedule.js';
 import { SIZE } from './limits.js';
@@ -65,7 +64,6 @@ export function openCookie(
   modulePath: string,
   cookie: Uint8Array,
 ): CookieState {
-  if (cookie.length !== SIZE.cookie) throw new SealwireError('open_failed');
   const ad = associated(cookieKeyId(cookie), modulePath);
   const plaintext = primitives.open(key.key, cookie.subarray(4, 16), ad, cookie.subarray(16));
   const field = (offset: number) => plaintext.slice(offset, offset + 32);
