@@ -21,6 +21,7 @@ import {
   type RenewalAnswer,
   SealwireError,
   type ServerOptions,
+  type StartFrame,
   serverKeyId,
   toHex,
 } from '@sealwire/core';
@@ -47,6 +48,18 @@ export interface Peer {
 
 /** What was wrong with a handshake: told to the operator, never to the client. */
 class Refused extends Error {}
+
+/** The likeliest reason why step 1 was refused; the client is not told which. */
+function refusalOf(module: RegisteredModule, start: StartFrame, known: { server: boolean; secure: boolean }): string {
+  const pinned = (start.flags & FLAG_PINNED) !== 0;
+  const secured = (start.flags & FLAG_SECURE_KEY) !== 0;
+  if (start.keySize < module.keySize) return 'the EncryptionKey is shorter than the module asks for';
+  if (module.requirePinned && !pinned) return 'the client pinned no server key';
+  if (module.requireSecureKey && !secured) return 'the client has no SecureKey';
+  if (pinned && !known.server) return 'the pinned server key is not known';
+  if (secured && !known.secure) return 'the SecureKey is not known';
+  return 'the frame did not open: another key, another module path, or altered on the way';
+}
 
 /** Steps 1 and 3 at the server. Between them it keeps nothing. */
 @Injectable()
@@ -82,9 +95,8 @@ export class HandshakeService {
         const config = { modulePath: module.path, options, serverKey: server.pair, secureKey: secure.secret };
         return answerStart(this.suite, config, start, seal);
       } catch (error) {
-        if ((start.flags & FLAG_PINNED) !== 0 && !server.known) throw new Refused('the pinned server key is not known');
-        if ((start.flags & FLAG_SECURE_KEY) !== 0 && !secure.known) throw new Refused('the SecureKey is not known');
-        throw error;
+        const known = { server: server.known, secure: secure.known };
+        throw new Refused(refusalOf(module, start, known), { cause: error });
       }
     });
   }

@@ -32,7 +32,7 @@ type Invoke = RegisteredFunction['invoke'];
 type Method = (...args: unknown[]) => unknown;
 interface Host {
   readonly wrapper: InstanceWrapper;
-  readonly prototype: Record<string, Method | undefined>;
+  readonly type: { readonly name: string; readonly prototype: Record<string, Method | undefined> };
   readonly module: string | undefined;
   /** of the Nest module that holds the class */
   readonly moduleKey: string;
@@ -56,17 +56,17 @@ export class RemoteFunctionExplorer {
       const type = wrapper.isAlias ? undefined : (wrapper.instance?.constructor ?? wrapper.metatype);
       if (typeof type !== 'function' || !type.prototype || type === Object) continue;
       const module = Reflect.getMetadata(REMOTE_FUNCTIONS, type);
-      const host = { wrapper, prototype: type.prototype, module, moduleKey: wrapper.host?.token ?? '' };
+      const host = { wrapper, type, module, moduleKey: wrapper.host?.token ?? '' };
       for (const methodName of this.scanner.getAllMethodNames(type.prototype)) this.register(host, methodName);
     }
   }
 
   private register(host: Host, methodName: string): void {
-    const { wrapper, prototype, module } = host;
-    const method = prototype[methodName];
+    const { type, module } = host;
+    const method = type.prototype[methodName];
     const options: RemoteFunctionOptions | undefined = method && Reflect.getMetadata(REMOTE_FUNCTION, method);
     if (!method || !options) return;
-    const origin = `${wrapper.name}.${methodName}`;
+    const origin = `${type.name}.${methodName}`;
     if (module === undefined) {
       throw misconfigured(
         `${origin} is decorated with @RemoteFunction(), but its class has no @RemoteFunctions('module').`,
@@ -76,7 +76,7 @@ export class RemoteFunctionExplorer {
       throw misconfigured(`${origin} is exactlyOnce, which needs a store with transactions, such as typeOrmStore().`);
     }
     this.refuseLostEnhancers(host, method, origin);
-    const positions = describeParameters(prototype, methodName, method.length);
+    const positions = describeParameters(type.prototype, methodName, method.length);
     this.registry.addFunction(module, {
       ...options,
       name: options.name ?? methodName,
@@ -124,17 +124,15 @@ export class RemoteFunctionExplorer {
 
   /**
    * Nest drops an enhancer that is given by its class and not registered in the host's module, without a word; it
-   * registers them for classes listed as they are, not for `{ provide, useClass }`. A lost guard must not go unnoticed.
+   * registers them for classes that it makes itself, not for what a factory hands out. A lost guard must not go unnoticed.
    */
-  private refuseLostEnhancers({ wrapper, prototype }: Host, method: Method, origin: string): void {
+  private refuseLostEnhancers({ wrapper, type }: Host, method: Method, origin: string): void {
     for (const key of ENHANCERS) {
-      const listed = [prototype.constructor, method].flatMap(
-        (target) => Reflect.getMetadata(key, target ?? method) ?? [],
-      );
+      const listed = [type, method].flatMap((target) => Reflect.getMetadata(key, target) ?? []);
       const lost = listed.find((item) => typeof item === 'function' && !wrapper.host?.injectables.has(item));
       if (lost) {
         throw misconfigured(
-          `${lost.name} of ${origin} would not run; list ${wrapper.name} itself among the providers or controllers of its module.`,
+          `${lost.name} of ${origin} would not run; let Nest make the class, list it among the providers or controllers of its module.`,
         );
       }
     }

@@ -88,8 +88,9 @@ export class SessionCache implements SessionStoreListener {
   async retire(id: Uint8Array, proves: (key: Uint8Array) => boolean): Promise<void> {
     const session = this.hot.get(toHex(id));
     if (!session || !(proves(session.renewal) || proves(session.firstKey))) return;
-    await withinTime(this.release(id), this.options.storeTimeout).catch(() => undefined);
+    const released = this.release(id);
     this.bury(session, 'renewed');
+    await withinTime(released, this.options.storeTimeout).catch(() => undefined);
   }
 
   async release(id: Uint8Array): Promise<void> {

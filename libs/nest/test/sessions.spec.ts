@@ -1,0 +1,449 @@
+import type { INestApplication } from '@nestjs/common';
+import {
+  type Call,
+  callIdentity,
+  frameDigest,
+  LIMITS,
+  proveSession,
+  type Renewal,
+  type Reply,
+  toHex,
+} from '@sealwire/core';
+import {
+  KeyRing,
+  SealwireEvents,
+  SealwireHealthIndicator,
+  type SealwireOptions,
+  SealwireSessions,
+  SessionStore,
+} from '@sealwire/nest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Ledger, paymentsClient, startApplication } from './application.js';
+import { only, post, primitives, TestClient } from './support.js';
+
+const add = (...args: number[]): Call[] => [{ name: 'add', args }];
+
+let app: INestApplication;
+let client: TestClient;
+let ledger: Ledger;
+let events: [string, Record<string, unknown>][];
+
+async function start(options: SealwireOptions = {}): Promise<void> {
+  app = await startApplication({ options });
+  ledger = app.get(Ledger);
+  events = [];
+  for (const name of ['opened', 'resumed', 'renewed', 'closed'] as const) {
+    app.get(SealwireEvents).on(name, (event) => events.push([name, { ...event }]));
+  }
+  client = paymentsClient(app);
+  await client.connect();
+}
+
+/** Later by the store's clock. */
+function later(seconds: number): void {
+  const store = app.get(SessionStore, { strict: false });
+  const now = store.now();
+  vi.spyOn(store, 'now').mockReturnValue(now + seconds * 1000);
+}
+
+/** Pushes the client's session out of memory: its lane is closed and the next one opened by its next call. */
+async function evict(): Promise<void> {
+  const other = paymentsClient(app);
+  await other.connect();
+}
+
+const status = (reply: Reply) => ('status' in reply ? reply.status : 'outcomes');
+const code = async (frame: Uint8Array) => (await post(client.url, frame)).code;
+
+afterEach(() => app.close());
+
+describe('numbers', () => {
+  beforeEach(() => start());
+
+  it('run once: a duplicate gets the result again under another salt', async () => {
+    const frame = client.frame(add(1, 2));
+    const [first, second] = [await post(client.url, frame), await post(client.url, frame)];
+    expect(Buffer.from(second.body)).not.toEqual(Buffer.from(first.body));
+    expect([only(client.open(frame, first.body)), only(client.open(frame, second.body))]).toEqual([3, 3]);
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('run once: a duplicate of a running call waits for it', async () => {
+    const latch = ledger.hold();
+    const frame = client.frame([{ name: 'slow', args: [] }]);
+    const first = client.send(frame);
+    await latch.entered;
+    const second = client.send(frame);
+    const third = client.send(frame);
+    // the duplicates are known to have arrived once a later call of the same connection pool was answered
+    await client.call('renamed');
+    latch.release();
+    expect([only(await first), only(await second), only(await third)]).toEqual([1, 1, 1]);
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('run once when the same frame arrives many times at once', async () => {
+    const frame = client.frame(add(2, 2));
+    const replies = await Promise.all(Array.from({ length: 8 }, () => client.send(frame)));
+    expect(replies.map(only)).toEqual(Array(8).fill(4));
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('belong to one frame', async () => {
+    const number = client.next();
+    expect(only(await client.send(client.frame(add(1), number)))).toBe(1);
+    expect(status(await client.send(client.frame(add(1), number)))).toBe('number_conflict');
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('are refused below the window and far above it', async () => {
+    const old = client.frame(add(1));
+    client.counter += LIMITS.replayWindow;
+    expect(only(await client.call('add', 1))).toBe(1);
+    expect(status(await client.send(old))).toBe('number_too_old');
+    const { lane } = client.session.terms;
+    const far = { lane, counter: client.counter + LIMITS.forwardJump + 1 };
+    expect(status(await client.send(client.frame(add(1), far)))).toBe('number_too_old');
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('of a lane that never was do not run', async () => {
+    const { lane } = client.session.terms;
+    expect(await code(client.frame(add(1), { lane: lane + 1_000, counter: 0 }))).toBe('busy');
+    expect(ledger.runs).toBe(0);
+  });
+});
+
+it('forgets results beyond the bounds of the cache, and says so', async () => {
+  await start({ resultCache: { entries: 2 } });
+  const frames = [client.frame(add(1)), client.frame(add(2)), client.frame(add(3))];
+  for (const frame of frames) await client.send(frame);
+  expect(status(await client.send(frames[0]!))).toBe('result_gone');
+  expect(only(await client.send(frames[2]!))).toBe(3);
+  expect(ledger.runs).toBe(3);
+});
+
+describe('lanes', () => {
+  beforeEach(() => start({ hotSessions: 1 }));
+
+  it('move on when a session was put away, and say what is known of older numbers', async () => {
+    const ran = client.frame(add(1));
+    const unsent = client.frame(add(2));
+    expect(only(await client.send(ran))).toBe(1);
+    await evict();
+    const moved = await client.send(unsent);
+    expect(moved).toMatchObject({
+      status: 'lane_moved',
+      known: 'never_ran',
+      incarnation: client.session.terms.incarnation,
+    });
+    expect(only(await client.send(ran))).toBe(1);
+    const lane = (moved as { lane: number }).lane;
+    expect(lane).toBeGreaterThan(client.session.terms.lane);
+    expect(only(await client.send(client.frame(add(2), { lane, counter: 0 })))).toBe(2);
+    expect(ledger.runs).toBe(2);
+    expect(events).toContainEqual(['resumed', { sessionId: toHex(client.session.sessionId), module: 'payments' }]);
+  });
+
+  it('know nothing of a lane before the last one', async () => {
+    const unsent = client.frame(add(2));
+    await evict();
+    await client.send(unsent);
+    await evict();
+    expect(await client.send(unsent)).toMatchObject({ status: 'lane_moved', known: 'unknown' });
+    expect(ledger.runs).toBe(0);
+  });
+
+  it('are opened once for many calls at the same time', async () => {
+    await evict();
+    const frames = Array.from({ length: 5 }, () => client.frame(add(1)));
+    const lanes = (await Promise.all(frames.map((f) => client.send(f)))).map(
+      (reply) => (reply as { lane: number }).lane,
+    );
+    expect(new Set(lanes).size).toBe(1);
+  });
+});
+
+describe('epochs', () => {
+  beforeEach(() => start());
+
+  it('move on with the first frame of the next one; the one before stays for a while', async () => {
+    const early = client.frame(add(1));
+    const older = client.open.bind(client);
+    const opened = await post(client.url, early);
+    expect(only(older(early, opened.body))).toBe(1);
+    const late = client.frame(add(2));
+    const lateOpen = new TestClient(client.url, client.config);
+    Object.assign(lateOpen, client);
+    client.ratchet();
+    expect(only(await client.call('add', 3))).toBe(3);
+    expect(only(lateOpen.open(late, (await post(client.url, late)).body))).toBe(2);
+    const summary = await app.get(SealwireSessions).list();
+    expect(summary[0]?.epoch).toBe(1);
+  });
+
+  it('move on once for many frames at the same time, and over the low byte', async () => {
+    for (let epoch = 1; epoch <= 257; epoch++) {
+      client.ratchet();
+      const calls = epoch % 64 === 0 ? 4 : 1;
+      const replies = await Promise.all(Array.from({ length: calls }, () => client.call('add', epoch)));
+      expect(replies.map(only)).toEqual(Array(calls).fill(epoch));
+    }
+    expect((await app.get(SealwireSessions).list())[0]?.epoch).toBe(257);
+  });
+
+  it('are erased when their grace is over', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const late = client.frame(add(2));
+      client.ratchet();
+      expect(only(await client.call('add', 3))).toBe(3);
+      vi.advanceTimersByTime(LIMITS.epochGraceSeconds * 1000);
+      expect(await code(late)).toBe('bad_frame');
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('do not skip one', async () => {
+    client.ratchet();
+    client.ratchet();
+    expect(await code(client.frame(add(1)))).toBe('bad_frame');
+  });
+});
+
+describe('the end of a session', () => {
+  beforeEach(() => start({ autoSessionsLive: 100, sessionLifetime: 1000 }));
+
+  it('comes when it was idle, counted from the last call', async () => {
+    later(90);
+    expect(only(await client.call('add', 1))).toBe(1);
+    later(90);
+    expect(only(await client.call('add', 1))).toBe(1);
+    later(101);
+    expect(status(await client.call('add', 1))).toBe('session_ended');
+    expect(events.at(-1)).toEqual(['closed', expect.objectContaining({ reason: 'idle' })]);
+  });
+
+  it('comes with its lifetime, however busy it is', async () => {
+    for (let i = 0; i < 11; i++) {
+      expect(only(await client.call('add', 1))).toBe(1);
+      later(90);
+    }
+    later(90);
+    expect(status(await client.call('add', 1))).toBe('session_ended');
+    expect(ledger.runs).toBe(11);
+  });
+
+  it('comes by an administrator, under seal', async () => {
+    const admin = app.get(SealwireSessions);
+    const other = paymentsClient(app);
+    await other.connect();
+    const [summary] = await admin.list({ id: toHex(client.session.sessionId) });
+    expect(summary).toMatchObject({ module: 'payments', keyId: toHex(client.config.secureKey!.keyId), epoch: 0 });
+    expect(await admin.revoke(toHex(client.session.sessionId))).toBe(true);
+    expect(await admin.revoke(toHex(client.session.sessionId))).toBe(false);
+    expect(status(await client.call('add', 1))).toBe('session_ended');
+    expect(only(await other.call('add', 1))).toBe(1);
+    expect(await admin.revokeSecureKey(toHex(client.config.secureKey!.keyId))).toBe(1);
+    expect(status(await other.call('add', 1))).toBe('session_ended');
+    expect(await admin.count()).toBe(0);
+    expect(events.filter(([name]) => name === 'closed').map(([, event]) => event.reason)).toEqual([
+      'revoked',
+      'secure_key_revoked',
+    ]);
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('leaves no cookie that could bring it back', async () => {
+    const fresh = paymentsClient(app);
+    await fresh.steps1and2();
+    const frame = fresh.step3();
+    fresh.step4((await post(client.url, frame)).body);
+    await app.get(SealwireSessions).revokeAll();
+    expect(await code(frame)).toBe('handshake_used');
+    later(65);
+    expect(await code(frame)).toBe('handshake_failed');
+  });
+});
+
+describe('renewal', () => {
+  beforeEach(() => start());
+
+  const renewalOf = (
+    old: TestClient,
+    fresh: TestClient,
+    frames: Uint8Array[],
+    key = old.session.secrets.renewal,
+  ): Renewal => ({
+    sessionId: old.session.sessionId,
+    proof: proveSession(primitives, key, fresh.answered.h),
+    numbers: frames.map((frame) => ({
+      number: {
+        lane: new DataView(frame.buffer).getUint32(20),
+        counter: new DataView(frame.buffer).getUint32(24),
+      },
+      digest: frameDigest(primitives, frame),
+    })),
+  });
+
+  async function renew(old: TestClient, frames: Uint8Array[], key?: Uint8Array): Promise<TestClient> {
+    const fresh = paymentsClient(app);
+    await fresh.steps1and2();
+    const answer = await post(fresh.url, fresh.step3([], [renewalOf(old, fresh, frames, key)]));
+    fresh.step4(answer.body);
+    return fresh;
+  }
+
+  it('tells what became of each number, and ends the old session', async () => {
+    const ran = client.frame(add(1));
+    const unsent = client.frame(add(2));
+    const altered = client.frame(add(3), { lane: client.session.terms.lane, counter: 0 });
+    await client.send(ran);
+    const fresh = await renew(client, [ran, unsent, altered]);
+    expect(fresh.session.renewalAnswers[0]).toEqual([
+      { known: 'result', reply: expect.any(Uint8Array) },
+      { known: 'never_ran' },
+      { known: 'ran' },
+    ]);
+    expect(status(await client.send(unsent))).toBe('session_ended');
+    expect(ledger.runs).toBe(1);
+    const previous = [toHex(client.session.sessionId)];
+    expect(events.find(([name]) => name === 'renewed')?.[1]).toMatchObject({ previous });
+    expect(events.find(([name]) => name === 'closed')?.[1]).toMatchObject({ reason: 'renewed' });
+  });
+
+  it('waits for what runs', async () => {
+    const latch = ledger.hold();
+    const running = client.frame([{ name: 'slow', args: [] }]);
+    const reply = client.send(running);
+    await latch.entered;
+    const renewed = renew(client, [running]);
+    await expect.poll(async () => status(await client.call('renamed'))).toBe('session_ended');
+    latch.release();
+    expect((await renewed).session.renewalAnswers[0]?.[0]).toMatchObject({ known: 'result' });
+    expect(only(await reply)).toBe(1);
+  });
+
+  it('tells nothing and ends nothing without the proof', async () => {
+    const ran = client.frame(add(1));
+    await client.send(ran);
+    const fresh = await renew(client, [ran], primitives.random(32));
+    expect(fresh.session.renewalAnswers[0]).toEqual([{ known: 'unknown' }]);
+    expect(only(await client.call('add', 1))).toBe(1);
+  });
+
+  it('tells what the first calls did where step 4 was lost', async () => {
+    const lost = paymentsClient(app);
+    await lost.steps1and2();
+    const step3 = lost.step3(add(7));
+    await post(lost.url, step3);
+    const fresh = paymentsClient(app);
+    await fresh.steps1and2();
+    const renewal: Renewal = {
+      sessionId: lost.finishSent.sessionId,
+      proof: proveSession(primitives, lost.finishSent.firstKey, fresh.answered.h),
+      numbers: [
+        { number: { lane: 0, counter: 0 }, digest: frameDigest(primitives, step3) },
+        { number: { lane: client.session.terms.lane, counter: 5 }, digest: frameDigest(primitives, step3) },
+      ],
+    };
+    fresh.step4((await post(fresh.url, fresh.step3([], [renewal]))).body);
+    expect(fresh.session.renewalAnswers[0]).toEqual([
+      { known: 'result', reply: expect.any(Uint8Array) },
+      { known: 'unknown' },
+    ]);
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('lets only an idempotent function run again for a resend', async () => {
+    const callId = callIdentity(primitives, client.session.secrets.renewal, client.next(), 0);
+    const resend = { callId, incarnation: client.session.terms.incarnation };
+    const calls: Call[] = [
+      { name: 'add', args: [1], resend },
+      { name: 'slow', args: [], resend },
+    ];
+    const reply = await client.send(client.frame(calls));
+    expect('outcomes' in reply && reply.outcomes.map((o) => (o.ok ? o.value : o.code))).toEqual(['outcome_unknown', 1]);
+  });
+});
+
+describe('the peer lock', () => {
+  it('serves the address that opened the session only', async () => {
+    app = await startApplication({
+      options: { peerLock: 'forwarded' },
+      prepare: (it) => it.getHttpAdapter().getInstance().set('trust proxy', true),
+    });
+    client = paymentsClient(app);
+    const from = (address: string) => ({ 'x-forwarded-for': address });
+    await client.steps1and2();
+    client.step4((await post(client.url, client.step3(), from('10.0.0.1'))).body);
+    const frame = client.frame(add(1));
+    expect((await post(client.url, frame, from('10.0.0.2'))).code).toBe('session_unknown');
+    expect((await post(client.url, frame, from('10.0.0.1'))).status).toBe(200);
+    expect(app.get(Ledger).runs).toBe(1);
+  });
+});
+
+describe('a server in trouble', () => {
+  beforeEach(() => start({ storeTimeout: 50, hotSessions: 1 }));
+
+  it('is busy while its store does not answer, and nothing ran', async () => {
+    const store = app.get(SessionStore, { strict: false });
+    await evict();
+    vi.spyOn(store, 'attach').mockReturnValueOnce(new Promise(() => undefined));
+    const answer = await post(client.url, client.frame(add(1)));
+    expect([answer.status, answer.code, answer.headers['retry-after']]).toEqual([503, 'busy', '1']);
+    vi.spyOn(store, 'attach').mockRejectedValueOnce(new Error('connection lost'));
+    expect(await code(client.frame(add(1)))).toBe('busy');
+    vi.spyOn(store, 'create').mockRejectedValueOnce(new Error('connection lost'));
+    await expect(paymentsClient(app).connect(add(1))).rejects.toThrow('busy');
+    expect(ledger.runs).toBe(0);
+    expect(status(await client.call('add', 1))).toBe('lane_moved');
+  });
+
+  it('takes no numbers without its lease, and its health says so', async () => {
+    const health = app.get(SealwireHealthIndicator);
+    expect(await health.check('sealwire')).toEqual({ sealwire: { status: 'up', hotSessions: 1 } });
+    vi.spyOn(app.get(SessionStore, { strict: false }), 'leaseHolds').mockReturnValue(false);
+    expect(await code(client.frame(add(1)))).toBe('busy');
+    await expect(paymentsClient(app).connect(add(1))).rejects.toThrow('busy');
+    expect(await health.check('sealwire')).toMatchObject({ sealwire: { status: 'down' } });
+    expect(ledger.runs).toBe(0);
+  });
+
+  it('slows failed opens of a session down and recovers', async () => {
+    const frame = client.frame(add(1));
+    const altered = frame.slice();
+    altered[40]! ^= 1;
+    const codes = await Promise.all(Array.from({ length: 40 }, () => code(altered)));
+    expect(codes).toContain('bad_frame');
+    expect(codes).toContain('busy');
+    await expect.poll(() => code(frame)).toBeUndefined();
+  });
+
+  it('finishes running calls before it stops', async () => {
+    const store = app.get(SessionStore, { strict: false });
+    const closed = vi.spyOn(store, 'closeLane');
+    const stopped = vi.spyOn(store, 'stop');
+    const latch = ledger.hold();
+    const reply = client.call('slow');
+    await latch.entered;
+    const closing = app.close();
+    await expect.poll(() => code(client.frame(add(1)))).toBe('busy');
+    expect(stopped).not.toHaveBeenCalled();
+    latch.release();
+    expect(only(await reply)).toBe(1);
+    await closing;
+    expect(closed).toHaveBeenCalledTimes(1);
+    expect(closed.mock.invocationCallOrder[0]!).toBeLessThan(stopped.mock.invocationCallOrder[0]!);
+  });
+});
+
+it('tells its public key', async () => {
+  await start();
+  expect(await app.get(KeyRing).describe()).toEqual({
+    publicKey: expect.stringMatching(/^swp1\./),
+    fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/),
+  });
+});

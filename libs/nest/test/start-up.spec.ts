@@ -1,0 +1,267 @@
+import 'reflect-metadata';
+import { type CanActivate, type DynamicModule, Injectable, type Provider, UseGuards } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { type Call, generateKeyText, SealwireError } from '@sealwire/core';
+import {
+  ExactlyOnce,
+  type Injected,
+  KeyStore,
+  RemoteFunction,
+  RemoteFunctionError,
+  RemoteFunctions,
+  RemoteTransaction,
+  SealwireModule,
+  type SealwireModuleOptions,
+  type SealwireOptions,
+  type SealwireStore,
+  SessionStore,
+} from '@sealwire/nest';
+import { afterEach, describe, expect, it } from 'vitest';
+import { MemoryKeyStore, MemorySessionStore } from '../src/memory.store.js';
+import { Ledger, PublicFunctions } from './application.js';
+import { only, post, primitives, secureKeyText, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+
+@RemoteFunctions('payments')
+@Injectable()
+class Plain {
+  @RemoteFunction()
+  one(): number {
+    return 1;
+  }
+}
+
+@RemoteFunctions('payments')
+@Injectable()
+class SameName {
+  @RemoteFunction({ name: 'one' })
+  another(): number {
+    return 1;
+  }
+}
+
+@RemoteFunctions('nowhere')
+@Injectable()
+class Homeless {
+  @RemoteFunction()
+  one(): number {
+    return 1;
+  }
+}
+
+@Injectable()
+class Undecorated {
+  @RemoteFunction()
+  one(): number {
+    return 1;
+  }
+}
+
+@RemoteFunctions('payments')
+@Injectable()
+class Once {
+  @RemoteFunction({ exactlyOnce: true })
+  transfer(amount: number, @RemoteTransaction() transaction: Injected<{ log: unknown[] }>): number {
+    transaction.log.push(amount);
+    if (amount === 0) throw new RemoteFunctionError('nothing_to_do', 'Nothing.');
+    if (amount < 0) throw new Error('broken');
+    return amount;
+  }
+}
+
+@Injectable()
+class Closed implements CanActivate {
+  canActivate(): boolean {
+    return false;
+  }
+}
+
+@RemoteFunctions('payments')
+@UseGuards(Closed)
+@Injectable()
+class Guarded {
+  @RemoteFunction()
+  one(): number {
+    return 1;
+  }
+}
+
+async function start(
+  providers: Provider[],
+  options: SealwireOptions & { store?: SealwireStore } = {},
+  features: (SealwireModuleOptions | DynamicModule)[] = [{ path: 'payments' }],
+) {
+  const imports = features.map((it) => ('module' in it ? it : SealwireModule.forFeature(it)));
+  const module = await Test.createTestingModule({
+    imports: [SealwireModule.forRoot({ serverKey: serverKeyText, ...options }), ...imports],
+    providers,
+  }).compile();
+  const app = module.createNestApplication();
+  app.useLogger(false);
+  await app.init();
+  return app;
+}
+
+describe('start-up refuses in one sentence', () => {
+  const refused = async (sentence: RegExp, ...args: Parameters<typeof start>) => {
+    await expect(start(...args)).rejects.toThrow(sentence);
+  };
+
+  it.each([
+    [
+      'two functions of one name',
+      /SameName\.another and Plain\.one are both the remote function 'one'/,
+      [Plain, SameName],
+    ],
+    ['a class of a module that is not given', /Homeless.*forFeature\(\{ path: 'nowhere' \}\)/, [Homeless]],
+    ['a function outside any module', /Undecorated\.one.*no @RemoteFunctions/, [Undecorated]],
+    [
+      'exactlyOnce without transactions',
+      /Once\.transfer is exactlyOnce, which needs a store with transactions/,
+      [Once],
+    ],
+    [
+      'a guard that Nest would drop',
+      /Closed of Guarded\.one would not run/,
+      [{ provide: 'other', useFactory: () => new Guarded() }],
+    ],
+  ] as [string, RegExp, Provider[]][])('%s', (_name, sentence, providers) => refused(sentence, providers));
+
+  it.each([
+    ['a passphrase for a SecureKey', /Module 'payments': A SecureKey has the form swk1/, { secureKeys: ['secret'] }],
+    [
+      'a damaged SecureKey',
+      /Module 'payments': This SecureKey is damaged/,
+      { secureKeys: [`${secureKeyText.slice(0, -1)}_`] },
+    ],
+    ['a keySize of 24', /encryptionKey is 0, 16 or 32, got 24/, { encryptionKey: 24 as never }],
+    ['force without encryption', /encryptionKey 0 means no encryption/, { encryptionKey: 0, forceEncryption: true }],
+    ['a path with a slash', /path of a module is made of/, { path: 'a/b' }],
+    ['a limit of no bytes', /maxBody is a whole number above 0, got 0/, { maxBody: 0 }],
+  ] as [string, RegExp, Partial<SealwireModuleOptions>][])('%s', (_name, sentence, feature) =>
+    refused(sentence, [], {}, [{ path: 'payments', ...feature }]),
+  );
+
+  it.each([
+    ['a server key of another kind', /server private key has the form sws1/, { serverKey: secureKeyText }],
+    ['a lifetime of days', /sessionLifetime is at most 43200/, { sessionLifetime: 86_400 }],
+    ['an unknown peer lock', /peerLock is 'none', 'ip' or 'forwarded', got mac/, { peerLock: 'mac' as never }],
+    ['a timeout of text', /storeTimeout is a whole number above 0/, { storeTimeout: '5' as never }],
+  ] as [string, RegExp, SealwireOptions][])('%s', (_name, sentence, options) => refused(sentence, [], options));
+
+  it('the same module twice', () =>
+    refused(/module 'payments' is given twice/, [], {}, [{ path: 'payments' }, { path: 'payments' }]));
+
+  it('one SecureKey for two modules', () => {
+    const secureKeys = [secureKeyText];
+    return refused(/modules 'a' and 'b' share a SecureKey/, [], {}, [
+      { path: 'a', secureKeys },
+      { path: 'b', secureKeys },
+    ]);
+  });
+});
+
+describe('configuration', () => {
+  it('may come from factories', async () => {
+    const module = await Test.createTestingModule({
+      imports: [
+        SealwireModule.forRootAsync({ path: 'rpc', useFactory: async () => ({ serverKey: serverKeyText }) }),
+        SealwireModule.forFeatureAsync({ useFactory: async () => ({ path: 'public' }) }),
+      ],
+      providers: [PublicFunctions, Ledger],
+    }).compile();
+    const app = module.createNestApplication();
+    await app.listen(0);
+    const url = urlOf(app, '/rpc/public');
+    const client = new TestClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey });
+    expect(only(await client.connect([{ name: 'secret', args: [] }]))).toBe('sealed');
+    await app.close();
+  });
+
+  it('keeps an old server key valid beside the new one', async () => {
+    const newText = generateKeyText('sws1', primitives);
+    const app = await start([Plain], { serverKey: [newText, serverKeyText] });
+    await app.listen(0);
+    const url = urlOf(app);
+    const client = new TestClient(url, { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    expect(only(await client.connect([{ name: 'one', args: [] }]))).toBe(1);
+    expect(client.answered.serverOptions.pins).toHaveLength(2);
+    await app.close();
+  });
+});
+
+describe('exactly once', () => {
+  const transactions: unknown[] = [];
+  const outcomes = new Map<string, Uint8Array>();
+  const fail = { with: undefined as Error | undefined };
+
+  class FakeExactlyOnce extends ExactlyOnce {
+    async run(...[call, work]: Parameters<ExactlyOnce['run']>): Promise<Uint8Array> {
+      if (fail.with) throw fail.with;
+      const id = Buffer.from(call.callId).toString('hex');
+      const stored = outcomes.get(id);
+      if (stored) return stored;
+      const { outcome } = await work({ log: transactions });
+      outcomes.set(id, outcome);
+      return outcome;
+    }
+  }
+
+  const store: SealwireStore = {
+    providers: [
+      { provide: SessionStore, useClass: MemorySessionStore },
+      { provide: KeyStore, useClass: MemoryKeyStore },
+      { provide: ExactlyOnce, useClass: FakeExactlyOnce },
+    ],
+  };
+
+  afterEach(() => {
+    transactions.length = 0;
+    outcomes.clear();
+    fail.with = undefined;
+  });
+
+  it('runs in the transaction, and a resend gets the stored outcome', async () => {
+    const app = await start([Once], { store });
+    await app.listen(0);
+    const client = new TestClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    const transfer = (amount: number, resend?: Call['resend']): Call => ({
+      name: 'transfer',
+      args: [amount],
+      ...(resend && { resend }),
+    });
+    expect(only(await client.connect([transfer(5)]))).toBe(5);
+    expect(only(await client.send(client.frame([transfer(6)])))).toBe(6);
+    expect(transactions).toEqual([5, 6]);
+    const [first, second] = [...outcomes.keys()].map((id) => ({
+      callId: new Uint8Array(Buffer.from(id, 'hex')),
+      incarnation: client.session.terms.incarnation,
+    }));
+    expect(only(await client.send(client.frame([transfer(5, first)])))).toBe(5);
+    expect(only(await client.send(client.frame([transfer(6, second)])))).toBe(6);
+    expect(transactions).toEqual([5, 6]);
+
+    expect(only(await client.send(client.frame([transfer(0)])))).toMatchObject({ code: 'nothing_to_do' });
+    expect(outcomes.size).toBe(3);
+    expect(only(await client.send(client.frame([transfer(-1)])))).toMatchObject({ code: 'internal' });
+    expect(outcomes.size).toBe(3);
+    fail.with = new SealwireError('busy');
+    expect(only(await client.send(client.frame([transfer(1)])))).toMatchObject({ code: 'unavailable' });
+    fail.with = new SealwireError('outcome_unknown');
+    expect(only(await client.send(client.frame([transfer(1, first)])))).toMatchObject({ code: 'outcome_unknown' });
+    await app.close();
+  });
+
+  it('takes no plaintext, whatever the module allows', async () => {
+    const app = await start([Once], { store }, [{ path: 'payments', forceEncryption: false }]);
+    await app.listen(0);
+    const body = JSON.stringify({ calls: [{ name: 'transfer', args: [1] }] });
+    const answer = await post(urlOf(app), body, { 'content-type': 'application/json' });
+    expect(JSON.parse(Buffer.from(answer.body).toString()).outcomes[0].code).toBe('encryption_required');
+    expect(transactions).toEqual([]);
+    await app.close();
+  });
+});
+
+it('an error of the application cannot claim what only the protocol may say', () => {
+  expect(() => new RemoteFunctionError('outcome_unknown', 'x')).toThrow(TypeError);
+});
