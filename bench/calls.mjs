@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import { Connection, drive, encodeRequest } from './http-load.mjs';
+import { drive, encodeRequest, openConnections } from './http-load.mjs';
 import { payloadOf } from './payload.mjs';
 import { SealedClient } from './sealed-client.mjs';
-import { startServers } from './servers.mjs';
+import { makeKeys, startServers } from './servers.mjs';
 import { median, printTable, quantile } from './statistics.mjs';
 
 const SIZES = [200, 1_024, 65_536];
@@ -13,17 +13,18 @@ const BASELINE = 'Nest, JSON controller';
 /** The same handler behind node:http, a JSON controller of Nest on Express, sealed calls, and sealed batches. */
 export async function compareCalls({ quick }) {
   const plan = quick ? { rounds: 3, ms: 300, latency: 200 } : { rounds: 7, ms: 1_000, latency: 1_000 };
-  const servers = await startServers('server.ts');
+  const keys = makeKeys();
+  const servers = await startServers('server.ts', keys.env);
   try {
-    for (const size of SIZES) await compareSize(servers, size, plan);
-    await measureHandshakes(servers, plan);
+    for (const size of SIZES) await compareSize(servers, keys.client, size, plan);
+    await measureHandshakes(servers, keys.client, plan);
   } finally {
     await servers.stop();
   }
 }
 
-async function compareSize(servers, size, plan) {
-  const contenders = await contendersFor(servers, payloadOf(size));
+async function compareSize(servers, keys, size, plan) {
+  const contenders = await contendersFor(servers, keys, payloadOf(size));
   for (const contender of contenders) {
     contender.connections = await openConnections(contender.port, PARALLEL);
     // twice: the first run also compiles
@@ -44,11 +45,10 @@ async function compareSize(servers, size, plan) {
   report(size, contenders);
 }
 
-async function contendersFor({ ports, keys }, value) {
+async function contendersFor({ ports }, keys, value) {
   const [connection] = await openConnections(ports.sealed, 1);
   const client = await SealedClient.open(connection, 'bench', keys);
   connection.close();
-  const common = { calls: 1, throughput: [], latencies: [] };
   const json = (path) => (count) => {
     const request = encodeRequest(path, 'application/json', Buffer.from(JSON.stringify(value)));
     const check = (_, answer) => isDeepStrictEqual(JSON.parse(answer.toString()), value);
@@ -63,10 +63,10 @@ async function contendersFor({ ports, keys }, value) {
     return { requests, check };
   };
   return [
-    { ...common, name: 'node:http, JSON', port: ports.node, prepare: json('/echo') },
-    { ...common, name: BASELINE, port: ports.nest, prepare: json('/json/echo') },
-    { ...common, name: 'sealed call', port: ports.sealed, prepare: sealed(1) },
-    { ...common, name: `sealed batch of ${BATCH}`, port: ports.sealed, prepare: sealed(BATCH), calls: BATCH },
+    { name: 'node:http, JSON', port: ports.node, calls: 1, prepare: json('/echo') },
+    { name: BASELINE, port: ports.nest, calls: 1, prepare: json('/json/echo') },
+    { name: 'sealed call', port: ports.sealed, calls: 1, prepare: sealed(1) },
+    { name: `sealed batch of ${BATCH}`, port: ports.sealed, calls: BATCH, prepare: sealed(BATCH) },
   ].map((contender) => ({ ...contender, throughput: [], latencies: [] }));
 }
 
@@ -113,7 +113,7 @@ function report(size, contenders) {
 }
 
 /** Clients compute more than the server in a handshake, so its CPU time says more than the rate that one client reaches. */
-async function measureHandshakes({ ports, keys, usage }, plan) {
+async function measureHandshakes({ ports, usage }, keys, plan) {
   const [connection] = await openConnections(ports.sealed, 1);
   const count = plan.latency / 2;
   for (let i = 0; i < count / 4; i++) await SealedClient.open(connection, 'bench', keys);
@@ -131,10 +131,6 @@ async function measureHandshakes({ ports, keys, usage }, plan) {
       ['what one core of the server can do', Math.round(1_000_000 / cpu), Math.round(cpu)],
     ],
   );
-}
-
-function openConnections(port, count) {
-  return Promise.all(Array.from({ length: count }, () => Connection.open(port)));
 }
 
 function bodyLength(request) {

@@ -39,7 +39,7 @@ export class Connection {
       const head = data.latin1Slice(0, end);
       const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
       if (end < 0 || length === undefined || head[9] !== '2') {
-        this.#settle.reject(new Error(`unexpected answer:\n${data.latin1Slice(0, 600)}`));
+        this.#settle.reject(new Error(`unexpected answer:\n${data.toString('latin1').slice(0, 600)}`));
         return;
       }
       this.#chunks = [];
@@ -51,6 +51,10 @@ export class Connection {
     if (this.#missing > 0) return;
     this.#settle.resolve(this.#chunks.length === 1 ? data : Buffer.concat(this.#chunks));
   }
+}
+
+export function openConnections(port, count) {
+  return Promise.all(Array.from({ length: count }, () => Connection.open(port)));
 }
 
 /** The bytes of one request, head and body together. */

@@ -6,4 +6,6 @@ const options = { quick: process.argv.includes('--quick') };
 buildIfStale();
 // only now is there something that these can import
 const { compareCalls } = await import('./calls.mjs');
+const { measureStore } = await import('./store.mjs');
 await compareCalls(options);
+await measureStore(options);

@@ -67,6 +67,6 @@ process.on('disconnect', () => process.exit());
 process.on('message', () => {
   globalThis.gc?.();
   const { user, system } = process.cpuUsage();
-  process.send?.({ cpu: user + system, heap: process.memoryUsage().heapUsed });
+  process.send?.({ cpu: user + system, memory: process.memoryUsage().heapUsed });
 });
 process.send?.({ ports });

@@ -5,14 +5,25 @@ import { generateKeyText, parseSecureKey, parseServerPrivateKey } from '@sealwir
 import { nodePrimitives } from '@sealwire/core/node';
 import { root } from '../scripts/build.mjs';
 
-/** Starts the process with the servers and answers its ports, the keys of its clients, and a way to measure it. */
-export async function startServers(script, env = {}) {
-  const serverKey = generateKeyText('sws1', nodePrimitives);
-  const secureKey = generateKeyText('swk1', nodePrimitives);
+/** The keys of a server and its clients: as texts for its environment, and parsed. */
+export function makeKeys() {
+  const make = (kind) => generateKeyText(kind, nodePrimitives);
+  const env = { BENCH_SERVER_KEY: make('sws1'), BENCH_SECURE_KEY: make('swk1'), BENCH_KEK: make('swe1') };
+  return {
+    env,
+    client: {
+      serverKey: parseServerPrivateKey(env.BENCH_SERVER_KEY, nodePrimitives).publicKey,
+      secureKey: parseSecureKey(env.BENCH_SECURE_KEY),
+    },
+  };
+}
+
+/** Starts the process with the servers; answers its ports and ways to measure and to end it. */
+export async function startServers(script, env) {
   const child = fork(join(root, 'bench', script), {
     cwd: root,
     execArgv: ['--expose-gc', '--import', '@oxc-node/core/register'],
-    env: { ...process.env, BENCH_SERVER_KEY: serverKey, BENCH_SECURE_KEY: secureKey, ...env },
+    env: { ...process.env, ...env },
   });
   const failed = once(child, 'exit').then(([code]) => {
     throw new Error(`the servers ended with exit code ${code}`);
@@ -22,12 +33,8 @@ export async function startServers(script, env = {}) {
   const { ports } = await reply();
   return {
     ports,
-    keys: {
-      serverKey: parseServerPrivateKey(serverKey, nodePrimitives).publicKey,
-      secureKey: parseSecureKey(secureKey),
-    },
-    /** CPU microseconds spent so far, and bytes of heap in use after a collection */
-    async usage() {
+    /** `cpu`: microseconds spent so far; `memory`: bytes in use after a collection */
+    usage() {
       const answer = reply();
       child.send('usage');
       return answer;

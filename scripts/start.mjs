@@ -9,9 +9,9 @@ import { join, resolve } from 'node:path';
 import { buildIfStale, root } from './build.mjs';
 
 const isOnce = process.argv.includes('--once');
-/** A child whose parent is gone, however it went, sees the end of its standard input. */
+/** A child whose parent is gone, however it went, sees the channel close. */
 const END_WITH_PARENT =
-  "data:text/javascript,process.stdin.resume().once('close',()=>process.kill(process.pid,'SIGTERM'));process.stdin.unref?.()";
+  "data:text/javascript,process.once('disconnect',()=>process.kill(process.pid,'SIGTERM'));process.channel.unref()";
 
 const children = new Set();
 let isStopping = false;
@@ -35,7 +35,7 @@ try {
   });
   if (!passed) console.error(`\nThe server's log:\n${server.log()}`);
   if (isOnce || !passed) await stop(passed ? 0 : 1);
-  console.log(`\nThe server keeps running at ${server.url} (health: ${server.url}/health). Ctrl-C ends it.`);
+  console.log(`\nThe server keeps running at ${server.url} (state: ${server.url}/health). Ctrl-C ends it.`);
   server.child.stdout.pipe(process.stdout);
   server.child.stderr.pipe(process.stderr);
   const [code] = await once(server.child, 'exit');
@@ -74,7 +74,7 @@ async function startServer(data, port) {
   const child = spawn(process.execPath, ['--import', END_WITH_PARENT, join(root, 'dist/src/main.js')], {
     cwd: root,
     env: { ...process.env, SEALWIRE_DATA: data, PORT: String(port), NO_COLOR: '1' },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   keep(child);
   let log = '';
@@ -104,7 +104,7 @@ async function runDemo(server, data, restart) {
       SEALWIRE_DEMO_PIN: server.pin,
       SEALWIRE_SECURE_KEY: process.env.SEALWIRE_SECURE_KEY || readFileSync(join(data, 'secure-key'), 'utf8').trim(),
     },
-    stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   keep(client);
   client.on('message', () =>

@@ -2,25 +2,28 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { SealwireModule } from '@sealwire/nest';
 import { typeOrmStore } from '@sealwire/nest/typeorm';
+import type { DataSource } from 'typeorm';
 import type { Config, Secrets } from './config.js';
-import { openDatabase } from './database.js';
 import { HealthController } from './health/health.controller.js';
 import { PaymentsModule } from './payments/payments.module.js';
 import { PublicModule } from './public/public.module.js';
 
 @Module({})
 export class AppModule {
-  static register(config: Config, secrets: Secrets): DynamicModule {
+  static register(config: Config, secrets: Secrets, database: DataSource): DynamicModule {
     return {
       module: AppModule,
       imports: [
         TypeOrmModule.forRootAsync({
-          useFactory: () => ({ type: 'postgres' }),
-          dataSourceFactory: () => openDatabase(config),
+          useFactory: () => ({ ...database.options }),
+          dataSourceFactory: async () => database,
         }),
         SealwireModule.forRoot({
-          store: typeOrmStore({ keyEncryptionKeys: [secrets.keyEncryptionKey] }),
-          replayGuard: config.replayGuard,
+          store: typeOrmStore({
+            kek: secrets.keyEncryptionKey,
+            replayGuard: config.replayGuard,
+            exclusiveDatabase: config.databaseUrl === undefined,
+          }),
         }),
         SealwireModule.forFeature({
           path: 'payments',
@@ -28,7 +31,7 @@ export class AppModule {
           requirePinnedKey: true,
           secureKeys: [secrets.secureKey],
         }),
-        SealwireModule.forFeature({ path: 'public', encryptionKey: 0, forceEncryption: false }),
+        SealwireModule.forFeature({ path: 'public', forceEncryption: false }),
         PaymentsModule,
         PublicModule,
       ],

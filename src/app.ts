@@ -1,11 +1,24 @@
-import { type INestApplication, ValidationPipe } from '@nestjs/common';
+import { type INestApplication, type LoggerService, ValidationPipe } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
 import { type Config, readSecrets, type Secrets } from './config.js';
+import { openDatabase } from './database.js';
 
-/** The application, not yet listening. */
-export async function createApp(config: Config, secrets: Secrets = readSecrets(config)): Promise<INestApplication> {
-  const app = await NestFactory.create(AppModule.register(config, secrets), { abortOnError: false });
-  app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true, forbidNonWhitelisted: true }));
-  return app;
+/** The application, not yet listening. Closing it closes its database. */
+export async function createApp(
+  config: Config,
+  secrets: Secrets = readSecrets(config),
+  logger?: LoggerService | false,
+): Promise<INestApplication> {
+  // before Nest, which would print a stack below the sentence that says what is wrong
+  const database = await openDatabase(config);
+  try {
+    const module = AppModule.register(config, secrets, database);
+    const app = await NestFactory.create(module, { abortOnError: false, ...(logger === undefined ? {} : { logger }) });
+    app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true, forbidNonWhitelisted: true }));
+    return app;
+  } catch (error) {
+    await database.destroy();
+    throw error;
+  }
 }

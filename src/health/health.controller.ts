@@ -1,4 +1,4 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, ServiceUnavailableException } from '@nestjs/common';
 import { SealwireHealthIndicator } from '@sealwire/nest';
 
 /** An ordinary REST controller beside the remote functions. */
@@ -7,7 +7,9 @@ export class HealthController {
   constructor(private readonly sealwire: SealwireHealthIndicator) {}
 
   @Get()
-  check() {
-    return this.sealwire.isHealthy('sealwire');
+  async check() {
+    const health = await this.sealwire.check('sealwire');
+    if (health.sealwire.status === 'down') throw new ServiceUnavailableException(health);
+    return health;
   }
 }

@@ -1,0 +1,219 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { INestApplication } from '@nestjs/common';
+import { createRemote, OutcomeUnknownError, type Remote, type RemoteApi, RemoteError } from '@sealwire/client';
+import { formatKeyText, generateKeyText } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import { KeyStore } from '@sealwire/nest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createApp } from '../src/app.js';
+import { readConfig, readSecrets } from '../src/config.js';
+import { lockFolder } from '../src/data-folder.js';
+import type { PaymentsController } from '../src/payments/payments.controller.js';
+import type { PublicController } from '../src/public/public.controller.js';
+import { type FreshDatabase, freshDatabase } from './support/postgres.js';
+
+const secrets = {
+  keyEncryptionKey: generateKeyText('swe1', nodePrimitives),
+  secureKey: generateKeyText('swk1', nodePrimitives),
+};
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sealwire-app-'));
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe.each(['PGlite', 'PostgreSQL'])('the application on %s', (kind) => {
+  let database: FreshDatabase | undefined;
+  let data: string;
+  let app: INestApplication;
+  let port = 0;
+  let payments: Remote<RemoteApi<PaymentsController>>;
+
+  beforeAll(async () => {
+    database = kind === 'PostgreSQL' ? await freshDatabase() : undefined;
+    data = mkdtempSync(join(tmpdir(), 'sealwire-app-'));
+    await start();
+  });
+
+  afterAll(async () => {
+    await app.close();
+    await database?.drop();
+    rmSync(data, { recursive: true, force: true });
+  });
+
+  beforeEach(async () => {
+    payments = createRemote<RemoteApi<PaymentsController>>({
+      url: `http://127.0.0.1:${port}/remote/payments`,
+      serverKey: await serverKey(),
+      secureKey: secrets.secureKey,
+    });
+  });
+
+  afterEach(() => payments.$close());
+
+  /** The first start takes a free port, every later one the same. */
+  async function start(): Promise<void> {
+    app = await createApp(readConfig({ DATABASE_URL: database?.url, SEALWIRE_DATA: data }), secrets, false);
+    await app.listen(port, '127.0.0.1');
+    port = (app.getHttpServer().address() as AddressInfo).port;
+  }
+
+  async function serverKey(): Promise<string> {
+    const [pair] = await app.get(KeyStore, { strict: false }).serverKeys();
+    return formatKeyText('swp1', pair!.publicKey);
+  }
+
+  function transferTo(to: string, from: string, amount: bigint) {
+    return payments.transfer({ from, to, amount, note: 'test' });
+  }
+
+  it('opens accounts, moves money and states what moved', async () => {
+    const { account: ada } = await payments.open({ owner: 'Ada', deposit: 1_000n });
+    const { account: ben } = await payments.open({ owner: 'Ben', deposit: 1n });
+    const { booked } = await transferTo(ben, ada, 400n);
+    expect(booked).toBeInstanceOf(Date);
+    expect(await payments.balance({ account: ada })).toBe(600n);
+    expect(await payments.balance({ account: ben })).toBe(401n);
+    expect(await payments.statement({ account: ada })).toMatchObject([
+      { amount: -400n, counterparty: ben, note: 'test', booked },
+      { amount: 1_000n, counterparty: undefined, note: 'first deposit' },
+    ]);
+  });
+
+  it('refuses what is not valid, not funded or not there, and moves nothing', async () => {
+    const { account: ada } = await payments.open({ owner: 'Ada', deposit: 10n });
+    const { account: ben } = await payments.open({ owner: 'Ben', deposit: 1n });
+    const nobody = '00000000-0000-4000-8000-000000000000';
+    const refusals = await payments.$batch((remote) => [
+      remote.transfer({ from: ada, to: ben, amount: 11n, note: 'too much' }),
+      remote.transfer({ from: ada, to: ben, amount: 0n, note: 'nothing' }),
+      remote.transfer({ from: ada, to: ben, amount: 5 as unknown as bigint, note: 'no bigint' }),
+      remote.transfer({ from: ada, to: ada, amount: 1n, note: 'to itself' }),
+      remote.transfer({ from: ada, to: nobody, amount: 1n, note: 'to nobody' }),
+      remote.transfer({ from: ada, to: ben, amount: 1n, note: 'more', fee: 1n } as never),
+    ]);
+    expect(refusals.map((result) => result.status === 'rejected' && result.reason.code)).toEqual([
+      'insufficient_funds',
+      'bad_request',
+      'bad_request',
+      'same_account',
+      'account_unknown',
+      'bad_request',
+    ]);
+    expect(refusals[0]).toMatchObject({ reason: { details: { balance: 10n, requested: 11n } } });
+    expect(await payments.balance({ account: ada })).toBe(10n);
+    expect(await payments.balance({ account: ben })).toBe(1n);
+  });
+
+  it('keeps the sum of many transfers at once, both ways', async () => {
+    const { account: ada } = await payments.open({ owner: 'Ada', deposit: 1_000n });
+    const { account: ben } = await payments.open({ owner: 'Ben', deposit: 1_000n });
+    const there = Array.from({ length: 20 }, (_, i) => transferTo(ben, ada, BigInt(i + 1)));
+    const back = Array.from({ length: 20 }, () => transferTo(ada, ben, 3n));
+    await Promise.all([...there, ...back]);
+    expect(await payments.balance({ account: ada })).toBe(1_000n - 210n + 60n);
+    expect(await payments.balance({ account: ben })).toBe(1_000n + 210n - 60n);
+  });
+
+  it('serves the same session after a restart', async () => {
+    const { account } = await payments.open({ owner: 'Ada', deposit: 7n });
+    const events: string[] = [];
+    for (const name of ['opened', 'renewed', 'resumed'] as const) payments.$events.on(name, () => events.push(name));
+    await app.close();
+    await start();
+    expect(await payments.balance({ account })).toBe(7n);
+    expect(events).toEqual(['resumed']);
+  });
+
+  it('answers its own health beside the remote functions', async () => {
+    const response = await fetch(`http://127.0.0.1:${port}/health`);
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({ sealwire: { status: 'up' } });
+  });
+
+  it('serves the public module in plain and refuses plaintext for payments', async () => {
+    const open = createRemote<RemoteApi<PublicController>>({
+      url: `http://127.0.0.1:${port}/remote/public`,
+      keySize: 0,
+    });
+    expect(await open.rate('CHF')).toBe(0.94);
+    await expect(open.rate('XXX')).rejects.toMatchObject({ code: 'currency_unknown' });
+    expect((await open.status()).time).toBeInstanceOf(Date);
+    const response = await fetch(`http://127.0.0.1:${port}/remote/payments`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ calls: [{ name: 'open', args: [{ owner: 'Eve', deposit: '1' }] }] }),
+    });
+    expect(response.status).toBe(426);
+    expect(await response.json()).toMatchObject({ code: 'encryption_required' });
+  });
+
+  it('lets nobody in without its SecureKey', async () => {
+    const stranger = createRemote<RemoteApi<PaymentsController>>({
+      url: `http://127.0.0.1:${port}/remote/payments`,
+      serverKey: await serverKey(),
+      secureKey: generateKeyText('swk1', nodePrimitives),
+      timeout: 500,
+    });
+    const refusal = stranger.open({ owner: 'Eve', deposit: 1n });
+    await expect(refusal).rejects.toBeInstanceOf(RemoteError);
+    await expect(refusal).rejects.not.toBeInstanceOf(OutcomeUnknownError);
+  });
+});
+
+describe('a start that cannot be', () => {
+  const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+
+  async function refusal(env: Record<string, string>): Promise<string> {
+    const child = spawn(process.execPath, ['--import', '@oxc-node/core/register', main], {
+      env: { PATH: process.env.PATH, PORT: '0', ...env },
+    });
+    const errors: string[] = [];
+    child.stdout.resume();
+    child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text));
+    const [code] = await once(child, 'close');
+    expect(code).toBe(1);
+    return errors.join('');
+  }
+
+  it('is refused in one sentence on a data folder in use', async () => {
+    const unlock = lockFolder(folder);
+    try {
+      const errors = await refusal({ SEALWIRE_DATA: folder });
+      expect(errors).toContain(`The data folder ${folder} is in use by process ${process.pid}`);
+      expect(errors).not.toContain(' at ');
+    } finally {
+      unlock();
+    }
+  });
+
+  it('is refused in one sentence with a database but without the keys that guard it', async () => {
+    const errors = await refusal({ DATABASE_URL: 'postgres://127.0.0.1:1/none' });
+    expect(errors).toMatch(/^SEALWIRE_KEK is missing: .*keygen/);
+    expect(errors.trim().split('\n')).toHaveLength(1);
+    const kek = await refusal({ DATABASE_URL: 'postgres://127.0.0.1:1/none', SEALWIRE_KEK: secrets.keyEncryptionKey });
+    expect(kek).toMatch(/^SEALWIRE_SECURE_KEY is missing/);
+  });
+
+  it.each([
+    ['PORT', 'http'],
+    ['PORT', '65536'],
+    ['SEALWIRE_REPLAY_GUARD', 'none'],
+  ])('names %s=%s', (name, value) => {
+    expect(() => readConfig({ [name]: value })).toThrow(`${name} is "${value}"`);
+  });
+
+  it('makes its secrets only for the embedded database', () => {
+    const made = readSecrets(readConfig({ SEALWIRE_DATA: folder }), {});
+    expect(made.keyEncryptionKey).toMatch(/^swe1\./);
+    expect(readSecrets(readConfig({ SEALWIRE_DATA: folder }), {})).toEqual(made);
+  });
+});

@@ -1,0 +1,104 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const TIME = 240_000;
+let folder: string;
+let occupant: Server;
+let child: ChildProcessWithoutNullStreams;
+let output: string;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'sealwire-start-'));
+  occupant = createServer().listen(0, '127.0.0.1');
+  await once(occupant, 'listening');
+});
+
+afterEach(async () => {
+  occupant.close();
+  if (child.exitCode === null && child.signalCode === null) {
+    const exited = once(child, 'exit');
+    child.kill('SIGTERM');
+    await exited;
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** As `npm start` runs it, on a port that is taken. */
+function start(...options: string[]): void {
+  const { DATABASE_URL: _, SEALWIRE_KEK: __, SEALWIRE_SECURE_KEY: ___, ...env } = process.env;
+  output = '';
+  child = spawn(process.execPath, ['scripts/start.mjs', ...options], {
+    cwd: root,
+    env: {
+      ...env,
+      PORT: `${(occupant.address() as AddressInfo).port}`,
+      SEALWIRE_DATA: join(folder, 'data'),
+      TMPDIR: folder,
+    },
+  });
+  const read = (text: string) => {
+    output += text;
+  };
+  child.stdout.setEncoding('utf8').on('data', read);
+  child.stderr.setEncoding('utf8').on('data', read);
+}
+
+async function printed(pattern: RegExp): Promise<RegExpExecArray> {
+  for (;;) {
+    const found = pattern.exec(output);
+    if (found) return found;
+    await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+    if (child.exitCode !== null) throw new Error(`ended with exit code ${child.exitCode}\n${output}`);
+  }
+}
+
+it('shows the whole transcript once and leaves nothing behind', { timeout: TIME }, async () => {
+  start('--once');
+  const [code] = await once(child, 'close');
+  expect(output).not.toContain('FAILED');
+  expect(code, output).toBe(0);
+  for (const landmark of [
+    /Port \d+ is taken/,
+    /step 1 -> +1360 bytes/,
+    /step 4 <- +\d+ bytes/,
+    /transfer\(\{ from: '\w{8}\.\.\.', .* amount: 2550n/,
+    /ok +the failing call did not swallow its neighbours/,
+    /bad_request: .*amount must be a bigint of cents/,
+    /insufficient_funds: \{ balance: 7450n/,
+    /bytes of JSON: .*0\.94/,
+    /"code":"encryption_required"/,
+    /ok +a tampered frame is refused/,
+    /ok +a replayed frame does not run again/,
+    /down and up again in \d+ ms/,
+    /ok +the client went on in its session, without a handshake/,
+    /All \d+ checks behaved as promised/,
+  ]) {
+    expect(output).toMatch(landmark);
+  }
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: no colours outside a terminal
+  expect(output).not.toMatch(/\u001b/);
+  expect(output.split('\n').length).toBeLessThan(90);
+  expect(readdirSync(folder)).toEqual([]);
+  const [, url = ''] = /-> server (http\S+)/.exec(output) ?? [];
+  await expect(fetch(`${url}/health`)).rejects.toThrow();
+});
+
+it('keeps the server running until it is interrupted', { timeout: TIME }, async () => {
+  start();
+  const [, url = ''] = await printed(/keeps running at (http\S+)/);
+  expect((await fetch(`${url}/health`)).status).toBe(200);
+  expect(existsSync(join(folder, 'data', 'secure-key'))).toBe(true);
+  child.kill('SIGINT');
+  const [code] = await once(child, 'close');
+  expect(code).toBe(0);
+  await expect(fetch(`${url}/health`)).rejects.toThrow();
+  expect(readdirSync(join(folder, 'data')).filter((name) => name.startsWith('lock'))).toEqual([]);
+});
