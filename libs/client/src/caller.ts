@@ -87,7 +87,10 @@ export class Caller {
         case 'result':
           return verdict.outcomes;
         case 'ran':
-          return message.places.map(() => RESULT_GONE);
+          // its result may still be had where the function runs exactly once
+          message.ran = true;
+          message.resend();
+          break;
         case 'never_ran':
           message.forget();
           break;
@@ -156,7 +159,9 @@ export class Caller {
     if (outcome.ok) return { status: 'fulfilled', value: outcome.value };
     const { code, details } = outcome;
     const name = message.calls[message.places[index] ?? 0]?.name ?? '';
-    if (code === 'outcome_unknown') return { status: 'rejected', reason: new OutcomeUnknownError(name, message.trace) };
+    if (code === 'outcome_unknown') {
+      return { status: 'rejected', reason: message.ran ? resultGone() : new OutcomeUnknownError(name, message.trace) };
+    }
     return {
       status: 'rejected',
       reason: new RemoteError(code, outcome.message, { details, retryable: RETRYABLE.has(code) }),
@@ -166,11 +171,10 @@ export class Caller {
 
 const AGAIN: Promise<Verdict> = Promise.resolve({ known: 'again' });
 const RETRYABLE: ReadonlySet<string> = new Set(['busy', 'rate_limited', 'unavailable']);
-const RESULT_GONE: Outcome = {
-  ok: false,
-  code: 'result_gone',
-  message: 'The call ran, but its result is not kept any more.',
-};
+
+function resultGone(): RemoteError {
+  return new RemoteError('result_gone', 'The call ran, but its result is not kept any more.');
+}
 
 function inBatches(calls: readonly Call[]): (readonly Call[])[] {
   if (calls.length <= LIMITS.batch) return calls.length > 0 ? [calls] : [];

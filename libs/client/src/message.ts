@@ -40,6 +40,8 @@ export class Message {
   /** the last number, for the error */
   trace: { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined;
   mayHaveRun = false;
+  /** the server said so, without the result */
+  ran = false;
   lastError: unknown;
   /** Encoded at the time of the call, so that arguments changed later do not travel. */
   payload: Uint8Array;

@@ -52,6 +52,15 @@ describe('lane_moved', () => {
     expect(server.runs).toEqual([]);
   });
 
+  it('asks again for what ran, where its result may still be had', async () => {
+    const server = new FakeServer();
+    server.idempotent.add('add');
+    const remote = await opened(server);
+    moved(server, 'ran');
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.runs).toHaveLength(1);
+  });
+
   it('sends what is unknown again under the identity it had first', async () => {
     const server = new FakeServer();
     server.idempotent.add('add');
