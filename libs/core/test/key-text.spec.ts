@@ -60,6 +60,7 @@ describe('a key text', () => {
       for (const wanted of KINDS) {
         const text = generateKeyText(is, primitives);
         expect(codeOf(() => parseKeyText(wanted, text))).toBe(is === wanted ? 'nothing was thrown' : 'bad_key');
+        if (is !== wanted) expect(() => parseKeyText(wanted, text)).toThrow(`has the form ${wanted}.`);
       }
     }
   });

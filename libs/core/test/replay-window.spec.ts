@@ -7,13 +7,18 @@ class NaiveWindow {
   private readonly accepted = new Set<number>();
   private highest = -1;
 
-  accept(counter: number): string {
+  check(counter: number): string {
     if (counter > LIMITS.counter || counter - this.highest > LIMITS.forwardJump) return 'too_far';
     if (counter <= this.highest - LIMITS.replayWindow) return 'too_old';
-    if (this.accepted.has(counter)) return 'seen';
+    return this.accepted.has(counter) ? 'seen' : 'fresh';
+  }
+
+  accept(counter: number): string {
+    const verdict = this.check(counter);
+    if (verdict !== 'fresh') return verdict;
     this.accepted.add(counter);
     this.highest = Math.max(this.highest, counter);
-    return 'fresh';
+    return verdict;
   }
 }
 
@@ -42,6 +47,9 @@ describe('the replay window', () => {
           expect(window.check(counter)).toBe(expected);
           expect(window.accept(counter)).toBe(expected);
           if (expected !== 'fresh') expect(window.toBytes()).toEqual(before);
+          for (const near of [-W - 1, -W, 1 - W, -1, 1].map((distance) => counter + distance)) {
+            if (near >= 0) expect(window.check(near)).toBe(naive.check(near));
+          }
           if (written) window = ReplayWindow.fromBytes(window.toBytes());
         }
       }),
