@@ -53,25 +53,26 @@ interface VerdictRow {
  *   returns the row as it is, which DO NOTHING would not);
  * - the share lock: ending a session, opening a lane and raising a floor update the session's row. Either they wait for this
  *   statement, and then see its numbers, or this statement waits for them and looks at the row again;
- * - the mark: compared in this statement, in the database that takes the rows.
+ * - the mark: compared in this statement, in the database that takes the rows. A lane opened before a restore takes none.
  */
 const ACCEPT = `
   WITH input AS (
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
       WITH ORDINALITY AS i(session_id, lane, counter, digest, incarnation, n)
   ), live AS MATERIALIZED (
-    SELECT s.id, s.lane, s.floor, s.shared, s.lane_incarnation, ${MARK} = $6 AS same_database
+    SELECT s.id, s.lane, s.floor, s.lane_incarnation, s.shared AND s.lane_incarnation = $8 AS shared_now,
+      ${MARK} = $6 AS same_database
     FROM sealwire_session s WHERE s.id = ANY($1::bytea[]) AND ${LIVE} ORDER BY s.id FOR SHARE
   ), taken AS (
     INSERT INTO sealwire_accepted AS a (session_id, lane, counter, digest, owner)
     SELECT i.session_id, i.lane, i.counter, i.digest, $7 FROM input i JOIN live l ON l.id = i.session_id
-    WHERE l.same_database AND l.shared AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AND i.counter > l.floor
+    WHERE l.same_database AND l.shared_now AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AND i.counter > l.floor
     ORDER BY 1, 2, 3
     ON CONFLICT (session_id, lane, counter) DO UPDATE SET repeats = LEAST(a.repeats + 1, 1000)
     RETURNING a.session_id, a.lane, a.counter, a.digest, a.state, a.reply, a.owner, a.repeats
   )
   SELECT l.id IS NOT NULL AS live, l.same_database, t.repeats = 0 AS fresh,
-    l.shared AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AS same_lane,
+    l.shared_now AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AS same_lane,
     COALESCE(t.digest, o.digest) = i.digest AS same, COALESCE(t.state, o.state) AS state,
     COALESCE(t.reply, o.reply) AS reply, COALESCE(t.owner, o.owner) AS owner,
     EXISTS (SELECT FROM sealwire_instance x WHERE x.boot_id = COALESCE(t.owner, o.owner) AND x.lease_until > now()) AS owner_alive
@@ -176,6 +177,7 @@ export class PostgresReplayGuard extends ReplayGuard {
       asked.map(({ session }) => session.incarnation),
       this.incarnation.mark,
       bootId,
+      this.incarnation.value,
     ]);
     return rows.map((row, i) => this.verdict(asked[i] as Asked, row, bootId));
   }
