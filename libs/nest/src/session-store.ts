@@ -195,8 +195,7 @@ export abstract class KeyStore {
 export abstract class ExactlyOnce {
   /**
    * @param run gets the transaction's handle (an EntityManager with TypeORM) and answers the encoded outcome; what it throws
-   *   rolls everything back and stores nothing. `cause` is what the function threw, where it did: after a deadlock or a failed
-   *   serialization the transaction runs again, a lock that was not granted is `busy`, and neither becomes an outcome
+   *   rolls everything back and stores nothing; after a deadlock or a failed serialization it is run again
    * @returns the encoded outcome, the stored one where the identity already has it
    * @throws SealwireError `outcome_unknown` where `claimed` is another incarnation, `busy` where the transaction may not have
    *   been committed
@@ -208,8 +207,6 @@ export abstract class ExactlyOnce {
       readonly callId: Uint8Array;
       readonly claimed: Uint8Array | undefined;
     },
-    run: (
-      transaction: unknown,
-    ) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean; readonly cause?: unknown }>,
+    run: (transaction: unknown) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean }>,
   ): Promise<Uint8Array>;
 }

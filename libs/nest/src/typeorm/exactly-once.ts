@@ -48,14 +48,10 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
       await reach(() => runner.commitTransaction());
       return outcome;
     } catch (error) {
-      while (runner.isTransactionActive) {
-        try {
-          await runner.rollbackTransaction();
-        } catch {
-          break;
-        }
-      }
-      throw error;
+      const lost = !(await rollBack(runner));
+      if (isTransient(error)) throw error;
+      const unavailable = sqlState(error) !== undefined && isUnavailable(error);
+      throw lost || unavailable ? new SealwireError('busy', undefined, { cause: error }) : error;
     }
   }
 
@@ -92,9 +88,7 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
 
   private async decide(runner: QueryRunner, call: ExactCall, run: RunCall): Promise<Uint8Array> {
     await reach(() => runner.startTransaction()); // a savepoint
-    const { outcome, rollback, cause } = await run(runner.manager);
-    if (isTransient(cause)) throw cause;
-    if (sqlState(cause) !== undefined && isUnavailable(cause)) throw new SealwireError('busy', undefined, { cause });
+    const { outcome, rollback } = await run(runner.manager);
     await reach(() => (rollback ? runner.rollbackTransaction() : runner.commitTransaction()));
     const identity = identityOf(call);
     await queryOf(runner)(
@@ -107,4 +101,14 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
 
 function identityOf({ module, keyId, callId }: ExactCall): [string, Uint8Array, Uint8Array] {
   return [module, keyId ?? new Uint8Array(), callId];
+}
+
+/** Whether the connection was still there to do so. */
+async function rollBack(runner: QueryRunner): Promise<boolean> {
+  try {
+    while (runner.isTransactionActive) await runner.rollbackTransaction();
+    return !runner.isReleased;
+  } catch {
+    return false;
+  }
 }

@@ -82,8 +82,8 @@ describe.each([
   it('stores an error after a statement that failed', async () => {
     const one = call();
     const failing = async (manager: unknown) => {
-      const cause = await (manager as EntityManager).query('SELECT 1 / 0').catch((error: unknown) => error);
-      return { outcome: Uint8Array.of(8), rollback: true, cause };
+      await (manager as EntityManager).query('SELECT 1 / 0').catch(() => undefined);
+      return { outcome: Uint8Array.of(8), rollback: true };
     };
     expect(await instance.exactlyOnce.run(one, failing)).toEqual(Uint8Array.of(8));
     expect(await instance.exactlyOnce.run(one, transfer())).toEqual(Uint8Array.of(8));
@@ -106,7 +106,7 @@ describe.each([
     const unlucky = async (manager: unknown) => {
       await transfer(runs)(manager);
       runs += 1;
-      if (runs < 3) return { outcome, rollback: true, cause: { driverError: { code: '40001' } } };
+      if (runs < 3) await (manager as EntityManager).query(`DO $$ BEGIN RAISE SQLSTATE '40001'; END $$`);
       return done;
     };
     expect(await instance.exactlyOnce.run(call(), unlucky)).toEqual(outcome);
@@ -184,15 +184,8 @@ describe.each([
       const holder = others.createQueryRunner();
       await holder.startTransaction();
       await holder.query('LOCK TABLE transfer');
-      const waiting = async (manager: unknown) => {
-        const cause = await transfer()(manager).then(
-          () => undefined,
-          (error: unknown) => error,
-        );
-        return { outcome: Uint8Array.of(1), rollback: cause !== undefined, cause };
-      };
       const one = call();
-      await expect(instance.exactlyOnce.run(one, waiting)).rejects.toMatchObject({ code: 'busy' });
+      await expect(instance.exactlyOnce.run(one, transfer())).rejects.toMatchObject({ code: 'busy' });
       await holder.rollbackTransaction();
       await holder.release();
       expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
