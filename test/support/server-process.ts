@@ -7,7 +7,7 @@ export interface ServerOptions {
   nodeFlags?: readonly string[];
 }
 
-const STARTING = 30_000;
+const STARTING = 60_000;
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const running = new Set<ChildProcess>();
 // a worker that ends in whatever way takes its servers along, paused ones too

@@ -1,0 +1,135 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fromHex, parseKeyEncryptionKey, parseSecureKey } from '@sealwire/core';
+import type pg from 'pg';
+import { expect, it, onTestFinished } from 'vitest';
+import { privatePostgres } from '../support/private-postgres.js';
+import { RawSession } from '../support/raw-session.js';
+import { World } from './world.js';
+
+it('leaves no secret in the database, its files and its log, in whatever form', { timeout: 90_000 }, async () => {
+  const postgres = await privatePostgres();
+  onTestFinished(() => postgres.end());
+  const world = await World.create(postgres.url);
+  onTestFinished(() => world.end());
+  const { secureKey } = world.client('trace');
+  const server = await world.server({ guard: 'postgres', storedServerKey: true }).start();
+  const [pair] = await server.ask<{ publicKey: string; privateKey: string }[]>('serverKeys');
+  if (!pair) throw new Error('the store made no server key');
+  const serverKey = world.publicText(fromHex(pair.publicKey));
+  const session = await RawSession.open({ url: `${server.url}`, module: 'trace', serverKey, secureKey });
+  const before = session.secrets;
+  expect(await session.call('echo', 'kept for duplicates of its call')).toBe('kept for duplicates of its call');
+  expect(await session.call('once', 'kept as the outcome')).toBe('kept as the outcome');
+  session.ratchet();
+  expect(await session.call('where')).toBe(server.pid);
+  // a clean stop writes out what a server only has in memory
+  await server.end('SIGTERM');
+
+  const secrets = {
+    earlyClientToServer: before.clientToServer,
+    earlyServerToClient: before.serverToClient,
+    clientToServer: session.secrets.clientToServer,
+    serverToClient: session.secrets.serverToClient,
+    renewal: session.secrets.renewal,
+    exporter: session.secrets.exporter,
+    firstKey: session.firstKey,
+    secureKey: parseSecureKey(secureKey).secret,
+    serverPrivateKey: fromHex(pair.privateKey),
+    keyEncryptionKey: parseKeyEncryptionKey(world.keyEncryptionKey).secret,
+    result: Buffer.from('kept for duplicates of its call'),
+    outcome: Buffer.from('kept as the outcome'),
+  };
+  const dump = await dumpOf(world.pool);
+  // a dump that lacked the session would hold no secret either
+  expect(dump.includes(session.id)).toBe(true);
+  expect(dump).toContain(Buffer.from(parseSecureKey(secureKey).keyId).toString('hex'));
+  expect(found(secrets, Buffer.from(dump))).toEqual([]);
+
+  const { rows } = await world.pool.query<{ folder: string }>(
+    "SELECT setting AS folder FROM pg_settings WHERE name = 'data_directory'",
+  );
+  await world.pool.query('CHECKPOINT');
+  const files = Buffer.concat(filesBelow(`${rows[0]?.folder}`));
+  expect(files.includes(Buffer.from(session.sessionId))).toBe(true);
+  expect(found(secrets, files)).toEqual([]);
+});
+
+const ALTERATIONS: Record<string, string> = {
+  'the traffic secrets of another session': 'traffic = other.traffic',
+  'the proof keys of another session': 'proof = other.proof',
+  'all secrets of another session': 'traffic = other.traffic, proof = other.proof, exporter = other.exporter',
+  'another module': "module = 'payments'",
+  'another epoch': 'epoch = sealwire_session.epoch + 1',
+  'another SecureKey': "key_id = '\\x0102030405060708'",
+  'another key size': 'key_size = 16',
+  'a peer': "peer = '127.0.0.1'",
+  'secrets with a bit changed':
+    'traffic = set_bit(sealwire_session.traffic, 300, 1 - get_bit(sealwire_session.traffic, 300))',
+};
+
+it('refuses a session whose row was altered', { timeout: 120_000 }, async () => {
+  const world = await World.create();
+  onTestFinished(() => world.end());
+  const server = await world.server().start();
+  const open = () => RawSession.open({ url: `${server.url}`, ...world.client('trace') });
+  const other = await open();
+  const untouched = await open();
+  const altered = await Promise.all(
+    Object.entries(ALTERATIONS).map(async ([name, set]) => {
+      const session = await open();
+      const changed = await world.pool.query(
+        `UPDATE sealwire_session SET ${set} FROM sealwire_session other WHERE sealwire_session.id = $1 AND other.id = $2`,
+        [Buffer.from(session.sessionId), Buffer.from(other.sessionId)],
+      );
+      expect(changed.rowCount).toBe(1);
+      return { name, session };
+    }),
+  );
+  await server.end();
+  const { url } = await world.server().start();
+
+  for (const { name, session } of altered) {
+    for (const module of ['trace', 'payments']) {
+      const answer = await session.settle(session.seal({ name: 'record', args: [name] }), url, 10_000, module);
+      expect(answer, `${name}, ${module}`).toEqual({ kind: 'outer', status: 409, code: 'session_unknown' });
+    }
+  }
+  const answer = await untouched.settle(untouched.seal({ name: 'record', args: ['untouched'] }), url);
+  expect(answer).toMatchObject({ kind: 'sealed', reply: { status: 'lane_moved' } });
+  expect([...world.runs()]).toEqual([]);
+});
+
+async function dumpOf(pool: pg.Pool): Promise<string> {
+  const tables = await pool.query<{ name: string }>(
+    "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+  );
+  const parts: string[] = [];
+  for (const { name } of tables.rows) {
+    const { rows } = await pool.query<{ row: string }>(`SELECT t::text AS row FROM ${name} t`);
+    parts.push(name, ...rows.map(({ row }) => row));
+  }
+  return parts.join('\n');
+}
+
+function filesBelow(folder: string): Buffer[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name)));
+}
+
+/** The names of those that occur: as bytes, in hexadecimal, in base64 at every offset, and so as base64url too. */
+function found(secrets: Record<string, Uint8Array>, where: Buffer): string[] {
+  const lower = Buffer.from(where.toString('latin1').toLowerCase(), 'latin1');
+  return Object.entries(secrets).flatMap(([name, secret]) => {
+    const bytes = Buffer.from(secret);
+    const base64 = [0, 1, 2].flatMap((shift) => {
+      // whole groups of three bytes only: what stands around changes the letters at both ends
+      const aligned = bytes.subarray(shift, shift + Math.floor((bytes.length - shift) / 3) * 3);
+      return [aligned.toString('base64'), aligned.toString('base64url')];
+    });
+    const occurs =
+      where.includes(bytes) || lower.includes(bytes.toString('hex')) || base64.some((text) => where.includes(text));
+    return occurs ? [name] : [];
+  });
+}
