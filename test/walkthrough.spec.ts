@@ -92,6 +92,7 @@ it('plays a session from the first byte to a refused replay', () => {
     requireSecureKey: true,
     minKeySize: 16 as const,
     pins: [start.serverKeyId],
+    incarnation: fromHex(vector.step4.terms.incarnation),
   };
   const config = { modulePath: 'payments', options, serverKey, secureKey: secureKey.secret };
   const frame2 = answerStart(server, config, start, (state) => {

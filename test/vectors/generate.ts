@@ -124,6 +124,7 @@ function handshake(variant: Variant) {
     requireSecureKey: variant.secureKey,
     minKeySize: 16 as const,
     pins: [serverKeyId(SERVER_KEY.publicKey, primitives)],
+    incarnation: TERMS.incarnation,
   };
   const random = bytesFrom('cookie key', 32);
   const cookieKey = {

@@ -219,7 +219,8 @@ def check_handshake(name):
     step("mix_hash", b"\2\1" + e_s + ct)
     step("mix_key", x25519(r["e_s"], e_c))
     step("mix_key", bytes.fromhex(next(o for o in operations if o["what"] == "KEM secret")["input"]))
-    options = bytes([1 | (4 if v["flags"] & 2 else 0), 16, 0, 1, 1]) + x("serverKeyId") + bytes(55)
+    options = bytes([1 | (4 if v["flags"] & 2 else 0), 16, 0, 1, 1]) + x("serverKeyId") + bytes(12)
+    options += bytes.fromhex(v["step4"]["terms"]["incarnation"]) + bytes(35)
     same("step 2", sealed_2.hex(), step("encrypt_and_hash", r["S1"] + r["A"] + r["sessionId"] + options))
     same("step 2", frames[1].hex(), b"\2\1\0\0" + e_s + ct + b"\0\xe4" + cookie + sealed_2)
     c = v["cookie"]

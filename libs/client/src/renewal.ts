@@ -12,7 +12,6 @@ import {
   type Primitives,
   proveSession,
   type Renewal,
-  SIZE,
   type StartAnswered,
   toHex,
 } from '@sealwire/core';
@@ -27,11 +26,7 @@ export class FinishPlan {
   #riders: Message[] = [];
   #first: { incarnation: Uint8Array } | undefined;
 
-  /** @param incarnation the last one known: calls of step 3 run in no earlier one */
-  constructor(
-    private readonly primitives: Primitives,
-    private readonly incarnation: Uint8Array | undefined,
-  ) {}
+  constructor(private readonly primitives: Primitives) {}
 
   /** whether step 3 was built, so that its calls may run */
   get begun(): boolean {
@@ -55,7 +50,7 @@ export class FinishPlan {
       firstCalls: only === undefined ? new Uint8Array(0) : this.#riders.length === 1 ? only.payload : calls(),
       // sent a second time, step 3 is refused as used, and what the first calls gave is harder to come by
       patience: (2 / 3) * Math.max(0, ...this.#riders.map(({ timeout }) => timeout)),
-      sent: (finish) => this.#sent(finish),
+      sent: (finish) => this.#sent(finish, answered.serverOptions.incarnation),
     };
   }
 
@@ -108,8 +103,8 @@ export class FinishPlan {
   }
 
   /** From here on the first calls may run, under a session that step 4 may never complete. */
-  #sent(finish: FinishSent): void {
-    const first = { incarnation: this.incarnation ?? new Uint8Array(SIZE.incarnation) };
+  #sent(finish: FinishSent, incarnation: Uint8Array): void {
+    const first = { incarnation };
     this.#first = first;
     const session = { id: finish.sessionId, key: finish.firstKey };
     const total = this.#riders.reduce((sum, { places }) => sum + places.length, 0);

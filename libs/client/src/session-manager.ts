@@ -21,7 +21,6 @@ export class SessionManager {
   #stop: Stop | undefined;
   #shaking = false;
   #closed = false;
-  #incarnation: Uint8Array | undefined;
   readonly #pace = new Pace();
   readonly #handshaker: Handshaker;
   /** why the last handshake did not get through */
@@ -105,7 +104,6 @@ export class SessionManager {
 
   moved(session: Session, { lane, incarnation }: Extract<MessageStatus, { status: 'lane_moved' }>): void {
     if (!session.adoptLane(lane, incarnation)) return;
-    if (session === this.#session) this.#incarnation = incarnation;
     this.events.emit('resumed', { sessionId: toHex(session.id), lane });
   }
 
@@ -140,7 +138,7 @@ export class SessionManager {
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(stop: Stop): Promise<void> {
     while (this.#stop === stop) {
-      const plan = new FinishPlan(this.settings.primitives, this.#incarnation);
+      const plan = new FinishPlan(this.settings.primitives);
       try {
         await this.#wait(stop);
         if (this.#stop !== stop) return;
@@ -169,7 +167,6 @@ export class SessionManager {
     const old = this.#session;
     const session = new Session(this.settings, this.keySize, finished);
     this.#session = session;
-    this.#incarnation = session.incarnation;
     this.#shaking = false;
     this.#stop = undefined;
     this.lastError = undefined;

@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly minKeySize: KeySize;
   /** ids (4 bytes) of the server keys a client may pin, at most 4 */
   readonly pins: readonly Uint8Array[];
+  /** 8 bytes, as in {@link SessionTerms}: the first calls are resent with it if step 4 never arrives */
+  readonly incarnation: Uint8Array;
 }
 
 /** What step 4 tells of the session; times in seconds. */
@@ -47,6 +49,8 @@ export interface StartFrame {
 
 /** server keys that the options have room for */
 const PINS = 4;
+/** in the server options, after the pins */
+const INCARNATION_AT = 5 + PINS * SIZE.serverKeyId;
 const START_CLEAR = 4 + SIZE.serverKeyId + SIZE.keyId + 32 + SIZE.encapsulationKey;
 const START_SEALED = SIZE.randomKey + SIZE.nonceNumber + SIZE.options + SIZE.tag;
 const ANSWER_SEALED = SIZE.randomKey + SIZE.nonceNumber + SIZE.sessionId + SIZE.options + SIZE.tag;
@@ -157,6 +161,7 @@ export function encodeServerOptions(options: ServerOptions): Uint8Array {
   pins.forEach((pin, i) => {
     out.set(pin, 5 + i * SIZE.serverKeyId);
   });
+  out.set(options.incarnation, INCARNATION_AT);
   return out;
 }
 
@@ -168,6 +173,7 @@ export function decodeServerOptions(bytes: Uint8Array): ServerOptions {
     requireSecureKey: (policy & 4) !== 0,
     minKeySize: minKeySize === 32 ? 32 : 16,
     pins: Array.from({ length: Math.min(pins, PINS) }, (_, i) => bytes.slice(5 + 4 * i, 9 + 4 * i)),
+    incarnation: bytes.slice(INCARNATION_AT, INCARNATION_AT + SIZE.incarnation),
   };
 }
 

@@ -340,6 +340,7 @@ describe('server options', () => {
       requireSecureKey: fc.boolean(),
       minKeySize: fc.constantFrom(16 as const, 32 as const),
       pins: fc.array(pin, { maxLength: 4 }),
+      incarnation: fc.uint8Array({ minLength: 8, maxLength: 8 }),
     });
     fc.assert(
       fc.property(options, (value) => {

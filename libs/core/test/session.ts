@@ -33,6 +33,7 @@ export const OPTIONS: ServerOptions = {
   requireSecureKey: false,
   minKeySize: 16,
   pins: [],
+  incarnation: TERMS.incarnation,
 };
 
 export interface Use {

@@ -209,6 +209,7 @@ export class HandshakeService {
       requireSecureKey: module.requireSecureKey,
       minKeySize,
       pins: pairs.slice(0, 4).map(({ publicKey }) => serverKeyId(publicKey, this.primitives)),
+      incarnation: this.store.incarnation(),
     };
   }
 

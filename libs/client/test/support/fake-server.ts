@@ -135,7 +135,14 @@ export class FakeServer {
     const known = toHex(start.serverKeyId) === toHex(serverKeyId(this.keyPair.publicKey, primitives));
     const pinned = (start.flags & 1) !== 0;
     if (pinned && !known) throw new SealwireError('handshake_failed');
-    const enforced = { force: true, requirePinned: false, requireSecureKey: false, minKeySize: 16 as const, pins: [] };
+    const enforced = {
+      force: true,
+      requirePinned: false,
+      requireSecureKey: false,
+      minKeySize: 16 as const,
+      pins: [],
+      incarnation: this.incarnation,
+    };
     const secureKey = parseSecureKey(this.secureKeyText).secret;
     const config = { modulePath: this.modulePath, serverKey: this.keyPair, secureKey };
     const options = statedLater(enforced, { ...enforced, ...this.statedOptions });
