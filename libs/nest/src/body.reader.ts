@@ -21,30 +21,23 @@ function collect(request: IncomingMessage, limit: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
-    const settle = (): void => {
-      request.off('data', onData).off('end', onEnd).off('error', onBroken).off('close', onBroken);
-    };
     const onData = (chunk: Buffer): void => {
       length += chunk.length;
-      if (length > limit) {
-        settle();
-        request.pause();
-        reject(new SealwireError('too_large'));
-      } else {
+      if (length <= limit) {
         chunks.push(chunk);
+        return;
       }
+      request.off('data', onData).pause();
+      reject(new SealwireError('too_large'));
     };
-    const onEnd = (): void => {
-      settle();
+    request.on('data', onData);
+    request.on('end', () => {
       const [only] = chunks;
       resolve(plain(only && chunks.length === 1 ? only : Buffer.concat(chunks, length)));
-    };
-    const onBroken = (): void => {
-      settle();
-      reject(new SealwireError('bad_frame'));
-    };
-    request.on('data', onData).on('end', onEnd).on('error', onBroken).on('close', onBroken);
-    if (request.destroyed || request.readableEnded) onBroken();
+    });
+    // comes last in any case; it decides only where no end came before
+    request.on('close', () => reject(new SealwireError('bad_frame')));
+    if (request.destroyed || request.readableEnded) reject(new SealwireError('bad_frame'));
   });
 }
 

@@ -17,6 +17,12 @@ interface Done {
   readonly until: number;
 }
 
+class Generation {
+  readonly done = new Map<string, Done>();
+  readonly since = performance.now();
+  bytes = 0;
+}
+
 /** Replay windows and a bounded cache of results in this process's memory. Sessions belong to the process. */
 @Injectable()
 export class MemoryReplayGuard extends ReplayGuard {
@@ -24,9 +30,9 @@ export class MemoryReplayGuard extends ReplayGuard {
   /** by session; the window is of that lane */
   private readonly lanes = new Map<string, { readonly lane: number; readonly window: ReplayWindow }>();
   private readonly running = new Map<string, Running>();
-  /** oldest first */
-  private readonly done = new Map<string, Done>();
-  private doneBytes = 0;
+  /** Results in two generations; the older one goes as a whole. A Map that loses its oldest entries one by one gets slow. */
+  private recent = new Generation();
+  private older = new Generation();
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
@@ -56,13 +62,16 @@ export class MemoryReplayGuard extends ReplayGuard {
     this.running.get(name)?.settle?.(reply);
     this.running.delete(name);
     const { entries, bytes, seconds } = this.options.resultCache;
-    if (reply.length > bytes) return;
-    this.done.set(name, { digest, reply, until: performance.now() + seconds * 1000 });
-    this.doneBytes += reply.length;
-    for (const [oldest, { until }] of this.done) {
-      if (this.done.size <= entries && this.doneBytes <= bytes && until > performance.now()) break;
-      this.drop(oldest);
+    if (reply.length > bytes / 2) return;
+    const { recent } = this;
+    const now = performance.now();
+    const full = recent.done.size >= entries / 2 || recent.bytes + reply.length > bytes / 2;
+    if (full || now - recent.since > seconds * 1000) {
+      this.older = recent;
+      this.recent = new Generation();
     }
+    this.recent.done.set(name, { digest, reply, until: now + seconds * 1000 });
+    this.recent.bytes += reply.length;
   }
 
   /** From the results that are kept, then from the lane that was closed before this one. */
@@ -93,15 +102,8 @@ export class MemoryReplayGuard extends ReplayGuard {
   }
 
   private fresh(name: string): Done | undefined {
-    const done = this.done.get(name);
-    if (!done || done.until > performance.now()) return done;
-    this.drop(name);
-    return undefined;
-  }
-
-  private drop(name: string): void {
-    this.doneBytes -= this.done.get(name)?.reply.length ?? 0;
-    this.done.delete(name);
+    const done = this.recent.done.get(name) ?? this.older.done.get(name);
+    return done && done.until > performance.now() ? done : undefined;
   }
 
   private same(entry: { readonly digest: Uint8Array }, digest: Uint8Array): boolean {

@@ -4,6 +4,8 @@ import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@seal
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
 const HEADERS = { 'Cache-Control': 'no-store, no-transform' };
 
+const ONE_PIECE = 16_384;
+
 interface FastifyLikeReply {
   hijack(): unknown;
   getHeaders(): Record<string, string | string[] | number>;
@@ -23,10 +25,16 @@ export function send(
   if ('hijack' in reply) {
     const earlier = reply.getHeaders();
     reply.hijack();
-    reply.raw.writeHead(status, { ...earlier, ...headers }).end(body);
+    end(reply.raw.writeHead(status, { ...earlier, ...headers }), body);
   } else {
-    reply.writeHead(status, headers).end(body);
+    end(reply.writeHead(status, headers), body);
   }
+}
+
+/** Node writes head and text in one piece, but head and bytes in two; as Latin-1 the bytes of a small body are text. */
+function end(response: ServerResponse, body: Uint8Array | string): void {
+  if (typeof body === 'string' || body.length > ONE_PIECE) response.end(body);
+  else response.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1'), 'latin1');
 }
 
 /** RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else. */
