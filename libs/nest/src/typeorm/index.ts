@@ -14,6 +14,7 @@ export { PostgresReplayGuard } from './postgres-replay.guard.js';
 export type { RewrapResult } from './rewrap.js';
 export { TypeOrmSessionStore } from './session.store.js';
 export {
+  connectTypeOrmStore,
   createTypeOrmStore,
   type TypeOrmStoreOptions,
   type TypeOrmStoreParts,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { type Renewal, type RenewalAnswer, SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
 import {
@@ -100,6 +101,21 @@ export class TypeOrmSessionStore extends SessionStore {
   /** Catches up with the other instances now; for a guard that found the database changed. */
   async refresh(): Promise<void> {
     await this.ticker?.tick();
+  }
+
+  /** Waits until every living instance has learned of what was written before; false where one has not in that time. */
+  async settled(milliseconds: number): Promise<boolean> {
+    const end = performance.now() + milliseconds;
+    const [since] = await this.query<{ now: string }>('SELECT now()::text AS now');
+    for (;;) {
+      const behind = await this.query(
+        'SELECT 1 FROM sealwire_instance WHERE lease_until > now() AND ticked_at < $1::timestamptz LIMIT 1',
+        [since?.now],
+      );
+      if (behind.length === 0) return true;
+      if (performance.now() > end) return false;
+      await delay(100);
+    }
   }
 
   async create(session: NewSession): Promise<{ lane: number; incarnation: Uint8Array } | undefined> {

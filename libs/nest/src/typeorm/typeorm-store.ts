@@ -1,7 +1,7 @@
 import { getDataSourceToken } from '@nestjs/typeorm';
 import { SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import type { DataSource } from 'typeorm';
+import { DataSource } from 'typeorm';
 import type { SealwireStore } from '../sealwire.options.js';
 import { ExactlyOnce, KeyStore, ReplayGuard, SessionStore } from '../session-store.js';
 import { Database } from './database.js';
@@ -100,6 +100,17 @@ export function createTypeOrmStore(dataSource: DataSource, options: TypeOrmStore
     replayGuard: shared ? new PostgresReplayGuard(database, keys, lease, incarnation, databaseChanged) : undefined,
     rewrap: (batch) => rewrap(database, keys, batch),
   };
+}
+
+/** The store of a running or stopped server, from outside it: for administration, takes part in nothing. */
+export async function connectTypeOrmStore(
+  url: string,
+  options: TypeOrmStoreOptions,
+): Promise<TypeOrmStoreParts & { close(): Promise<void> }> {
+  const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
+  const store = createTypeOrmStore(dataSource, options);
+  await dataSource.initialize();
+  return { ...store, close: () => dataSource.destroy() };
 }
 
 function refused(sentence: string): SealwireError {

@@ -1,0 +1,39 @@
+import type { ParseArgsConfig } from 'node:util';
+
+/** The words after the command, the options it declares, and the process's environment. */
+export interface Invocation {
+  readonly words: readonly string[];
+  readonly options: Readonly<Record<string, string | boolean | undefined>>;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** What a command has to say: `text` for people, `value` for `--json`. */
+export interface Answer {
+  readonly text: string;
+  readonly value: unknown;
+  readonly exitCode?: 0 | 1;
+}
+
+export interface Command {
+  readonly usage: readonly string[];
+  readonly summary: string;
+  readonly options: NonNullable<ParseArgsConfig['options']>;
+  run(invocation: Invocation): Answer | Promise<Answer>;
+}
+
+/** The command was called in a way it does not know; answered with its usage and exit code 2. */
+export class UsageError extends Error {}
+
+/** An option's text, where it was given. */
+export function textOption({ options }: Invocation, name: string): string | undefined {
+  const value = options[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** An id of that many bytes in hexadecimal. */
+export function hexadecimal(text: string, bytes: number, what: string): string {
+  if (text.length !== 2 * bytes || !/^[0-9a-f]+$/i.test(text)) {
+    throw new UsageError(`${what} is ${2 * bytes} hexadecimal digits, got "${text}".`);
+  }
+  return text.toLowerCase();
+}

@@ -1,0 +1,44 @@
+import { Test } from '@nestjs/testing';
+import { getDataSourceToken } from '@nestjs/typeorm';
+import { typeOrmStore } from '@sealwire/nest/typeorm';
+import { DataSource } from 'typeorm';
+import { describe, expect, it } from 'vitest';
+import { ExactlyOnce, KeyStore, ReplayGuard, SessionStore } from '../../src/session-store.js';
+import { kek } from './support.js';
+
+const dataSource = new DataSource({ type: 'postgres', url: 'postgres://127.0.0.1:1/x' });
+
+function compile(options: Parameters<typeof typeOrmStore>[0], source: unknown = dataSource) {
+  const { providers } = typeOrmStore(options);
+  const token = getDataSourceToken(options.dataSource);
+  return Test.createTestingModule({ providers: [{ provide: token, useValue: source }, ...providers] }).compile();
+}
+
+describe('typeOrmStore', () => {
+  it('provides what a store provides, of one make', async () => {
+    const module = await compile({ kek, replayGuard: 'postgres', dataSource: 'sessions' });
+    expect(module.get(SessionStore)).toBeInstanceOf(SessionStore);
+    expect(module.get(KeyStore)).toBeInstanceOf(KeyStore);
+    expect(module.get(ExactlyOnce)).toBeInstanceOf(ExactlyOnce);
+    expect(module.get(ReplayGuard)).toMatchObject({ exclusive: false });
+  });
+
+  it('leaves the guard in memory to the server', async () => {
+    const module = await compile({ kek });
+    expect(() => module.get(ReplayGuard)).toThrow();
+  });
+
+  it.each([
+    [{ kek: undefined }, /SEALWIRE_KEK is missing/],
+    [{ kek: 'secret' }, /key-encryption key has the form swe1/],
+    [{ kek, replayGuard: 'redis' as 'memory' }, /replayGuard is 'memory' or 'postgres', got redis/],
+    [{ kek, tombstoneSeconds: 60 }, /tombstoneSeconds is 600 or more/],
+    [{ kek, outcomeSeconds: Number.NaN }, /outcomeSeconds is 3600 or more/],
+  ])('refuses %o', async (options, sentence) => {
+    await expect(compile(options)).rejects.toThrow(sentence);
+  });
+
+  it('refuses another kind of database', async () => {
+    await expect(compile({ kek }, { options: { type: 'sqlite' } })).rejects.toThrow(/type 'postgres'/);
+  });
+});
