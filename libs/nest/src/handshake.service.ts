@@ -66,6 +66,8 @@ function refusalOf(module: RegisteredModule, start: StartFrame, known: { server:
 export class HandshakeService {
   private readonly suite: HandshakeSuite;
   private readonly limiter: RateLimiterMemory | undefined;
+  /** first calls that run now, by session: a client that lost patience with step 4 gets their reply by its next handshake */
+  private readonly running = new Map<string, { readonly digest: Uint8Array; readonly reply: Promise<Uint8Array> }>();
 
   constructor(
     @Inject(PRIMITIVES) private readonly primitives: Primitives,
@@ -118,8 +120,12 @@ export class HandshakeService {
     const identity = { ...session, key, lane: created.lane, incarnation: created.incarnation, closed: undefined };
     let reply: Uint8Array = EMPTY;
     if (calls.length > 0) {
-      reply = await run(calls, this.calls.originOf(identity, opened.firstKey, FIRST_CALLS));
-      this.guard.finish(identity, FIRST_CALLS, frameDigest(this.primitives, bytes), reply);
+      const digest = frameDigest(this.primitives, bytes);
+      const running = run(calls, this.calls.originOf(identity, opened.firstKey, FIRST_CALLS));
+      this.running.set(key, { digest, reply: running });
+      reply = await running;
+      this.guard.finish(identity, FIRST_CALLS, digest, reply);
+      this.running.delete(key);
     }
     const { idleSeconds: idle, lifetimeSeconds: lifetime } = session;
     const { lane, incarnation } = created;
@@ -175,6 +181,7 @@ export class HandshakeService {
     return answers;
   }
 
+  /** Asked only for a number that the store knows to be of a session its client proved. */
   private async recall(
     renewal: FinishOpened['renewals'][number],
     index: number,
@@ -182,15 +189,20 @@ export class HandshakeService {
   ): Promise<RenewalAnswer> {
     const asked = renewal.numbers[index];
     if (answer.known !== 'ran' || !asked) return answer;
-    const old = {
-      id: renewal.sessionId,
-      key: toHex(renewal.sessionId),
-      lane: 0,
-      incarnation: EMPTY,
-      closed: undefined,
-    };
-    const recalled = await this.ask(this.guard.recall(old, asked.number, asked.digest));
-    return recalled.known === 'result' ? recalled : answer;
+    const { number, digest } = asked;
+    const id = renewal.sessionId;
+    const key = toHex(id);
+    const first = number.lane === FIRST_CALLS.lane;
+    const running = first ? this.running.get(key) : undefined;
+    if (running && this.primitives.equal(running.digest, digest)) {
+      // whoever waits for a long call gives it up by its own time limit, and asks again
+      return { known: 'result', reply: await running.reply };
+    }
+    const old = { id, key, lane: 0, incarnation: EMPTY, closed: undefined };
+    const recalled = await this.ask(this.guard.recall(old, number, digest));
+    if (recalled.known === 'result') return recalled;
+    // their session is written down before they run: a server that stopped in between leaves it open whether they did
+    return first ? { known: 'unknown' } : answer;
   }
 
   private announce(key: string, module: RegisteredModule, session: NewSession, opened: FinishOpened, peer: Peer): void {

@@ -356,6 +356,27 @@ describe('renewal', () => {
     expect(ledger.runs).toBe(1);
   });
 
+  it('waits for first calls that still run when their client comes again', async () => {
+    const lost = paymentsClient(app);
+    await lost.steps1and2();
+    const latch = ledger.hold();
+    const step3 = lost.step3([{ name: 'slow', args: [] }]);
+    const first = post(lost.url, step3);
+    await latch.entered;
+    const fresh = paymentsClient(app);
+    await fresh.steps1and2();
+    const renewal: Renewal = {
+      sessionId: lost.finishSent.sessionId,
+      proof: proveSession(primitives, lost.finishSent.firstKey, fresh.answered.h),
+      numbers: [{ number: { lane: 0, counter: 0 }, digest: frameDigest(primitives, step3) }],
+    };
+    const renewed = post(fresh.url, fresh.step3([], [renewal]));
+    latch.release();
+    fresh.step4((await renewed).body);
+    expect(fresh.session.renewalAnswers[0]).toMatchObject([{ known: 'result' }]);
+    await first;
+  });
+
   it('lets only an idempotent function run again for a resend', async () => {
     const callId = callIdentity(primitives, client.session.secrets.renewal, client.next(), 0);
     const resend = { callId, incarnation: client.session.terms.incarnation };
