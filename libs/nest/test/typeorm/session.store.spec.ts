@@ -88,12 +88,22 @@ describe('sessions of several instances', () => {
   });
 
   it('open one lane when both reach for a session at once', async () => {
-    for (let round = 0; round < 10; round++) {
-      const { id } = await openSession(one());
-      await query('UPDATE sealwire_session SET owner = NULL WHERE id = $1', [id]);
-      const got = await Promise.all(instances.map(({ sessions }) => sessions.attach(id, true)));
-      expect(got.filter((session) => session === 'busy')).toHaveLength(1);
-    }
+    const { id } = await openSession(one());
+    await query('UPDATE sealwire_session SET owner = NULL WHERE id = $1', [id]);
+    // both statements have seen the session without an owner before either can have it
+    const gate = second.createQueryRunner();
+    await gate.startTransaction();
+    await gate.query('SELECT 1 FROM sealwire_session FOR UPDATE');
+    const attaching = instances.map(({ sessions }) => sessions.attach(id, true));
+    await vi.waitFor(async () => {
+      const [{ waiting }] = await query(`SELECT count(*)::int AS waiting FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE 'UPDATE sealwire_session%'`);
+      expect(waiting).toBe(2);
+    });
+    await gate.rollbackTransaction();
+    await gate.release();
+    const got = await Promise.all(attaching);
+    expect(got.filter((session) => session === 'busy')).toHaveLength(1);
   });
 
   it('are free at once where the process that owned them is gone from this machine', async () => {
