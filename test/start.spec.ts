@@ -51,13 +51,15 @@ function start(...options: string[]): void {
   child.stderr.setEncoding('utf8').on('data', read);
 }
 
-async function printed(pattern: RegExp): Promise<RegExpExecArray> {
-  for (;;) {
-    const found = pattern.exec(output);
-    if (found) return found;
-    await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
-    if (child.exitCode !== null) throw new Error(`ended with exit code ${child.exitCode}\n${output}`);
-  }
+function printed(pattern: RegExp): Promise<RegExpExecArray> {
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      const found = pattern.exec(output);
+      if (found) resolve(found);
+    };
+    child.stdout.on('data', look);
+    child.once('close', (code) => reject(new Error(`ended with exit code ${code}\n${output}`)));
+  });
 }
 
 it('shows the whole transcript once and leaves nothing behind', { timeout: TIME }, async () => {
