@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createRemote, OutcomeUnknownError, type Remote, type RemoteApi, RemoteError } from '@sealwire/client';
 import type { PaymentsController } from '../../src/payments/payments.controller.js';
 import type { TraceController } from './server.js';
@@ -35,6 +36,17 @@ export abstract class Load<Result> {
     return this;
   }
 
+  /** Waits until so many more calls came through. */
+  async progress(calls: number, milliseconds = 60_000): Promise<void> {
+    const goal = this.acknowledged.size + calls;
+    const end = performance.now() + milliseconds;
+    while (this.acknowledged.size < goal) {
+      if (performance.now() > end)
+        throw new Error(`no ${calls} calls came through: ${JSON.stringify(this.failureKinds())}`);
+      await sleep(20);
+    }
+  }
+
   /** Lets every call under way come to its end. */
   async stop(): Promise<void> {
     this.stopped = true;
@@ -46,14 +58,17 @@ export abstract class Load<Result> {
     return this.lastSuccess.flatMap((last, client) => (last < moment ? [client] : []));
   }
 
-  /** Sorted by kind, for a test's message. */
-  failureKinds(): Record<string, number> {
-    const kinds: Record<string, number> = {};
-    for (const { error } of this.failures) {
-      const kind = error instanceof RemoteError ? `${error.name} ${error.code}` : String(error);
-      kinds[kind] = (kinds[kind] ?? 0) + 1;
+  /** How often each kind of failure was seen, and how late at the latest: for a test's message. */
+  failureKinds(): Record<string, string> {
+    const kinds = new Map<string, number[]>();
+    for (const { error, after } of this.failures) {
+      const { name, code, cause } = error as RemoteError;
+      const kind = [name, code, ...(cause === undefined ? [] : ['because of', cause])].join(' ');
+      kinds.set(kind, [...(kinds.get(kind) ?? []), after]);
     }
-    return kinds;
+    return Object.fromEntries(
+      [...kinds].map(([kind, times]) => [kind, `${times.length} times, after ${Math.round(Math.max(...times))} ms`]),
+    );
   }
 
   protected abstract open(url: string): { call(reference: string): Promise<Result>; close(): void };
