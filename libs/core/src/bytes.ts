@@ -1,6 +1,7 @@
 /** Byte helpers. Integers are big-endian (PROTOCOL.md section 1). */
 
 const encoder = new TextEncoder();
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 export const EMPTY = new Uint8Array(0);
 
@@ -51,7 +52,7 @@ export function erase(...secrets: readonly Uint8Array[]): void {
 
 export function toHex(bytes: Uint8Array): string {
   let text = '';
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
+  for (const byte of bytes) text += HEX[byte];
   return text;
 }
 

@@ -17,6 +17,8 @@ export const FRAME_TYPE = {
   result: 0x12,
 } as const;
 
+const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as keyof typeof FRAME_TYPE]));
+
 /** More than one chunk; each is preceded by its u24 length. */
 const FLAG_STREAM = 0x01;
 const CALL_LABEL = utf8('call');
@@ -42,9 +44,7 @@ interface MessageKey {
 
 /** Type of a frame, or undefined where the first byte names none. Throws `version` for a known type of another version. */
 export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefined {
-  const found = Object.entries(FRAME_TYPE).find(([, value]) => value === frame[0])?.[0] as
-    | keyof typeof FRAME_TYPE
-    | undefined;
+  const found = (TYPE_NAMES as ReadonlyMap<number | undefined, keyof typeof FRAME_TYPE>).get(frame[0]);
   if (found && frame.length > 1 && frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
   return found;
 }
@@ -69,11 +69,12 @@ export function sealCall(
 /** @throws SealwireError `bad_frame` or `version`; nothing of it is authenticated yet */
 export function parseCall(frame: Uint8Array): CallFrame {
   if (frame.length < SIZE.callHeader + SIZE.tag || frame[0] !== FRAME_TYPE.call) throw new SealwireError('bad_frame');
-  const flags = parseFlags(frame);
+  const { epoch, stream } = parseFlags(frame);
   const number = { lane: readU32(frame, 20), counter: readU32(frame, 24) };
   if (number.lane === FIRST_CALLS.lane) throw new SealwireError('bad_frame');
   return {
-    ...flags,
+    epoch,
+    stream,
     sessionId: frame.subarray(4, 20),
     number,
     header: frame.subarray(0, SIZE.callHeader),
@@ -122,7 +123,8 @@ function resultKey(key: MessageKey, bound: Uint8Array): Uint8Array {
 
 function parseFlags(frame: Uint8Array): { epoch: number; stream: boolean } {
   if (frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
-  const [, , flags = 0, epoch = 0] = frame;
+  const flags = frame[2] ?? 0;
+  const epoch = frame[3] ?? 0;
   if ((flags & ~FLAG_STREAM) !== 0) throw new SealwireError('bad_frame');
   return { epoch, stream: (flags & FLAG_STREAM) !== 0 };
 }

@@ -21,6 +21,7 @@ function collect(request: IncomingMessage, limit: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
+    let ended = false;
     const onData = (chunk: Buffer): void => {
       length += chunk.length;
       if (length <= limit) {
@@ -33,10 +34,13 @@ function collect(request: IncomingMessage, limit: number): Promise<Uint8Array> {
     request.on('data', onData);
     request.on('end', () => {
       const [only] = chunks;
+      ended = true;
       resolve(plain(only && chunks.length === 1 ? only : Buffer.concat(chunks, length)));
     });
-    // comes last in any case; it decides only where no end came before
-    request.on('close', () => reject(new SealwireError('bad_frame')));
+    // comes last in any case; an error is costly to make, so only where no end came before
+    request.on('close', () => {
+      if (!ended) reject(new SealwireError('bad_frame'));
+    });
     if (request.destroyed || request.readableEnded) reject(new SealwireError('bad_frame'));
   });
 }

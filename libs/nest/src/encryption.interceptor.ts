@@ -1,27 +1,17 @@
 import type { IncomingMessage } from 'node:http';
-import {
-  type CallHandler,
-  type ExecutionContext,
-  Inject,
-  Injectable,
-  Logger,
-  type NestInterceptor,
-} from '@nestjs/common';
-import { type Call, CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
-import { lastValueFrom, type Observable, of } from 'rxjs';
+import { type ExecutionContext, Inject, Injectable, Logger, type NestInterceptor } from '@nestjs/common';
+import { type Call, CONTENT_TYPE, frameType, SealwireError } from '@sealwire/core';
+import { type Observable, of } from 'rxjs';
 import { readBody } from './body.reader.js';
 import { HandshakeService, type Peer } from './handshake.service.js';
 import { ModuleRegistry, type RegisteredModule } from './module.registry.js';
 import { CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 import { outerCode, send, sendProblem } from './problem.js';
-import { type OpenedCalls, RemoteFunctionDispatcher, type SealedOrigin } from './remote-function.dispatcher.js';
+import { RemoteFunctionDispatcher, type SealedOrigin } from './remote-function.dispatcher.js';
 import { INTERNAL } from './remote-function.error.js';
 import type { ResolvedOptions } from './sealwire.options.js';
 import { SessionService } from './session.service.js';
 import { RESOLVED_OPTIONS } from './tokens.js';
-
-/** Where the handler finds the calls that the interceptor opened. */
-export const OPENED = Symbol('sealwire opened calls');
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
 const DONE = of(undefined);
@@ -32,14 +22,12 @@ interface PlatformRequest {
   readonly params: { readonly module: string };
   readonly body?: unknown;
   readonly ip?: string;
-  [OPENED]?: OpenedCalls;
 }
 
 interface Exchange {
   readonly module: RegisteredModule;
   readonly request: PlatformRequest;
   readonly response: unknown;
-  readonly next: CallHandler;
 }
 
 /**
@@ -58,14 +46,14 @@ export class EncryptionInterceptor implements NestInterceptor {
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
-  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+  async intercept(context: ExecutionContext): Promise<Observable<unknown>> {
     const http = context.switchToHttp();
     const response = http.getResponse();
     try {
       const request = http.getRequest<PlatformRequest>();
       const module = this.modules.get(request.params.module);
       if (!module) throw new SealwireError('module_unknown');
-      await this.answer({ module, request, response, next });
+      await this.answer({ module, request, response });
     } catch (error) {
       const code = outerCode(error);
       if (code === 'internal') this.logger.error(error);
@@ -92,7 +80,7 @@ export class EncryptionInterceptor implements NestInterceptor {
   private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
     const { module, request } = exchange;
     const run = async (calls: readonly Call[], sealed: SealedOrigin) =>
-      this.dispatcher.encode(await this.dispatch(exchange, calls, sealed));
+      this.dispatcher.encode(await this.dispatcher.run({ module, request, calls, sealed }));
     switch (frameType(bytes)) {
       case 'call':
         return this.sessions.answer(module, bytes, this.peerOf(request).lock, run);
@@ -114,27 +102,13 @@ export class EncryptionInterceptor implements NestInterceptor {
     // whatever the platform parsed before us it has also limited
     const parsed = format === JSON_FORMAT && isParsed(request.body);
     const body = parsed ? undefined : await readBody(node, request.body, this.limitOf(module));
-    const outcomes = await this.dispatch(exchange, format.decode(body, request.body), undefined);
+    const calls = format.decode(body, request.body);
+    const outcomes = await this.dispatcher.run({ module, request, calls, sealed: undefined });
     try {
       return format.encode(outcomes);
     } catch (error) {
       this.logger.error(error);
       return format.encode(outcomes.map(() => INTERNAL));
-    }
-  }
-
-  /** Through the route's handler, so that the interceptor stays one like any other. */
-  private async dispatch(
-    { module, request, next }: Exchange,
-    calls: readonly Call[],
-    sealed: SealedOrigin | undefined,
-  ): Promise<Outcome[]> {
-    request[OPENED] = { module, calls, request, sealed };
-    try {
-      return await lastValueFrom(next.handle());
-    } catch (error) {
-      this.logger.error(error);
-      return calls.map(() => INTERNAL);
     }
   }
 
