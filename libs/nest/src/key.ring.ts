@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import {
   type CookieState,
+  concat,
   cookieKeyId,
   deriveCookieKey,
   formatKeyText,
@@ -17,18 +18,13 @@ import {
 } from '@sealwire/core';
 import type { RegisteredModule } from './module.registry.js';
 import type { ResolvedOptions } from './sealwire.options.js';
-import { KeyStore } from './session-store.js';
+import { KeyStore, SessionStore } from './session-store.js';
 import { withinTime } from './time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 
-/** How long keys of the store are used before it is asked again: what a rotation waits for. */
-const FRESH_MS = 10_000;
-const CACHED_SECURE_KEYS = 1_000;
-
-interface Cached<T> {
-  readonly value: T;
-  readonly until: number;
-}
+/** How long keys of the store are used before it is asked again: what a rotation or revocation waits for. */
+const FRESH_MS = 1_000;
+const CACHED = 1_000;
 
 /** The server's keys: what the options give, then what the store keeps. */
 @Injectable()
@@ -38,13 +34,13 @@ export class KeyRing {
   private readonly dummyPair: KeyPair;
   private readonly dummySecret: Uint8Array;
   private readonly suite: HandshakeSuite;
-  private stored: Cached<readonly KeyPair[]> | undefined;
-  private readonly secureKeys = new Map<string, Cached<Uint8Array | undefined>>();
+  private readonly asked = new Map<string, { readonly answer: Promise<unknown>; readonly until: number }>();
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(PRIMITIVES) private readonly primitives: Primitives,
     @Inject(KeyStore) private readonly store: KeyStore,
+    @Inject(SessionStore) private readonly sessions: SessionStore,
   ) {
     this.configured = options.serverKeys.map((text) => parseServerPrivateKey(text, primitives));
     this.dummyPair = primitives.x25519KeyPair(primitives.random(32));
@@ -54,12 +50,7 @@ export class KeyRing {
 
   /** Newest first, at least one. */
   async serverKeys(): Promise<readonly KeyPair[]> {
-    if (this.configured.length > 0) return this.configured;
-    if (!this.stored || this.stored.until < performance.now()) {
-      const value = await this.ask(this.store.serverKeys());
-      this.stored = { value, until: performance.now() + FRESH_MS };
-    }
-    return this.stored.value;
+    return this.configured.length > 0 ? this.configured : this.fresh('server', () => this.store.serverKeys());
   }
 
   /** Public half and fingerprint of the newest key, for the log and for whoever pins it. */
@@ -81,14 +72,14 @@ export class KeyRing {
     const id = toHex(keyId);
     const secret =
       module.secureKeys.find((key) => toHex(key.keyId) === id)?.secret ??
-      (await this.storedSecureKey(module.path, keyId));
+      (await this.fresh(`${module.path} ${id}`, () => this.store.secureKey(module.path, keyId)));
     return { secret: secret ?? this.dummySecret, known: secret !== undefined };
   }
 
   /** Seals with a key that only the newest server key's holder can use. */
   async cookieSealer(module: string, issued: number): Promise<(state: Omit<CookieState, 'issued'>) => Uint8Array> {
     const { id, random } = await this.ask(this.store.currentCookieKey());
-    const key = deriveCookieKey(this.primitives, random, (await this.newest()).privateKey);
+    const key = this.cookieKey(random, (await this.newest()).privateKey);
     return (state) => sealCookie(this.suite, { id, key }, module, { ...state, issued });
   }
 
@@ -98,7 +89,7 @@ export class KeyRing {
     if (!shared) throw new SealwireError('open_failed');
     for (const { privateKey } of await this.serverKeys()) {
       try {
-        const key = deriveCookieKey(this.primitives, shared.random, privateKey);
+        const key = this.cookieKey(shared.random, privateKey);
         return openCookie(this.primitives, { id: shared.id, key }, module, cookie);
       } catch {
         // sealed under another of the server's keys, or by nobody
@@ -107,21 +98,33 @@ export class KeyRing {
     throw new SealwireError('open_failed');
   }
 
+  /**
+   * Of this state of the database only: a restore takes away the rows that make a cookie serve once, and with them step 3 would
+   * run its first calls again.
+   */
+  private cookieKey(random: Uint8Array, privateKey: Uint8Array): Uint8Array {
+    return deriveCookieKey(this.primitives, random, concat(privateKey, this.sessions.incarnation()));
+  }
+
   private async newest(): Promise<KeyPair> {
     const [pair] = await this.serverKeys();
     if (!pair) throw new SealwireError('bad_configuration', 'The store has no server key.');
     return pair;
   }
 
-  private async storedSecureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined> {
-    const name = `${module} ${toHex(keyId)}`;
-    const cached = this.secureKeys.get(name);
-    if (cached && cached.until > performance.now()) return cached.value;
-    const value = await this.ask(this.store.secureKey(module, keyId));
+  /** What the store answered lately, else what it answers now; whoever asks meanwhile gets the same. */
+  private fresh<T>(name: string, question: () => Promise<T>): Promise<T> {
+    const known = this.asked.get(name);
+    if (known && known.until > performance.now()) return known.answer as Promise<T>;
+    const answer = this.ask(question());
     // anybody can name keys that do not exist
-    if (this.secureKeys.size >= CACHED_SECURE_KEYS) this.secureKeys.clear();
-    this.secureKeys.set(name, { value, until: performance.now() + FRESH_MS });
-    return value;
+    if (this.asked.size >= CACHED) this.asked.clear();
+    const entry = { answer, until: performance.now() + FRESH_MS };
+    this.asked.set(name, entry);
+    answer.catch(() => {
+      if (this.asked.get(name) === entry) this.asked.delete(name);
+    });
+    return answer;
   }
 
   private ask<T>(work: Promise<T>): Promise<T> {
