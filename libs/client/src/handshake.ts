@@ -2,6 +2,7 @@ import {
   type ClientFinished,
   erase,
   type FinishSent,
+  FRAME_TYPE,
   finishHandshake,
   type HandshakeSuite,
   hedgedRandom,
@@ -32,6 +33,9 @@ export const FINAL: ReadonlySet<string | undefined> = new Set<OuterCode>([
   'encryption_required',
   'too_large',
 ]);
+
+/** Before step 3 there is no session that they could be about: in answer to step 1 they come from the way, not from the server. */
+const OF_STEP_3: ReadonlySet<string | undefined> = new Set<OuterCode>(['handshake_used', 'session_unknown']);
 
 /** After this time without an answer the same bytes are sent once more. */
 const ATTEMPT_MS = 5_000;
@@ -141,7 +145,8 @@ export class Handshaker {
         }
       } else if (answer) {
         this.onError(answer.error);
-        if (FINAL.has(answer.code)) throw answer.error;
+        const misplaced = frame[0] === FRAME_TYPE.start && OF_STEP_3.has(answer.code);
+        if (FINAL.has(answer.code) && !misplaced) throw answer.error;
       }
       if (performance.now() > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
       await stop.interrupt.race(backoff(attempt, answer?.frame ? 0 : answer?.wait));
