@@ -92,7 +92,7 @@ function assemble(definition: DynamicModule, { path, store = memoryStore(), isGl
       SessionService,
       ...EXPORTED,
     ],
-    exports: EXPORTED,
+    exports: [...EXPORTED, ...(store.exports ?? [])],
   };
 }
 

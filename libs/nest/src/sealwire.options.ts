@@ -8,6 +8,8 @@ import { LIMITS, parseSecureKey, SealwireError, type SecureKey } from '@sealwire
 export interface SealwireStore {
   readonly imports?: ModuleMetadata['imports'];
   readonly providers: readonly Provider[];
+  /** what the application may inject of them */
+  readonly exports?: ModuleMetadata['exports'];
 }
 
 /** `SealwireModule.forRoot()`: what holds for all modules of the server. */

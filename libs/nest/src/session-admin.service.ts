@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { fromHex } from '@sealwire/core';
-import { type SessionSelector, SessionStore, type SessionSummary } from './session-store.js';
+import { KeyStore, type SessionSelector, SessionStore, type SessionSummary } from './session-store.js';
 
 /** Which sessions: all, or those of an id, a SecureKey or a module. Ids are hexadecimal. */
 export interface SessionFilter {
@@ -12,7 +12,10 @@ export interface SessionFilter {
 /** Administration of sessions, for the application's own operators. */
 @Injectable()
 export class SealwireSessions {
-  constructor(@Inject(SessionStore) private readonly store: SessionStore) {}
+  constructor(
+    @Inject(SessionStore) private readonly store: SessionStore,
+    @Inject(KeyStore) private readonly keys: KeyStore,
+  ) {}
 
   /** In the order of their ids; `after` is the last id of the page before. */
   list(
@@ -31,9 +34,14 @@ export class SealwireSessions {
     return (await this.store.end({ id: fromHex(id) }, 'revoked')) > 0;
   }
 
-  /** Ends all sessions of a SecureKey; refusing the key from now on is a matter of configuration. Answers how many. */
-  revokeSecureKey(keyId: string): Promise<number> {
-    return this.store.end({ keyId: fromHex(keyId) }, 'secure_key_revoked');
+  /**
+   * Refuses a SecureKey of the store from now on (one of `forFeature()` has to go from there) and ends all its sessions.
+   * Answers how many.
+   */
+  async revokeSecureKey(keyId: string): Promise<number> {
+    const id = fromHex(keyId);
+    await this.keys.revokeSecureKey(id);
+    return this.store.end({ keyId: id }, 'secure_key_revoked');
   }
 
   revokeAll(): Promise<number> {

@@ -182,6 +182,10 @@ export abstract class KeyStore {
   abstract serverKeys(): Promise<readonly KeyPair[]>;
   /** The 32 secret bytes of a SecureKey of that module that is kept in the store and valid now. */
   abstract secureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Refuses a SecureKey from now on. False where the store does not hold it: one that was configured has to go from there. */
+  async revokeSecureKey(_keyId: Uint8Array): Promise<boolean> {
+    return false;
+  }
   /** The cookie key to seal with; a new one every 5 minutes. `random` is TK, 32 bytes. */
   abstract currentCookieKey(): Promise<{ readonly id: Uint8Array; readonly random: Uint8Array }>;
   /** A cookie key that may still open: issued at most 6 minutes ago. */

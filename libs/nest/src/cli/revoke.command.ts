@@ -8,7 +8,7 @@ const PATIENCE = 3_000;
 
 export const revoke: Command = {
   usage: ['revoke <session id>', 'revoke --key <keyId>', 'revoke --module <module>', 'revoke --all'],
-  summary: 'Ends sessions and waits until every running server knows.',
+  summary: 'Ends sessions and waits until every running server knows. --key also refuses that SecureKey from now on.',
   options: { ...SELECTOR_OPTIONS, all: { type: 'boolean' } },
   run(invocation) {
     const [id, ...rest] = invocation.words;
@@ -22,13 +22,17 @@ export const revoke: Command = {
     if (rest.length > 0 || chosen.length !== 1 || !selector) {
       throw new UsageError('Say which sessions: one id, --key, --module or --all.');
     }
-    return withStore(invocation, async ({ sessions }) => {
+    return withStore(invocation, async ({ sessions, keys }) => {
+      const refused = 'keyId' in selector && (await keys.revokeSecureKey(selector.keyId));
       const ended = await sessions.end(selector, 'keyId' in selector ? 'secure_key_revoked' : 'revoked');
-      const everywhere = ended === 0 || (await sessions.settled(PATIENCE));
+      const everywhere = (ended === 0 && !refused) || (await sessions.settled(PATIENCE));
+      const key = refused
+        ? '; the key is refused from now on'
+        : '; the key is not in the database: take it out of secureKeys';
       const late = everywhere ? '' : '; a server has not answered yet and learns of it when it does';
       return {
-        text: `${ended} ${ended === 1 ? 'session' : 'sessions'} revoked${late}`,
-        value: { revoked: ended, everywhere },
+        text: `${ended} ${ended === 1 ? 'session' : 'sessions'} revoked${'keyId' in selector ? key : ''}${late}`,
+        value: { revoked: ended, ...('keyId' in selector && { keyRefused: refused }), everywhere },
         exitCode: (id !== undefined && ended === 0) || !everywhere ? 1 : 0,
       };
     });

@@ -1,4 +1,4 @@
-import { fromHex, parseSecureKey, toHex } from '@sealwire/core';
+import { parseSecureKey, toHex } from '@sealwire/core';
 import { type Answer, type Command, hexadecimal, type Invocation, textOption, UsageError } from './command.js';
 import { withStore } from './store.js';
 
@@ -12,6 +12,7 @@ export const rotate: Command = {
   ],
   summary: [
     'Makes a new server key or SecureKey in the database; the old ones stay good until <time> (2027-01-31T00:00:00Z).',
+    'Keys that the application configures (serverKey, secureKeys) are rotated there.',
     'rotate kek brings every row under the first key of SEALWIRE_KEK; when it is done the others may go. Put the new key',
     'first on every server before. It can be broken off and run again.',
   ].join('\n'),
@@ -25,8 +26,8 @@ export const rotate: Command = {
 
 function rotateServerKey(invocation: Invocation): Promise<Answer> {
   const validUntil = validUntilOf(invocation);
-  return withStore(invocation, async ({ keys }) => {
-    const publicKey = await keys.rotateServerKey({ validUntil });
+  return withStore(invocation, async ({ admin }) => {
+    const publicKey = await admin.rotateServerKey({ validUntil });
     return {
       text: `${publicKey}\nClients pin this key from now on; the old one stays good until ${validUntil.toISOString()}.`,
       value: { serverPublicKey: publicKey, oldValidUntil: validUntil },
@@ -39,9 +40,9 @@ function rotateSecureKey(invocation: Invocation): Promise<Answer> {
   const module = textOption(invocation, 'module');
   if (!module) throw new UsageError('--module says whose SecureKey it is.');
   const key = textOption(invocation, 'key');
-  const keyId = key === undefined ? undefined : fromHex(hexadecimal(key, 8, 'The id of a SecureKey'));
-  return withStore(invocation, async ({ keys }) => {
-    const secureKey = await keys.rotateSecureKey(module, { validUntil, ...(keyId && { keyId }) });
+  const keyId = key === undefined ? undefined : hexadecimal(key, 8, 'The id of a SecureKey');
+  return withStore(invocation, async ({ admin }) => {
+    const secureKey = await admin.rotateSecureKey(module, { validUntil, ...(keyId && { keyId }) });
     return {
       text: `${secureKey}\nGive it to the client; the old ${keyId ? 'one stays' : 'ones stay'} good until ${validUntil.toISOString()}.`,
       value: { secureKey, keyId: toHex(parseSecureKey(secureKey).keyId), oldValidUntil: validUntil },
@@ -50,8 +51,8 @@ function rotateSecureKey(invocation: Invocation): Promise<Answer> {
 }
 
 function rotateKek(invocation: Invocation): Promise<Answer> {
-  return withStore(invocation, async ({ rewrap }) => {
-    const result = await rewrap();
+  return withStore(invocation, async ({ admin }) => {
+    const result = await admin.rewrap();
     const refused = `${result.unreadable} rows could not be read: altered, or wrapped by a key that SEALWIRE_KEK does not hold`;
     return {
       text: `${result.rewrapped} rows wrapped anew${result.unreadable > 0 ? `\n${refused}` : ''}`,

@@ -1,12 +1,13 @@
 import { parseArgs } from 'node:util';
 import { type Command, UsageError } from './command.js';
 import { keygen } from './keygen.command.js';
+import { keys } from './keys.command.js';
 import { purge } from './purge.command.js';
 import { revoke } from './revoke.command.js';
 import { rotate } from './rotate.command.js';
 import { sessions } from './sessions.command.js';
 
-const COMMANDS: Readonly<Record<string, Command>> = { keygen, sessions, revoke, rotate, purge };
+const COMMANDS: Readonly<Record<string, Command>> = { keygen, keys, sessions, revoke, rotate, purge };
 
 export interface Output {
   out(text: string): void;

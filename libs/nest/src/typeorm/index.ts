@@ -8,7 +8,8 @@ export {
   sealwireEntities,
 } from './entities.js';
 export { TypeOrmExactlyOnce } from './exactly-once.js';
-export { TypeOrmKeyStore } from './key.store.js';
+export { type KeySummary, TypeOrmKeyStore } from './key.store.js';
+export { SealwireKeys } from './key-admin.service.js';
 export { sealwireMigrations } from './migration.js';
 export { PostgresReplayGuard } from './postgres-replay.guard.js';
 export type { RewrapResult } from './rewrap.js';

@@ -17,16 +17,25 @@ type CookieKeyRandom = { readonly id: Uint8Array; readonly random: Uint8Array };
 /** seconds */
 const COOKIE_KEY_FRESH = 300;
 const COOKIE_KEY_READABLE = 360;
-/** milliseconds: how long another instance's rotation may go unseen */
-const REFRESH = 5_000;
-const CACHED_SECURE_KEYS = 10_000;
+/** milliseconds */
+const COOKIE_KEY_REFRESH = 5_000;
 
 const VALID = '(valid_until IS NULL OR valid_until > now())';
 
+/** A lasting key, without its secret. */
+export interface KeySummary {
+  readonly kind: 'server' | 'secure';
+  /** hexadecimal: a server key's fingerprint, a SecureKey's keyId */
+  readonly id: string;
+  /** of a SecureKey */
+  readonly module: string | undefined;
+  readonly created: Date;
+  /** undefined: until it is rotated */
+  readonly validUntil: Date | undefined;
+}
+
 export class TypeOrmKeyStore extends KeyStore {
   private readonly query: Query;
-  private servers: { keys: readonly KeyPair[]; until: number } | undefined;
-  private readonly secureKeys = new Map<string, { secret: Uint8Array; until: number }>();
   private readonly cookieKeys = new Map<string, CookieKeyRandom>();
   private cookie: { key: Promise<CookieKeyRandom>; until: number } | undefined;
 
@@ -40,40 +49,28 @@ export class TypeOrmKeyStore extends KeyStore {
   }
 
   async serverKeys(): Promise<readonly KeyPair[]> {
-    if (this.servers && performance.now() < this.servers.until) return this.servers.keys;
-    let keys = await this.readServerKeys(this.query);
-    if (keys.length === 0) {
-      keys = await this.database.transaction(async (query) => {
-        await lockServerKeys(query);
-        // another instance may have been first
-        const made = await this.readServerKeys(query);
-        return made.length > 0 ? made : [await this.insertServerKey(query)];
-      });
-    }
-    this.servers = { keys, until: performance.now() + REFRESH };
-    return keys;
+    const keys = await this.readServerKeys(this.query);
+    if (keys.length > 0) return keys;
+    return this.database.transaction(async (query) => {
+      await lockServerKeys(query);
+      // another instance may have been first
+      const made = await this.readServerKeys(query);
+      return made.length > 0 ? made : [await this.insertServerKey(query)];
+    });
   }
 
   async secureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined> {
-    const name = `${module} ${keyId.join()}`;
-    const cached = this.secureKeys.get(name);
-    if (cached && performance.now() < cached.until) return cached.secret;
-    this.secureKeys.delete(name);
     const [row] = await this.query<{ wrapped: Buffer }>(
       `SELECT wrapped FROM sealwire_key WHERE kind = 'secure' AND module = $1 AND id = $2 AND ${VALID}`,
       [module, keyId],
     );
-    if (!row) return undefined;
-    const secret = this.keys.unwrap(keyPlace('secure', module, keyId), toBytes(row.wrapped));
-    if (this.secureKeys.size >= CACHED_SECURE_KEYS) this.secureKeys.clear();
-    this.secureKeys.set(name, { secret, until: performance.now() + REFRESH });
-    return secret;
+    return row && this.keys.unwrap(keyPlace('secure', module, keyId), toBytes(row.wrapped));
   }
 
   currentCookieKey(): Promise<CookieKeyRandom> {
     if (!this.cookie || performance.now() > this.cookie.until) {
       const key = this.newestCookieKey();
-      this.cookie = { key, until: performance.now() + REFRESH };
+      this.cookie = { key, until: performance.now() + COOKIE_KEY_REFRESH };
       key.catch(() => {
         this.cookie = undefined;
       });
@@ -102,12 +99,13 @@ export class TypeOrmKeyStore extends KeyStore {
       );
       return this.insertServerKey(query);
     });
-    this.servers = undefined;
     return formatKeyText('swp1', pair.publicKey);
   }
 
-  async addSecureKey(module: string, key: SecureKey): Promise<void> {
+  /** Answers the key's text, which the client must be given. */
+  async addSecureKey(module: string, key: SecureKey = this.newSecureKey()): Promise<string> {
     await this.insertSecureKey(this.query, module, key);
+    return textOf(key);
   }
 
   /** A new SecureKey for the module, which the client must be given; the old ones of the module, or just `keyId`, stay good until then. */
@@ -115,7 +113,7 @@ export class TypeOrmKeyStore extends KeyStore {
     module: string,
     { validUntil, keyId }: { validUntil: Date; keyId?: Uint8Array },
   ): Promise<string> {
-    const key = { keyId: this.primitives.random(SIZE.keyId), secret: this.primitives.random(SIZE.key) };
+    const key = this.newSecureKey();
     await this.database.transaction(async (query) => {
       const ended = await query(
         `UPDATE sealwire_key SET valid_until = $2 WHERE kind = 'secure' AND module = $1 AND ($3::bytea IS NULL OR id = $3)
@@ -125,8 +123,28 @@ export class TypeOrmKeyStore extends KeyStore {
       if (keyId && ended.length === 0) throw new SealwireError('bad_key', `Module '${module}' has no such SecureKey.`);
       await this.insertSecureKey(query, module, key);
     });
-    this.secureKeys.clear();
-    return formatKeyText('swk1', Uint8Array.of(...key.keyId, ...key.secret));
+    return textOf(key);
+  }
+
+  override async revokeSecureKey(keyId: Uint8Array): Promise<boolean> {
+    const revoked = await this.query(
+      `UPDATE sealwire_key SET valid_until = now() WHERE kind = 'secure' AND id = $1 AND ${VALID} RETURNING 1`,
+      [keyId],
+    );
+    return revoked.length > 0;
+  }
+
+  /** Newest first, those whose time is over too while they are kept. */
+  async list(): Promise<KeySummary[]> {
+    const rows = await this.query<KeySummary & { validUntil: Date | null }>(
+      `SELECT kind, encode(id, 'hex') AS id, NULLIF(module, '') AS module, created_at AS created, valid_until AS "validUntil"
+       FROM sealwire_key WHERE kind IN ('server', 'secure') ORDER BY kind, module, created_at DESC, id`,
+    );
+    return rows.map((row) => ({ ...row, module: row.module ?? undefined, validUntil: row.validUntil ?? undefined }));
+  }
+
+  private newSecureKey(): SecureKey {
+    return { keyId: this.primitives.random(SIZE.keyId), secret: this.primitives.random(SIZE.key) };
   }
 
   private async insertSecureKey(query: Query, module: string, { keyId, secret }: SecureKey): Promise<void> {
@@ -200,6 +218,10 @@ interface CookieKeyRow {
 }
 
 const COOKIE_KEY_AGE = 'extract(epoch FROM now() - created_at)::float8';
+
+function textOf({ keyId, secret }: SecureKey): string {
+  return formatKeyText('swk1', Uint8Array.of(...keyId, ...secret));
+}
 
 /** Two instances that both find no key must not make two. */
 async function lockServerKeys(query: Query): Promise<void> {

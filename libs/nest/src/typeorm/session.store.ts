@@ -11,6 +11,7 @@ import {
   type SessionSummary,
 } from '../session-store.js';
 import type { Database, Query } from './database.js';
+import { endSessions } from './ends.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
 import { Lanes } from './lanes.js';
@@ -28,7 +29,6 @@ import {
 } from './session-row.js';
 import { Ticker } from './ticker.js';
 
-const BATCH = 1_000;
 /** milliseconds; instances may purge at the same time, each passes over what another has locked */
 const PURGE_PERIOD = 60_000;
 
@@ -205,18 +205,7 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   async end(selector: SessionSelector, reason: CloseReason): Promise<number> {
-    const { where, parameters } = selectorSql(selector);
-    let total = 0;
-    for (;;) {
-      const { length } = await this.query(
-        `UPDATE sealwire_session SET ended_at = now(), ended_reason = $2, traffic = NULL, exporter = NULL
-         WHERE id IN (SELECT s.id FROM sealwire_session s WHERE ${where} AND s.ended_at IS NULL
-           ORDER BY s.id LIMIT ${BATCH} FOR UPDATE) RETURNING 1`,
-        [...parameters, reason],
-      );
-      total += length;
-      if (length < BATCH) break;
-    }
+    const total = await endSessions(this.query, selectorSql(selector), reason);
     // this process learns of it as every other does, only sooner
     if (total > 0) await this.refresh();
     return total;

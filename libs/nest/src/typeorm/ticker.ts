@@ -1,6 +1,7 @@
 import { fromHex, toHex } from '@sealwire/core';
 import type { CloseReason, SessionStoreListener } from '../session-store.js';
-import type { Database } from './database.js';
+import type { Database, Query } from './database.js';
+import { endSessions } from './ends.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import { clocks, LEASE, type Lease } from './lease.js';
 
@@ -15,6 +16,8 @@ interface TickRow {
   readonly now: number;
   readonly wanted: string[];
   readonly ended: string[];
+  /** SecureKeys whose time is over */
+  readonly over: { readonly module: string; readonly id: string }[];
 }
 
 /**
@@ -30,6 +33,7 @@ export class Ticker {
   private ticking: Promise<void> | undefined;
   /** the database's time of the last tick that was worked off, seconds */
   private seen: number | null = null;
+  private readonly query: Query = (statement, parameters) => this.database.query(statement, parameters);
   private clock = { database: Date.now(), monotonic: performance.now() };
 
   constructor(
@@ -50,7 +54,7 @@ export class Ticker {
     clearInterval(this.timer);
     await this.ticking?.catch(() => undefined);
     await this.flush();
-    await this.database.query('DELETE FROM sealwire_instance WHERE boot_id = $1', [this.lease.bootId]);
+    await this.query('DELETE FROM sealwire_instance WHERE boot_id = $1', [this.lease.bootId]);
     this.lease.lost();
   }
 
@@ -73,7 +77,7 @@ export class Ticker {
   private async work(): Promise<void> {
     await this.flush();
     const sent = clocks();
-    const [row] = await this.database.query<TickRow>(
+    const [row] = await this.query<TickRow>(
       `WITH me AS (
          UPDATE sealwire_instance SET lease_until = now() + ${LEASE} * interval '1 second',
            ticked_at = GREATEST(ticked_at, to_timestamp($2::float8))
@@ -82,7 +86,10 @@ export class Ticker {
        SELECT EXISTS (SELECT FROM me) AS alive, ${MARK} AS mark, extract(epoch FROM now())::float8 AS now,
          ARRAY(SELECT encode(id, 'hex') FROM sealwire_session WHERE release_wanted AND owner = $1 LIMIT ${BATCH}) AS wanted,
          ARRAY(SELECT encode(id, 'hex') || ended_reason FROM sealwire_session
-               WHERE ended_at >= COALESCE(to_timestamp($2::float8), now()) - ${OVERLAP} * interval '1 second') AS ended`,
+               WHERE ended_at >= COALESCE(to_timestamp($2::float8), now()) - ${OVERLAP} * interval '1 second') AS ended,
+         COALESCE((SELECT json_agg(json_build_object('module', module, 'id', encode(id, 'hex'))) FROM sealwire_key
+           WHERE kind = 'secure' AND valid_until <= now() AND valid_until >=
+             COALESCE(to_timestamp($2::float8), '-infinity') - ${OVERLAP} * interval '1 second'), '[]') AS over`,
       [this.lease.bootId, this.seen],
     );
     if (!row) return;
@@ -91,14 +98,15 @@ export class Ticker {
     this.lease.renewed(sent);
     this.tellEnds(row);
     this.askReleases(row.wanted);
+    await this.endOver(row.over);
     this.seen = row.now;
   }
 
   /** The database was restored, or others took us for dead: nothing that this process holds is its own any more. */
   private async startOver(): Promise<void> {
     this.lease.lost();
-    await this.incarnation.load((statement, parameters) => this.database.query(statement, parameters));
-    await this.lease.take((statement, parameters) => this.database.query(statement, parameters));
+    await this.incarnation.load(this.query);
+    await this.lease.take(this.query);
     this.seen = null;
     this.told.clear();
     this.listener.incarnationChanged();
@@ -124,12 +132,20 @@ export class Ticker {
     }
   }
 
+  /** With a SecureKey end its sessions, those too that a handshake made while it was being revoked. */
+  private async endOver(over: TickRow['over']): Promise<void> {
+    for (const { module, id } of over) {
+      const sessions = { where: 's.key_id = $1 AND s.module = $2', parameters: [fromHex(id), module] };
+      await endSessions(this.query, sessions, 'secure_key_revoked');
+    }
+  }
+
   /** What was not written stays for the next tick. A touched session that is no more was ended: its owner learns it here too. */
   private async flush(): Promise<void> {
     while (this.touched.size > 0) {
       const batch = [...this.touched].slice(0, BATCH);
       const sent = performance.now();
-      const rows = await this.database.query<{ id: string; reason: CloseReason | null }>(
+      const rows = await this.query<{ id: string; reason: CloseReason | null }>(
         `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
          live AS (
            SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id

@@ -2,12 +2,14 @@ import { getDataSourceToken } from '@nestjs/typeorm';
 import { SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { DataSource } from 'typeorm';
-import type { SealwireStore } from '../sealwire.options.js';
+import type { ResolvedOptions, SealwireStore } from '../sealwire.options.js';
 import { ExactlyOnce, KeyStore, ReplayGuard, SessionStore } from '../session-store.js';
+import { RESOLVED_OPTIONS } from '../tokens.js';
 import { Database } from './database.js';
 import { TypeOrmExactlyOnce } from './exactly-once.js';
 import { Incarnation } from './incarnation.js';
 import { TypeOrmKeyStore } from './key.store.js';
+import { SealwireKeys } from './key-admin.service.js';
 import { KeyEncryption } from './key-encryption.js';
 import { Lease } from './lease.js';
 import { PostgresReplayGuard } from './postgres-replay.guard.js';
@@ -35,6 +37,7 @@ export interface TypeOrmStoreOptions {
 export interface TypeOrmStoreParts {
   readonly sessions: TypeOrmSessionStore;
   readonly keys: TypeOrmKeyStore;
+  readonly admin: SealwireKeys;
   readonly exactlyOnce: TypeOrmExactlyOnce;
   /** undefined where numbers are guarded in memory */
   readonly replayGuard: PostgresReplayGuard | undefined;
@@ -63,11 +66,18 @@ export function typeOrmStore(
       part(SessionStore, ({ sessions }) => sessions),
       part(KeyStore, ({ keys }) => keys),
       part(ExactlyOnce, ({ exactlyOnce }) => exactlyOnce),
+      {
+        provide: SealwireKeys,
+        useFactory: ({ keys, rewrap }: TypeOrmStoreParts, options?: ResolvedOptions) =>
+          new SealwireKeys(keys, rewrap, options !== undefined && options.serverKeys.length > 0),
+        inject: [PARTS, { token: RESOLVED_OPTIONS, optional: true }],
+      },
       // a provider that is there but answers undefined would hide the guard in memory
       ...(options.replayGuard === 'postgres'
         ? [part(ReplayGuard, ({ replayGuard }) => replayGuard as ReplayGuard)]
         : []),
     ],
+    exports: [SealwireKeys],
   };
 }
 
@@ -93,12 +103,15 @@ export function createTypeOrmStore(dataSource: DataSource, options: TypeOrmStore
     // the next tick tries again
     sessions.refresh().catch(() => undefined);
   };
+  const keyStore = new TypeOrmKeyStore(database, keys, nodePrimitives);
+  const rewrapAll = (batch?: number) => rewrap(database, keys, batch);
   return {
     sessions,
-    keys: new TypeOrmKeyStore(database, keys, nodePrimitives),
+    keys: keyStore,
+    admin: new SealwireKeys(keyStore, rewrapAll),
     exactlyOnce: new TypeOrmExactlyOnce(database, keys, incarnation),
     replayGuard: shared ? new PostgresReplayGuard(database, keys, lease, incarnation, databaseChanged) : undefined,
-    rewrap: (batch) => rewrap(database, keys, batch),
+    rewrap: rewrapAll,
   };
 }
 

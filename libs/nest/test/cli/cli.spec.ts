@@ -55,6 +55,8 @@ describe('sealwire without a database', () => {
     ['nonsense', 2],
     ['keygen passphrase', 2],
     ['keygen --loud', 2],
+    ['keys', 2],
+    ['keys add', 2],
     ['sessions', 2],
     ['sessions list --limit 0', 2],
     ['sessions list --key abc', 2],
@@ -141,7 +143,7 @@ describe('sealwire on PostgreSQL', () => {
     expect(await json(line)).toMatchObject({ code: 1, value: { revoked: 0 } });
     const { keyId } = await openSession(instance);
     const byKey = await json(`revoke --key ${Buffer.from(keyId!).toString('hex')}`);
-    expect(byKey.value).toEqual({ revoked: 1, everywhere: true });
+    expect(byKey.value).toEqual({ revoked: 1, keyRefused: false, everywhere: true });
     expect(instance.listener.ends.at(-1)?.reason).toBe('secure_key_revoked');
     await openSession(instance);
     await openSession(instance, { module: 'public' });
