@@ -21,6 +21,8 @@ interface PostgresProcess {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   let postgres: PostgresProcess | undefined;
   const broker = createServer((_request, response) => {
+    // a connection that closes while the next request is on its way would fail a test
+    response.setHeader('connection', 'close');
     postgres ??= startPostgres();
     postgres.url.then(
       (url) => response.end(url),
