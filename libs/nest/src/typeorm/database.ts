@@ -79,7 +79,10 @@ function withDeadline<T>(
     client = connected;
   });
   const working = (async () => {
-    await reach(() => connecting);
+    // whatever keeps a connection from being made (a database that is just being restored, too), nothing ran
+    await connecting.catch((error) => {
+      throw new SealwireError('busy', undefined, { cause: error });
+    });
     if (late) throw new SealwireError('busy');
     return work();
   })();
