@@ -124,6 +124,31 @@ describe('values', () => {
     expect(laxDecode(encodeValue({ a: [1, 'x', null] }))).toEqual({ a: [1, 'x', null] });
   });
 
+  it('writes each number in the shortest form that keeps it', () => {
+    const forms: [number, string][] = [
+      [23, '17'],
+      [255, '18ff'],
+      [65_536, '1a00010000'],
+      [2 ** 32, '1b0000000100000000'],
+      [-(2 ** 53) + 1, '3b001ffffffffffffe'],
+      [2 ** 53, 'fa5a000000'],
+      [65_504.5, 'fa477fe080'],
+      [0.5, 'f93800'],
+      [3 * 2 ** -24, 'f90003'],
+      [-1023 * 2 ** -24, 'f983ff'],
+      [2 ** -25, 'fa33000000'],
+      [0.1, 'fb3fb999999999999a'],
+      [-0, 'f98000'],
+      [Number.NaN, 'f97e00'],
+      [-Infinity, 'f9fc00'],
+    ];
+    for (const [value, hex] of forms) {
+      expect(toHex(encodeValue(value))).toBe(hex);
+      expect(laxDecode(fromHex(hex))).toBe(value);
+      expect(decodeValue(fromHex(hex))).toBe(value);
+    }
+  });
+
   it('reads integers beyond the safe range from others as bigint', () => {
     expect(decodeValue(plainEncode(2n ** 63n))).toBe(2n ** 63n);
     expect(decodeValue(plainEncode(-(2n ** 63n)))).toBe(-(2n ** 63n));
