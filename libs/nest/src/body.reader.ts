@@ -6,7 +6,7 @@ import { SealwireError } from '@sealwire/core';
  * has them already.
  * @throws SealwireError `too_large`, `unsupported_media_type` for a content encoding, `bad_frame` for a body that breaks off
  */
-export async function readBody(request: IncomingMessage, parsed: unknown, limit: number): Promise<Uint8Array> {
+export function readBody(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') throw new SealwireError('unsupported_media_type');
   if (Number(request.headers['content-length'] ?? 0) > limit) throw new SealwireError('too_large');

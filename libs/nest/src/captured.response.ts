@@ -8,9 +8,15 @@ import { failureOfResponse } from './remote-function.error.js';
 export class CapturedResponse {
   statusCode = 200;
   headersSent = false;
-  readonly locals: Record<string, unknown> = {};
   private body: unknown;
-  private readonly headers = new Map<string, unknown>();
+  // made when somebody asks: hardly any call does
+  private kept: Record<string, unknown> | undefined;
+  private headers: Map<string, unknown> | undefined;
+
+  get locals(): Record<string, unknown> {
+    this.kept ??= {};
+    return this.kept;
+  }
 
   /** What was written, undefined where nothing was. */
   outcome(): Outcome | undefined {
@@ -48,6 +54,7 @@ export class CapturedResponse {
 
   /** Headers have no place in a result; they are kept for whoever asks for them again. */
   setHeader(name: string, value: unknown): this {
+    this.headers ??= new Map();
     this.headers.set(name.toLowerCase(), value);
     return this;
   }
@@ -65,7 +72,7 @@ export class CapturedResponse {
   }
 
   getHeader(name: string): unknown {
-    return this.headers.get(name.toLowerCase());
+    return this.headers?.get(name.toLowerCase());
   }
 
   get(name: string): unknown {
@@ -73,6 +80,6 @@ export class CapturedResponse {
   }
 
   removeHeader(name: string): void {
-    this.headers.delete(name.toLowerCase());
+    this.headers?.delete(name.toLowerCase());
   }
 }

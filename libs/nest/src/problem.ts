@@ -2,7 +2,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http';
 import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
 
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
-const HEADERS = { 'Cache-Control': 'no-store, no-transform' };
+const CACHE_CONTROL = 'no-store, no-transform';
 
 const ONE_PIECE = 16_384;
 
@@ -18,9 +18,14 @@ export function send(
   status: number,
   contentType: string,
   body: Uint8Array | string,
-  more = {},
+  more?: object,
 ): void {
-  const headers = { ...HEADERS, 'Content-Type': contentType, 'Content-Length': Buffer.byteLength(body), ...more };
+  const headers = {
+    'Cache-Control': CACHE_CONTROL,
+    'Content-Type': contentType,
+    'Content-Length': Buffer.byteLength(body),
+    ...more,
+  };
   const reply = response as FastifyLikeReply | ServerResponse;
   if ('hijack' in reply) {
     const earlier = reply.getHeaders();

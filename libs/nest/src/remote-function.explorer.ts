@@ -112,7 +112,7 @@ export class RemoteFunctionExplorer {
       );
     if (wrapper.isDependencyTreeStatic()) {
       const run = create(wrapper.instance);
-      return async (...args) => run(...invocation(args));
+      return (...args) => run(...invocation(args)) as Promise<unknown>;
     }
     return async (request, response, call) => {
       const contextId = ContextIdFactory.getByRequest(request as object);

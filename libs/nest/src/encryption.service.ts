@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import { type ExecutionContext, Inject, Injectable, Logger, type NestInterceptor } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { type Call, CONTENT_TYPE, frameType, SealwireError } from '@sealwire/core';
-import { type Observable, of } from 'rxjs';
 import { readBody } from './body.reader.js';
 import { HandshakeService, type Peer } from './handshake.service.js';
 import { ModuleRegistry, type RegisteredModule } from './module.registry.js';
@@ -14,10 +13,9 @@ import { SessionService } from './session.service.js';
 import { RESOLVED_OPTIONS } from './tokens.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
-const DONE = of(undefined);
 
 /** The request of either platform: Express hands out Node's own, Fastify wraps it. */
-interface PlatformRequest {
+export interface PlatformRequest {
   readonly raw?: IncomingMessage;
   readonly params: { readonly module: string };
   readonly body?: unknown;
@@ -32,10 +30,10 @@ interface Exchange {
 
 /**
  * What stands between the wire and the remote functions: handshakes are answered here, call frames are opened, their calls
- * handed to the route's handler, and results sealed. It writes the response itself, so nothing else touches sealed bytes.
+ * handed to the dispatcher, and results sealed. It writes the response itself, so nothing else touches sealed bytes.
  */
 @Injectable()
-export class EncryptionInterceptor implements NestInterceptor {
+export class EncryptionService {
   private readonly logger = new Logger('Sealwire');
 
   constructor(
@@ -46,11 +44,9 @@ export class EncryptionInterceptor implements NestInterceptor {
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
-  async intercept(context: ExecutionContext): Promise<Observable<unknown>> {
-    const http = context.switchToHttp();
-    const response = http.getResponse();
+  /** Answers a request of the route; never throws. */
+  async handle(request: PlatformRequest, response: unknown): Promise<void> {
     try {
-      const request = http.getRequest<PlatformRequest>();
       const module = this.modules.get(request.params.module);
       if (!module) throw new SealwireError('module_unknown');
       await this.answer({ module, request, response });
@@ -59,13 +55,12 @@ export class EncryptionInterceptor implements NestInterceptor {
       if (code === 'internal') this.logger.error(error);
       sendProblem(response, code);
     }
-    return DONE;
   }
 
   private async answer(exchange: Exchange): Promise<void> {
     const { module, request, response } = exchange;
-    const node = request.raw ?? (request as unknown as IncomingMessage);
-    const type = node.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
+    const node = nodeRequest(request);
+    const type = mediaType(node.headers['content-type']);
     if (type === CONTENT_TYPE) {
       const bytes = await readBody(node, request.body, this.limitOf(module));
       send(response, 200, CONTENT_TYPE, await this.answerFrame(exchange, bytes));
@@ -83,7 +78,7 @@ export class EncryptionInterceptor implements NestInterceptor {
       this.dispatcher.encode(await this.dispatcher.run({ module, request, calls, sealed }));
     switch (frameType(bytes)) {
       case 'call':
-        return this.sessions.answer(module, bytes, this.peerOf(request).lock, run);
+        return this.sessions.answer(module, bytes, this.lockOf(request), run);
       case 'start':
         return this.handshakes.start(module, bytes, this.peerOf(request));
       case 'finish':
@@ -117,12 +112,27 @@ export class EncryptionInterceptor implements NestInterceptor {
   }
 
   private peerOf(request: PlatformRequest): Peer {
-    const { peerLock } = this.options;
-    const node = request.raw ?? (request as unknown as IncomingMessage);
-    const connection = node.socket.remoteAddress ?? '';
-    const address = request.ip ?? connection;
-    return { address, lock: peerLock === 'none' ? undefined : peerLock === 'ip' ? connection : address };
+    return { address: request.ip ?? connectionOf(request), lock: this.lockOf(request) };
   }
+
+  /** What a session is bound to. The platform's `ip` is costly, so it is asked only where it counts. */
+  private lockOf(request: PlatformRequest): string | undefined {
+    const { peerLock } = this.options;
+    if (peerLock === 'none') return undefined;
+    return peerLock === 'ip' ? connectionOf(request) : (request.ip ?? connectionOf(request));
+  }
+}
+
+function nodeRequest(request: PlatformRequest): IncomingMessage {
+  return request.raw ?? (request as unknown as IncomingMessage);
+}
+
+function connectionOf(request: PlatformRequest): string {
+  return nodeRequest(request).socket.remoteAddress ?? '';
+}
+
+function mediaType(header: string | undefined): string | undefined {
+  return header === CONTENT_TYPE ? header : header?.split(';', 1)[0]?.trim().toLowerCase();
 }
 
 function isParsed(body: unknown): boolean {
