@@ -19,6 +19,7 @@ export function decodeValue(bytes: Uint8Array): unknown {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** For shorter text a loop is faster than the way through the platform's decoder. */
 const SHORT_TEXT = 16;
+const TEXT = MAJOR.text << 5;
 
 /**
  * Reads items one inside the other. Depth and lengths are checked before anything is made for them, so what a payload can
@@ -26,6 +27,7 @@ const SHORT_TEXT = 16;
  */
 class CborReader {
   private position = 0;
+  private readonly keys: (string | undefined)[] = [];
 
   constructor(private readonly data: Uint8Array) {}
 
@@ -65,8 +67,7 @@ class CborReader {
   private object(size: number, level: number): Record<string, unknown> {
     const value: Record<string, unknown> = {};
     for (let i = 0; i < size; i++) {
-      const head = this.head();
-      const key = head >>> 5 === MAJOR.text ? this.text(head) : refuse();
+      const key = this.key();
       if (key === '__proto__') refuse();
       value[key] = this.item(level);
     }
@@ -133,6 +134,22 @@ class CborReader {
     }
   }
 
+  /** The rows of a list share their keys: one that was read before is compared, not made again. */
+  private key(): string {
+    const head = this.head();
+    const { data, keys, position: start } = this;
+    const slot = (head ^ (data[start] ?? 0)) & 0x1f;
+    const known = keys[slot];
+    if (known !== undefined && head === TEXT + known.length && isAt(data, start, known)) {
+      this.position = start + known.length;
+      return known;
+    }
+    const key = head >>> 5 === MAJOR.text ? this.text(head) : refuse();
+    // only where each byte was a character of its own, so that the comparison is one of texts
+    if (this.position - start === key.length) keys[slot] = key;
+    return key;
+  }
+
   private text(head: number): string {
     const bytes = this.count(head, 1, 0);
     const start = this.skip(bytes);
@@ -194,6 +211,12 @@ class CborReader {
     this.position = start + bytes;
     return this.position <= this.data.length ? start : refuse();
   }
+}
+
+/** Whether this text, all of it ASCII, stands there. */
+function isAt(data: Uint8Array, start: number, text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (data[start + i] !== text.charCodeAt(i)) return false;
+  return true;
 }
 
 function minusOneMinus(value: number | bigint): number | bigint {
