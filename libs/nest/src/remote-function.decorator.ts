@@ -40,7 +40,10 @@ export function RemoteFunctions(module: string): ClassDecorator {
   };
 }
 
-/** Lets clients call the method by its name. Its undecorated parameters are the arguments of the call. */
+/**
+ * Lets clients call the method by its name. Its undecorated parameters are the arguments of the call; each has its place, so a
+ * rest parameter takes one argument at most: take an array instead.
+ */
 export function RemoteFunction(options: RemoteFunctionOptions = {}): MethodDecorator {
   return SetMetadata(REMOTE_FUNCTION, options);
 }

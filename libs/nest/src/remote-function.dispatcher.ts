@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { type Call, decodeReply, encodeReply, type Outcome, SealwireError } from '@sealwire/core';
 import { CapturedResponse } from './captured.response.js';
@@ -65,7 +66,9 @@ export class RemoteFunctionDispatcher {
     if (call.resend && !found.idempotent) {
       return failure('outcome_unknown', 'The call may have run before and is not one that may run twice.');
     }
-    return (await this.invoke(found, opened, call, undefined)).outcome;
+    const { outcome, unexpected } = await this.invoke(found, opened, call, undefined);
+    if (unexpected !== undefined) this.report(found, unexpected);
+    return outcome;
   }
 
   private async runOnce(found: RegisteredFunction, opened: OpenedCalls, call: Call, index: number): Promise<Outcome> {
@@ -89,7 +92,9 @@ export class RemoteFunctionDispatcher {
       const code = error instanceof SealwireError ? error.code : undefined;
       if (code === 'outcome_unknown') return failure(code, 'The call was first sent to another state of the database.');
       if (code === 'busy') return failure('unavailable', 'The call could not be completed; send it again.');
-      return failureOf(error);
+      const outcome = failureOf(error);
+      if (outcome === INTERNAL) this.report(found, error);
+      return outcome;
     }
   }
 
@@ -111,6 +116,11 @@ export class RemoteFunctionDispatcher {
       const outcome = failureOf(error);
       return outcome === INTERNAL ? { outcome, unexpected: error ?? new Error('thrown without a value') } : { outcome };
     }
+  }
+
+  /** The caller learns nothing of it. */
+  private report({ origin }: RegisteredFunction, thrown: unknown): void {
+    this.logger.error(thrown instanceof Error ? thrown : `${origin} threw ${inspect(thrown)}`);
   }
 
   private encodable(outcome: Outcome): Outcome {

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { type ArgumentsHost, Injectable } from '@nestjs/common';
 import {
   EXCEPTION_FILTERS_METADATA,
   GUARDS_METADATA,
@@ -42,6 +42,7 @@ interface Host {
 @Injectable()
 export class RemoteFunctionExplorer {
   private readonly routeParams = new RouteParamsFactory();
+  private readonly filters: object;
 
   constructor(
     private readonly discovery: DiscoveryService,
@@ -49,7 +50,10 @@ export class RemoteFunctionExplorer {
     private readonly contexts: ExternalContextCreator,
     private readonly moduleRef: ModuleRef,
     private readonly registry: ModuleRegistry,
-  ) {}
+  ) {
+    // biome-ignore lint/complexity/useLiteralKeys: private to the compiler only
+    this.filters = quietly(contexts['filtersContextCreator']);
+  }
 
   explore(): void {
     for (const wrapper of [...this.discovery.getControllers(), ...this.discovery.getProviders()]) {
@@ -97,6 +101,7 @@ export class RemoteFunctionExplorer {
     // the creator looks for a host among providers only; without its module a controller would lose its guards
     const contexts: ExternalContextCreator = Object.create(this.contexts, {
       getContextModuleKey: { value: () => moduleKey },
+      filtersContextCreator: { value: this.filters },
     });
     const create = (instance: object, contextId?: { id: number }): Method =>
       contexts.create(
@@ -145,6 +150,23 @@ export class RemoteFunctionExplorer {
       return false;
     }
   }
+}
+
+/**
+ * Nest logs as unhandled whatever a filter answered through the response alone, and nothing that is no Error. So here what no
+ * filter gave a value for is thrown on, and the dispatcher logs what nobody handled.
+ */
+function quietly(filters: ExternalContextCreator['filtersContextCreator']): object {
+  const create = (...args: Parameters<typeof filters.create>) => {
+    const handler = filters.create(...args);
+    const next = (exception: Error, host: ArgumentsHost) => {
+      const answer = handler.invokeCustomFilters(exception, host);
+      if (answer === undefined) throw exception;
+      return answer;
+    };
+    return { next };
+  };
+  return Object.create(filters, { create: { value: create } });
 }
 
 /** The arguments of an execution context: as on a route, then the call. */

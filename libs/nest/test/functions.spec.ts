@@ -1,8 +1,8 @@
-import { type INestApplication } from '@nestjs/common';
+import { type INestApplication, Logger } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { decodeReply, encodeCalls } from '@sealwire/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Ledger, paymentsClient, publicClient, startApplication } from './application.js';
 import { only, post, serverKey, TestClient, urlOf } from './support.js';
 
@@ -116,6 +116,19 @@ describe.each([
     expect(only(await client.call('crash'))).toEqual(internal);
     expect(only(await client.call('throwString'))).toEqual(internal);
     expect(only(await client.call('unencodable'))).toEqual(internal);
+  });
+
+  it('log what nobody handled, once, and nothing else', async () => {
+    const log = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+    onTestFinished(() => log.mockRestore());
+    for (const name of ['teapot', 'httpError', 'typedError', 'missing']) await client.call(name);
+    expect(log).not.toHaveBeenCalled();
+    await client.call('crash');
+    await client.call('throwString');
+    expect(log.mock.calls.map(([message]) => String(message))).toEqual([
+      'Error: secret /etc/passwd',
+      "PaymentsController.throwString threw 'secret'",
+    ]);
   });
 
   it('answer a batch in its order, each call for itself', async () => {
