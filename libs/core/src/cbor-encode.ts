@@ -1,5 +1,5 @@
+import { encode, Token, Type } from 'cborg';
 import { fromHex } from './bytes.js';
-import { CborWriter, MAJOR, SIMPLE } from './cbor-writer.js';
 import { SealwireError } from './errors.js';
 import { LIMITS } from './limits.js';
 
@@ -8,10 +8,25 @@ export const TAG = { date: 1, bigint: 2, negativeBigint: 3, set: 258, map: 259 }
 
 /** @throws SealwireError `unsupported_value` that names the path, for what no payload can hold. */
 export function encodeValue(value: unknown): Uint8Array {
-  const out = new CborWriter();
-  append(out, value, undefined);
-  return out.written();
+  const bytes = encode(new Root(value), ENCODE_OPTIONS);
+  // the library lends parts of Node's shared Buffer pool
+  return bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes);
 }
+
+/** Hands the whole value to {@link append}: the library's own walk sorts keys, loses -0 and follows any depth. */
+class Root {
+  constructor(readonly value: unknown) {}
+}
+
+const ENCODE_OPTIONS = {
+  typeEncoders: {
+    Object: (root: Root) => {
+      const out: Token[] = [];
+      append(out, root.value, undefined);
+      return out;
+    },
+  },
+};
 
 /** A container on the way down to the current value. */
 class Scope {
@@ -24,25 +39,30 @@ class Scope {
   ) {}
 }
 
-function append(out: CborWriter, value: unknown, scope: Scope | undefined): void {
+const NULL = new Token(Type.null, null);
+const UNDEFINED = new Token(Type.undefined, undefined);
+const TRUE = new Token(Type.true, true);
+const FALSE = new Token(Type.false, false);
+
+function append(out: Token[], value: unknown, scope: Scope | undefined): void {
   switch (typeof value) {
     case 'string':
-      out.text(value);
+      out.push(new Token(Type.string, value));
       return;
     case 'number':
-      out.number(value);
+      out.push(number(value));
       return;
     case 'boolean':
-      out.byte(value ? SIMPLE.true : SIMPLE.false);
+      out.push(value ? TRUE : FALSE);
       return;
     case 'undefined':
-      out.byte(SIMPLE.undefined);
+      out.push(UNDEFINED);
       return;
     case 'bigint':
       appendBigint(out, value);
       return;
     case 'object':
-      if (value === null) out.byte(SIMPLE.null);
+      if (value === null) out.push(NULL);
       else appendObject(out, value, scope);
       return;
     default:
@@ -50,23 +70,21 @@ function append(out: CborWriter, value: unknown, scope: Scope | undefined): void
   }
 }
 
-function appendObject(out: CborWriter, value: object, scope: Scope | undefined): void {
+function appendObject(out: Token[], value: object, scope: Scope | undefined): void {
   if (value instanceof Uint8Array) {
-    out.bytes(value);
+    out.push(new Token(Type.bytes, value));
   } else if (Array.isArray(value)) {
     const inner = enter(value, scope, 1);
-    out.head(MAJOR.array, value.length);
+    out.push(new Token(Type.array, value.length));
     for (let i = 0; i < value.length; i++) {
       inner.key = i;
       append(out, value[i], inner);
     }
   } else if (value instanceof Date) {
-    out.head(MAJOR.tag, TAG.date);
-    out.number(value.getTime() / 1000);
+    out.push(new Token(Type.tag, TAG.date), number(value.getTime() / 1000));
   } else if (value instanceof Map) {
     const inner = enter(value, scope, 2);
-    out.head(MAJOR.tag, TAG.map);
-    out.head(MAJOR.map, value.size);
+    out.push(new Token(Type.tag, TAG.map), new Token(Type.map, value.size));
     for (const [key, item] of value) {
       inner.key = key;
       append(out, key, inner);
@@ -74,8 +92,7 @@ function appendObject(out: CborWriter, value: object, scope: Scope | undefined):
     }
   } else if (value instanceof Set) {
     const inner = enter(value, scope, 2);
-    out.head(MAJOR.tag, TAG.set);
-    out.head(MAJOR.array, value.size);
+    out.push(new Token(Type.tag, TAG.set), new Token(Type.array, value.size));
     for (const item of value) append(out, item, inner);
   } else {
     appendProperties(out, value, scope);
@@ -83,30 +100,37 @@ function appendObject(out: CborWriter, value: object, scope: Scope | undefined):
 }
 
 /** Own enumerable properties, in their order; an object with `toJSON` stands for what that returns. */
-function appendProperties(out: CborWriter, value: object, scope: Scope | undefined): void {
+function appendProperties(out: Token[], value: object, scope: Scope | undefined): void {
   const inner = enter(value, scope, 1);
   if ('toJSON' in value && typeof value.toJSON === 'function') {
     append(out, value.toJSON(), inner);
     return;
   }
   // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold
-  const kind = Object.prototype.toString.call(value);
-  if (kind !== '[object Object]') throw unsupported(`a value of type ${kind.slice(8, -1)}`, scope);
+  const kind = Object.prototype.toString.call(value).slice(8, -1);
+  if (kind !== 'Object') throw unsupported(`a value of type ${kind}`, scope);
   const keys = Object.keys(value);
-  out.head(MAJOR.map, keys.length);
+  out.push(new Token(Type.map, keys.length));
   for (const key of keys) {
     inner.key = key;
     if (key === '__proto__') throw unsupported('a property with this name', inner);
-    out.text(key);
+    out.push(new Token(Type.string, key));
     append(out, (value as Record<string, unknown>)[key], inner);
   }
 }
 
+function number(value: number): Token {
+  if (!Number.isSafeInteger(value) || Object.is(value, -0)) return new Token(Type.float, value);
+  return new Token(value < 0 ? Type.negint : Type.uint, value);
+}
+
 /** Always a bignum, so that it arrives as a bigint whatever its size. */
-function appendBigint(out: CborWriter, value: bigint): void {
+function appendBigint(out: Token[], value: bigint): void {
   const hex = (value < 0n ? -1n - value : value).toString(16);
-  out.head(MAJOR.tag, value < 0n ? TAG.negativeBigint : TAG.bigint);
-  out.bytes(fromHex(hex.length % 2 ? `0${hex}` : hex));
+  out.push(
+    new Token(Type.tag, value < 0n ? TAG.negativeBigint : TAG.bigint),
+    new Token(Type.bytes, fromHex(hex.length % 2 ? `0${hex}` : hex)),
+  );
 }
 
 function enter(container: object, parent: Scope | undefined, levels: number): Scope {

@@ -124,31 +124,6 @@ describe('values', () => {
     expect(laxDecode(encodeValue({ a: [1, 'x', null] }))).toEqual({ a: [1, 'x', null] });
   });
 
-  it('writes each number in the shortest form that keeps it', () => {
-    const forms: [number, string][] = [
-      [23, '17'],
-      [255, '18ff'],
-      [65_536, '1a00010000'],
-      [2 ** 32, '1b0000000100000000'],
-      [-(2 ** 53) + 1, '3b001ffffffffffffe'],
-      [2 ** 53, 'fa5a000000'],
-      [65_504.5, 'fa477fe080'],
-      [0.5, 'f93800'],
-      [3 * 2 ** -24, 'f90003'],
-      [-1023 * 2 ** -24, 'f983ff'],
-      [2 ** -25, 'fa33000000'],
-      [0.1, 'fb3fb999999999999a'],
-      [-0, 'f98000'],
-      [Number.NaN, 'f97e00'],
-      [-Infinity, 'f9fc00'],
-    ];
-    for (const [value, hex] of forms) {
-      expect(toHex(encodeValue(value))).toBe(hex);
-      expect(laxDecode(fromHex(hex))).toBe(value);
-      expect(decodeValue(fromHex(hex))).toBe(value);
-    }
-  });
-
   it('reads integers beyond the safe range from others as bigint', () => {
     expect(decodeValue(plainEncode(2n ** 63n))).toBe(2n ** 63n);
     expect(decodeValue(plainEncode(-(2n ** 63n)))).toBe(-(2n ** 63n));
@@ -234,9 +209,6 @@ describe('hostile bytes', () => {
     ['a key named __proto__ with a longer head', `a178095f5f70726f746f5f5f01`],
     ['__proto__ in an object inside a Map', 'd90103a101a1695f5f70726f746f5f5f01'],
     ['broken UTF-8', '62c328'],
-    ['broken UTF-8 in a key whose character was a key before', '82a162c3a001a161e001'],
-    ['__proto__ as a key after it was a value', '8282695f5f70726f746f5f5f01a1695f5f70726f746f5f5f01'],
-    ['a duplicate key in a second row', '82a2616101616202a2616101616102'],
     ['broken UTF-8 in a long text', `7840${'61'.repeat(62)}c328`],
     ['an unknown tag', 'c000'],
     ['an unknown tag of 8 bytes', 'dbffffffffffffffff00'],
