@@ -1,7 +1,7 @@
 import { ConfigurableModuleBuilder, type DynamicModule, Inject, Module, type Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { EncryptionService } from './encryption.service.js';
+import { EncryptionInterceptor } from './encryption.interceptor.js';
 import { SealwireEvents } from './events.js';
 import { HandshakeService } from './handshake.service.js';
 import { SealwireHealthIndicator } from './health.indicator.js';
@@ -83,7 +83,7 @@ function assemble(definition: DynamicModule, { path, store = memoryStore(), isGl
       { provide: PRIMITIVES, useValue: nodePrimitives },
       ...store.providers,
       ...(guarded ? [] : [{ provide: ReplayGuard, useClass: MemoryReplayGuard }]),
-      EncryptionService,
+      EncryptionInterceptor,
       HandshakeService,
       RemoteFunctionDispatcher,
       RemoteFunctionExplorer,

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { type ExecutionContext, Inject, Injectable, Logger, type NestInterceptor } from '@nestjs/common';
 import { type Call, CONTENT_TYPE, frameType, SealwireError } from '@sealwire/core';
+import { type Observable, of } from 'rxjs';
 import { readBody } from './body.reader.js';
 import { HandshakeService, type Peer } from './handshake.service.js';
 import { ModuleRegistry, type RegisteredModule } from './module.registry.js';
@@ -13,9 +14,10 @@ import { SessionService } from './session.service.js';
 import { RESOLVED_OPTIONS } from './tokens.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
+const DONE = of(undefined);
 
 /** The request of either platform: Express hands out Node's own, Fastify wraps it. */
-export interface PlatformRequest {
+interface PlatformRequest {
   readonly raw?: IncomingMessage;
   readonly params: { readonly module: string };
   readonly body?: unknown;
@@ -33,7 +35,7 @@ interface Exchange {
  * handed to the dispatcher, and results sealed. It writes the response itself, so nothing else touches sealed bytes.
  */
 @Injectable()
-export class EncryptionService {
+export class EncryptionInterceptor implements NestInterceptor {
   private readonly logger = new Logger('Sealwire');
 
   constructor(
@@ -44,8 +46,11 @@ export class EncryptionService {
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
-  /** Answers a request of the route; never throws. */
-  async handle(request: PlatformRequest, response: unknown): Promise<void> {
+  /** Answers the request itself: the route's handler has nothing left to do. */
+  async intercept(context: ExecutionContext): Promise<Observable<unknown>> {
+    const http = context.switchToHttp();
+    const request = http.getRequest<PlatformRequest>();
+    const response = http.getResponse();
     try {
       const module = this.modules.get(request.params.module);
       if (!module) throw new SealwireError('module_unknown');
@@ -55,6 +60,7 @@ export class EncryptionService {
       if (code === 'internal') this.logger.error(error);
       sendProblem(response, code);
     }
+    return DONE;
   }
 
   private async answer(exchange: Exchange): Promise<void> {
