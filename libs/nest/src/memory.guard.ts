@@ -101,6 +101,11 @@ export class MemoryReplayGuard extends ReplayGuard {
     return window;
   }
 
+  override forget(): void {
+    this.recent = new Generation();
+    this.older = new Generation();
+  }
+
   private fresh(name: string): Done | undefined {
     const done = this.recent.done.get(name) ?? this.older.done.get(name);
     return done && done.until > performance.now() ? done : undefined;

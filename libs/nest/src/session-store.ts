@@ -164,6 +164,8 @@ export abstract class ReplayGuard {
   close(_session: GuardedSession): Uint8Array | undefined {
     return undefined;
   }
+  /** The database is another one now: results remembered here are of calls that it may not know. */
+  forget(): void {}
 }
 
 /** The part of a live session that a guard looks at. */

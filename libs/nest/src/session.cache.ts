@@ -116,6 +116,7 @@ export class SessionCache implements SessionStoreListener {
       this.discard(session);
       this.guard.close(session);
     }
+    this.guard.forget();
   }
 
   /** Takes no more calls, lets those that run finish, gives every lane back. */

@@ -18,6 +18,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { SessionCache } from '../src/session.cache.js';
 import { Ledger, paymentsClient, startApplication } from './application.js';
 import { only, post, primitives, TestClient } from './support.js';
 
@@ -152,6 +153,15 @@ describe('lanes', () => {
     await evict();
     expect(await client.send(unsent)).toMatchObject({ status: 'lane_moved', known: 'unknown' });
     expect(ledger.runs).toBe(0);
+  });
+
+  it('remember no result of a database that was put back', async () => {
+    const ran = client.frame(add(1));
+    expect(only(await client.send(ran))).toBe(1);
+    await evict();
+    app.get(SessionCache, { strict: false }).incarnationChanged();
+    expect(await client.send(ran)).toMatchObject({ status: 'lane_moved', known: 'ran' });
+    expect(ledger.runs).toBe(1);
   });
 
   it('are opened once for many calls at the same time', async () => {
