@@ -1,4 +1,4 @@
-import type { Call, Primitives, RemoteParameters } from '@sealwire/core';
+import { type Call, isCallable, type Primitives, type RESERVED_NAMES, type RemoteParameters } from '@sealwire/core';
 import { Caller, type CallOptions, type Settled } from './caller.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
@@ -6,21 +6,7 @@ import { type RemoteOptions, resolveOptions, type Tuning } from './options.js';
 import { PlainCaller } from './plain.js';
 import { SessionManager } from './session-manager.js';
 
-/**
- * Names that a remote never takes for functions: promises, JSON and the life-cycle hooks by which containers (Nest,
- * Angular) probe every object that they hold.
- */
-const RESERVED = [
-  'then',
-  'toJSON',
-  'onModuleInit',
-  'onApplicationBootstrap',
-  'onModuleDestroy',
-  'beforeApplicationShutdown',
-  'onApplicationShutdown',
-  'ngOnDestroy',
-] as const;
-type ReservedName = (typeof RESERVED)[number] | `$${string}`;
+type ReservedName = (typeof RESERVED_NAMES)[number] | `$${string}`;
 
 type Instance<T> = T extends abstract new (...args: never[]) => infer I ? I : T;
 // biome-ignore lint/suspicious/noExplicitAny: the widest function type that keeps parameters inferable
@@ -111,8 +97,7 @@ function functions<F>(controls: object, send: (call: Call) => unknown): F {
   return new Proxy(controls, {
     get(target, name) {
       if (name in target) return Reflect.get(target, name);
-      if (typeof name === 'symbol' || name.startsWith('$') || (RESERVED as readonly string[]).includes(name))
-        return undefined;
+      if (typeof name === 'symbol' || !isCallable(name)) return undefined;
       return (...args: unknown[]) => send({ name, args });
     },
     set: () => false,

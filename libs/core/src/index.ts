@@ -22,6 +22,7 @@ export {
   type SealedStatus,
   SealwireError,
 } from './errors.js';
+export { isCallable, RESERVED_NAMES } from './function-name.js';
 export {
   type FinishFrame,
   FLAG_PINNED,

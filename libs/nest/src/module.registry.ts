@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { toHex } from '@sealwire/core';
+import { isCallable, toHex } from '@sealwire/core';
 import type { RemoteCall, RemoteFunctionOptions } from './remote-function.decorator.js';
 import { type ModulePolicy, misconfigured, resolveModule, type SealwireModuleOptions } from './sealwire.options.js';
 
@@ -47,6 +47,9 @@ export class ModuleRegistry {
       throw misconfigured(
         `${origin} is decorated with @RemoteFunctions('${path}'), but nothing imports SealwireModule.forFeature({ path: '${path}' }).`,
       );
+    }
+    if (!isCallable(found.name)) {
+      throw misconfigured(`${found.origin} has the name '${found.name}', which no client can call; rename it.`);
     }
     const other = functions.get(found.name);
     if (other) {

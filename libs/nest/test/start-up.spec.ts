@@ -126,6 +126,16 @@ describe('start-up refuses in one sentence', () => {
     ],
   ] as [string, RegExp, Provider[]][])('%s', (_name, sentence, providers) => refused(sentence, providers));
 
+  it.each(['then', '$batch', 'toString', 'ngOnDestroy', ''])("a function that no client can call: '%s'", (name) => {
+    @RemoteFunctions('payments')
+    @Injectable()
+    class Unreachable {
+      @RemoteFunction({ name })
+      one(): void {}
+    }
+    return refused(/Unreachable\.one has the name '.*', which no client can call; rename it/, [Unreachable]);
+  });
+
   it.each([
     ['a passphrase for a SecureKey', /Module 'payments': A SecureKey has the form swk1/, { secureKeys: ['secret'] }],
     [
