@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { parseKeyText } from '@sealwire/core';
 import { privateText } from './data-folder.js';
 import { StartupError } from './startup-error.js';
 
@@ -34,7 +35,8 @@ export function readConfig(env: Environment = process.env): Config {
 /** Only the embedded database may have its secrets beside it: a server with its own database must be told them. */
 export function readSecrets(config: Config, env: Environment = process.env): Secrets {
   const secret = (name: string, kind: 'swe1' | 'swk1', file: string) => {
-    if (env[name]) return env[name];
+    const given = env[name];
+    if (given) return wellFormed(name, kind, given);
     if (!config.databaseUrl) return privateText(config.dataFolder, file, kind);
     throw new StartupError(`${name} is missing: with DATABASE_URL set, give one made by "npm run sealwire keygen".`);
   };
@@ -42,6 +44,16 @@ export function readSecrets(config: Config, env: Environment = process.env): Sec
     keyEncryptionKey: secret('SEALWIRE_KEK', 'swe1', 'key-encryption-key'),
     secureKey: secret('SEALWIRE_SECURE_KEY', 'swk1', 'secure-key'),
   };
+}
+
+/** A key-encryption key may be followed by older ones, separated by commas or spaces. */
+function wellFormed(name: string, kind: 'swe1' | 'swk1', text: string): string {
+  try {
+    for (const key of kind === 'swe1' ? text.split(/[\s,]+/).filter(Boolean) : [text]) parseKeyText(kind, key);
+    return text;
+  } catch (error) {
+    throw new StartupError(`${name}: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 function readPort(text: string): number {

@@ -203,6 +203,12 @@ describe('a start that cannot be', () => {
     expect(kek).toMatch(/^SEALWIRE_SECURE_KEY is missing/);
   });
 
+  it('is refused in one sentence with a key that is none', async () => {
+    const errors = await refusal({ SEALWIRE_DATA: folder, SEALWIRE_KEK: 'correct horse battery staple' });
+    expect(errors).toMatch(/^SEALWIRE_KEK: A key-encryption key has the form /);
+    expect(errors.trim().split('\n')).toHaveLength(1);
+  });
+
   it.each([
     ['PORT', 'http'],
     ['PORT', '65536'],

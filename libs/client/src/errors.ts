@@ -36,7 +36,8 @@ export class OutcomeUnknownError extends RemoteError {
     sent: { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined,
     cause?: unknown,
   ) {
-    super('outcome_unknown', `Whether "${functionName}" ran is not known.`, cause === undefined ? {} : { cause });
+    const why = cause instanceof Error ? ` ${cause.message}` : '';
+    super('outcome_unknown', `Whether "${functionName}" ran is not known.${why}`, cause === undefined ? {} : { cause });
     this.sessionId = sent && toHex(sent.sessionId);
     this.number = sent?.number;
   }
