@@ -23,6 +23,7 @@ export class Connection {
   /** One at a time. Resolves to the answer's body; rejects where the status is not 2xx. */
   send(request) {
     return new Promise((resolve, reject) => {
+      if (this.#socket.destroyed) throw new Error('the server had closed the connection');
       this.#settle = { resolve, reject };
       this.#socket.write(request);
     });

@@ -1,7 +1,7 @@
 // All servers that the benchmark compares, in one process. Told over IPC to measure itself.
 import 'reflect-metadata';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Body, Controller, HttpCode, Module, Post } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -41,7 +41,13 @@ async function startNest(module: typeof PlainModule | typeof SealedModule): Prom
   const app = await NestFactory.create<NestExpressApplication>(module, { logger: ['error', 'warn'] });
   app.useBodyParser('json', { limit: '4mb' });
   await app.listen(0, '127.0.0.1');
+  keepOpen(app.getHttpServer());
   return (app.getHttpServer().address() as AddressInfo).port;
+}
+
+/** Connections of one contender rest while the others are measured. */
+function keepOpen(server: Server): void {
+  server.keepAliveTimeout = 0;
 }
 
 async function startPlain(): Promise<number> {
@@ -55,6 +61,7 @@ async function startPlain(): Promise<number> {
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
+  keepOpen(server);
   return (server.address() as AddressInfo).port;
 }
 
