@@ -55,6 +55,8 @@ Object.assign(pg.Client.prototype, {
 
 const app = await NestFactory.create(StoredModule, { logger: ['error', 'warn'] });
 await app.listen(0, '127.0.0.1');
+// connections of one guard rest while the other is measured
+app.getHttpServer().keepAliveTimeout = 0;
 process.on('disconnect', () => app.close().then(() => process.exit()));
 process.on('message', () => {
   globalThis.gc?.();
