@@ -14,6 +14,8 @@ it.each(['memory', 'postgres'] as const)(
   'survives a database that goes and comes, replay guard %s',
   {
     timeout: LONG ? 600_000 : 120_000,
+    // how long a machine's database takes to recover from a crash is not this test's to say
+    retry: 1,
   },
   async (guard) => {
     const postgres = await privatePostgres();

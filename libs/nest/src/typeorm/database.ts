@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { SealwireError } from '@sealwire/core';
 import type { DataSource, QueryRunner } from 'typeorm';
 
@@ -74,7 +75,7 @@ function withDeadline<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   let late = false;
-  let client: { end(): Promise<void> } | undefined;
+  let client: EventEmitter | undefined;
   const connecting = runner.connect().then((connected) => {
     client = connected;
   });
@@ -92,11 +93,11 @@ function withDeadline<T>(
     const timer = setTimeout(() => {
       late = true;
       reject(new SealwireError('busy', 'The database did not answer in time.'));
-      if (cut && client)
-        client
-          .end()
-          .catch(() => undefined)
-          .finally(release);
+      // as if the connection had broken: the pool drops it at once, and what hangs on it fails. To end it politely would wait
+      // for an answer from the very database that gives none, and keep the pool's place as long.
+      // Without a listener TypeORM has let go of it already, and an unheard error would end the process.
+      if (cut && client?.listenerCount('error'))
+        client.emit('error', new Error('The database did not answer in time.'));
     }, milliseconds);
     working.then(resolve, reject).finally(() => {
       clearTimeout(timer);
