@@ -14,9 +14,6 @@ it.each(['memory', 'postgres'] as const)(
   'survives a database that goes and comes, replay guard %s',
   {
     timeout: LONG ? 600_000 : 120_000,
-    // Hides a fault that comes now and then: with the shared guard the server was seen not to get on after the database
-    // came back. Its likely cause is mended but was never reproduced; without the retry whole runs have to stay green.
-    retry: 1,
   },
   async (guard) => {
     const postgres = await privatePostgres();

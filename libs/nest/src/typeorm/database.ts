@@ -40,6 +40,8 @@ export class Database {
 
   /** A connection of its own for that long at most. */
   withRunner<T>(milliseconds: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
+    const { master } = this.dataSource.driver as unknown as { master?: EventEmitter };
+    if (master) hear(master);
     const runner = this.dataSource.createQueryRunner();
     return withDeadline(runner, { milliseconds, cut: !this.exclusive }, () => work(runner));
   }
@@ -95,9 +97,7 @@ function withDeadline<T>(
       reject(new SealwireError('busy', 'The database did not answer in time.'));
       // as if the connection had broken: the pool drops it at once, and what hangs on it fails. To end it politely would wait
       // for an answer from the very database that gives none, and keep the pool's place as long.
-      // Without a listener TypeORM has let go of it already, and an unheard error would end the process.
-      if (cut && client?.listenerCount('error'))
-        client.emit('error', new Error('The database did not answer in time.'));
+      if (cut && !runner.isReleased) client?.emit('error', new Error('The database did not answer in time.'));
     }, milliseconds);
     working.then(resolve, reject).finally(() => {
       clearTimeout(timer);
@@ -133,6 +133,20 @@ export function isUnavailable(error: unknown): boolean {
   const state = sqlState(error);
   return state === undefined || /^(08|53|57P|25P03|55P03|57014)/.test(state);
 }
+
+/**
+ * The pool hands a connection out without a listener, and TypeORM adds its own a moment later. A server that is being stopped
+ * may end the connection just then, and an error that nobody hears ends the process. Whoever uses the connection meets it.
+ */
+function hear(pool: EventEmitter): void {
+  if (!pool.listeners('acquire').includes(hearClient)) pool.on('acquire', hearClient);
+}
+
+function hearClient(client: EventEmitter): void {
+  if (!client.listeners('error').includes(ignore)) client.on('error', ignore);
+}
+
+function ignore(): void {}
 
 export function toBytes(buffer: Uint8Array): Uint8Array {
   return Uint8Array.from(buffer);
