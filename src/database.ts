@@ -25,6 +25,8 @@ export async function dataSourceOptions(
     type: 'postgres',
     entities: [Account, Transfer, ...sealwireEntities],
     migrations: [CreatePayments1760000000000, ...sealwireMigrations],
+    // for the wait for a place in the pool too
+    connectTimeoutMS: 10_000,
     ...(config.databaseUrl ? { url: config.databaseUrl } : await embedded(config.dataFolder)),
   };
 }
@@ -36,7 +38,6 @@ async function embedded(folder: string) {
     return {
       // PGlite is one connection: a query on the pool inside an open transaction would wait for itself
       poolSize: 1,
-      connectTimeoutMS: 10_000,
       extra: { ...createPgConfig(pglite), max: 1, idleTimeoutMillis: 0 },
       closeEmbedded: async () => {
         await pglite.close();

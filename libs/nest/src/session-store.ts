@@ -153,12 +153,21 @@ export type Acceptance =
 export abstract class ReplayGuard {
   /** whether a session belongs to the process that opened its lane */
   abstract readonly exclusive: boolean;
-  abstract accept(session: GuardedSession, number: CallNumber, digest: Uint8Array): Acceptance | Promise<Acceptance>;
+  /**
+   * `accepted` once, to the caller that then has the calls run; that it did is remembered for all others.
+   * @param milliseconds a guard that answers later throws `busy`, and accepts the number from whoever asks next
+   */
+  abstract accept(
+    session: GuardedSession,
+    number: CallNumber,
+    digest: Uint8Array,
+    milliseconds: number,
+  ): Acceptance | Promise<Acceptance>;
   /** The number ran; `reply` is its encoded payload. Never awaited by the call itself. Told of FIRST_CALLS too. */
   abstract finish(session: GuardedSession, number: CallNumber, digest: Uint8Array, reply: Uint8Array): void;
   /** What is known of a number of an earlier lane, for the sealed answer `lane_moved`. */
   abstract recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer>;
-  /** Waits until everything that was told to `finish` is written. */
+  /** Waits until everything that was told to `finish` before is written. */
   abstract drain(): Promise<void>;
   /** Forgets the lane of a session and hands out its window for `closeLane`; undefined where the record is shared. */
   close(_session: GuardedSession): Uint8Array | undefined {

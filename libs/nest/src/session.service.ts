@@ -119,8 +119,8 @@ export class SessionService {
     const digest = frameDigest(this.primitives, bytes);
     if (number.lane < session.lane) return this.moved(session, number, digest);
     if (number.lane > session.lane) return undefined;
-    const accepted = this.guard.accept(session, number, digest);
-    const acceptance = accepted instanceof Promise ? await withinTime(accepted, this.options.storeTimeout) : accepted;
+    const accepted = this.guard.accept(session, number, digest, this.options.storeTimeout);
+    const acceptance = accepted instanceof Promise ? await accepted : accepted;
     switch (acceptance.kind) {
       case 'accepted':
         return this.run(session, number, digest, calls, run);

@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import { type CallNumber, type RenewalAnswer, toHex } from '@sealwire/core';
 import { knownOf } from '../memory.guard.js';
 import { type Acceptance, type GuardedSession, ReplayGuard } from '../session-store.js';
+import { withinTime } from '../time-limit.js';
 import { type Database, toBytes } from './database.js';
 import { GroupCommit } from './group-commit.js';
 import { type Incarnation, MARK } from './incarnation.js';
@@ -28,11 +29,21 @@ interface Finished extends Asked {
   readonly reply: Uint8Array | null;
 }
 
-interface Running {
-  readonly digest: string;
-  verdict: Promise<Acceptance>;
-  readonly settled: Promise<Uint8Array>;
-  settle(reply: Uint8Array): void;
+/** A number that is asked for, or runs here. */
+class Running {
+  /** requests that wait for the verdict */
+  waiting = 0;
+  /** whether a request has taken it on to run the call */
+  taken = false;
+  settle: (reply: Uint8Array) => void = () => undefined;
+  readonly settled = new Promise<Uint8Array>((resolve) => {
+    this.settle = resolve;
+  });
+
+  constructor(
+    readonly digest: string,
+    readonly verdict: Promise<Acceptance>,
+  ) {}
 }
 
 interface VerdictRow {
@@ -98,7 +109,7 @@ export class PostgresReplayGuard extends ReplayGuard {
   readonly exclusive = false;
   private readonly logger = new Logger('SealwireReplayGuard');
   private readonly running = new Map<string, Running>();
-  /** Asked for while the database broke off: they did not run here, and whether their row was written is not known. */
+  /** Their row may have been written, but they did not run here: the database broke off, or whoever asked did not wait so long. */
   private readonly unsure = new Set<string>();
   private readonly writing = new Set<Promise<void>>();
   private readonly accepts = new GroupCommit((asked: Asked[]) => this.commitAccepts(asked));
@@ -115,14 +126,22 @@ export class PostgresReplayGuard extends ReplayGuard {
     super();
   }
 
-  async accept(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<Acceptance> {
+  async accept(
+    session: GuardedSession,
+    number: CallNumber,
+    digest: Uint8Array,
+    milliseconds: number,
+  ): Promise<Acceptance> {
     const key = keyOf(session, number);
-    const earlier = this.running.get(key);
-    if (!earlier) return this.ask(key, { session, number, digest });
-    const verdict = await earlier.verdict;
-    if (verdict.kind !== 'accepted') return this.accept(session, number, digest);
-    if (earlier.digest !== toHex(digest)) return { kind: 'conflict' };
-    return { kind: 'running', settled: earlier.settled };
+    const running = this.running.get(key) ?? this.ask(key, { session, number, digest });
+    running.waiting++;
+    const verdict = await withinTime(running.verdict, milliseconds).finally(() => running.waiting--);
+    const same = running.digest === toHex(digest);
+    if (verdict.kind !== 'accepted') return same ? verdict : this.accept(session, number, digest, milliseconds);
+    if (!same) return { kind: 'conflict' };
+    if (running.taken) return { kind: 'running', settled: running.settled };
+    running.taken = true;
+    return verdict;
   }
 
   finish(session: GuardedSession, number: CallNumber, digest: Uint8Array, reply: Uint8Array): void {
@@ -149,25 +168,28 @@ export class PostgresReplayGuard extends ReplayGuard {
   }
 
   async drain(): Promise<void> {
-    while (this.writing.size > 0) await Promise.all(this.writing);
+    await Promise.all(this.writing);
   }
 
-  private ask(key: string, asked: Asked): Promise<Acceptance> {
-    let settle: (reply: Uint8Array) => void = () => undefined;
-    const settled = new Promise<Uint8Array>((resolve) => {
-      settle = resolve;
-    });
+  private ask(key: string, asked: Asked): Running {
     const verdict = this.accepts.add(asked).catch((error): Acceptance => {
       this.logger.warn(`Numbers could not be accepted: ${error instanceof Error ? error.message : error}`);
-      this.unsure.add(key);
-      for (const oldest of this.unsure) if (this.unsure.size > UNSURE) this.unsure.delete(oldest);
+      this.leaveUnsure(key);
       return { kind: 'busy' };
     });
-    this.running.set(key, { digest: toHex(asked.digest), verdict, settled, settle });
-    return verdict.then((acceptance) => {
-      if (acceptance.kind !== 'accepted') this.running.delete(key);
-      return acceptance;
+    const running = new Running(toHex(asked.digest), verdict);
+    this.running.set(key, running);
+    void verdict.then(({ kind }) => {
+      const left = kind === 'accepted' && running.waiting === 0;
+      if (left) this.leaveUnsure(key);
+      if (left || kind !== 'accepted') this.running.delete(key);
     });
+    return running;
+  }
+
+  private leaveUnsure(key: string): void {
+    this.unsure.add(key);
+    for (const oldest of this.unsure) if (this.unsure.size > UNSURE) this.unsure.delete(oldest);
   }
 
   private async commitAccepts(asked: Asked[]): Promise<Acceptance[]> {
@@ -183,6 +205,7 @@ export class PostgresReplayGuard extends ReplayGuard {
   }
 
   private verdict({ session, number }: Asked, row: VerdictRow, bootId: string): Acceptance {
+    const unsure = this.unsure.delete(keyOf(session, number));
     if (row.same_database === false) {
       this.databaseChanged();
       return { kind: 'busy' };
@@ -194,8 +217,8 @@ export class PostgresReplayGuard extends ReplayGuard {
     if (!row.same) return { kind: 'conflict' };
     if (row.state === 'done') return { kind: 'done', reply: this.openReply(session, number, row.reply) };
     if (row.owner === bootId) {
-      // our own row of a number that is not running here: either its statement broke off, or its result was never written
-      return this.unsure.delete(keyOf(session, number)) ? { kind: 'accepted' } : { kind: 'outcome_unknown' };
+      // our own row of a number that is not running here: either it never ran, or its result was never written
+      return { kind: unsure ? 'accepted' : 'outcome_unknown' };
     }
     return { kind: row.owner_alive ? 'running' : 'outcome_unknown' };
   }

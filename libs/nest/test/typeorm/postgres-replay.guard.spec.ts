@@ -1,6 +1,7 @@
+import type { CallNumber } from '@sealwire/core';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Acceptance } from '../../src/session-store.js';
+import type { Acceptance, GuardedSession } from '../../src/session-store.js';
 import {
   connect,
   emptyTables,
@@ -45,8 +46,13 @@ describe('the replay guard in PostgreSQL', () => {
   });
 
   const first = () => instances[0]!;
-  const accept = (instance: Instance, ...asked: Parameters<NonNullable<Instance['replayGuard']>['accept']>) =>
-    instance.replayGuard!.accept(...asked);
+  const accept = (
+    instance: Instance,
+    session: GuardedSession,
+    number: CallNumber,
+    asked: Uint8Array,
+    milliseconds = 10_000,
+  ) => instance.replayGuard!.accept(session, number, asked, milliseconds);
 
   /** A transaction that holds what the statement locks. */
   async function held(source: DataSource, statement: string) {
@@ -228,6 +234,62 @@ describe('the replay guard in PostgreSQL', () => {
     expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'running' });
     expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
     expect((await accept(first(), one, number, digest)).kind).toBe('running');
+  });
+
+  it('runs a number for whoever waits for it, where others had no patience', async () => {
+    const { guarded: one } = await session();
+    const [left, taken] = [0, 1].map((counter) => ({ lane: one.lane, counter })) as [CallNumber, CallNumber];
+    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const impatient = [left, taken].map((number) => accept(first(), one, number, digest, 1));
+    expect(await Promise.allSettled(impatient)).toMatchObject([
+      { reason: { code: 'busy' } },
+      { reason: { code: 'busy' } },
+    ]);
+    const patient = [accept(first(), one, taken, digest), accept(first(), one, taken, digest)];
+    const conflicting = accept(first(), one, taken, other);
+    await gate.release();
+    expect((await Promise.all(patient)).map(({ kind }) => kind)).toEqual(['accepted', 'running']);
+    expect(await conflicting).toEqual({ kind: 'conflict' });
+    // its row was written while nobody waited
+    expect(await accept(first(), one, left, digest)).toEqual({ kind: 'accepted' });
+    expect((await accept(first(), one, left, digest)).kind).toBe('running');
+  });
+
+  it('forgets that it was unsure of a number as soon as it runs', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const asked = accept(first(), one, number, digest);
+    await database.dataSource.query('SELECT pg_terminate_backend($1)', [
+      await blocked('INSERT INTO sealwire_accepted'),
+    ]);
+    expect(await asked).toEqual({ kind: 'busy' });
+    await gate.release();
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
+    first().replayGuard!.finish(one, number, digest, reply);
+    await first().replayGuard!.drain();
+    // as if its result could not be written
+    await database.dataSource.query(`UPDATE sealwire_accepted SET state = 'running', reply = NULL`);
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'outcome_unknown' });
+  });
+
+  it('drains what was finished, not what finishes later', async () => {
+    const { guarded: one } = await session();
+    const [early, late] = [0, 1].map((counter) => ({ lane: one.lane, counter })) as [CallNumber, CallNumber];
+    for (const number of [early, late]) await accept(first(), one, number, digest);
+    const gates = [
+      await held(sources[1]!, 'SELECT 1 FROM sealwire_accepted WHERE counter = 0 FOR UPDATE'),
+      await held(sources[2]!, 'SELECT 1 FROM sealwire_accepted WHERE counter = 1 FOR UPDATE'),
+    ];
+    first().replayGuard!.finish(one, early, digest, reply);
+    const draining = first().replayGuard!.drain();
+    await blocked(`'done', i.reply`);
+    first().replayGuard!.finish(one, late, digest, reply);
+    await gates[0]!.release();
+    await draining;
+    const states = () => database.dataSource.query('SELECT state FROM sealwire_accepted ORDER BY counter');
+    expect(await states()).toEqual([{ state: 'done' }, { state: 'running' }]);
+    await gates[1]!.release();
   });
 
   it('raises floors before it deletes rows', async () => {

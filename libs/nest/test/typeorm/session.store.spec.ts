@@ -352,13 +352,13 @@ describe('a database that was put back', () => {
       const old = instance.sessions.incarnation();
       await database.dataSource.destroy();
       await vi.waitFor(() => restore(name, `${name}_dump`), { timeout: 10_000 });
-      await instance.replayGuard!.accept(before, { lane: before.lane, counter: 1 }, digest);
+      await instance.replayGuard!.accept(before, { lane: before.lane, counter: 1 }, digest, 10_000);
       instance.replayGuard!.finish(before, { lane: before.lane, counter: 1 }, digest, new Uint8Array(8));
       await instance.replayGuard!.drain();
       await restore(`${name}_dump`, name);
 
       // the first statement in the restored database finds out by itself, before any tick
-      const stale = await instance.replayGuard!.accept(before, { lane: before.lane, counter: 2 }, digest);
+      const stale = await instance.replayGuard!.accept(before, { lane: before.lane, counter: 2 }, digest, 10_000);
       expect(stale.kind).toBe('busy');
       await vi.waitFor(async () => {
         await instance.sessions.refresh();
@@ -366,7 +366,7 @@ describe('a database that was put back', () => {
       });
       expect(instance.sessions.incarnation()).not.toEqual(old);
       for (const counter of [1, 2]) {
-        const replayed = await instance.replayGuard!.accept(before, { lane: before.lane, counter }, digest);
+        const replayed = await instance.replayGuard!.accept(before, { lane: before.lane, counter }, digest, 10_000);
         expect(replayed.kind).toBe('lane_moved');
       }
       const after = await guarded(instance, id);
