@@ -4,11 +4,11 @@ import { type CallNumber, type RenewalAnswer, toHex } from '@sealwire/core';
 import { knownOf } from '../memory.guard.js';
 import { type Acceptance, type GuardedSession, ReplayGuard } from '../session-store.js';
 import { withinTime } from '../time-limit.js';
-import { type Database, toBytes } from './database.js';
+import { type Database, type Query, toBytes } from './database.js';
 import { GroupCommit } from './group-commit.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
-import type { Lease } from './lease.js';
+import { LEASE, type Lease } from './lease.js';
 import { replyPlace } from './places.js';
 import { answerOf } from './reconcile.js';
 import { LIVE } from './session-row.js';
@@ -16,6 +16,8 @@ import { LIVE } from './session-row.js';
 /** A reply longer than this is not kept: its duplicates are told that it ran. */
 const LARGEST_REPLY = 65_536;
 const UNSURE = 10_000;
+/** seconds without a renewal of its lease, due every second, after which an instance may be gone */
+const SILENT = 2.5;
 /** milliseconds that a result is tried to be written while the database is away */
 const PATIENCE = 30_000;
 
@@ -55,7 +57,8 @@ interface VerdictRow {
   readonly state: 'running' | 'done' | null;
   readonly reply: Buffer | null;
   readonly owner: string | null;
-  readonly owner_alive: boolean;
+  /** seconds of its lease; null where it has none any more */
+  readonly owner_lease: number | null;
 }
 
 /**
@@ -86,7 +89,8 @@ const ACCEPT = `
     l.shared_now AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AS same_lane,
     COALESCE(t.digest, o.digest) = i.digest AS same, COALESCE(t.state, o.state) AS state,
     COALESCE(t.reply, o.reply) AS reply, COALESCE(t.owner, o.owner) AS owner,
-    EXISTS (SELECT FROM sealwire_instance x WHERE x.boot_id = COALESCE(t.owner, o.owner) AND x.lease_until > now()) AS owner_alive
+    (SELECT extract(epoch FROM x.lease_until - now())::float8 FROM sealwire_instance x
+     WHERE x.boot_id = COALESCE(t.owner, o.owner) AND x.lease_until > now()) AS owner_lease
   FROM input i
   LEFT JOIN live l ON l.id = i.session_id
   LEFT JOIN taken t ON t.session_id = i.session_id AND t.lane = i.lane AND t.counter = i.counter
@@ -112,6 +116,7 @@ export class PostgresReplayGuard extends ReplayGuard {
   /** Their row may have been written, but they did not run here: the database broke off, or whoever asked did not wait so long. */
   private readonly unsure = new Set<string>();
   private readonly writing = new Set<Promise<void>>();
+  private readonly burying = new Set<string>();
   private readonly accepts = new GroupCommit((asked: Asked[]) => this.commitAccepts(asked));
   private readonly finishes = new GroupCommit((finished: Finished[]) => this.commitFinishes(finished));
 
@@ -220,7 +225,20 @@ export class PostgresReplayGuard extends ReplayGuard {
       // our own row of a number that is not running here: either it never ran, or its result was never written
       return { kind: unsure ? 'accepted' : 'outcome_unknown' };
     }
-    return { kind: row.owner_alive ? 'running' : 'outcome_unknown' };
+    if (row.owner === null || row.owner_lease === null) return { kind: 'outcome_unknown' };
+    if (row.owner_lease < LEASE - SILENT) this.bury(row.owner);
+    return { kind: 'running' };
+  }
+
+  /** Where the owner's process is gone from this machine, its numbers need not wait for the end of its lease. */
+  private bury(owner: string): void {
+    if (this.burying.has(owner)) return;
+    this.burying.add(owner);
+    const query: Query = (statement, parameters) => this.database.query(statement, parameters);
+    this.lease
+      .bury(query, owner)
+      .catch((error) => this.logger.warn(`An instance that is silent could not be looked at: ${error}`))
+      .finally(() => this.burying.delete(owner));
   }
 
   private openReply(session: GuardedSession, number: CallNumber, reply: Buffer | null): Uint8Array | undefined {

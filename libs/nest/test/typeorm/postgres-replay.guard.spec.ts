@@ -144,6 +144,26 @@ describe('the replay guard in PostgreSQL', () => {
     expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'outcome_unknown' });
   });
 
+  it('does not wait for the lease of a silent instance whose process is gone from this machine', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 5 };
+    await accept(first(), one, number, digest);
+    const leaveTo = async (bootId: string, host: string) => {
+      await database.dataSource.query(
+        `INSERT INTO sealwire_instance SELECT $1, now() + interval '5 seconds', now(), $2 || host, $3, '1'
+         FROM sealwire_instance LIMIT 1`,
+        [bootId, host, process.pid],
+      );
+      await database.dataSource.query('UPDATE sealwire_accepted SET owner = $1', [bootId]);
+    };
+    const answers = async () => (await accept(instances[1]!, one, number, digest)).kind;
+    await leaveTo('elsewhere', 'another machine');
+    for (let i = 0; i < 5; i++) expect(await answers()).toBe('running');
+    await leaveTo('gone', '');
+    expect(await answers()).toBe('running');
+    await expect.poll(answers).toBe('outcome_unknown');
+  });
+
   it('accepts nothing in an ended session, another lane, at the floor or in another incarnation', async () => {
     const { id, guarded: one } = await session();
     const at = (counter: number, lane = one.lane) => ({ lane, counter });
