@@ -5,7 +5,7 @@ import { judge, Message, type Verdict } from './message.js';
 import type { Settings } from './options.js';
 import type { SentFrame, Session } from './session.js';
 import type { SessionManager } from './session-manager.js';
-import { post } from './transport.js';
+import { type Answer, post } from './transport.js';
 
 export interface CallOptions {
   /** gives the call up; it is then rejected with the signal's reason, whether it ran or not */
@@ -97,6 +97,7 @@ export class Caller {
         case 'unknown':
           message.resend();
           break;
+        case 'running':
         case 'again':
           break;
       }
@@ -113,28 +114,43 @@ export class Caller {
   /** The same bytes again and again, until an answer opens or the session manager knows better. */
   async #transmit(message: Message, sent: SentFrame): Promise<Verdict> {
     for (let attempt = 0; ; attempt++) {
-      const answer = await message.race(
-        message.timeout / 3,
-        message.travel(post(this.settings, sent.frame, message.signal)),
-      );
+      const { answer, told } = await this.#request(message, sent);
+      if (told && !answer) return told;
       let wait = backoff(attempt);
-      if (answer && 'known' in answer) return answer;
       if (answer?.frame) {
         const verdict = this.#open(message, sent, answer.frame);
-        if (verdict === 'ended') return this.manager.join(message);
+        if (verdict === 'ended') return told && told.known !== 'running' ? told : this.manager.join(message);
         if (verdict) return verdict;
       } else if (answer) {
         message.lastError = answer.error;
         if (answer.code === 'session_unknown' || answer.code === 'handshake_used') {
-          this.manager.hint(sent.session);
+          // a handshake that has just told of this number need not be followed by another
+          if (!told || told.known === 'running') this.manager.hint(sent.session);
           if (sent.afterIdle) return { known: 'never_ran' };
         }
         // no retransmission will make it shorter
         if (answer.code === 'too_large') throw answer.error;
         wait = backoff(attempt, answer.wait);
       }
-      const told = await message.race(wait);
-      if (told) return told;
+      if (told && told.known !== 'running') return told;
+      const later = await message.race(wait);
+      if (later) return later;
+    }
+  }
+
+  /**
+   * What comes back, and what a renewal told meanwhile: that a call runs, or that its outcome is not known, does not end a
+   * request that may still bring the result.
+   */
+  async #request(message: Message, sent: SentFrame): Promise<{ answer?: Answer | undefined; told?: Verdict }> {
+    const request = message.travel(post(this.settings, sent.frame, message.signal));
+    let told: Verdict | undefined;
+    for (;;) {
+      const answer = await message.race(message.timeout / 3, request);
+      if (!answer || !('known' in answer)) return told ? { answer, told } : { answer };
+      if (answer.known !== 'running' && answer.known !== 'ran' && answer.known !== 'unknown') return { told: answer };
+      told = answer;
+      message.listen();
     }
   }
 

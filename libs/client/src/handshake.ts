@@ -20,7 +20,7 @@ import {
 import { PolicyError } from './errors.js';
 import { backoff, type Interrupt } from './interrupt.js';
 import type { Settings } from './options.js';
-import { post } from './transport.js';
+import { type Answer, post } from './transport.js';
 
 /** Refusals that the same bytes would meet again. */
 export const FINAL: ReadonlySet<string | undefined> = new Set<OuterCode>([
@@ -37,8 +37,8 @@ export const FINAL: ReadonlySet<string | undefined> = new Set<OuterCode>([
 /** Before step 3 there is no session that they could be about: in answer to step 1 they come from the way, not from the server. */
 const OF_STEP_3: ReadonlySet<string | undefined> = new Set<OuterCode>(['handshake_used', 'session_unknown']);
 
-/** After this time without an answer the same bytes are sent once more. */
-const ATTEMPT_MS = 5_000;
+/** After this time without an answer the same bytes are sent once more; longer for step 3, for which the server asks its store. */
+const ATTEMPT_MS = { start: 5_000, finish: 10_000 };
 
 export interface Handshaken {
   readonly finished: ClientFinished;
@@ -104,7 +104,12 @@ export class Handshaker {
     const start = startHandshake(this.#suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey });
     let answered: StartAnswered | undefined;
     try {
-      const step2 = await this.#exchange(start.frame, (frame) => receiveStartAnswer(start, frame), stop, ATTEMPT_MS);
+      const step2 = await this.#exchange(
+        start.frame,
+        (frame) => receiveStartAnswer(start, frame),
+        stop,
+        ATTEMPT_MS.start,
+      );
       const roundTripMs = performance.now() - began;
       answered = step2.opened;
       this.#checkPolicy(answered.serverOptions, pin !== undefined);
@@ -115,7 +120,7 @@ export class Handshaker {
         sent.frame,
         (frame) => receiveFinishAnswer(sent, frame),
         stop,
-        Math.max(ATTEMPT_MS, finish.patience),
+        Math.max(ATTEMPT_MS.finish, finish.patience),
       );
       const frameBytes = [start.frame.length, step2.bytes, sent.frame.length, step4.bytes] as const;
       return { finished: step4.opened, roundTripMs, frameBytes };
@@ -135,8 +140,15 @@ export class Handshaker {
   ): Promise<{ opened: T; bytes: number }> {
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
+    const pending = new Set<Promise<Answer>>();
+    const send = () => {
+      const sending = post(this.settings, frame, stop.signal).finally(() => pending.delete(sending));
+      pending.add(sending);
+    };
+    let refusal: unknown;
     for (let attempt = 0; ; attempt++) {
-      const answer = await stop.interrupt.race(attemptMs, post(this.settings, frame, stop.signal));
+      if (!refusal) send();
+      const answer = await stop.interrupt.race(refusal ? attemptMs / 4 : attemptMs, Promise.race(pending));
       if (answer?.frame) {
         try {
           return { opened: open(answer.frame), bytes: answer.frame.length };
@@ -146,7 +158,12 @@ export class Handshaker {
       } else if (answer) {
         this.onError(answer.error);
         const misplaced = frame[0] === FRAME_TYPE.start && OF_STEP_3.has(answer.code);
-        if (FINAL.has(answer.code) && !misplaced) throw answer.error;
+        if (FINAL.has(answer.code) && !misplaced) refusal = answer.error;
+      }
+      if (refusal) {
+        // the same bytes are still under way from before: that they were used may just mean that their answer is coming
+        if (!answer || pending.size === 0) throw refusal;
+        continue;
       }
       if (performance.now() > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
       await stop.interrupt.race(backoff(attempt, answer?.frame ? 0 : answer?.wait));

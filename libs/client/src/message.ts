@@ -4,6 +4,7 @@ import {
   callIdentity,
   decodeCalls,
   encodeCalls,
+  frameDigest,
   LIMITS,
   type MessageStatus,
   type Outcome,
@@ -16,7 +17,7 @@ import { Interrupt } from './interrupt.js';
 export type Verdict =
   | { readonly known: 'result'; readonly outcomes: readonly Outcome[] }
   /** `again`: nothing is known to stand in the way, look at the state anew */
-  | { readonly known: 'never_ran' | 'ran' | 'unknown' | 'again' };
+  | { readonly known: 'never_ran' | 'ran' | 'unknown' | 'running' | 'again' };
 
 /** A number that a message was sent under and that is not answered yet. */
 export interface Sent {
@@ -114,8 +115,9 @@ export class Message {
     const { sent } = this;
     if (!sent) return;
     const calls = decodeCalls(this.payload);
+    const first = { number: sent.number, digest: frameDigest(this.primitives, sent.frame) };
     const identity = (i: number) => ({
-      callId: callIdentity(this.primitives, sent.session.key, sent.number, sent.offset + i),
+      callId: callIdentity(this.primitives, sent.session.key, first, sent.offset + i),
       incarnation: sent.incarnation,
     });
     this.payload = encodeCalls(keep.flatMap((i) => calls.slice(i, i + 1).map((c) => ({ resend: identity(i), ...c }))));
@@ -169,7 +171,7 @@ function judgeStatus(reply: MessageStatus): Verdict | undefined {
   }
 }
 
-/** Whether a payload still fits into step 3 after padding, which adds at most an eighth. */
+/** Whether a payload still may ride in step 3 after padding, which adds at most an eighth. */
 export function fitsFirstCalls(bytes: number): boolean {
-  return bytes + bytes / 8 + 64 <= LIMITS.firstCalls;
+  return bytes + bytes / 8 + 64 <= LIMITS.firstCallsSent;
 }

@@ -81,8 +81,8 @@ export class SessionManager {
   /** An unsealed answer says that the session is gone: reason enough to shake hands again, for nothing else. */
   hint(session: Session): void {
     if (this.#pace.hint()) throw new ChannelBlockedError();
-    if (session !== this.#session) return;
-    if (!session.ended) this.#reason = 'session_unknown';
+    if (session === this.#session && !session.ended) this.#reason = 'session_unknown';
+    // of an older session too: there is a number of it that only a handshake can ask about now
     this.#start();
   }
 

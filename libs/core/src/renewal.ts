@@ -1,5 +1,5 @@
 import { concat, readU16, readU32, u16, u32, utf8 } from './bytes.js';
-import { type CallNumber, encodeCallNumber } from './call-number.js';
+import { encodeCallNumber, type Sending } from './call-number.js';
 import { SealwireError } from './errors.js';
 import { LIMITS, SIZE } from './limits.js';
 import type { Primitives } from './primitives/primitives.js';
@@ -8,15 +8,15 @@ import type { Primitives } from './primitives/primitives.js';
 export interface Renewal {
   readonly sessionId: Uint8Array;
   readonly proof: Uint8Array;
-  readonly numbers: readonly { readonly number: CallNumber; readonly digest: Uint8Array }[];
+  readonly numbers: readonly Sending[];
 }
 
 export type RenewalAnswer =
-  | { readonly known: 'unknown' | 'never_ran' | 'ran' }
+  | { readonly known: 'unknown' | 'never_ran' | 'ran' | 'running' }
   /** `reply` is the encoded payload of the result */
   | { readonly known: 'result'; readonly reply: Uint8Array };
 
-const KNOWN = ['unknown', 'never_ran', 'ran', 'result'] as const;
+const KNOWN = ['unknown', 'never_ran', 'ran', 'result', 'running'] as const;
 
 /** HMAC(renewal key, "prove" || h after step 2), 16 bytes: a session id alone is visible to every proxy and proves nothing. */
 export function proveSession(primitives: Primitives, renewalKey: Uint8Array, h: Uint8Array): Uint8Array {

@@ -89,7 +89,7 @@ describe('renewals', () => {
       }),
       { examples: [[concat(Uint8Array.of(1), u16(1), Uint8Array.of(3), u32(0xffffffff))]] },
     );
-    expect(codeOf(() => decodeRenewalAnswers(concat(Uint8Array.of(1), u16(1), Uint8Array.of(4))))).toBe('bad_payload');
+    expect(codeOf(() => decodeRenewalAnswers(concat(Uint8Array.of(1), u16(1), Uint8Array.of(5))))).toBe('bad_payload');
   });
 
   it('are proved by the renewal key over this very handshake', () => {
@@ -103,16 +103,21 @@ describe('renewals', () => {
 });
 
 describe('a call identity', () => {
-  it('differs with key, lane, counter and index', () => {
+  it('differs with key, lane, counter, first frame and index', () => {
     const keys = [primitives.random(32), primitives.random(32)];
+    const digests = ['one', 'another'].map((frame) => frameDigest(primitives, new TextEncoder().encode(frame)));
     const identities = keys.flatMap((key) =>
       [1, 2, 256].flatMap((lane) =>
-        [1, 2, 256].flatMap((at) =>
-          [0, 1, 255].map((index) => toHex(callIdentity(primitives, key, { lane, counter: at }, index))),
+        [1, 2, 256].flatMap((counter) =>
+          digests.flatMap((digest) =>
+            [0, 1, 255].map((index) =>
+              toHex(callIdentity(primitives, key, { number: { lane, counter }, digest }, index)),
+            ),
+          ),
         ),
       ),
     );
-    expect(new Set(identities).size).toBe(54);
+    expect(new Set(identities).size).toBe(108);
     expect(new Set(identities.map((text) => text.length))).toEqual(new Set([32]));
   });
 

@@ -111,7 +111,7 @@ export class HandshakeService {
     if (!this.sessions.accepting) throw new SealwireError('busy');
     await this.limit('3', peer);
     const { cookie, opened, calls } = await this.opaquely(module, peer, () => this.openFinish(module, bytes));
-    const answers = await this.reconcile(opened);
+    const { answers, previous } = await this.reconcile(opened);
     const session = this.describe(module, cookie, opened, peer);
     const created = await this.ask(this.store.create(session));
     if (!created) throw new SealwireError('handshake_used');
@@ -121,7 +121,7 @@ export class HandshakeService {
     let reply: Uint8Array = EMPTY;
     if (calls.length > 0) {
       const digest = frameDigest(this.primitives, bytes);
-      const running = run(calls, this.calls.originOf(identity, opened.firstKey, FIRST_CALLS));
+      const running = run(calls, this.calls.originOf(identity, opened.firstKey, { number: FIRST_CALLS, digest }));
       this.running.set(key, { digest, reply: running });
       reply = await running;
       this.guard.finish(identity, FIRST_CALLS, digest, reply);
@@ -133,7 +133,7 @@ export class HandshakeService {
     if (!(await this.ask(this.store.activate(session.id, secrets)))) throw new SealwireError('session_unknown');
     const now = this.store.now();
     this.sessions.add({ ...identity, epoch: 0, secrets, lastUsed: now, expires: now + lifetime * 1000 });
-    this.announce(key, module, session, opened, peer);
+    this.announce(key, module, session, previous, peer);
     return frame;
   }
 
@@ -168,27 +168,37 @@ export class HandshakeService {
     };
   }
 
-  /** What became of the numbers that the client's old sessions left unanswered. Results still kept here come along. */
-  private async reconcile(opened: FinishOpened): Promise<RenewalAnswer[][]> {
+  /**
+   * What became of the numbers that the client's old sessions left unanswered, with what is still known here; and those of
+   * the sessions that it proved to be its own.
+   */
+  private async reconcile(opened: FinishOpened): Promise<{ answers: RenewalAnswer[][]; previous: string[] }> {
     const answers: RenewalAnswer[][] = [];
+    const previous: string[] = [];
     for (const renewal of opened.renewals) {
+      let proved = false;
       const expected = (key: Uint8Array) => proveSession(this.primitives, key, opened.provenOver);
-      const proves = (key: Uint8Array) => this.primitives.equal(expected(key), renewal.proof);
+      const proves = (key: Uint8Array) => {
+        const right = this.primitives.equal(expected(key), renewal.proof);
+        proved ||= right;
+        return right;
+      };
       await this.sessions.retire(renewal.sessionId, proves);
       const known = await this.ask(this.store.reconcile(renewal, proves));
-      answers.push(await Promise.all(known.map((answer, i) => this.recall(renewal, i, answer))));
+      if (proved) previous.push(toHex(renewal.sessionId));
+      answers.push(proved ? await Promise.all(known.map((answer, i) => this.recall(renewal, i, answer))) : known);
     }
-    return answers;
+    return { answers, previous };
   }
 
-  /** Asked only for a number that the store knows to be of a session its client proved. */
+  /** Asked only for a number of a session that its client proved. */
   private async recall(
     renewal: FinishOpened['renewals'][number],
     index: number,
     answer: RenewalAnswer,
   ): Promise<RenewalAnswer> {
     const asked = renewal.numbers[index];
-    if (answer.known !== 'ran' || !asked) return answer;
+    if ((answer.known !== 'ran' && answer.known !== 'unknown') || !asked) return answer;
     const { number, digest } = asked;
     const id = renewal.sessionId;
     const key = toHex(id);
@@ -200,17 +210,20 @@ export class HandshakeService {
     }
     const old = { id, key, lane: 0, incarnation: EMPTY, closed: undefined };
     const recalled = await this.ask(this.guard.recall(old, number, digest));
-    if (recalled.known === 'result') return recalled;
-    // their session is written down before they run: a server that stopped in between leaves it open whether they did
-    return first ? { known: 'unknown' } : answer;
+    // the row of first calls is written before they run: a server that stopped in between leaves it open whether they did
+    return first || recalled.known !== 'unknown' ? recalled : answer;
   }
 
-  private announce(key: string, module: RegisteredModule, session: NewSession, opened: FinishOpened, peer: Peer): void {
+  private announce(
+    key: string,
+    module: RegisteredModule,
+    session: NewSession,
+    previous: readonly string[],
+    peer: Peer,
+  ): void {
     const keyId = session.keyId && toHex(session.keyId);
     this.events.emit('opened', { sessionId: key, module: module.path, keyId, peer: peer.address });
-    if (opened.renewals.length === 0) return;
-    const previous = opened.renewals.map(({ sessionId }) => toHex(sessionId));
-    this.events.emit('renewed', { sessionId: key, module: module.path, previous });
+    if (previous.length > 0) this.events.emit('renewed', { sessionId: key, module: module.path, previous });
   }
 
   private async policyOf(module: RegisteredModule, minKeySize: 16 | 32): Promise<ServerOptions> {

@@ -78,9 +78,12 @@ export class MemoryReplayGuard extends ReplayGuard {
   async recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer> {
     const name = nameOf(session, number);
     const running = this.running.get(name);
-    if (running && this.same(running, digest)) return { known: 'result', reply: await settled(running) };
-    const done = this.fresh(name);
-    if (done && this.same(done, digest)) return { known: 'result', reply: done.reply };
+    const done = running ? undefined : this.fresh(name);
+    const taken = running ?? done;
+    // a number runs for one frame only
+    if (taken && !this.same(taken, digest)) return { known: 'never_ran' };
+    if (running) return { known: 'running' };
+    if (done) return { known: 'result', reply: done.reply };
     return { known: knownOf(session.closed, number) };
   }
 

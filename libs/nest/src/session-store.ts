@@ -32,8 +32,11 @@ export abstract class SessionStore {
    * Not exclusive (shared replay guard): joins the current lane; a new one is opened only where the incarnation changed.
    */
   abstract attach(id: Uint8Array, exclusive: boolean): Promise<AttachedSession | 'busy' | undefined>;
-  /** Gives up a lane with everything in it answered; `window` is what was accepted, so that the rest provably never ran. */
-  abstract closeLane(id: Uint8Array, lane: number, window: Uint8Array): Promise<void>;
+  /**
+   * Nothing is accepted in this lane any more; `window` is what was, so that the rest provably never ran. `answered`: so is all
+   * of it, and the lane is given up. Until then a number in the window may still be running.
+   */
+  abstract closeLane(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean): Promise<void>;
   /** Compare-and-swap on the epoch: stores the secrets of `epoch` where the row still has `epoch - 1`. */
   abstract advanceEpoch(
     id: Uint8Array,
@@ -62,12 +65,21 @@ export abstract class SessionStore {
   /** Deletes expired sessions, old tombstones, accepted numbers out of every window, and old outcomes. Answers rows deleted. */
   abstract purge(): Promise<number>;
 
-  /** Application data of a session and its version, which counts up with each write. */
+  /**
+   * Application data of a session and its version, which counts up with each write.
+   * @param transaction of an exactlyOnce function, as {@link ExactlyOnce} hands it out: the data is read and written in it
+   */
   abstract readData(
     id: Uint8Array,
+    transaction?: unknown,
   ): Promise<{ readonly data: Record<string, unknown>; readonly version: number } | undefined>;
   /** False where `version` is not the row's any more. */
-  abstract writeData(id: Uint8Array, data: Record<string, unknown>, version: number): Promise<boolean>;
+  abstract writeData(
+    id: Uint8Array,
+    data: Record<string, unknown>,
+    version: number,
+    transaction?: unknown,
+  ): Promise<boolean>;
 }
 
 /** What a store tells the process that owns lanes. */
@@ -165,7 +177,7 @@ export abstract class ReplayGuard {
   ): Acceptance | Promise<Acceptance>;
   /** The number ran; `reply` is its encoded payload. Never awaited by the call itself. Told of FIRST_CALLS too. */
   abstract finish(session: GuardedSession, number: CallNumber, digest: Uint8Array, reply: Uint8Array): void;
-  /** What is known of a number of an earlier lane, for the sealed answer `lane_moved`. */
+  /** What is known of a number of an earlier lane or an ended session. */
   abstract recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer>;
   /** Waits until everything that was told to `finish` before is written. */
   abstract drain(): Promise<void>;

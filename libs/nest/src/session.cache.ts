@@ -13,7 +13,7 @@ import {
 import { withinTime } from './time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 
-/** How long an ended session's keys are kept, so that its client is told under seal. */
+/** How long an ended session's keys are kept at least, so that its client is told under seal. */
 const ENDED_MS = 60_000;
 /** How long a stopping process waits for calls that run. */
 const STOP_MS = 10_000;
@@ -27,6 +27,8 @@ export class SessionCache implements SessionStoreListener {
   private readonly gone = new Map<string, LiveSession>();
   private readonly attaching = new Map<string, Promise<LiveSession>>();
   private readonly releasing = new Map<string, Promise<void>>();
+  /** what ended sessions accepted, being written */
+  private readonly closing = new Map<string, Promise<void>>();
   private stopping = false;
 
   constructor(
@@ -84,13 +86,13 @@ export class SessionCache implements SessionStoreListener {
     this.ended(session.id, reason);
   }
 
-  /** Ends a session whose client proved, by `proves`, that it is its own; waits for its calls and writes down what ran. */
+  /** Ends a session whose client proved, by `proves`, that it is its own; what it accepted is written down then. */
   async retire(id: Uint8Array, proves: (key: Uint8Array) => boolean): Promise<void> {
-    const session = this.hot.get(toHex(id));
-    if (!session || !(proves(session.renewal) || proves(session.firstKey))) return;
-    const released = this.release(id);
-    this.bury(session, 'renewed');
-    await withinTime(released, this.options.storeTimeout).catch(() => undefined);
+    const key = toHex(id);
+    const session = this.hot.get(key);
+    if (session && (proves(session.renewal) || proves(session.firstKey))) this.ended(id, 'renewed');
+    const written = this.closing.get(key) ?? this.releasing.get(key);
+    if (written) await withinTime(written, this.options.storeTimeout).catch(() => undefined);
   }
 
   async release(id: Uint8Array): Promise<void> {
@@ -107,8 +109,8 @@ export class SessionCache implements SessionStoreListener {
     const session = this.hot.get(toHex(id));
     if (!session) return;
     this.discard(session);
-    this.guard.close(session);
     this.bury(session, reason);
+    this.closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));
   }
 
   incarnationChanged(): void {
@@ -154,7 +156,20 @@ export class SessionCache implements SessionStoreListener {
     await session.idle();
     await this.guard.drain();
     const window = this.guard.close(session);
-    if (window) await this.store.closeLane(session.id, session.lane, window);
+    if (window) await this.store.closeLane(session.id, session.lane, window, true);
+  }
+
+  /** What it accepted is complete at once, whatever still runs: of all the rest its client learns that it never ran. */
+  private async closeEnded(session: LiveSession): Promise<void> {
+    const { id, key, lane, busy } = session;
+    const window = this.guard.close(session);
+    if (!window) return;
+    const written = this.store.closeLane(id, lane, window, !busy).finally(() => this.closing.delete(key));
+    this.closing.set(key, written);
+    await written;
+    if (!busy) return;
+    await session.idle();
+    await this.store.closeLane(id, lane, window, true);
   }
 
   /** The longest unused session that runs nothing gives its place. */
@@ -170,10 +185,16 @@ export class SessionCache implements SessionStoreListener {
     if (session.ended) return;
     session.ended = reason;
     this.gone.set(session.key, session);
+    this.forgetLater(session);
+    this.events.emit('closed', { sessionId: session.key, module: session.module, reason });
+  }
+
+  /** Not while its calls run: their results are sealed with its keys. */
+  private forgetLater(session: LiveSession): void {
     setTimeout(() => {
+      if (session.busy) return this.forgetLater(session);
       this.gone.delete(session.key);
       session.erase();
     }, ENDED_MS).unref();
-    this.events.emit('closed', { sessionId: session.key, module: session.module, reason });
   }
 }

@@ -11,8 +11,9 @@ import {
   type MessageStatus,
   type Primitives,
   parseCall,
+  type RenewalAnswer,
   SealwireError,
-  toHex,
+  type Sending,
 } from '@sealwire/core';
 import type { LiveSession, OpenedFrame } from './live-session.js';
 import type { RegisteredModule } from './module.registry.js';
@@ -79,13 +80,12 @@ export class SessionService {
   originOf(
     session: Pick<LiveSession, 'id' | 'key' | 'module' | 'keyId'>,
     proofKey: Uint8Array,
-    number: CallNumber,
+    sending: Sending,
   ): SealedOrigin {
-    const { id, key, module, keyId } = session;
     return {
-      session: new CallSession(this.store, id, key, module, keyId && toHex(keyId)),
-      keyId,
-      callId: (index) => callIdentity(this.primitives, proofKey, number, index),
+      session: (transaction) => new CallSession(this.store, session, transaction),
+      keyId: session.keyId,
+      callId: (index) => callIdentity(this.primitives, proofKey, sending, index),
     };
   }
 
@@ -113,10 +113,10 @@ export class SessionService {
   ): Promise<Uint8Array | undefined> {
     const { number } = frame;
     this.endIfOver(session);
-    if (session.ended) return status('session_ended');
+    const digest = frameDigest(this.primitives, bytes);
+    if (session.ended) return this.ended(session, number, digest);
     if (session.released) return undefined;
     const calls = decodeCalls(opened.payload);
-    const digest = frameDigest(this.primitives, bytes);
     if (number.lane < session.lane) return this.moved(session, number, digest);
     if (number.lane > session.lane) return undefined;
     const accepted = this.guard.accept(session, number, digest, this.options.storeTimeout);
@@ -146,7 +146,7 @@ export class SessionService {
     this.store.touch(session.id);
     session.enter();
     try {
-      const reply = await run(calls, this.originOf(session, session.renewal, number));
+      const reply = await run(calls, this.originOf(session, session.renewal, { number, digest }));
       this.guard.finish(session, number, digest, reply);
       return reply;
     } finally {
@@ -155,10 +155,22 @@ export class SessionService {
   }
 
   private async moved(session: LiveSession, number: CallNumber, digest: Uint8Array): Promise<Uint8Array> {
-    const answer = await withinTime(this.guard.recall(session, number, digest), this.options.storeTimeout);
+    const answer = await this.recall(session, number, digest);
     if (answer.known === 'result') return answer.reply;
+    if (answer.known === 'running') return status('running');
     const { lane, incarnation } = session;
     return encodeReply({ status: 'lane_moved', lane, known: answer.known, incarnation });
+  }
+
+  /** It takes no number any more, and still tells of those that it took. */
+  private async ended(session: LiveSession, number: CallNumber, digest: Uint8Array): Promise<Uint8Array> {
+    const answer = await this.recall(session, number, digest);
+    if (answer.known === 'result') return answer.reply;
+    return status(answer.known === 'running' ? 'running' : 'session_ended');
+  }
+
+  private recall(session: LiveSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer> {
+    return withinTime(this.guard.recall(session, number, digest), this.options.storeTimeout);
   }
 
   /** Idle time counts from the last accepted call. Where sessions are shared, only the store knows all of them. */

@@ -314,7 +314,7 @@ describe('renewal', () => {
     expect(fresh.session.renewalAnswers[0]).toEqual([
       { known: 'result', reply: expect.any(Uint8Array) },
       { known: 'never_ran' },
-      { known: 'ran' },
+      { known: 'never_ran' },
     ]);
     expect(status(await client.send(unsent))).toBe('session_ended');
     expect(ledger.runs).toBe(1);
@@ -323,16 +323,27 @@ describe('renewal', () => {
     expect(events.find(([name]) => name === 'closed')?.[1]).toMatchObject({ reason: 'renewed' });
   });
 
-  it('waits for what runs', async () => {
+  it('does not cut off what runs, and still tells its result', async () => {
     const latch = ledger.hold();
     const running = client.frame([{ name: 'slow', args: [] }]);
+    const unsent = client.frame(add(2));
     const reply = client.send(running);
     await latch.entered;
-    const renewed = renew(client, [running]);
-    await expect.poll(async () => status(await client.call('renamed'))).toBe('session_ended');
+    const renewed = await renew(client, [running, unsent]);
+    expect(renewed.session.renewalAnswers[0]).toEqual([{ known: 'running' }, { known: 'never_ran' }]);
+    expect(status(await client.call('renamed'))).toBe('session_ended');
+    expect(status(await client.send(running))).toBe('running');
     latch.release();
-    expect((await renewed).session.renewalAnswers[0]?.[0]).toMatchObject({ known: 'result' });
     expect(only(await reply)).toBe(1);
+    expect(only(await client.send(running))).toBe(1);
+    expect(ledger.runs).toBe(1);
+  });
+
+  it('says of a session that an administrator ended what never ran', async () => {
+    const unsent = client.frame(add(2));
+    await client.call('add', 1);
+    await app.get(SealwireSessions).revoke(toHex(client.session.sessionId));
+    expect((await renew(client, [unsent])).session.renewalAnswers[0]).toEqual([{ known: 'never_ran' }]);
   });
 
   it('tells nothing and ends nothing without the proof', async () => {
@@ -388,7 +399,8 @@ describe('renewal', () => {
   });
 
   it('lets only an idempotent function run again for a resend', async () => {
-    const callId = callIdentity(primitives, client.session.secrets.renewal, client.next(), 0);
+    const first = { number: client.next(), digest: primitives.random(16) };
+    const callId = callIdentity(primitives, client.session.secrets.renewal, first, 0);
     const resend = { callId, incarnation: client.session.terms.incarnation };
     const calls: Call[] = [
       { name: 'add', args: [1], resend },

@@ -91,7 +91,7 @@ export function storeContract(name: string, exclusive: boolean, open: () => Prom
       const { lane } = await attach(id);
       const window = new ReplayWindow();
       window.accept(3);
-      await store.closeLane(id, lane, window.toBytes());
+      await store.closeLane(id, lane, window.toBytes(), true);
       const next = await attach(id);
       expect(next.closed).toEqual({ lane, window: window.toBytes() });
       expect(next.lane).toBeGreaterThan(lane);
@@ -176,7 +176,7 @@ export function storeContract(name: string, exclusive: boolean, open: () => Prom
       const first = await attach(id);
       const window = new ReplayWindow();
       window.accept(7);
-      await store.closeLane(id, first.lane, window.toBytes());
+      await store.closeLane(id, first.lane, window.toBytes(), true);
       const { lane } = await attach(id);
       expect(
         await store.reconcile(renewal(id, [first.lane, 7], [first.lane, 8], [lane, 0]), proves(keys.renewal)),

@@ -37,11 +37,13 @@ export class Lanes {
     return 'busy';
   }
 
-  async close(id: Uint8Array, lane: number, window: Uint8Array, bootId: string): Promise<void> {
+  /** The owner stays where numbers of the window may still run. */
+  async close(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean, bootId: string): Promise<void> {
     await this.query(
-      `UPDATE sealwire_session SET owner = NULL, closed_lane = lane, closed_window = $3, release_wanted = false
-       WHERE id = $1 AND lane = $2 AND owner = $4`,
-      [id, lane, window, bootId],
+      `UPDATE sealwire_session SET owner = CASE WHEN $4 THEN NULL ELSE owner END, closed_lane = lane, closed_window = $3,
+         release_wanted = false
+       WHERE id = $1 AND lane = $2 AND owner = $5`,
+      [id, lane, window, answered, bootId],
     );
   }
 

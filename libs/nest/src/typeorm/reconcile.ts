@@ -13,7 +13,13 @@ interface AcceptedRow {
   readonly digest: Uint8Array;
   readonly state: 'running' | 'done';
   readonly reply: Uint8Array | null;
+  /** whether the instance that took it still is */
+  readonly alive: boolean;
 }
+
+/** What `answerOf` looks at, of `sealwire_accepted a`. */
+export const ACCEPTED_COLUMNS = `a.lane::float8 AS lane, a.counter::float8 AS counter, a.digest, a.state, a.reply,
+  EXISTS (SELECT FROM sealwire_instance x WHERE x.boot_id = a.owner AND x.lease_until > now()) AS alive`;
 
 /**
  * Ends the old session, then tells what became of its numbers. The order makes `never_ran` true: statements that accept hold a
@@ -43,12 +49,14 @@ export async function reconcile(
   );
   if (!(await incarnation.isCurrent(query, row.lane_incarnation))) return unknown;
   const accepted = await query<AcceptedRow>(
-    `SELECT lane::float8 AS lane, counter::float8 AS counter, digest, state, reply FROM sealwire_accepted
+    `SELECT ${ACCEPTED_COLUMNS} FROM sealwire_accepted a
      WHERE session_id = $1 AND (lane, counter) IN (SELECT * FROM unnest($2::bigint[], $3::bigint[]))`,
     [renewal.sessionId, renewal.numbers.map((n) => n.number.lane), renewal.numbers.map((n) => n.number.counter)],
   );
   const rows = new Map(accepted.map((one) => [`${one.lane}:${one.counter}`, one]));
   const closed = closedOf(row);
+  // its owner wrote the window down before everything in it was answered, and would have given the lane up since
+  const open = row.owner !== null && row.closed_lane === row.lane;
 
   return renewal.numbers.map(({ number, digest }): RenewalAnswer => {
     const first = number.lane === FIRST_CALLS.lane && number.counter === FIRST_CALLS.counter;
@@ -57,12 +65,14 @@ export async function reconcile(
     if (recorded) return answerOf(recorded, digest, replyPlace(renewal.sessionId, number.lane, number.counter), keys);
     if (first) return { known: 'ran' };
     const complete = row.shared && number.lane === row.lane && number.counter > row.floor;
-    return { known: complete ? 'never_ran' : knownOf(closed, number) };
+    const known = complete ? 'never_ran' : knownOf(closed, number);
+    return { known: known === 'ran' && open && number.lane === row.lane ? 'unknown' : known };
   });
 }
 
-/** Of a number whose row is there. Another digest: the number went to another frame, which says nothing sure of this one. */
+/** Of a number whose row is there. A number runs for one frame only: where it went to another, this one never will. */
 export function answerOf(row: AcceptedRow, digest: Uint8Array, place: Place, keys: KeyEncryption): RenewalAnswer {
-  if (row.state !== 'done' || toHex(row.digest) !== toHex(digest)) return { known: 'unknown' };
+  if (toHex(row.digest) !== toHex(digest)) return { known: 'never_ran' };
+  if (row.state !== 'done') return { known: row.alive ? 'running' : 'unknown' };
   return row.reply ? { known: 'result', reply: keys.unwrap(place, toBytes(row.reply)) } : { known: 'ran' };
 }
