@@ -73,8 +73,12 @@ export function badConfiguration(message: string): SealwireError {
 export function notReached(cause: unknown): RemoteError {
   return cause === undefined
     ? new RemoteError('timeout', 'The call was not answered within its time.', { retryable: true })
-    : new RemoteError('unreachable', 'The server could not be reached within the time of the call.', {
+    : new RemoteError('unreachable', `Nothing came through within the time of the call; the last was: ${why(cause)}`, {
         retryable: true,
         cause,
       });
+}
+
+function why(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -201,6 +201,20 @@ describe('renewal', () => {
     }
   });
 
+  it('takes step 4 from the first sending, though the second is refused as used', async () => {
+    vi.useFakeTimers();
+    try {
+      const server = new FakeServer();
+      server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 22_000, 'slow'));
+      const call = connect(server).slow();
+      await vi.advanceTimersByTimeAsync(23_000);
+      expect(await call).toBe('slow');
+      expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'finish']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('gets the first result in time though step 4 never arrives', async () => {
     vi.useFakeTimers();
     try {
