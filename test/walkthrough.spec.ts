@@ -126,7 +126,8 @@ it('plays a session from the first byte to a refused replay', () => {
   // Both can already name the first calls, should step 4 get lost.
   expect(toHex(opened3.firstKey)).toBe(vector.step3.firstKey);
   expect(step3.firstKey).toEqual(opened3.firstKey);
-  const identity = callIdentity(primitives, step3.firstKey, FIRST_CALLS, 0);
+  const first = { number: FIRST_CALLS, digest: frameDigest(primitives, step3.frame) };
+  const identity = callIdentity(primitives, step3.firstKey, first, 0);
   expect(toHex(identity)).toBe(read('call-identity').firstCalls.identity);
 
   // Step 4, server to client: a second ephemeral key, then sealed S2, B, the session's terms and the first results.

@@ -29,6 +29,7 @@ import {
   type RenewalAnswer,
   receiveFinishAnswer,
   receiveStartAnswer,
+  type Sending,
   SUITE,
   sealCall,
   sealCookie,
@@ -331,16 +332,19 @@ function renewal({ secrets }: Handshake): Json {
 }
 
 function callIdentities({ secrets, firstKey, step3 }: Handshake): Json {
-  const named = (key: Uint8Array, number: { lane: number; counter: number }, index: number) => ({
+  const named = (key: Uint8Array, first: Sending, index: number) => ({
     key: toHex(key),
-    ...number,
+    ...first.number,
+    digest: toHex(first.digest),
     index,
-    identity: toHex(callIdentity(primitives, key, number, index)),
+    identity: toHex(callIdentity(primitives, key, first, index)),
   });
+  const digest = frameDigest(primitives, step3);
+  const call = { number: { lane: LANE, counter: 1 }, digest: bytesFrom('digest of the first frame', 16) };
   return {
-    firstCalls: named(firstKey, FIRST_CALLS, 0),
-    firstCallsDigest: { frame: toHex(step3), digest: toHex(frameDigest(primitives, step3)) },
-    calls: [0, 1, 255].map((index) => named(secrets.renewal, { lane: LANE, counter: 1 }, index)),
+    firstCalls: named(firstKey, { number: FIRST_CALLS, digest }, 0),
+    firstCallsDigest: { frame: toHex(step3), digest: toHex(digest) },
+    calls: [0, 1, 255].map((index) => named(secrets.renewal, call, index)),
   };
 }
 

@@ -296,9 +296,12 @@ def check_small():
 
     v = load("call-identity")
     for call in [v["firstCalls"], *v["calls"]]:
-        number = struct.pack(">III", call["lane"], call["counter"], call["index"])
-        same("call identity", call["identity"], mac(bytes.fromhex(call["key"]), b"sealwire call", number)[:16])
-    same("digest", v["firstCallsDigest"]["digest"], sha256(bytes.fromhex(v["firstCallsDigest"]["frame"]))[:16])
+        number = struct.pack(">II", call["lane"], call["counter"])
+        named = number + bytes.fromhex(call["digest"]) + struct.pack(">I", call["index"])
+        same("call identity", call["identity"], mac(bytes.fromhex(call["key"]), b"sealwire call", named)[:16])
+    digest = sha256(bytes.fromhex(v["firstCallsDigest"]["frame"]))[:16]
+    same("digest", v["firstCallsDigest"]["digest"], digest)
+    same("first frame", v["firstCalls"]["digest"], digest)
 
     for length, padded in load("padding")["paddedLength"].items():
         same(f"padding of {length}", padded, len(pad(bytes(int(length)))))

@@ -1,5 +1,12 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
-export { type CallNumber, callIdentity, encodeCallNumber, FIRST_CALLS, frameDigest } from './call-number.js';
+export {
+  type CallNumber,
+  callIdentity,
+  encodeCallNumber,
+  FIRST_CALLS,
+  frameDigest,
+  type Sending,
+} from './call-number.js';
 export {
   type Call,
   decodeCalls,

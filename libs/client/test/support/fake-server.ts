@@ -245,11 +245,12 @@ export class FakeServer {
     key: Uint8Array,
   ): Promise<Uint8Array> {
     const name = toHex(encodeCallNumber(number));
-    const digest = toHex(frameDigest(primitives, frame));
+    const bytes = frameDigest(primitives, frame);
+    const digest = toHex(bytes);
     const found = session.accepted.get(name);
     if (found && found.digest !== digest) return Promise.resolve(encodeReply({ status: 'number_conflict' }));
     if (found) return found.reply;
-    const identity = (i: number) => toHex(callIdentity(primitives, key, number, i));
+    const identity = (i: number) => toHex(callIdentity(primitives, key, { number, digest: bytes }, i));
     const reply = this.#run(calls, identity).then(encodeReply);
     session.accepted.set(name, { digest, reply });
     return reply;
