@@ -150,16 +150,17 @@ function judgeReply(payload: Uint8Array, sent: Sent, message: Message): Verdict 
   }
 }
 
-/** Those that wait with nothing unanswered, in their order, as many as fit. */
+/** Those that wait with nothing unanswered, as many as fit; what is too large goes after step 4, as a call of its own. */
 function chooseRiders(waiting: ReadonlySet<Message>): Message[] {
   const riders: Message[] = [];
   let calls = 0;
   let bytes = 0;
   for (const message of waiting) {
     if (message.sent || message.stopped) continue;
+    const fits = fitsFirstCalls(bytes + message.payload.length);
+    if (!fits || calls + message.places.length > LIMITS.batch) continue;
     calls += message.places.length;
     bytes += message.payload.length;
-    if (calls > LIMITS.batch || !fitsFirstCalls(bytes)) break;
     riders.push(message);
   }
   return riders;

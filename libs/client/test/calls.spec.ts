@@ -29,6 +29,19 @@ describe('calls', () => {
     expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'call']);
   });
 
+  it('keeps step 3 small enough for every server, whatever waits', async () => {
+    const server = new FakeServer();
+    const remote = connect(server);
+    const sizes = [200_000, ...Array.from({ length: 10 }, () => 20_000)];
+    const results = await Promise.all(sizes.map((size) => remote.echo(new Uint8Array(size))));
+    expect(results.map(({ length }) => length)).toEqual(sizes);
+    const [step3] = server.seen.filter(({ kind }) => kind === 'finish');
+    // two of 20,000 ride, the large one before them does not stand in their way
+    expect(step3?.frame.length).toBeGreaterThan(40_000);
+    expect(step3?.frame.length).toBeLessThan(LIMITS.firstCallsSent + LIMITS.handshakeFrame);
+    expect(server.count('call')).toBe(9);
+  });
+
   it('shakes hands once for 50 concurrent first calls, each with its own result', async () => {
     const server = new FakeServer();
     const remote = connect(server);

@@ -5,6 +5,10 @@ export const LIMITS = {
   chunksPerMessage: 2 ** 22,
   /** padded payload of the first calls inside step 3 */
   firstCalls: 1_048_576,
+  /** what a client fills of it, so that a server of a low body limit takes its step 3 */
+  firstCallsSent: 65_536,
+  /** a body that every server takes */
+  body: 131_072,
   /** steps 1 to 4 without their first calls and first results */
   handshakeFrame: 8_192,
   /** old sessions named in one step 3, and call numbers named for all of them together */

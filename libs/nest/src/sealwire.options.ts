@@ -16,7 +16,7 @@ export interface SealwireStore {
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
   readonly serverKey?: string | readonly string[];
-  /** largest body in bytes, 1 MiB by default */
+  /** largest body in bytes, 1 MiB by default, 128 KiB at least */
   readonly maxBody?: number;
   /** handshakes from one address: 60 in 10 seconds by default; false puts no limit */
   readonly handshakeRate?: { readonly points: number; readonly duration: number } | false;
@@ -88,6 +88,7 @@ export function resolveOptions(options: SealwireOptions): ResolvedOptions {
     serverKeys: typeof serverKey === 'string' ? [serverKey] : serverKey,
   };
   positive(resolved, 'maxBody', 'autoSessionsLive', 'sessionLifetime', 'hotSessions', 'storeTimeout');
+  roomy(resolved.maxBody);
   if (resolved.sessionLifetime > LIMITS.sessionSeconds) {
     throw misconfigured(
       `sessionLifetime is at most ${LIMITS.sessionSeconds} seconds, got ${resolved.sessionLifetime}.`,
@@ -112,6 +113,7 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
   }
   positive({ autoSessionsLive: 1, maxBody: 1, ...withoutUndefined(options) }, 'autoSessionsLive', 'maxBody');
+  if (encryptionKey !== 0) roomy(options.maxBody ?? LIMITS.body);
   const parsed = secureKeys.map((text) => {
     try {
       return parseSecureKey(text);
@@ -142,6 +144,14 @@ function positive<K extends string>(options: { readonly [key in K]: unknown }, .
       throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
     }
   }
+}
+
+/** A handshake that brings the calls of a busy client must not fail for its size. */
+function roomy(maxBody: number): void {
+  if (maxBody >= LIMITS.body) return;
+  throw misconfigured(
+    `maxBody is at least ${LIMITS.body} bytes, the room of a handshake with its first calls, got ${maxBody}; limit arguments in the function.`,
+  );
 }
 
 /** An option given as undefined means its default. */

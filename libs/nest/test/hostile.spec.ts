@@ -7,6 +7,7 @@ import {
   encodeCalls,
   FIRST_CALLS,
   generateKeyText,
+  LIMITS,
   outerMessage,
   parseSecureKey,
   receiveStartAnswer,
@@ -31,7 +32,7 @@ describe.each([
   let refusals: SealwireEventMap['handshakeRefused'][];
 
   beforeAll(async () => {
-    app = await startApplication({ payments: { maxBody: 50_000 }, ...(create && { create: create as never }) });
+    app = await startApplication({ payments: { maxBody: LIMITS.body }, ...(create && { create: create as never }) });
     app.get(SealwireEvents).on('handshakeRefused', (event) => refusals.push(event));
     client = paymentsClient(app);
     await client.connect();
@@ -76,13 +77,13 @@ describe.each([
   });
 
   it('refuses what is too large, by its declared length and by its bytes', async () => {
-    expectProblem(await post(client.url, new Uint8Array(50_001)), 413, 'too_large');
+    expectProblem(await post(client.url, new Uint8Array(LIMITS.body + 1)), 413, 'too_large');
     const { port } = app.getHttpServer().address() as AddressInfo;
     const head = `POST /remote/payments HTTP/1.1\r\nHost: x\r\nContent-Type: ${CONTENT_TYPE}\r\n`;
     const declared = await raw(port, `${head}Content-Length: 999999999\r\n\r\n`);
     expect(declared).toContain('413');
-    const chunk = `8000\r\n${'x'.repeat(0x8000)}\r\n`;
-    const chunked = await raw(port, `${head}Transfer-Encoding: chunked\r\n\r\n${chunk}${chunk}`);
+    const chunk = `10000\r\n${'x'.repeat(LIMITS.body / 2)}\r\n`;
+    const chunked = await raw(port, `${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(3)}`);
     expect(chunked).toContain('413');
   });
 
