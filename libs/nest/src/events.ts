@@ -26,20 +26,17 @@ export class SealwireEvents {
   private readonly listeners = new Map<keyof SealwireEventMap, Set<(event: never) => void>>();
 
   /** @returns a function that takes the listener away again */
-  on<K extends keyof SealwireEventMap>(name: K, listener: (event: SealwireEventMap[K]) => void): () => void {
+  on<K extends keyof SealwireEventMap>(name: K, listener: (event: SealwireEventMap[K]) => unknown): () => void {
     const listeners = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, listeners.add(listener));
     return () => listeners.delete(listener);
   }
 
-  /** A listener that throws disturbs nobody else. */
+  /** A listener that throws disturbs nobody else; one that rejects later would otherwise end the process. */
   emit<K extends keyof SealwireEventMap>(name: K, event: SealwireEventMap[K]): void {
     for (const listener of this.listeners.get(name) ?? []) {
-      try {
-        (listener as (event: SealwireEventMap[K]) => void)(event);
-      } catch (error) {
-        this.logger.error(error);
-      }
+      const listening = async () => (listener as (event: SealwireEventMap[K]) => unknown)(event);
+      listening().catch((error) => this.logger.error(error));
     }
   }
 }
