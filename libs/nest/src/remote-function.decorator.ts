@@ -59,4 +59,9 @@ export type RemoteSession = CallSession;
 export const RemoteSession = createParamDecorator((_, context) => remoteCall(context)?.session);
 
 /** Injects the transaction of an exactlyOnce function: an EntityManager with TypeORM, type it `Injected<EntityManager>`. */
-export const RemoteTransaction = createParamDecorator((_, context) => remoteCall(context)?.transaction);
+export const RemoteTransaction = createParamDecorator(transactionOf);
+
+/** By this the explorer knows a parameter that needs a transaction. */
+export function transactionOf(_: unknown, context: ExecutionContext): unknown {
+  return remoteCall(context)?.transaction;
+}

@@ -19,6 +19,7 @@ import {
   REMOTE_FUNCTIONS,
   type RemoteCall,
   type RemoteFunctionOptions,
+  transactionOf,
 } from './remote-function.decorator.js';
 import { misconfigured } from './sealwire.options.js';
 import { ExactlyOnce } from './session-store.js';
@@ -78,6 +79,11 @@ export class RemoteFunctionExplorer {
     }
     if (options.exactlyOnce && !this.hasTransactions()) {
       throw misconfigured(`${origin} is exactlyOnce, which needs a store with transactions, such as typeOrmStore().`);
+    }
+    if (!options.exactlyOnce && injectsTransaction(type.prototype, methodName)) {
+      throw misconfigured(
+        `${origin} has @RemoteTransaction(), so it must be exactlyOnce: other functions run in none.`,
+      );
     }
     this.refuseLostEnhancers(host, method, origin);
     const positions = describeParameters(type.prototype, methodName, method.length);
@@ -182,8 +188,7 @@ function invocation([request, response, call]: Parameters<Invoke>): unknown[] {
  */
 function describeParameters(prototype: object, methodName: string, length: number): number[] {
   const types: unknown[] = Reflect.getMetadata('design:paramtypes', prototype, methodName) ?? [];
-  const decorated: Record<string, { index: number; data?: unknown }> =
-    Reflect.getMetadata(ROUTE_ARGS_METADATA, prototype.constructor, methodName) ?? {};
+  const decorated = decoratedParameters(prototype, methodName);
   const injected = Object.entries(decorated).filter(([key, { data }]) => !isBody(key) || data !== undefined);
   const taken = new Set(injected.map(([, { index }]) => index));
   const positions = Array.from({ length: Math.max(types.length, length) }, (_, i) => i).filter((i) => !taken.has(i));
@@ -194,6 +199,17 @@ function describeParameters(prototype: object, methodName: string, length: numbe
   const metadata = { ...Object.fromEntries(injected), ...Object.fromEntries(args) };
   Reflect.defineMetadata(ARGUMENTS, metadata, prototype.constructor, methodName);
   return positions;
+}
+
+function injectsTransaction(prototype: object, methodName: string): boolean {
+  return Object.values(decoratedParameters(prototype, methodName)).some(({ factory }) => factory === transactionOf);
+}
+
+function decoratedParameters(
+  prototype: object,
+  methodName: string,
+): Record<string, { index: number; data?: unknown; factory?: unknown }> {
+  return Reflect.getMetadata(ROUTE_ARGS_METADATA, prototype.constructor, methodName) ?? {};
 }
 
 function isBody(key: string): boolean {

@@ -68,6 +68,15 @@ class Once {
   }
 }
 
+@RemoteFunctions('payments')
+@Injectable()
+class Loose {
+  @RemoteFunction({ idempotent: true })
+  transfer(amount: number, @RemoteTransaction() transaction: Injected<{ log: unknown[] }>): void {
+    transaction.log.push(amount);
+  }
+}
+
 @Injectable()
 class Closed implements CanActivate {
   canActivate(): boolean {
@@ -120,6 +129,11 @@ describe('start-up refuses in one sentence', () => {
       [Once],
     ],
     [
+      'a transaction where there is none',
+      /Loose\.transfer has @RemoteTransaction\(\), so it must be exactlyOnce/,
+      [Loose],
+    ],
+    [
       'a guard that Nest would drop',
       /Closed of Guarded\.one would not run/,
       [{ provide: 'other', useFactory: () => new Guarded() }],
@@ -147,6 +161,7 @@ describe('start-up refuses in one sentence', () => {
     ['force without encryption', /encryptionKey 0 means no encryption/, { encryptionKey: 0, forceEncryption: true }],
     ['a path with a slash', /path of a module is made of/, { path: 'a/b' }],
     ['a limit of no bytes', /maxBody is a whole number above 0, got 0/, { maxBody: 0 }],
+    ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 131071/, { maxBody: 131_071 }],
   ] as [string, RegExp, Partial<SealwireModuleOptions>][])('%s', (_name, sentence, feature) =>
     refused(sentence, [], {}, [{ path: 'payments', ...feature }]),
   );
@@ -155,6 +170,7 @@ describe('start-up refuses in one sentence', () => {
     ['a server key of another kind', /server private key has the form sws1/, { serverKey: secureKeyText }],
     ['a lifetime of days', /sessionLifetime is at most 43200/, { sessionLifetime: 86_400 }],
     ['an unknown peer lock', /peerLock is 'none', 'ip' or 'forwarded', got mac/, { peerLock: 'mac' as never }],
+    ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 100/, { maxBody: 100 }],
     ['a timeout of text', /storeTimeout is a whole number above 0/, { storeTimeout: '5' as never }],
   ] as [string, RegExp, SealwireOptions][])('%s', (_name, sentence, options) => refused(sentence, [], options));
 
