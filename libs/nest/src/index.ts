@@ -1,6 +1,7 @@
 export type { Injected } from '@sealwire/core';
 export { type SealwireEventMap, SealwireEvents } from './events.js';
 export { type SealwireHealth, SealwireHealthIndicator } from './health.indicator.js';
+export { SessionValueError } from './json-copy.js';
 export { KeyRing } from './key.ring.js';
 export {
   type RemoteCall,

@@ -53,7 +53,7 @@ export function remoteCall(context: ExecutionContext): RemoteCall | undefined {
   return context.getArgByIndex(CALL_ARGUMENT);
 }
 
-export type RemoteSession = CallSession;
+export type RemoteSession = Omit<CallSession, 'save'>;
 
 /** Injects the session of the call, type it `Injected<RemoteSession>`; undefined in a plaintext call. */
 export const RemoteSession = createParamDecorator((_, context) => remoteCall(context)?.session);

@@ -17,7 +17,8 @@ export interface OpenedCalls {
 }
 
 export interface SealedOrigin {
-  readonly session: CallSession;
+  /** a new one for each call, in the transaction that the call runs in */
+  readonly session: (transaction: unknown) => CallSession;
   readonly keyId: Uint8Array | undefined;
   /** identity of the call at that place of the batch, PROTOCOL.md section 6.4 */
   readonly callId: (index: number) => Uint8Array;
@@ -48,7 +49,7 @@ export class RemoteFunctionDispatcher {
     try {
       return encodeReply({ outcomes });
     } catch {
-      return encodeReply({ outcomes: outcomes.map((outcome) => this.encodable(outcome)) });
+      return encodeReply({ outcomes: outcomes.map((outcome) => this.encodable(outcome).sent) });
     }
   }
 
@@ -84,7 +85,8 @@ export class RemoteFunctionDispatcher {
       const stored = await this.exactlyOnce.run(identity, async (transaction) => {
         const { outcome, unexpected } = await this.invoke(found, opened, call, transaction);
         if (unexpected !== undefined) throw unexpected;
-        return { outcome: this.encode([outcome]), rollback: !outcome.ok };
+        const { sent, bytes } = this.encodable(outcome);
+        return { outcome: bytes, rollback: !sent.ok };
       });
       const reply = decodeReply(stored);
       return ('outcomes' in reply ? reply.outcomes[0] : undefined) ?? INTERNAL;
@@ -105,10 +107,11 @@ export class RemoteFunctionDispatcher {
     transaction: unknown,
   ): Promise<Settled> {
     const response = new CapturedResponse();
-    const session = sealed?.session;
+    const session = sealed?.session(transaction);
     const running = { module: module.path, functionName: call.name, args: call.args, session, transaction };
     try {
       const value = await found.invoke(request, response, running);
+      await session?.save();
       return { outcome: response.outcome() ?? { ok: true, value } };
     } catch (error) {
       const written = response.outcome();
@@ -123,13 +126,13 @@ export class RemoteFunctionDispatcher {
     this.logger.error(thrown instanceof Error ? thrown : `${origin} threw ${inspect(thrown)}`);
   }
 
-  private encodable(outcome: Outcome): Outcome {
+  /** What is sent for an outcome: not itself where it cannot be encoded. */
+  private encodable(outcome: Outcome): { readonly sent: Outcome; readonly bytes: Uint8Array } {
     try {
-      encodeReply({ outcomes: [outcome] });
-      return outcome;
+      return { sent: outcome, bytes: encodeReply({ outcomes: [outcome] }) };
     } catch (error) {
       this.logger.error(error);
-      return INTERNAL;
+      return { sent: INTERNAL, bytes: encodeReply({ outcomes: [INTERNAL] }) };
     }
   }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { type Renewal, type RenewalAnswer, SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
+import type { EntityManager } from 'typeorm';
 import {
   type AttachedSession,
   type CloseReason,
@@ -10,7 +11,7 @@ import {
   type SessionStoreListener,
   type SessionSummary,
 } from '../session-store.js';
-import type { Database, Query } from './database.js';
+import { type Database, type Query, queryOf } from './database.js';
 import { endSessions } from './ends.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
@@ -169,8 +170,8 @@ export class TypeOrmSessionStore extends SessionStore {
     return this.opened(row);
   }
 
-  closeLane(id: Uint8Array, lane: number, window: Uint8Array): Promise<void> {
-    return this.lanes.close(id, lane, window, this.parts.lease.bootId);
+  closeLane(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean): Promise<void> {
+    return this.lanes.close(id, lane, window, answered, this.parts.lease.bootId);
   }
 
   async advanceEpoch(
@@ -234,21 +235,35 @@ export class TypeOrmSessionStore extends SessionStore {
     return purge(this.parts.database, this.parts.retention);
   }
 
-  async readData(id: Uint8Array): Promise<{ data: Record<string, unknown>; version: number } | undefined> {
-    const [row] = await this.query<{ data: Record<string, unknown>; version: number }>(
+  async readData(
+    id: Uint8Array,
+    transaction?: unknown,
+  ): Promise<{ data: Record<string, unknown>; version: number } | undefined> {
+    const [row] = await this.queryIn(transaction)<{ data: Record<string, unknown>; version: number }>(
       'SELECT data, data_version AS version FROM sealwire_session WHERE id = $1 AND ended_at IS NULL',
       [id],
     );
     return row;
   }
 
-  async writeData(id: Uint8Array, data: Record<string, unknown>, version: number): Promise<boolean> {
-    const done = await this.query(
+  async writeData(
+    id: Uint8Array,
+    data: Record<string, unknown>,
+    version: number,
+    transaction?: unknown,
+  ): Promise<boolean> {
+    const done = await this.queryIn(transaction)(
       `UPDATE sealwire_session SET data = $2, data_version = data_version + 1
        WHERE id = $1 AND data_version = $3 AND ended_at IS NULL RETURNING 1`,
       [id, JSON.stringify(data), version],
     );
     return done.length > 0;
+  }
+
+  /** Another connection would have to wait for the transaction's, where all are taken or there is but one. */
+  private queryIn(transaction: unknown): Query {
+    const { queryRunner } = (transaction ?? {}) as Partial<EntityManager>;
+    return queryRunner ? queryOf(queryRunner) : this.query;
   }
 
   private async find(id: Uint8Array): Promise<SessionRow | undefined> {

@@ -29,7 +29,7 @@ export async function openPglite(): Promise<TestDatabase> {
     dataSource,
     url: '',
     async close() {
-      await dataSource.destroy();
+      if (dataSource.isInitialized) await dataSource.destroy();
       await pglite.close();
     },
   };
