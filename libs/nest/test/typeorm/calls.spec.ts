@@ -19,7 +19,7 @@ import { only, post, secureKeyText, serverKey, serverKeyText, TestClient, urlOf 
 import { kek, openPglite, openPostgres, primitives, type TestDatabase } from './support.js';
 
 /** Calls that wait until there are so many. */
-const crowd = { size: 1, waiting: [] as (() => void)[] };
+const crowd = { size: 1, waiting: [] as (() => void)[], last: Promise.resolve() };
 
 function together(): Promise<void> {
   return new Promise((resolve) => {
@@ -57,6 +57,13 @@ class Payments {
     return [before, await session.get('who')];
   }
 
+  @RemoteFunction({ exactlyOnce: true })
+  async rename(who: string, @RemoteSession() session: Injected<RemoteSession>): Promise<void> {
+    await session.set('who', who);
+    await together();
+    await together();
+  }
+
   @RemoteFunction({ idempotent: true })
   async who(@RemoteSession() session: Injected<RemoteSession>): Promise<unknown> {
     return [await session.get('who'), await session.get('also')];
@@ -66,7 +73,10 @@ class Payments {
   async increment(@RemoteSession() session: Injected<RemoteSession>): Promise<number> {
     const n = ((await session.get<number>('n')) ?? 0) + 1;
     await together();
-    await session.set('n', n);
+    // one after the other, each after all have read
+    const written = crowd.last.then(() => session.set('n', n));
+    crowd.last = written.catch(() => undefined);
+    await written;
     return n;
   }
 }
@@ -169,6 +179,16 @@ describe.each([
     expect(only(await client.call('remember', 'nobody'))).toMatchObject({ code: 'nobody' });
     expect(only(await client.call('who'))).toEqual(['alice', 'alice']);
     expect(await payments()).toEqual(['alice']);
+  });
+
+  it.skipIf(open === openPglite)('lock no session while they run, whatever they set', async () => {
+    crowd.size = 2;
+    const renaming = client.call('rename', 'bob');
+    await together();
+    // another instance, say
+    await database.dataSource.query("UPDATE sealwire_session SET data = '{}', data_version = data_version + 1");
+    await together();
+    expect(only(await renaming)).toMatchObject({ code: 'session_conflict' });
   });
 
   it('lose no update of session data to another call of the same message', async () => {
