@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { fromHex } from '@sealwire/core';
+import { misconfigured } from './sealwire.options.js';
 import { KeyStore, type SessionSelector, SessionStore, type SessionSummary } from './session-store.js';
 
-/** Which sessions: all, or those of an id, a SecureKey or a module. Ids are hexadecimal. */
+/** Which sessions: all, or those of an id, a SecureKey or a module, one of these. Ids are hexadecimal. */
 export interface SessionFilter {
   readonly id?: string;
   readonly keyId?: string;
@@ -18,14 +19,14 @@ export class SealwireSessions {
   ) {}
 
   /** In the order of their ids; `after` is the last id of the page before. */
-  list(
+  async list(
     filter: SessionFilter = {},
     page: { readonly limit?: number; readonly after?: string } = {},
   ): Promise<SessionSummary[]> {
     return this.store.list(selectorOf(filter), { limit: 100, ...page });
   }
 
-  count(filter: SessionFilter = {}): Promise<number> {
+  async count(filter: SessionFilter = {}): Promise<number> {
     return this.store.count(selectorOf(filter));
   }
 
@@ -44,6 +45,11 @@ export class SealwireSessions {
     return this.store.end({ keyId: id }, 'secure_key_revoked');
   }
 
+  /** Answers how many; their clients may open new ones. */
+  revokeModule(module: string): Promise<number> {
+    return this.store.end({ module }, 'revoked');
+  }
+
   revokeAll(): Promise<number> {
     return this.store.end({ all: true }, 'revoked');
   }
@@ -54,7 +60,11 @@ export class SealwireSessions {
   }
 }
 
-function selectorOf({ id, keyId, module }: SessionFilter): SessionSelector {
+function selectorOf(filter: SessionFilter): SessionSelector {
+  const { id, keyId, module } = filter;
+  if ([id, keyId, module].filter((given) => given !== undefined).length > 1) {
+    throw misconfigured('Sessions are chosen by their id, their keyId or their module, not by several of these.');
+  }
   if (id !== undefined) return { id: fromHex(id) };
   if (keyId !== undefined) return { keyId: fromHex(keyId) };
   return module === undefined ? { all: true } : { module };

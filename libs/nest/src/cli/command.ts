@@ -24,6 +24,13 @@ export interface Command {
 /** The command was called in a way it does not know; answered with its usage and exit code 2. */
 export class UsageError extends Error {}
 
+/** Refuses what the command knows but this use of it does not. */
+export function takesOnly({ options }: Invocation, ...names: string[]): void {
+  const known = ['json', 'help', ...names];
+  const other = Object.keys(options).find((name) => !known.includes(name));
+  if (other !== undefined) throw new UsageError(`--${other} means nothing here.`);
+}
+
 /** An option's text, where it was given. */
 export function textOption({ options }: Invocation, name: string): string | undefined {
   const value = options[name];

@@ -3,7 +3,7 @@ import { type Answer, type Command, type Invocation, textOption, UsageError } fr
 import { withStore } from './store.js';
 
 export const keys: Command = {
-  usage: ['keys list', 'keys add --module <module>'],
+  usage: ['keys list [--module <module>]', 'keys add --module <module>'],
   summary:
     'Lists the server keys and SecureKeys of the database, without their secrets, or adds a SecureKey to a module.',
   options: { module: { type: 'string' } },
@@ -16,7 +16,8 @@ export const keys: Command = {
 
 function list(invocation: Invocation): Promise<Answer> {
   return withStore(invocation, async ({ admin }) => {
-    const listed = await admin.list();
+    const module = textOption(invocation, 'module');
+    const listed = (await admin.list()).filter((key) => module === undefined || key.module === module);
     const lines = listed.map(({ kind, id, module, created, validUntil }) => {
       const name = kind === 'server' ? `server key ${id}` : `SecureKey ${id}  ${module}`;
       return `${name}  made ${created.toISOString()}${validUntil ? `  until ${validUntil.toISOString()}` : ''}`;

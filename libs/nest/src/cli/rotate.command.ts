@@ -1,8 +1,18 @@
 import { parseSecureKey, toHex } from '@sealwire/core';
-import { type Answer, type Command, hexadecimal, type Invocation, textOption, UsageError } from './command.js';
+import {
+  type Answer,
+  type Command,
+  hexadecimal,
+  type Invocation,
+  takesOnly,
+  textOption,
+  UsageError,
+} from './command.js';
 import { withStore } from './store.js';
 
 const KINDS = { 'server-key': rotateServerKey, 'secure-key': rotateSecureKey, kek: rotateKek };
+
+const DONE = 'Where every server has the first key of SEALWIRE_KEK first, the others may go.';
 
 export const rotate: Command = {
   usage: [
@@ -11,10 +21,14 @@ export const rotate: Command = {
     'rotate kek',
   ],
   summary: [
-    'Makes a new server key or SecureKey in the database; the old ones stay good until <time> (2027-01-31T00:00:00Z).',
+    'Makes a new server key or SecureKey in the database; the old ones stay good until <time> (2100-01-31T00:00:00Z).',
     'Keys that the application configures (serverKey, secureKeys) are rotated there.',
-    'rotate kek brings every row under the first key of SEALWIRE_KEK; when it is done the others may go. Put the new key',
-    'first on every server before. It can be broken off and run again.',
+    'rotate kek brings every row under the first key of SEALWIRE_KEK. To change that key without refusing anybody:',
+    '  1. append the new key to SEALWIRE_KEK of every server (old,new) and restart them one by one',
+    '  2. put it first on every server (new,old) and restart them one by one',
+    '  3. rotate kek, with the same SEALWIRE_KEK; it can be broken off and run again',
+    '  4. take the old key away',
+    'Between the steps each server has to be through with the one before.',
   ].join('\n'),
   options: { module: { type: 'string' }, key: { type: 'string' }, 'valid-until': { type: 'string' } },
   run(invocation) {
@@ -25,6 +39,7 @@ export const rotate: Command = {
 };
 
 function rotateServerKey(invocation: Invocation): Promise<Answer> {
+  takesOnly(invocation, 'valid-until');
   const validUntil = validUntilOf(invocation);
   return withStore(invocation, async ({ admin }) => {
     const publicKey = await admin.rotateServerKey({ validUntil });
@@ -51,11 +66,12 @@ function rotateSecureKey(invocation: Invocation): Promise<Answer> {
 }
 
 function rotateKek(invocation: Invocation): Promise<Answer> {
+  takesOnly(invocation);
   return withStore(invocation, async ({ admin }) => {
     const result = await admin.rewrap();
     const refused = `${result.unreadable} rows could not be read: altered, or wrapped by a key that SEALWIRE_KEK does not hold`;
     return {
-      text: `${result.rewrapped} rows wrapped anew${result.unreadable > 0 ? `\n${refused}` : ''}`,
+      text: `${result.rewrapped} rows wrapped anew\n${result.unreadable > 0 ? refused : DONE}`,
       value: result,
       exitCode: result.unreadable > 0 ? 1 : 0,
     };
@@ -63,7 +79,13 @@ function rotateKek(invocation: Invocation): Promise<Answer> {
 }
 
 function validUntilOf(invocation: Invocation): Date {
-  const time = new Date(textOption(invocation, 'valid-until') ?? Number.NaN);
-  if (Number.isNaN(time.getTime())) throw new UsageError('--valid-until is a time, such as 2027-01-31T00:00:00Z.');
+  const text = textOption(invocation, 'valid-until') ?? '';
+  const [, date] = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/.exec(text) ?? [];
+  const time = new Date(text);
+  // Date takes February 30 for March 2
+  const exists = date !== undefined && !Number.isNaN(time.getTime()) && new Date(date).toISOString().startsWith(date);
+  if (!exists || time.getTime() <= Date.now()) {
+    throw new UsageError(`--valid-until is a time to come, such as 2100-01-31T00:00:00Z, got "${text}".`);
+  }
   return time;
 }

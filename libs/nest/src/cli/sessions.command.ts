@@ -1,5 +1,5 @@
 import type { SessionSummary } from '../session-store.js';
-import { type Command, hexadecimal, textOption, UsageError } from './command.js';
+import { type Command, hexadecimal, takesOnly, textOption, UsageError } from './command.js';
 import { SELECTOR_OPTIONS, selectorOf } from './selector.js';
 import { withStore } from './store.js';
 
@@ -13,6 +13,7 @@ export const sessions: Command = {
   run(invocation) {
     const [verb, ...rest] = invocation.words;
     if (rest.length > 0 || (verb !== 'list' && verb !== 'count')) throw new UsageError('Say list or count.');
+    if (verb === 'count') takesOnly(invocation, ...Object.keys(SELECTOR_OPTIONS));
     const selector = selectorOf(invocation) ?? { all: true };
     const limit = Number(textOption(invocation, 'limit') ?? 100);
     if (!Number.isInteger(limit) || limit < 1 || limit > 10_000)

@@ -1,10 +1,15 @@
+import type { TypeOrmStoreOptions } from '../typeorm/index.js';
 import type { Invocation } from './command.js';
 
 type Connect = typeof import('../typeorm/index.js').connectTypeOrmStore;
 export type Store = Awaited<ReturnType<Connect>>;
 
 /** Connects to the servers' database for the time of `work`. TypeORM is loaded only here: other commands do without it. */
-export async function withStore<T>({ env }: Invocation, work: (store: Store) => Promise<T>): Promise<T> {
+export async function withStore<T>(
+  { env }: Invocation,
+  work: (store: Store) => Promise<T>,
+  times: Pick<TypeOrmStoreOptions, 'tombstoneSeconds' | 'outcomeSeconds'> = {},
+): Promise<T> {
   const url = env.DATABASE_URL;
   if (!url || !/^postgres(ql)?:\/\//.test(url)) {
     throw new Error(
@@ -13,7 +18,7 @@ export async function withStore<T>({ env }: Invocation, work: (store: Store) => 
     );
   }
   const { connectTypeOrmStore } = await import('../typeorm/index.js');
-  const store = await connectTypeOrmStore(url, { kek: env.SEALWIRE_KEK });
+  const store = await connectTypeOrmStore(url, { kek: env.SEALWIRE_KEK, ...times });
   try {
     return await work(store);
   } finally {

@@ -61,6 +61,7 @@ export class InstanceEntity {
 
 /** A call number that was accepted in a shared lane. */
 @Entity('sealwire_accepted')
+@Index('sealwire_accepted_reply', ['at'], { where: '(reply IS NOT NULL)' })
 export class AcceptedEntity {
   @PrimaryColumn('bytea', { name: 'session_id' }) sessionId!: Buffer;
   @PrimaryColumn('bigint') lane!: string;

@@ -33,7 +33,7 @@ export class SealwireKeys {
     return this.keys.addSecureKey(module);
   }
 
-  /** A new SecureKey `swk1...`; the module's old ones, or just the one of that keyId, stay good until then. */
+  /** A new SecureKey `swk1...`; the module's old ones, or just the one of that keyId, stay good until then. Fails where there is none. */
   async rotateSecureKey(
     module: string,
     { validUntil, keyId }: { readonly validUntil: Date; readonly keyId?: string },
@@ -43,8 +43,8 @@ export class SealwireKeys {
   }
 
   /**
-   * Brings every row under the current key-encryption key; the others may go when it is done. Put the new key first on every
-   * server before. Can be broken off and run again.
+   * Brings every row under the current key-encryption key. In this order nobody is refused, and each step has to be done on every
+   * server before the next: append the new key, put it first, rewrap, take the old one away. Can be broken off and run again.
    */
   rewrap(): Promise<RewrapResult> {
     return this.rewrapAll();

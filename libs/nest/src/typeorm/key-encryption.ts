@@ -1,4 +1,6 @@
 import { concat, fromHex, type Primitives, parseKeyEncryptionKey, SealwireError, toHex } from '@sealwire/core';
+import { type Query, toBytes } from './database.js';
+import { keyPlace } from './places.js';
 
 /** Where a secret stands: table, column and what else identifies its row. Moved or relabelled, it does not open. */
 export type Place = readonly (string | number | Uint8Array | undefined)[];
@@ -59,6 +61,27 @@ export class KeyEncryption {
       );
     }
     return this.primitives.hmac(secret, text.encode('row'), identity, salt);
+  }
+}
+
+/**
+ * Asked before a key is written: one wrapped under a key-encryption key that the servers do not hold would be lost to them. What
+ * tells is the row that the first server makes at its start.
+ * @throws SealwireError `bad_configuration`
+ */
+export async function assertSharedKek(query: Query, keys: KeyEncryption): Promise<void> {
+  const [row] = await query<{ id: Buffer; wrapped: Buffer }>(
+    `SELECT id, wrapped FROM sealwire_key WHERE kind = 'incarnation'`,
+  );
+  if (!row) return;
+  try {
+    keys.unwrap(keyPlace('incarnation', '', toBytes(row.id)), toBytes(row.wrapped));
+  } catch {
+    throw new SealwireError(
+      'bad_configuration',
+      `The servers do not use this SEALWIRE_KEK: they wrapped their keys under ${toHex(toBytes(row.wrapped).slice(0, KEY_ID))}` +
+        `, which it does not hold. Nothing was changed; run this with the servers' SEALWIRE_KEK.`,
+    );
   }
 }
 

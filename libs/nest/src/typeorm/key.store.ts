@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import {
   formatKeyText,
   type KeyPair,
@@ -6,21 +7,27 @@ import {
   type SecureKey,
   SIZE,
   serverKeyId,
+  toHex,
 } from '@sealwire/core';
 import { KeyStore } from '../session-store.js';
 import { type Database, type Query, toBytes } from './database.js';
-import type { KeyEncryption } from './key-encryption.js';
+import { assertSharedKek, type KeyEncryption } from './key-encryption.js';
 import { cookieKeyPlace, keyPlace } from './places.js';
 
 type CookieKeyRandom = { readonly id: Uint8Array; readonly random: Uint8Array };
 
 /** seconds */
 const COOKIE_KEY_FRESH = 300;
-const COOKIE_KEY_READABLE = 360;
+export const COOKIE_KEY_READABLE = 360;
 /** milliseconds */
 const COOKIE_KEY_REFRESH = 5_000;
 
 const VALID = '(valid_until IS NULL OR valid_until > now())';
+/**
+ * A time given from outside, as $n, is not before the database's: whoever follows the ends of keys looks no further back than
+ * it looked before.
+ */
+const notPast = (n: number) => `GREATEST($${n}::timestamptz, now())`;
 
 /** A lasting key, without its secret. */
 export interface KeySummary {
@@ -35,7 +42,10 @@ export interface KeySummary {
 }
 
 export class TypeOrmKeyStore extends KeyStore {
+  private readonly logger = new Logger('SealwireKeyStore');
   private readonly query: Query;
+  /** server keys that do not open and were told of */
+  private readonly unreadable = new Set<string>();
   private readonly cookieKeys = new Map<string, CookieKeyRandom>();
   private cookie: { key: Promise<CookieKeyRandom>; until: number } | undefined;
 
@@ -94,7 +104,8 @@ export class TypeOrmKeyStore extends KeyStore {
     const pair = await this.database.transaction(async (query) => {
       await lockServerKeys(query);
       await query(
-        `UPDATE sealwire_key SET valid_until = $1 WHERE kind = 'server' AND (valid_until IS NULL OR valid_until > $1)`,
+        `UPDATE sealwire_key SET valid_until = ${notPast(1)}
+         WHERE kind = 'server' AND (valid_until IS NULL OR valid_until > ${notPast(1)})`,
         [validUntil],
       );
       return this.insertServerKey(query);
@@ -108,7 +119,10 @@ export class TypeOrmKeyStore extends KeyStore {
     return textOf(key);
   }
 
-  /** A new SecureKey for the module, which the client must be given; the old ones of the module, or just `keyId`, stay good until then. */
+  /**
+   * A new SecureKey for the module, which the client must be given; the old ones of the module, or just `keyId`, stay good until
+   * then. Fails where there is no old one: the name is mistyped, or the application configures the module's keys.
+   */
   async rotateSecureKey(
     module: string,
     { validUntil, keyId }: { validUntil: Date; keyId?: Uint8Array },
@@ -116,11 +130,15 @@ export class TypeOrmKeyStore extends KeyStore {
     const key = this.newSecureKey();
     await this.database.transaction(async (query) => {
       const ended = await query(
-        `UPDATE sealwire_key SET valid_until = $2 WHERE kind = 'secure' AND module = $1 AND ($3::bytea IS NULL OR id = $3)
-           AND (valid_until IS NULL OR valid_until > $2) RETURNING 1`,
+        `UPDATE sealwire_key SET valid_until = ${notPast(2)}
+         WHERE kind = 'secure' AND module = $1 AND ($3::bytea IS NULL OR id = $3)
+           AND (valid_until IS NULL OR valid_until > ${notPast(2)}) RETURNING 1`,
         [module, validUntil, keyId],
       );
-      if (keyId && ended.length === 0) throw new SealwireError('bad_key', `Module '${module}' has no such SecureKey.`);
+      if (ended.length === 0) {
+        const none = keyId ? 'no such SecureKey' : 'no SecureKey to rotate';
+        throw new SealwireError('bad_key', `Module '${module}' has ${none} in the database; "keys add" adds one.`);
+      }
       await this.insertSecureKey(query, module, key);
     });
     return textOf(key);
@@ -147,49 +165,90 @@ export class TypeOrmKeyStore extends KeyStore {
     return { keyId: this.primitives.random(SIZE.keyId), secret: this.primitives.random(SIZE.key) };
   }
 
-  private async insertSecureKey(query: Query, module: string, { keyId, secret }: SecureKey): Promise<void> {
-    await query(`INSERT INTO sealwire_key (kind, module, id, wrapped) VALUES ('secure', $1, $2, $3)`, [
-      module,
-      keyId,
-      this.keys.wrap(keyPlace('secure', module, keyId), secret),
-    ]);
-  }
-
-  private async readServerKeys(query: Query): Promise<KeyPair[]> {
-    const rows = await query<{ id: Buffer; wrapped: Buffer }>(
-      `SELECT id, wrapped FROM sealwire_key WHERE kind = 'server' AND ${VALID} ORDER BY created_at DESC, id`,
-    );
-    return rows.map(({ id, wrapped }) =>
-      this.primitives.x25519KeyPair(this.keys.unwrap(keyPlace('server', '', toBytes(id)), toBytes(wrapped))),
-    );
+  private insertSecureKey(query: Query, module: string, { keyId, secret }: SecureKey): Promise<void> {
+    return this.insert(query, { kind: 'secure', module, id: keyId }, secret);
   }
 
   private async insertServerKey(query: Query): Promise<KeyPair> {
     const pair = this.primitives.x25519KeyPair(this.primitives.random(SIZE.key));
     const id = serverKeyId(pair.publicKey, this.primitives);
-    await query(`INSERT INTO sealwire_key (kind, module, id, wrapped) VALUES ('server', '', $1, $2)`, [
-      id,
-      this.keys.wrap(keyPlace('server', '', id), pair.privateKey),
-    ]);
+    await this.insert(query, { kind: 'server', module: '', id }, pair.privateKey);
     return pair;
   }
 
-  /** Asks the database every few seconds, for it may have lost its unlogged table, and then instances would not agree. */
+  private async insert(
+    query: Query,
+    { kind, module, id }: { kind: 'server' | 'secure'; module: string; id: Uint8Array },
+    secret: Uint8Array,
+  ): Promise<void> {
+    await assertSharedKek(query, this.keys);
+    await query('INSERT INTO sealwire_key (kind, module, id, wrapped) VALUES ($1, $2, $3, $4)', [
+      ...[kind, module, id],
+      this.keys.wrap(keyPlace(kind, module, id), secret),
+    ]);
+  }
+
+  /** A key that does not open is left out: the others go on. */
+  private async readServerKeys(query: Query): Promise<KeyPair[]> {
+    const rows = await query<{ id: Buffer; wrapped: Buffer }>(
+      `SELECT id, wrapped FROM sealwire_key WHERE kind = 'server' AND ${VALID} ORDER BY created_at DESC, id`,
+    );
+    const problems: unknown[] = [];
+    const pairs = rows.flatMap(({ id, wrapped }) => {
+      try {
+        const secret = this.keys.unwrap(keyPlace('server', '', toBytes(id)), toBytes(wrapped));
+        return [this.primitives.x25519KeyPair(secret)];
+      } catch (error) {
+        problems.push(error);
+        this.tellOnce(toHex(id), error);
+        return [];
+      }
+    });
+    if (pairs.length === 0 && problems.length > 0) throw problems[0];
+    return pairs;
+  }
+
+  /** Servers ask for their keys every second. */
+  private tellOnce(id: string, error: unknown): void {
+    if (this.unreadable.has(id)) return;
+    this.unreadable.add(id);
+    this.logger.error(
+      `Server key ${id} does not open and is left out: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+
+  /**
+   * Asks the database every few seconds, for it may have lost its unlogged table, and then instances would not agree. A key that
+   * does not open is as good as none: another instance wraps under a key-encryption key that this one does not hold.
+   */
   private async newestCookieKey(): Promise<CookieKeyRandom> {
-    const newest = `SELECT id, wrapped, ${COOKIE_KEY_AGE} AS age FROM sealwire_cookie_key
-      WHERE ${COOKIE_KEY_AGE} < ${COOKIE_KEY_FRESH} ORDER BY created_at DESC LIMIT 1`;
-    const [row] = await this.query<CookieKeyRow>(newest);
-    if (row) return this.keepCookieKey(row);
+    const known = await this.freshCookieKey(this.query);
+    if (known) return known;
     return this.database.transaction(async (query) => {
       await query(`SELECT pg_advisory_xact_lock(hashtext('sealwire cookie key'))`);
-      const [made] = await query<CookieKeyRow>(newest);
-      if (made) return this.keepCookieKey(made);
-      await query(`DELETE FROM sealwire_cookie_key WHERE ${COOKIE_KEY_AGE} >= ${COOKIE_KEY_READABLE}`);
+      const made = await this.freshCookieKey(query);
+      if (made) return made;
       const id = this.primitives.random(4);
       const wrapped = this.keys.wrap(cookieKeyPlace(id), this.primitives.random(SIZE.key));
       await query('INSERT INTO sealwire_cookie_key (id, wrapped) VALUES ($1, $2)', [id, wrapped]);
       return this.keepCookieKey({ id, wrapped, age: 0 });
     });
+  }
+
+  /** The newest that opens. */
+  private async freshCookieKey(query: Query): Promise<CookieKeyRandom | undefined> {
+    const rows = await query<CookieKeyRow>(
+      `SELECT id, wrapped, ${COOKIE_KEY_AGE} AS age FROM sealwire_cookie_key
+       WHERE ${COOKIE_KEY_AGE} < ${COOKIE_KEY_FRESH} ORDER BY created_at DESC, id`,
+    );
+    for (const row of rows) {
+      try {
+        return this.keepCookieKey(row);
+      } catch {
+        // the next one may open
+      }
+    }
+    return undefined;
   }
 
   /** In memory until it may be read no more, then overwritten. */

@@ -95,4 +95,17 @@ export class SealwireTables1767225600000 implements MigrationInterface {
   }
 }
 
-export const sealwireMigrations = [SealwireTables1767225600000];
+/** Finds stored results whose time is over: few among the numbers, which stay. */
+export class SealwireReplies1767312000000 implements MigrationInterface {
+  readonly name = 'SealwireReplies1767312000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('CREATE INDEX sealwire_accepted_reply ON sealwire_accepted (at) WHERE reply IS NOT NULL');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('DROP INDEX sealwire_accepted_reply');
+  }
+}
+
+export const sealwireMigrations = [SealwireTables1767225600000, SealwireReplies1767312000000];

@@ -1,7 +1,7 @@
 import { toHex } from '@sealwire/core';
 import { type Database, toBytes } from './database.js';
 import type { KeyEncryption, Place } from './key-encryption.js';
-import { keyPlace, outcomePlace, replyPlace } from './places.js';
+import { cookieKeyPlace, keyPlace, outcomePlace, replyPlace } from './places.js';
 import { SESSION_COLUMNS, type SessionRow, SessionWrap } from './session-row.js';
 
 export interface RewrapResult {
@@ -10,17 +10,25 @@ export interface RewrapResult {
   readonly unreadable: number;
 }
 
+/** Of one statement. Where a row alone has more it is alone. */
+const BYTES = 1_048_576;
+/** KEK id and salt: tell a wrap from every other, so that a long one need not be sent whole to be compared */
+const HEAD = 20;
+
 interface SecretTable<Row> {
-  /** rows not wrapped by the KEK $1, after the key $2 (null at first), at most $3 */
+  /** rows not wrapped by the KEK $1, after the key $2 (null at first), at most $3; none when all are done */
   readonly select: string;
   /** what $2 is for the rows after this one */
   after(row: Row): string;
-  rewrap(row: Row): { statement: string; parameters: unknown[] };
+  /** writes rows, given as one array for each of their values, where they still are as they were read */
+  readonly update: string;
+  /** one row's values for `update`: its key, what is new, what was there */
+  rewrap(row: Row): readonly unknown[];
 }
 
 /**
- * Brings every row under the current key-encryption key, batch by batch. A row is done or not, so breaking off loses nothing
- * and the next run goes on with the rest. Each row is written only where it still is as it was read: a server may be at work.
+ * Brings every row under the current key-encryption key, batch by batch, each in one statement. A row is done or not, so
+ * breaking off loses nothing and the next run goes on with the rest. A row that a server wrote meanwhile is left to it.
  */
 export async function rewrap(database: Database, keys: KeyEncryption, batch = 500): Promise<RewrapResult> {
   let rewrapped = 0;
@@ -37,19 +45,16 @@ export async function rewrap(database: Database, keys: KeyEncryption, batch = 50
           return [];
         }
       });
-      await database.transaction(async (query) => {
-        for (const { statement, parameters } of updates) await query(statement, parameters);
-      });
-      rewrapped += updates.length;
+      const columns = updates[0]?.map((_, column) => updates.map((values) => values[column]));
+      if (columns) rewrapped += (await database.query(`${table.update} RETURNING 1`, columns)).length;
       const last = rows.at(-1);
-      if (rows.length < batch || !last) break;
+      if (!last) break;
       after = table.after(last);
     }
   }
   return { rewrapped, unreadable };
 }
 
-/** Cookie keys are left out: they live for minutes. */
 function tables(keys: KeyEncryption): SecretTable<never>[] {
   const wrap = new SessionWrap(keys);
   const move = (place: Place, wrapped: Uint8Array) => keys.wrap(place, keys.unwrap(place, toBytes(wrapped)));
@@ -59,38 +64,54 @@ function tables(keys: KeyEncryption): SecretTable<never>[] {
       WHERE (substr(s.proof, 1, 4) <> $1 OR substr(s.traffic, 1, 4) <> $1 OR substr(s.exporter, 1, 4) <> $1)
         AND ($2::text IS NULL OR s.id > decode($2, 'hex')) ORDER BY s.id LIMIT $3`,
     after: (row) => toHex(row.id),
+    update: `UPDATE sealwire_session s SET traffic = n.traffic, exporter = n.exporter, proof = n.proof
+      FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[])
+        AS n(id, traffic, exporter, proof, old_traffic, old_exporter, old_proof)
+      WHERE s.id = n.id AND s.traffic IS NOT DISTINCT FROM n.old_traffic
+        AND s.exporter IS NOT DISTINCT FROM n.old_exporter AND s.proof = n.old_proof`,
     rewrap(row) {
       const { traffic, exporter, proof } = wrap.again(row);
-      return {
-        statement: `UPDATE sealwire_session SET traffic = $2, exporter = $3, proof = $4 WHERE id = $1
-          AND traffic IS NOT DISTINCT FROM $5 AND exporter IS NOT DISTINCT FROM $6 AND proof = $7`,
-        parameters: [row.id, traffic, exporter, proof, row.traffic, row.exporter, row.proof],
-      };
+      return [row.id, traffic, exporter, proof, row.traffic, row.exporter, row.proof];
     },
   };
 
   const replies: SecretTable<{ id: Buffer; lane: number; counter: number; reply: Buffer }> = {
-    select: `SELECT session_id AS id, lane::float8 AS lane, counter::float8 AS counter, reply
-      FROM sealwire_accepted WHERE substr(reply, 1, 4) <> $1 AND ($2::text IS NULL OR (session_id, lane, counter) >
-        (decode($2::json->>0, 'hex'), ($2::json->>1)::bigint, ($2::json->>2)::bigint))
-      ORDER BY session_id, lane, counter LIMIT $3`,
+    select: upToBytes(
+      'reply',
+      'id, lane, counter',
+      `SELECT session_id AS id, lane::float8 AS lane, counter::float8 AS counter, reply
+       FROM sealwire_accepted WHERE reply IS NOT NULL AND substr(reply, 1, 4) <> $1
+         AND ($2::text IS NULL OR (session_id, lane, counter) >
+           (decode($2::json->>0, 'hex'), ($2::json->>1)::bigint, ($2::json->>2)::bigint))
+       ORDER BY session_id, lane, counter LIMIT $3`,
+    ),
     after: (row) => JSON.stringify([toHex(row.id), row.lane, row.counter]),
-    rewrap: ({ id, lane, counter, reply }) => ({
-      statement:
-        'UPDATE sealwire_accepted SET reply = $4 WHERE session_id = $1 AND lane = $2 AND counter = $3 AND reply = $5',
-      parameters: [id, lane, counter, move(replyPlace(toBytes(id), lane, counter), reply), reply],
-    }),
+    update: `UPDATE sealwire_accepted a SET reply = n.reply
+      FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[]) AS n(id, lane, counter, reply, old)
+      WHERE a.session_id = n.id AND a.lane = n.lane AND a.counter = n.counter AND substr(a.reply, 1, ${HEAD}) = n.old`,
+    rewrap: ({ id, lane, counter, reply }) => [
+      ...[id, lane, counter],
+      ...[move(replyPlace(toBytes(id), lane, counter), reply), reply.subarray(0, HEAD)],
+    ],
   };
 
   const outcomes: SecretTable<{ module: string; key_id: Buffer; call_id: Buffer; outcome: Buffer }> = {
-    select: `SELECT module, key_id, call_id, outcome FROM sealwire_outcome
-      WHERE substr(outcome, 1, 4) <> $1 AND ($2::text IS NULL OR call_id > decode($2, 'hex')) ORDER BY call_id LIMIT $3`,
-    after: (row) => toHex(row.call_id),
-    rewrap: ({ module, key_id, call_id, outcome }) => ({
-      statement:
-        'UPDATE sealwire_outcome SET outcome = $4 WHERE module = $1 AND key_id = $2 AND call_id = $3 AND outcome = $5',
-      parameters: [module, key_id, call_id, move(outcomePlace(module, key_id, call_id), outcome), outcome],
-    }),
+    select: upToBytes(
+      'outcome',
+      'module, key_id, call_id',
+      `SELECT module, key_id, call_id, outcome FROM sealwire_outcome
+       WHERE substr(outcome, 1, 4) <> $1 AND ($2::text IS NULL OR (module, key_id, call_id) >
+         ($2::json->>0, decode($2::json->>1, 'hex'), decode($2::json->>2, 'hex')))
+       ORDER BY module, key_id, call_id LIMIT $3`,
+    ),
+    after: (row) => JSON.stringify([row.module, toHex(row.key_id), toHex(row.call_id)]),
+    update: `UPDATE sealwire_outcome o SET outcome = n.outcome
+      FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[]) AS n(module, key_id, call_id, outcome, old)
+      WHERE o.module = n.module AND o.key_id = n.key_id AND o.call_id = n.call_id AND substr(o.outcome, 1, ${HEAD}) = n.old`,
+    rewrap: ({ module, key_id, call_id, outcome }) => [
+      ...[module, key_id, call_id],
+      ...[move(outcomePlace(module, toBytes(key_id), toBytes(call_id)), outcome), outcome.subarray(0, HEAD)],
+    ],
   };
 
   const lasting: SecretTable<{
@@ -103,10 +124,29 @@ function tables(keys: KeyEncryption): SecretTable<never>[] {
       WHERE substr(wrapped, 1, 4) <> $1 AND ($2::text IS NULL OR (kind, module, id) > ($2::json->>0, $2::json->>1,
         decode($2::json->>2, 'hex'))) ORDER BY kind, module, id LIMIT $3`,
     after: (row) => JSON.stringify([row.kind, row.module, toHex(row.id)]),
-    rewrap: ({ kind, module, id, wrapped }) => ({
-      statement: 'UPDATE sealwire_key SET wrapped = $4 WHERE kind = $1 AND module = $2 AND id = $3 AND wrapped = $5',
-      parameters: [kind, module, id, move(keyPlace(kind, module, toBytes(id)), wrapped), wrapped],
-    }),
+    update: `UPDATE sealwire_key k SET wrapped = n.wrapped
+      FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[]) AS n(kind, module, id, wrapped, old)
+      WHERE k.kind = n.kind AND k.module = n.module AND k.id = n.id AND k.wrapped = n.old`,
+    rewrap: ({ kind, module, id, wrapped }) => [
+      ...[kind, module, id],
+      ...[move(keyPlace(kind, module, toBytes(id)), wrapped), wrapped],
+    ],
   };
-  return [sessions, replies, outcomes, lasting] as unknown as SecretTable<never>[];
+
+  /** They live for minutes, but handshakes that are under way need theirs when the old key-encryption key goes. */
+  const cookies: SecretTable<{ id: Buffer; wrapped: Buffer }> = {
+    select: `SELECT id, wrapped FROM sealwire_cookie_key
+      WHERE substr(wrapped, 1, 4) <> $1 AND ($2::text IS NULL OR id > decode($2, 'hex')) ORDER BY id LIMIT $3`,
+    after: (row) => toHex(row.id),
+    update: `UPDATE sealwire_cookie_key k SET wrapped = n.wrapped
+      FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS n(id, wrapped, old) WHERE k.id = n.id AND k.wrapped = n.old`,
+    rewrap: ({ id, wrapped }) => [id, move(cookieKeyPlace(toBytes(id)), wrapped), wrapped],
+  };
+  return [sessions, replies, outcomes, lasting, cookies] as unknown as SecretTable<never>[];
+}
+
+/** The first of the rows, in that order, until their `column` has enough bytes. */
+function upToBytes(column: string, order: string, rows: string): string {
+  return `SELECT * FROM (SELECT r.*, sum(octet_length(${column})) OVER (ORDER BY ${order}) AS bytes FROM (${rows}) r) s
+    WHERE bytes - octet_length(${column}) < ${BYTES} ORDER BY ${order}`;
 }

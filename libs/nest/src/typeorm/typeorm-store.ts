@@ -26,7 +26,10 @@ export interface TypeOrmStoreOptions {
   readonly replayGuard?: 'memory' | 'postgres';
   /** how long an ended session is remembered: a day by default, 600 at least, for its cookie could bring it back */
   readonly tombstoneSeconds?: number;
-  /** how long outcomes of calls that run exactly once are kept, a week by default: longer than any client goes on trying */
+  /**
+   * how long outcomes of calls that run exactly once are kept, a week by default: longer than any client goes on trying, and an
+   * hour longer at least than a session lives, in which a call that was held back is good to the end
+   */
   readonly outcomeSeconds?: number;
   /** Another value says that the database was put back to an earlier state in a way it cannot tell itself (a disk snapshot). */
   readonly operatorEpoch?: string | number;
@@ -45,6 +48,12 @@ export interface TypeOrmStoreParts {
   rewrap(batch?: number): Promise<RewrapResult>;
 }
 
+/** What the options of the server decide of the store. */
+type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'>;
+
+/** seconds that an outcome outlives the session of its call */
+const OUTCOME_MARGIN = 3_600;
+
 const PARTS = Symbol('sealwire typeorm store');
 
 /** Sessions, keys and outcomes in the application's TypeORM DataSource: `SealwireModule.forRoot({ store: typeOrmStore(...) })`. */
@@ -60,8 +69,9 @@ export function typeOrmStore(
     providers: [
       {
         provide: PARTS,
-        useFactory: (dataSource: DataSource) => createTypeOrmStore(dataSource, options),
-        inject: [getDataSourceToken(options.dataSource)],
+        useFactory: (dataSource: DataSource, server?: ResolvedOptions) =>
+          createTypeOrmStore(dataSource, options, server),
+        inject: [getDataSourceToken(options.dataSource), { token: RESOLVED_OPTIONS, optional: true }],
       },
       part(SessionStore, ({ sessions }) => sessions),
       part(KeyStore, ({ keys }) => keys),
@@ -81,14 +91,24 @@ export function typeOrmStore(
   };
 }
 
-/** The same without Nest. */
-export function createTypeOrmStore(dataSource: DataSource, options: TypeOrmStoreOptions): TypeOrmStoreParts {
+/** The same without Nest. Without a server's times purging leaves stored results to those who know them. */
+export function createTypeOrmStore(
+  dataSource: DataSource,
+  options: TypeOrmStoreOptions,
+  server?: ServerTimes,
+): TypeOrmStoreParts {
   const { replayGuard = 'memory', tombstoneSeconds = 86_400, outcomeSeconds = 604_800 } = options;
   if (replayGuard !== 'memory' && replayGuard !== 'postgres') {
     throw refused(`replayGuard is 'memory' or 'postgres', got ${String(replayGuard)}.`);
   }
   if (!(tombstoneSeconds >= 600)) throw refused(`tombstoneSeconds is 600 or more, got ${tombstoneSeconds}.`);
-  if (!(outcomeSeconds >= 3_600)) throw refused(`outcomeSeconds is 3600 or more, got ${outcomeSeconds}.`);
+  const leastOutcome = (server?.sessionLifetime ?? 0) + OUTCOME_MARGIN;
+  if (!(outcomeSeconds >= leastOutcome)) {
+    throw refused(
+      `outcomeSeconds is ${leastOutcome} or more, got ${outcomeSeconds}: a call that was held back is good as long as its` +
+        ' session (sessionLifetime), and without its outcome it would run again.',
+    );
+  }
   if (dataSource.options.type !== 'postgres') {
     throw refused(`The TypeORM store needs a DataSource of type 'postgres', got '${dataSource.options.type}'.`);
   }
@@ -97,7 +117,7 @@ export function createTypeOrmStore(dataSource: DataSource, options: TypeOrmStore
   const lease = new Lease(nodePrimitives, options.exclusiveDatabase ?? false);
   const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));
   const shared = replayGuard === 'postgres';
-  const retention = { tombstoneSeconds, outcomeSeconds };
+  const retention = { tombstoneSeconds, outcomeSeconds, resultSeconds: server?.resultCache.seconds };
   const sessions = new TypeOrmSessionStore({ database, keys, lease, incarnation, shared, retention });
   const databaseChanged = () => {
     // the next tick tries again
@@ -123,6 +143,13 @@ export async function connectTypeOrmStore(
   const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
   const store = createTypeOrmStore(dataSource, options);
   await dataSource.initialize();
+  const [tables] = await dataSource.query(`SELECT to_regclass('sealwire_session') IS NOT NULL AS there`);
+  if (!tables.there) {
+    await dataSource.destroy();
+    throw refused(
+      'This database has no Sealwire tables: run the migrations (sealwireMigrations), or look at DATABASE_URL.',
+    );
+  }
   return { ...store, close: () => dataSource.destroy() };
 }
 

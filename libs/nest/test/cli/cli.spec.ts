@@ -67,7 +67,18 @@ describe('sealwire without a database', () => {
     ['rotate', 2],
     ['rotate server-key', 2],
     ['rotate server-key --valid-until tomorrow', 2],
-    ['rotate secure-key --valid-until 2030-01-01T00:00:00Z', 2],
+    ['rotate server-key --valid-until 7', 2],
+    ['rotate server-key --valid-until 2100-01-31', 2],
+    ['rotate server-key --valid-until 2100-02-30T00:00:00Z', 2],
+    ['rotate server-key --valid-until 2100-13-01T00:00:00Z', 2],
+    ['rotate server-key --valid-until 2020-01-31T00:00:00Z', 2],
+    ['rotate server-key --module payments --valid-until 2100-01-01T00:00:00Z', 2],
+    ['rotate secure-key --valid-until 2100-01-01T00:00:00Z', 2],
+    ['rotate kek --valid-until 2100-01-01T00:00:00Z', 2],
+    ['sessions count --limit 5', 2],
+    ['purge', 2],
+    ['purge --tombstone-seconds 86400', 2],
+    ['purge --tombstone-seconds 86400 --outcome-seconds week', 2],
     ['purge all', 2],
   ])('answers "%s" with its usage and exit code %i', async (line, code) => {
     const answer = await sealwire(line);
@@ -76,13 +87,16 @@ describe('sealwire without a database', () => {
   });
 
   it('says what is missing in the environment', async () => {
-    const nothing = await sealwire('purge');
+    const nothing = await sealwire('sessions count');
     expect(nothing).toMatchObject({ code: 1, out: '' });
     expect(nothing.error).toMatch(/DATABASE_URL is missing.*PGlite/);
-    expect((await sealwire('purge', { DATABASE_URL: 'postgres://127.0.0.1:1/x' })).error).toMatch(
+    expect((await sealwire('sessions count', { DATABASE_URL: 'postgres://127.0.0.1:1/x' })).error).toMatch(
       /SEALWIRE_KEK is missing/,
     );
-    const unreachable = await sealwire('purge', { DATABASE_URL: 'postgres://127.0.0.1:1/x', SEALWIRE_KEK: kek });
+    const unreachable = await sealwire('sessions count', {
+      DATABASE_URL: 'postgres://127.0.0.1:1/x',
+      SEALWIRE_KEK: kek,
+    });
     expect(unreachable).toMatchObject({ code: 1, error: expect.stringContaining('ECONNREFUSED') });
   });
 
@@ -173,7 +187,15 @@ describe('sealwire on PostgreSQL', () => {
       parseServerPublicKey(server.value.serverPublicKey),
       old!.publicKey,
     ]);
+    const none = await sealwire(`rotate secure-key --module paymnets --valid-until ${until}`, env());
+    expect(none).toMatchObject({ code: 1, error: expect.stringContaining('no SecureKey to rotate') });
+    await json('keys add --module public');
+    await json('keys add --module payments');
     const secure = await json(`rotate secure-key --module payments --valid-until ${until}`);
+    expect((await json('keys list --module payments')).value).toMatchObject([
+      { module: 'payments' },
+      { module: 'payments', validUntil: until },
+    ]);
     const { keyId, secret } = parseSecureKey(secure.value.secureKey);
     expect(await keys.secureKey('payments', keyId)).toEqual(secret);
     const missing = await sealwire(
@@ -190,7 +212,13 @@ describe('sealwire on PostgreSQL', () => {
     expect(lost).toMatchObject({ code: 1, value: { rewrapped: 0, unreadable: 3 } });
     const done = await json('rotate kek', { SEALWIRE_KEK: `${nextKek},${kek}` });
     expect(done).toMatchObject({ code: 0, value: { rewrapped: 3, unreadable: 0 } });
-    expect((await sealwire('rotate kek', { ...env(), SEALWIRE_KEK: nextKek })).out).toBe('0 rows wrapped anew');
+    const again = await sealwire('rotate kek', { ...env(), SEALWIRE_KEK: nextKek });
+    expect(again.out).toMatch(/^0 rows wrapped anew\nWhere every server has the first key/);
+    const before = await sealwire('keys add --module payments', env());
+    expect(before).toMatchObject({
+      code: 1,
+      error: expect.stringContaining('The servers do not use this SEALWIRE_KEK'),
+    });
   });
 
   it('purges', async () => {
@@ -198,6 +226,19 @@ describe('sealwire on PostgreSQL', () => {
     await database.dataSource.query(
       `UPDATE sealwire_session SET ended_at = now() - interval '2 days', ended_reason = 'idle'`,
     );
-    expect((await sealwire('purge', env())).out).toBe('1 row deleted');
+    const times = (outcome: number) => `purge --tombstone-seconds 86400 --outcome-seconds ${outcome}`;
+    expect((await sealwire(times(604_800), env())).out).toBe('1 row deleted');
+    const call = { module: 'm', keyId: undefined, callId: primitives.random(16), claimed: undefined };
+    await instance.exactlyOnce.run(call, async () => ({ outcome: Uint8Array.of(1), rollback: false }));
+    await database.dataSource.query(`UPDATE sealwire_outcome SET at = now() - interval '8 days'`);
+    expect((await sealwire(times(30 * 86_400), env())).out).toBe('0 rows deleted');
+    expect((await sealwire(times(604_800), env())).out).toBe('1 row deleted');
+  });
+
+  it('says where the tables are missing', async () => {
+    const url = new URL(database.url);
+    url.pathname = '/postgres';
+    const missing = await sealwire('sessions count', { ...env(), DATABASE_URL: url.href });
+    expect(missing).toMatchObject({ code: 1, error: expect.stringContaining('run the migrations') });
   });
 });

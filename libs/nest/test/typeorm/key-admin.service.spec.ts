@@ -146,6 +146,17 @@ describe.each([
     expect(await keys.list()).toMatchObject([{ kind: 'secure', validUntil: expect.any(Date) }, { kind: 'server' }]);
   });
 
+  it('chooses sessions as the command line does', async () => {
+    const sessions = app.get(SealwireSessions);
+    await client().connect();
+    const keyId = toHex(parseSecureKey(secureKey).keyId);
+    await expect(sessions.list({ keyId, module: 'other' })).rejects.toThrow('not by several of these');
+    expect(await sessions.revokeModule('other')).toBe(0);
+    expect(await sessions.count({ module: 'payments' })).toBe(1);
+    expect(await sessions.revokeModule('payments')).toBe(1);
+    expect(await sessions.list({ keyId })).toEqual([]);
+  });
+
   it('lists keys without their secrets', async () => {
     const until = inAnHour();
     await keys.rotateServerKey({ validUntil: until });

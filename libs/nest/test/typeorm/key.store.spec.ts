@@ -1,8 +1,19 @@
-import { parseSecureKey, parseServerPublicKey } from '@sealwire/core';
+import { Logger } from '@nestjs/common';
+import { parseSecureKey, parseServerPublicKey, toHex } from '@sealwire/core';
 import { createTypeOrmStore } from '@sealwire/nest/typeorm';
 import type { DataSource } from 'typeorm';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { connect, emptyTables, kek, openPostgres, primitives, type TestDatabase } from './support.js';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import {
+  connect,
+  emptyTables,
+  kek,
+  nextKek,
+  openPostgres,
+  openSession,
+  primitives,
+  startInstance,
+  type TestDatabase,
+} from './support.js';
 
 const HOUR = 3_600_000;
 
@@ -89,9 +100,68 @@ describe('the key store', () => {
     await age(361);
     expect(await there().cookieKey(one.id)).toBeUndefined();
     await database.dataSource.query(`UPDATE sealwire_cookie_key SET created_at = created_at - interval '301 seconds'`);
-    await there().currentCookieKey();
-    const rows = await database.dataSource.query('SELECT id FROM sealwire_cookie_key');
-    expect(rows).toHaveLength(2);
+    const third = await there().currentCookieKey();
+    expect([toHex(one.id), toHex(next.id)]).not.toContain(toHex(third.id));
+  });
+
+  it('seals with a cookie key that it can open, while instances have different key-encryption keys', async () => {
+    const under = (texts: string) => createTypeOrmStore(database.dataSource, { kek: texts }).keys;
+    const ahead = await under(`${nextKek},${kek}`).currentCookieKey();
+    const behind = await under(kek).currentCookieKey();
+    expect(behind.id).not.toEqual(ahead.id);
+    const restarted = await under(nextKek).currentCookieKey();
+    expect(restarted).toEqual(ahead);
+    expect(await under(kek).currentCookieKey()).toEqual(behind);
+    expect(await under(`${nextKek},${kek}`).currentCookieKey()).toEqual(behind);
+    expect(await database.dataSource.query('SELECT 1 FROM sealwire_cookie_key')).toHaveLength(2);
+  });
+
+  it('writes no key that the servers cannot open', async () => {
+    const server = await startInstance(database.dataSource);
+    const pairs = await server.keys.serverKeys();
+    await server.keys.addSecureKey('payments');
+    const { keys } = createTypeOrmStore(second, { kek: nextKek });
+    const before = await keys.list();
+    const validUntil = new Date(Date.now() + HOUR);
+    const sentence = /The servers do not use this SEALWIRE_KEK: .* under 07070707/;
+    await expect(keys.rotateServerKey({ validUntil })).rejects.toThrow(sentence);
+    await expect(keys.addSecureKey('payments')).rejects.toThrow(sentence);
+    await expect(keys.rotateSecureKey('payments', { validUntil })).rejects.toThrow(sentence);
+    expect(await keys.list()).toEqual(before);
+    expect(await server.keys.serverKeys()).toEqual(pairs);
+    await server.sessions.stop();
+  });
+
+  it('leaves out a server key that does not open, and says so once', async () => {
+    const keys = here();
+    const [first] = await keys.serverKeys();
+    await database.dataSource.query(
+      `INSERT INTO sealwire_key (kind, module, id, wrapped) VALUES ('server', '', '\\xabcd', '\\x0102')`,
+    );
+    const told = vi.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
+    expect(await keys.serverKeys()).toEqual([first]);
+    expect(await keys.serverKeys()).toEqual([first]);
+    expect(told.mock.calls).toEqual([[expect.stringMatching(/^Server key abcd does not open and is left out/)]]);
+    told.mockRestore();
+  });
+
+  it('ends sessions of keys that are ended by a clock that is behind', async () => {
+    const server = await startInstance(database.dataSource);
+    const { keyId } = parseSecureKey(await server.keys.addSecureKey('payments'));
+    await openSession(server, { keyId });
+    await server.sessions.refresh();
+    await server.keys.rotateSecureKey('payments', { validUntil: new Date(Date.now() - HOUR) });
+    await server.keys.rotateServerKey({ validUntil: new Date(Date.now() - HOUR) });
+    await expect.poll(() => server.sessions.count({ keyId })).toBe(0);
+    const recent = `SELECT 1 FROM sealwire_key WHERE valid_until > now() - interval '1 minute'`;
+    expect(await database.dataSource.query(recent)).not.toEqual([]);
+    await server.sessions.stop();
+  });
+
+  it('rotates no SecureKey of a module that has none', async () => {
+    const rotated = here().rotateSecureKey('paymnets', { validUntil: new Date(Date.now() + HOUR) });
+    await expect(rotated).rejects.toThrow("Module 'paymnets' has no SecureKey to rotate");
+    expect(await here().list()).toEqual([]);
   });
 
   it('keeps cookie keys in a table that is in no log', async () => {

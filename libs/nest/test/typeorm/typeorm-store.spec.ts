@@ -1,17 +1,22 @@
+import type { Provider } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { getDataSourceToken } from '@nestjs/typeorm';
 import { typeOrmStore } from '@sealwire/nest/typeorm';
 import { DataSource } from 'typeorm';
 import { describe, expect, it } from 'vitest';
+import { resolveOptions } from '../../src/sealwire.options.js';
 import { ExactlyOnce, KeyStore, ReplayGuard, SessionStore } from '../../src/session-store.js';
+import { RESOLVED_OPTIONS } from '../../src/tokens.js';
 import { kek } from './support.js';
 
 const dataSource = new DataSource({ type: 'postgres', url: 'postgres://127.0.0.1:1/x' });
 
-function compile(options: Parameters<typeof typeOrmStore>[0], source: unknown = dataSource) {
+function compile(options: Parameters<typeof typeOrmStore>[0], source: unknown = dataSource, more: Provider[] = []) {
   const { providers } = typeOrmStore(options);
   const token = getDataSourceToken(options.dataSource);
-  return Test.createTestingModule({ providers: [{ provide: token, useValue: source }, ...providers] }).compile();
+  return Test.createTestingModule({
+    providers: [{ provide: token, useValue: source }, ...providers, ...more],
+  }).compile();
 }
 
 describe('typeOrmStore', () => {
@@ -36,6 +41,18 @@ describe('typeOrmStore', () => {
     [{ kek, outcomeSeconds: Number.NaN }, /outcomeSeconds is 3600 or more/],
   ])('refuses %o', async (options, sentence) => {
     await expect(compile(options)).rejects.toThrow(sentence);
+  });
+
+  it('refuses to forget outcomes while their sessions live', async () => {
+    const server = (sessionLifetime?: number) => [
+      { provide: RESOLVED_OPTIONS, useValue: resolveOptions(sessionLifetime === undefined ? {} : { sessionLifetime }) },
+    ];
+    const outcomeSeconds = 43_200;
+    await expect(compile({ kek, outcomeSeconds }, dataSource, server())).rejects.toThrow(
+      /outcomeSeconds is 46800 or more, got 43200: .*sessionLifetime/,
+    );
+    await compile({ kek, outcomeSeconds }, dataSource, server(39_600));
+    await compile({ kek, outcomeSeconds });
   });
 
   it('refuses another kind of database', async () => {
