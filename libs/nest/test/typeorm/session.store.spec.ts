@@ -1,4 +1,5 @@
 import { ReplayWindow } from '@sealwire/core';
+import { sealwireMigrations } from '@sealwire/nest/typeorm';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -51,7 +52,7 @@ describe('sessions of several instances', () => {
     const owned = await one().sessions.attach(id, true);
     if (!owned || owned === 'busy') throw new Error('not attached');
     expect(await two().sessions.attach(id, true)).toBe('busy');
-    one().listener.onRelease = () => one().sessions.closeLane(id, owned.lane, closed);
+    one().listener.onRelease = () => one().sessions.closeLane(id, owned.lane, closed, true);
     await one().sessions.refresh();
     expect(one().listener.wanted).toEqual([id]);
     await vi.waitFor(async () => {
@@ -60,7 +61,7 @@ describe('sessions of several instances', () => {
     await one().sessions.refresh();
     expect(one().listener.wanted).toHaveLength(1);
     // the former owner has no say any more
-    await one().sessions.closeLane(id, owned.lane, closed);
+    await one().sessions.closeLane(id, owned.lane, closed, true);
     expect(await one().sessions.attach(id, true)).toBe('busy');
   });
 
@@ -185,7 +186,7 @@ describe('sessions of several instances', () => {
     const owned = await one().sessions.attach(id, true);
     if (!owned || owned === 'busy') throw new Error('not attached');
     expect(await two().sessions.attach(id, false)).toBe('busy');
-    await one().sessions.closeLane(id, owned.lane, closed);
+    await one().sessions.closeLane(id, owned.lane, closed, true);
     const shared = await two().sessions.attach(id, false);
     expect(shared).toMatchObject({ lane: owned.lane + 1, closed: { lane: owned.lane } });
     expect(await one().sessions.attach(id, false)).toMatchObject({ lane: owned.lane + 1 });
@@ -313,7 +314,7 @@ describe('rows at rest', () => {
   it('are those that the entities describe', async () => {
     const { upQueries } = await database.dataSource.driver.createSchemaBuilder().log();
     expect(upQueries.map(({ query: statement }) => statement)).toEqual([]);
-    await database.dataSource.undoLastMigration();
+    for (const _ of sealwireMigrations) await database.dataSource.undoLastMigration();
     expect(await query(`SELECT relname FROM pg_class WHERE relname LIKE 'sealwire%'`)).toEqual([]);
     await database.dataSource.runMigrations();
   });
