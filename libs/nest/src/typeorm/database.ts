@@ -1,12 +1,13 @@
-import type { EventEmitter } from 'node:events';
 import { SealwireError } from '@sealwire/core';
 import type { DataSource, QueryRunner } from 'typeorm';
+import { cancelStatement, type DriverClient, hear, ignore, isIdle, poolOf } from './driver-client.js';
 
 /** One statement; answers its rows, also those of RETURNING. */
 export type Query = <Row>(statement: string, parameters?: unknown[]) => Promise<Row[]>;
 
 const DEADLINE = 5_000;
 const ATTEMPTS = 3;
+const LATE = 'The database did not answer in time.';
 
 /**
  * Statements with an end: a database that does not answer in time, or at all, is a SealwireError `busy`, never a hang.
@@ -26,7 +27,7 @@ export class Database {
   /** Read committed: each statement sees what was committed before it. Runs `work` again after a deadlock. */
   transaction<T>(work: (query: Query) => Promise<T>): Promise<T> {
     return this.attempt(async (query) => {
-      await query('BEGIN');
+      await query('BEGIN ISOLATION LEVEL READ COMMITTED');
       try {
         const result = await work(query);
         await query('COMMIT');
@@ -38,12 +39,60 @@ export class Database {
     });
   }
 
-  /** A connection of its own for that long at most. */
+  /** How many connections there may be at once. */
+  get connections(): number {
+    return poolOf(this.dataSource)?.options.max ?? 1;
+  }
+
+  /**
+   * A connection of its own for that long at most, then `busy`. What it is still in by then ends: a statement, a transaction.
+   * The same where it is handed back in one, by whomever: the next to get it would unknowingly be part of that.
+   */
   withRunner<T>(milliseconds: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
-    const { master } = this.dataSource.driver as unknown as { master?: EventEmitter };
-    if (master) hear(master);
+    const pool = poolOf(this.dataSource);
+    if (pool) hear(pool);
     const runner = this.dataSource.createQueryRunner();
-    return withDeadline(runner, { milliseconds, cut: !this.exclusive }, () => work(runner));
+    const handBack = runner.release.bind(runner);
+    let client: DriverClient | undefined;
+    let late = false;
+    const drop = (why: string): Promise<void> | undefined => {
+      if (!client || runner.isReleased) return;
+      if (this.exclusive) {
+        // PGlite's only connection: the statements of whoever gets it next queue behind this one
+        client.query('ROLLBACK').catch(ignore);
+        return handBack();
+      }
+      // as if the connection had broken: the pool drops it at once, and what hangs on it fails. To end it politely would wait
+      // for an answer from the very database that gives none, and keep the pool's place as long.
+      client.emit('error', new Error(why));
+    };
+    runner.release = async () =>
+      client && !isIdle(client) ? drop('A connection was handed back in the middle of something.') : handBack();
+    const connecting = runner.connect().then((connected) => {
+      client = connected;
+    });
+    const working = (async () => {
+      // whatever keeps a connection from being made (a database that is just being restored, too), nothing ran
+      await connecting.catch((error) => {
+        throw new SealwireError('busy', undefined, { cause: error });
+      });
+      if (late) throw new SealwireError('busy');
+      return work(runner);
+    })();
+    // released before it is connected, a runner would keep the connection for ever
+    const release = () => connecting.then(() => runner.release()).catch(ignore);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        late = true;
+        reject(new SealwireError('busy', LATE));
+        if (pool && client && !runner.isReleased) cancelStatement(pool, client);
+        drop(LATE);
+      }, milliseconds);
+      working.then(resolve, reject).finally(() => {
+        clearTimeout(timer);
+        return release();
+      });
+    });
   }
 
   private async attempt<T>(work: (query: Query) => Promise<T>): Promise<T> {
@@ -65,45 +114,6 @@ export class Database {
 export function queryOf(runner: QueryRunner): Query {
   return <Row>(statement: string, parameters?: unknown[]) =>
     reach(async () => (await runner.query(statement, parameters, true)).records as Row[]);
-}
-
-/**
- * Connects, works, releases. After the deadline the answer is `busy`, and `cut` ends the connection with whatever statement
- * hangs on it. PGlite has but one connection, whose open transaction would outlive the cut: there the work ends by itself.
- */
-function withDeadline<T>(
-  runner: QueryRunner,
-  { milliseconds, cut }: { milliseconds: number; cut: boolean },
-  work: () => Promise<T>,
-): Promise<T> {
-  let late = false;
-  let client: EventEmitter | undefined;
-  const connecting = runner.connect().then((connected) => {
-    client = connected;
-  });
-  const working = (async () => {
-    // whatever keeps a connection from being made (a database that is just being restored, too), nothing ran
-    await connecting.catch((error) => {
-      throw new SealwireError('busy', undefined, { cause: error });
-    });
-    if (late) throw new SealwireError('busy');
-    return work();
-  })();
-  // released before it is connected, a runner would keep the connection for ever
-  const release = () => connecting.then(() => runner.release()).catch(() => undefined);
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      late = true;
-      reject(new SealwireError('busy', 'The database did not answer in time.'));
-      // as if the connection had broken: the pool drops it at once, and what hangs on it fails. To end it politely would wait
-      // for an answer from the very database that gives none, and keep the pool's place as long.
-      if (cut && !runner.isReleased) client?.emit('error', new Error('The database did not answer in time.'));
-    }, milliseconds);
-    working.then(resolve, reject).finally(() => {
-      clearTimeout(timer);
-      return release();
-    });
-  });
 }
 
 /** Makes an error of the connection `busy`. */
@@ -133,20 +143,6 @@ export function isUnavailable(error: unknown): boolean {
   const state = sqlState(error);
   return state === undefined || /^(08|53|57P|25P03|55P03|57014)/.test(state);
 }
-
-/**
- * The pool hands a connection out without a listener, and TypeORM adds its own a moment later. A server that is being stopped
- * may end the connection just then, and an error that nobody hears ends the process. Whoever uses the connection meets it.
- */
-function hear(pool: EventEmitter): void {
-  if (!pool.listeners('acquire').includes(hearClient)) pool.on('acquire', hearClient);
-}
-
-function hearClient(client: EventEmitter): void {
-  if (!client.listeners('error').includes(ignore)) client.on('error', ignore);
-}
-
-function ignore(): void {}
 
 export function toBytes(buffer: Uint8Array): Uint8Array {
   return Uint8Array.from(buffer);
