@@ -1,15 +1,20 @@
 import { Logger } from '@nestjs/common';
 import { SealwireError, toHex } from '@sealwire/core';
-import type { QueryRunner } from 'typeorm';
+import type { EntityManager, QueryRunner } from 'typeorm';
 import { ExactlyOnce } from '../session-store.js';
 import { type Database, isTransient, isUnavailable, queryOf, reach, sqlState, toBytes } from './database.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
 import { outcomePlace } from './places.js';
+import { Turns } from './turns.js';
 
 const ATTEMPTS = 3;
-/** milliseconds from the wait for a connection to the commit */
+/** milliseconds from the wait for a turn to the commit */
 const DEADLINE = 30_000;
+/** Of these, what it may wait for its turn: begun later, it would be cut off in the middle for nothing. */
+const PATIENCE = 15_000;
+/** Connections left to what every call needs, the lease first of all. */
+const LEFT_FREE = 2;
 
 type ExactCall = Parameters<ExactlyOnce['run']>[0];
 type RunCall = Parameters<ExactlyOnce['run']>[1];
@@ -21,6 +26,7 @@ type RunCall = Parameters<ExactlyOnce['run']>[1];
  */
 export class TypeOrmExactlyOnce extends ExactlyOnce {
   private readonly logger = new Logger('SealwireExactlyOnce');
+  private readonly turns = new Turns(() => Math.max(1, this.database.connections - LEFT_FREE));
 
   constructor(
     private readonly database: Database,
@@ -30,10 +36,15 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
     super();
   }
 
-  async run(call: ExactCall, run: RunCall): Promise<Uint8Array> {
+  run(call: ExactCall, run: RunCall): Promise<Uint8Array> {
+    const end = performance.now() + DEADLINE;
+    return this.turns.run(PATIENCE, () => this.until(end, call, run));
+  }
+
+  private async until(end: number, call: ExactCall, run: RunCall): Promise<Uint8Array> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.database.withRunner(DEADLINE, (runner) => this.once(runner, call, run));
+        return await this.database.withRunner(end - performance.now(), (runner) => this.once(runner, call, run));
       } catch (error) {
         if (!isTransient(error)) throw error;
         if (attempt === ATTEMPTS) throw new SealwireError('busy', undefined, { cause: error });
@@ -88,7 +99,14 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
 
   private async decide(runner: QueryRunner, call: ExactCall, run: RunCall): Promise<Uint8Array> {
     await reach(() => runner.startTransaction()); // a savepoint
-    const { outcome, rollback } = await run(runner.manager);
+    const depth = depthOf(runner);
+    const { manager, end } = lend(runner);
+    const { outcome, rollback } = await run(manager).finally(end);
+    if (depthOf(runner) !== depth) {
+      throw new Error(
+        'An exactlyOnce function left a transaction open, ended the one it was given, or had several in it at a time.',
+      );
+    }
     await reach(() => (rollback ? runner.rollbackTransaction() : runner.commitTransaction()));
     const identity = identityOf(call);
     await queryOf(runner)(
@@ -103,12 +121,44 @@ function identityOf({ module, keyId, callId }: ExactCall): [string, Uint8Array, 
   return [module, keyId ?? new Uint8Array(), callId];
 }
 
+/** Transactions in each other; TypeORM commits for good only the outermost. */
+function depthOf(runner: QueryRunner): unknown {
+  return (runner as unknown as { transactionDepth: unknown }).transactionDepth;
+}
+
+/**
+ * A handler's hold on the transaction, which ends with it. What it did not wait for would else go on beside the commit, and
+ * what comes after that takes effect on its own; a connection handed back by it would be another's before the commit.
+ */
+function lend(runner: QueryRunner): { manager: EntityManager; end(): void } {
+  let over = false;
+  const own = runner.manager;
+  const lent = new Proxy(runner, {
+    get(target, name) {
+      if (over) throw new Error('The exactlyOnce function is over, and its transaction with it.');
+      if (name === 'release') throw new Error('An exactlyOnce function cannot release its transaction.');
+      return Reflect.get(target, name);
+    },
+  });
+  // makes itself the runner's, so that transactions in this one get it too; what subscribers do at the commit is not the handler's
+  const manager = runner.dataSource.createEntityManager(lent);
+  const end = () => {
+    over = true;
+    Object.assign(runner, { manager: own });
+  };
+  return { manager, end };
+}
+
 /** Whether the connection was still there to do so. */
 async function rollBack(runner: QueryRunner): Promise<boolean> {
   try {
     while (runner.isTransactionActive) await runner.rollbackTransaction();
-    return !runner.isReleased;
   } catch {
-    return false;
+    // also where TypeORM lost count of the transactions in it
+    return runner.query('ROLLBACK').then(
+      () => true,
+      () => false,
+    );
   }
+  return !runner.isReleased;
 }

@@ -1,4 +1,4 @@
-import type { EntityManager } from 'typeorm';
+import type { EntityManager, EntitySubscriberInterface, QueryRunner } from 'typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   connect,
@@ -135,6 +135,77 @@ describe.each([
     expect(await transfers()).toBe(2);
   });
 
+  const insert = (manager: EntityManager, amount: number) =>
+    manager.query('INSERT INTO transfer VALUES ($1)', [amount]);
+  const wait = () => new Promise((resolve) => setTimeout(resolve, 20));
+  const misuses: [string, (manager: EntityManager, runner: QueryRunner) => Promise<unknown>][] = [
+    ['leaves a transaction open', (_, runner) => runner.startTransaction()],
+    ['ends the one it was given', (_, runner) => runner.commitTransaction()],
+    ['rolls back the one it was given', (_, runner) => runner.rollbackTransaction()],
+    ['releases it', (_, runner) => runner.release()],
+    [
+      'has several in it at a time',
+      (manager) => Promise.all([2, 3, 4].map((amount) => manager.transaction((inner) => insert(inner, amount)))),
+    ],
+    [
+      'does not wait for several in it that fail',
+      (manager) =>
+        Promise.all([
+          manager.transaction(() => Promise.reject(new Error('fails'))),
+          manager.transaction(async (inner) => {
+            await wait();
+            await insert(inner, 2);
+          }),
+        ]).catch(() => undefined),
+    ],
+  ];
+
+  it.each(misuses)('undoes all of a call that %s', async (_, misuse) => {
+    const one = call();
+    const misusing = async (transaction: unknown) => {
+      const manager = transaction as EntityManager;
+      await insert(manager, 1);
+      await misuse(manager, manager.queryRunner!);
+      return done;
+    };
+    const refused = await instance.exactlyOnce.run(one, misusing).catch((error) => error);
+    expect(refused).toBeInstanceOf(Error);
+    expect(refused).not.toHaveProperty('code', 'busy');
+    await wait();
+    expect(await transfers()).toBe(0);
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+  });
+
+  it.each([false, true])('undoes what a call did not wait for, or does it in time (nested: %s)', async (nested) => {
+    let late: Promise<unknown> | undefined;
+    const hasty = async (transaction: unknown) => {
+      const manager = transaction as EntityManager;
+      const work = async (inner: EntityManager) => {
+        await wait();
+        await insert(inner, 2);
+      };
+      late = nested ? work(manager.queryRunner!.manager) : work(manager);
+      late.catch(() => undefined);
+      await insert(manager, 1);
+      return done;
+    };
+    expect(await instance.exactlyOnce.run(call(), hasty)).toEqual(outcome);
+    await expect(late).rejects.toThrow('over');
+    expect(await transfers()).toBe(1);
+  });
+
+  it('commits what subscribers write before the commit', async () => {
+    let amount = 10;
+    const subscriber: EntitySubscriberInterface = {
+      beforeTransactionCommit: ({ manager }) => insert(manager, amount++),
+    };
+    database.dataSource.subscribers.push(subscriber);
+    await instance.exactlyOnce.run(call(), transfer()).finally(() => database.dataSource.subscribers.pop());
+    expect(amount).toBeGreaterThan(10);
+    expect(await transfers()).toBe(1 + amount - 10);
+  });
+
   it.runIf(pglite)('leaves the one connection to others after each call', async () => {
     await Promise.all(Array.from({ length: 5 }, (_, i) => instance.exactlyOnce.run(call(), transfer(i))));
     expect(await transfers()).toBe(5);
@@ -157,6 +228,43 @@ describe.each([
       const runs = Array.from({ length: 8 }, (_, i) => (i % 2 ? instance : second).exactlyOnce.run(one, transfer(i)));
       expect(await Promise.all(runs)).toEqual(Array(8).fill(outcome));
       expect(await transfers()).toBe(1);
+    });
+
+    it.each(['repeatable read', 'serializable'])('runs a call once where %s is the default', async (level) => {
+      const name = new URL(database.url).pathname.slice(1);
+      await others.query(`ALTER DATABASE ${name} SET default_transaction_isolation = '${level}'`);
+      const sources = await Promise.all([connect(database.url), connect(database.url)]);
+      await others.query(`ALTER DATABASE ${name} RESET default_transaction_isolation`);
+      const instances = await Promise.all(sources.map((source) => startInstance(source)));
+      const one = call();
+      const runs = Array.from({ length: 6 }, (_, i) => instances[i % 2]!.exactlyOnce.run(one, transfer(i)));
+      expect(await Promise.all(runs)).toEqual(Array(6).fill(outcome));
+      expect(await transfers()).toBe(1);
+      for (const { sessions } of instances) await sessions.stop();
+      for (const source of sources) await source.destroy();
+    });
+
+    it('leaves connections to everything else, however many calls there are', async () => {
+      let open = () => {};
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      let began = 0;
+      const calls = Array.from({ length: 20 }, (_, i) =>
+        second.exactlyOnce.run(call(), async (manager) => {
+          began += 1;
+          await gate;
+          return transfer(i)(manager);
+        }),
+      );
+      await vi.waitFor(() => expect(began).toBe(3));
+      await second.sessions.refresh();
+      await Promise.all(Array.from({ length: 10 }, () => second.sessions.readData(new Uint8Array(16))));
+      expect(began).toBe(3);
+      open();
+      await Promise.all(calls);
+      expect(began).toBe(20);
+      expect(await transfers()).toBe(20);
     });
 
     it('is busy where the connection is lost in the middle, and safe to repeat', async () => {
