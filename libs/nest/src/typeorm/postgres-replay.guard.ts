@@ -1,17 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type CallNumber, type RenewalAnswer, toHex } from '@sealwire/core';
+import { type CallNumber, LIMITS, type RenewalAnswer, toHex } from '@sealwire/core';
 import { knownOf } from '../memory.guard.js';
 import { type Acceptance, type GuardedSession, ReplayGuard } from '../session-store.js';
 import { withinTime } from '../time-limit.js';
+import { ACCEPT, FINISH, type VerdictRow } from './accepted-numbers.js';
 import { type Database, type Query, toBytes } from './database.js';
 import { GroupCommit } from './group-commit.js';
-import { type Incarnation, MARK } from './incarnation.js';
+import type { Incarnation } from './incarnation.js';
 import type { KeyEncryption } from './key-encryption.js';
 import { LEASE, type Lease } from './lease.js';
 import { replyPlace } from './places.js';
-import { answerOf } from './reconcile.js';
-import { LIVE } from './session-row.js';
+import { ACCEPTED_COLUMNS, answerOf } from './reconcile.js';
 
 /** A reply longer than this is not kept: its duplicates are told that it ran. */
 const LARGEST_REPLY = 65_536;
@@ -20,6 +20,8 @@ const UNSURE = 10_000;
 const SILENT = 2.5;
 /** milliseconds that a result is tried to be written while the database is away */
 const PATIENCE = 30_000;
+/** milliseconds after which a number is asked again whose session's row another transaction holds */
+const PAUSES = [10, 20, 40, 80, 160, 320];
 
 interface Asked {
   readonly session: GuardedSession;
@@ -33,7 +35,7 @@ interface Finished extends Asked {
 
 /** A number that is asked for, or runs here. */
 class Running {
-  /** requests that wait for the verdict */
+  /** requests that wait for the verdict to run the call */
   waiting = 0;
   /** whether a request has taken it on to run the call */
   taken = false;
@@ -47,66 +49,6 @@ class Running {
     readonly verdict: Promise<Acceptance>,
   ) {}
 }
-
-interface VerdictRow {
-  readonly live: boolean;
-  readonly same_database: boolean | null;
-  readonly same_lane: boolean | null;
-  readonly fresh: boolean | null;
-  readonly same: boolean | null;
-  readonly state: 'running' | 'done' | null;
-  readonly reply: Buffer | null;
-  readonly owner: string | null;
-  /** seconds of its lease; null where it has none any more */
-  readonly owner_lease: number | null;
-}
-
-/**
- * Why one statement is strict, wherever copies of a frame arrive at the same moment:
- * - the primary key: of concurrent inserts one makes the row, the others wait for its commit and then find it (DO UPDATE
- *   returns the row as it is, which DO NOTHING would not);
- * - the share lock: ending a session, opening a lane and raising a floor update the session's row. Either they wait for this
- *   statement, and then see its numbers, or this statement waits for them and looks at the row again;
- * - the mark: compared in this statement, in the database that takes the rows. A lane opened before a restore takes none.
- */
-const ACCEPT = `
-  WITH input AS (
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
-      WITH ORDINALITY AS i(session_id, lane, counter, digest, incarnation, n)
-  ), live AS MATERIALIZED (
-    SELECT s.id, s.lane, s.floor, s.lane_incarnation, s.shared AND s.lane_incarnation = $8 AS shared_now,
-      ${MARK} = $6 AS same_database
-    FROM sealwire_session s WHERE s.id = ANY($1::bytea[]) AND ${LIVE} ORDER BY s.id FOR SHARE
-  ), taken AS (
-    INSERT INTO sealwire_accepted AS a (session_id, lane, counter, digest, owner)
-    SELECT i.session_id, i.lane, i.counter, i.digest, $7 FROM input i JOIN live l ON l.id = i.session_id
-    WHERE l.same_database AND l.shared_now AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AND i.counter > l.floor
-    ORDER BY 1, 2, 3
-    ON CONFLICT (session_id, lane, counter) DO UPDATE SET repeats = LEAST(a.repeats + 1, 1000)
-    RETURNING a.session_id, a.lane, a.counter, a.digest, a.state, a.reply, a.owner, a.repeats
-  )
-  SELECT l.id IS NOT NULL AS live, l.same_database, t.repeats = 0 AS fresh,
-    l.shared_now AND l.lane = i.lane AND l.lane_incarnation = i.incarnation AS same_lane,
-    COALESCE(t.digest, o.digest) = i.digest AS same, COALESCE(t.state, o.state) AS state,
-    COALESCE(t.reply, o.reply) AS reply, COALESCE(t.owner, o.owner) AS owner,
-    (SELECT extract(epoch FROM x.lease_until - now())::float8 FROM sealwire_instance x
-     WHERE x.boot_id = COALESCE(t.owner, o.owner) AND x.lease_until > now()) AS owner_lease
-  FROM input i
-  LEFT JOIN live l ON l.id = i.session_id
-  LEFT JOIN taken t ON t.session_id = i.session_id AND t.lane = i.lane AND t.counter = i.counter
-  LEFT JOIN sealwire_accepted o
-    ON t.session_id IS NULL AND o.session_id = i.session_id AND o.lane = i.lane AND o.counter = i.counter
-  ORDER BY i.n`;
-
-/** First calls come here only when they ran: their session's row is what makes them run once. */
-const FINISH = `
-  INSERT INTO sealwire_accepted AS a (session_id, lane, counter, digest, owner, state, reply)
-  SELECT i.session_id, i.lane, i.counter, i.digest, $6, 'done', i.reply
-  FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[]) AS i(session_id, lane, counter, digest, reply)
-  WHERE EXISTS (SELECT FROM sealwire_session s WHERE s.id = i.session_id)
-  ORDER BY 1, 2, 3
-  ON CONFLICT (session_id, lane, counter) DO UPDATE SET state = 'done', reply = EXCLUDED.reply
-    WHERE a.state = 'running' AND a.digest = EXCLUDED.digest`;
 
 /** Every accepted number is a row, so any instance may serve any session. There is no window: numbers at or below the floor are refused. */
 export class PostgresReplayGuard extends ReplayGuard {
@@ -137,11 +79,12 @@ export class PostgresReplayGuard extends ReplayGuard {
     digest: Uint8Array,
     milliseconds: number,
   ): Promise<Acceptance> {
+    if (number.counter > LIMITS.counter) return { kind: 'too_old' };
     const key = keyOf(session, number);
     const running = this.running.get(key) ?? this.ask(key, { session, number, digest });
-    running.waiting++;
-    const verdict = await withinTime(running.verdict, milliseconds).finally(() => running.waiting--);
     const same = running.digest === toHex(digest);
+    if (same) running.waiting++;
+    const verdict = await withinTime(running.verdict, milliseconds).finally(() => same && running.waiting--);
     if (verdict.kind !== 'accepted') return same ? verdict : this.accept(session, number, digest, milliseconds);
     if (!same) return { kind: 'conflict' };
     if (running.taken) return { kind: 'running', settled: running.settled };
@@ -164,7 +107,7 @@ export class PostgresReplayGuard extends ReplayGuard {
 
   async recall(session: GuardedSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer> {
     const [row] = await this.database.query<Parameters<typeof answerOf>[0]>(
-      `SELECT lane::float8 AS lane, counter::float8 AS counter, digest, state, reply FROM sealwire_accepted
+      `SELECT ${ACCEPTED_COLUMNS} FROM sealwire_accepted a
        WHERE session_id = $1 AND lane = $2 AND counter = $3`,
       [session.id, number.lane, number.counter],
     );
@@ -177,7 +120,7 @@ export class PostgresReplayGuard extends ReplayGuard {
   }
 
   private ask(key: string, asked: Asked): Running {
-    const verdict = this.accepts.add(asked).catch((error): Acceptance => {
+    const verdict = this.verdictOf(asked).catch((error): Acceptance => {
       this.logger.warn(`Numbers could not be accepted: ${error instanceof Error ? error.message : error}`);
       this.leaveUnsure(key);
       return { kind: 'busy' };
@@ -192,12 +135,21 @@ export class PostgresReplayGuard extends ReplayGuard {
     return running;
   }
 
+  private async verdictOf(asked: Asked): Promise<Acceptance> {
+    for (const pause of PAUSES) {
+      const verdict = await this.accepts.add(asked);
+      if (verdict) return verdict;
+      await delay(pause);
+    }
+    return (await this.accepts.add(asked)) ?? { kind: 'busy' };
+  }
+
   private leaveUnsure(key: string): void {
     this.unsure.add(key);
     for (const oldest of this.unsure) if (this.unsure.size > UNSURE) this.unsure.delete(oldest);
   }
 
-  private async commitAccepts(asked: Asked[]): Promise<Acceptance[]> {
+  private async commitAccepts(asked: Asked[]): Promise<(Acceptance | undefined)[]> {
     const { bootId } = this.lease;
     const rows = await this.database.query<VerdictRow>(ACCEPT, [
       ...columns(asked),
@@ -209,7 +161,9 @@ export class PostgresReplayGuard extends ReplayGuard {
     return rows.map((row, i) => this.verdict(asked[i] as Asked, row, bootId));
   }
 
-  private verdict({ session, number }: Asked, row: VerdictRow, bootId: string): Acceptance {
+  /** undefined where another transaction holds the session's row: nothing was taken, nothing is known. */
+  private verdict({ session, number }: Asked, row: VerdictRow, bootId: string): Acceptance | undefined {
+    if (row.passed_over) return undefined;
     const unsure = this.unsure.delete(keyOf(session, number));
     if (row.same_database === false) {
       this.databaseChanged();

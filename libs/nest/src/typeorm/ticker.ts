@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex } from '@sealwire/core';
 import type { CloseReason, SessionStoreListener } from '../session-store.js';
 import type { Database, Query } from './database.js';
@@ -9,6 +10,8 @@ const PERIOD = 1_000;
 /** Seconds that ends are looked for behind the last tick: longer than a statement may take to commit. */
 const OVERLAP = 8;
 const BATCH = 1_000;
+/** How often last uses are tried to be written in a tick. */
+const FLUSHES = 4;
 
 interface TickRow {
   readonly alive: boolean;
@@ -75,7 +78,6 @@ export class Ticker {
   }
 
   private async work(): Promise<void> {
-    await this.flush();
     const sent = clocks();
     const [row] = await this.query<TickRow>(
       `WITH me AS (
@@ -100,6 +102,7 @@ export class Ticker {
     this.askReleases(row.wanted);
     await this.endOver(row.over);
     this.seen = row.now;
+    await this.flush();
   }
 
   /** The database was restored, or others took us for dead: nothing that this process holds is its own any more. */
@@ -140,27 +143,45 @@ export class Ticker {
     }
   }
 
-  /** What was not written stays for the next tick. A touched session that is no more was ended: its owner learns it here too. */
+  /**
+   * What was not written stays for the next tick, as does what is touched meanwhile: under load that would never end. A touched
+   * session that is no more was ended: its owner learns it here too.
+   */
   private async flush(): Promise<void> {
-    while (this.touched.size > 0) {
-      const batch = [...this.touched].slice(0, BATCH);
-      const sent = performance.now();
-      const rows = await this.query<{ id: string; reason: CloseReason | null }>(
-        `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
-         live AS (
-           SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id
-           WHERE s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE OF s
-         ),
-         written AS (
-           UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second')
-           FROM live WHERE s.id = live.id RETURNING s.id
-         )
-         SELECT encode(used.id, 'hex') AS id, s.ended_reason AS reason FROM used LEFT JOIN sealwire_session s ON s.id = used.id
-         WHERE used.id NOT IN (SELECT id FROM written)`,
-        [batch.map(([id]) => fromHex(id)), batch.map(([, at]) => (sent - at) / 1_000)],
-      );
-      for (const [id, at] of batch) if (this.touched.get(id) === at) this.touched.delete(id);
-      for (const { id, reason } of rows) this.listener.ended(fromHex(id), reason ?? 'expired');
+    const touched = [...this.touched];
+    for (let start = 0; start < touched.length; start += BATCH) {
+      let batch = touched.slice(start, start + BATCH);
+      for (let attempt = 0; batch.length > 0 && attempt < FLUSHES; attempt++) {
+        if (attempt > 0) await delay(attempt * 10);
+        const held = await this.write(batch);
+        batch = batch.filter(([id]) => held.has(id));
+      }
     }
+  }
+
+  /**
+   * Answers those whose row another holds. To wait for one would hold up the calls of all others in the statement. Calls that are
+   * being accepted hold theirs too, for a moment, hence the attempts.
+   */
+  private async write(batch: [id: string, at: number][]): Promise<Set<string>> {
+    const sent = performance.now();
+    const rows = await this.query<{ id: string; live: boolean; reason: CloseReason | null }>(
+      `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
+       live AS (
+         SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id
+         WHERE s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
+       ),
+       written AS (
+         UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second')
+         FROM live WHERE s.id = live.id RETURNING s.id
+       )
+       SELECT encode(used.id, 'hex') AS id, s.id IS NOT NULL AND s.ended_at IS NULL AS live, s.ended_reason AS reason
+       FROM used LEFT JOIN sealwire_session s ON s.id = used.id WHERE used.id NOT IN (SELECT id FROM written)`,
+      [batch.map(([id]) => fromHex(id)), batch.map(([, at]) => (sent - at) / 1_000)],
+    );
+    const held = new Set(rows.filter(({ live }) => live).map(({ id }) => id));
+    for (const [id, at] of batch) if (!held.has(id) && this.touched.get(id) === at) this.touched.delete(id);
+    for (const { id, live, reason } of rows) if (!live) this.listener.ended(fromHex(id), reason ?? 'expired');
+    return held;
   }
 }

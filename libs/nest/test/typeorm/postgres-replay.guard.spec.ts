@@ -1,4 +1,4 @@
-import type { CallNumber } from '@sealwire/core';
+import { type CallNumber, LIMITS } from '@sealwire/core';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Acceptance, GuardedSession } from '../../src/session-store.js';
@@ -203,9 +203,54 @@ describe('the replay guard in PostgreSQL', () => {
     while (!answered && !(await isBlocked('FOR UPDATE'))) {}
     await gate.release();
     expect(await accepting).toEqual({ kind: 'accepted' });
-    expect(await answers).toEqual([{ known: 'unknown' }, { known: 'never_ran' }]);
+    expect(await answers).toEqual([{ known: 'running' }, { known: 'never_ran' }]);
     expect(await accept(first(), one, { lane: one.lane, counter: 1 }, digest)).toEqual({ kind: 'session_ended' });
     await database.dataSource.query('DROP FUNCTION stand_still CASCADE');
+  });
+
+  it('passes over a session whose row another transaction holds, and asks again', async () => {
+    const [one, free] = [await session(), await session()];
+    const gate = await held(
+      sources[1]!,
+      `SELECT 1 FROM sealwire_session WHERE id = '\\x${one.guarded.key}' FOR UPDATE`,
+    );
+    const waiting = accept(first(), one.guarded, { lane: one.guarded.lane, counter: 0 }, digest);
+    expect(await accept(first(), free.guarded, { lane: free.guarded.lane, counter: 0 }, digest)).toEqual({
+      kind: 'accepted',
+    });
+    await gate.release();
+    expect(await waiting).toEqual({ kind: 'accepted' });
+  });
+
+  it('is soon busy for a session whose row stays held, and takes none of its numbers', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const since = performance.now();
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'busy' });
+    expect(performance.now() - since).toBeLessThan(2_000);
+    await gate.release();
+    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'accepted' });
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'running' });
+  });
+
+  it('refuses counters beyond those of a lane', async () => {
+    const { guarded: one } = await session();
+    const at = (counter: number) => accept(first(), one, { lane: one.lane, counter }, digest);
+    expect(await at(LIMITS.counter + 1)).toEqual({ kind: 'too_old' });
+    expect(await at(LIMITS.counter)).toEqual({ kind: 'accepted' });
+  });
+
+  it('keeps nothing of a number that nobody runs', async () => {
+    const { guarded: one } = await session();
+    const number = { lane: one.lane, counter: 0 };
+    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
+    await expect(accept(first(), one, number, digest, 1)).rejects.toMatchObject({ code: 'busy' });
+    const conflicting = accept(first(), one, number, other);
+    await gate.release();
+    expect(await conflicting).toEqual({ kind: 'conflict' });
+    expect(Reflect.get(first().replayGuard!, 'running')).toEqual(new Map());
+    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
   });
 
   it('answers a renewal from its rows', async () => {
@@ -219,6 +264,9 @@ describe('the replay guard in PostgreSQL', () => {
     first().replayGuard!.finish(one, firstCalls, digest, reply);
     await first().replayGuard!.drain();
     expect(await first().replayGuard!.recall(one, finished, digest)).toEqual({ known: 'result', reply });
+    expect(await first().replayGuard!.recall(one, { lane: one.lane, counter: 3 }, digest)).toEqual({
+      known: 'running',
+    });
     const numbers = [1, 2, 3, 4].map((counter): [number, number, Uint8Array] => [one.lane, counter, digest]);
     const answers = await instances[1]!.sessions.reconcile(
       renewal(id, ...numbers, [one.lane, 1, other], [0, 0, digest], [one.lane - 1, 9, digest]),
@@ -227,12 +275,12 @@ describe('the replay guard in PostgreSQL', () => {
     expect(answers).toEqual([
       { known: 'result', reply },
       { known: 'ran' },
-      { known: 'unknown' },
+      { known: 'running' },
       { known: 'never_ran' },
-      { known: 'unknown' },
-      { known: 'result', reply },
       // the number went to another frame
       { known: 'never_ran' },
+      { known: 'result', reply },
+      { known: 'unknown' },
     ]);
   });
 
@@ -240,7 +288,7 @@ describe('the replay guard in PostgreSQL', () => {
     const { guarded: one } = await session();
     await accept(first(), one, { lane: one.lane, counter: 99 }, digest);
     const number = { lane: one.lane, counter: 0 };
-    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
     const asked = accept(first(), one, number, digest);
     await database.dataSource.query('SELECT pg_terminate_backend($1)', [
       await blocked('INSERT INTO sealwire_accepted'),
@@ -260,7 +308,7 @@ describe('the replay guard in PostgreSQL', () => {
   it('runs a number for whoever waits for it, where others had no patience', async () => {
     const { guarded: one } = await session();
     const [left, taken] = [0, 1].map((counter) => ({ lane: one.lane, counter })) as [CallNumber, CallNumber];
-    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
     const impatient = [left, taken].map((number) => accept(first(), one, number, digest, 1));
     expect(await Promise.allSettled(impatient)).toMatchObject([
       { reason: { code: 'busy' } },
@@ -279,7 +327,7 @@ describe('the replay guard in PostgreSQL', () => {
   it('forgets that it was unsure of a number as soon as it runs', async () => {
     const { guarded: one } = await session();
     const number = { lane: one.lane, counter: 0 };
-    const gate = await held(sources[1]!, 'SELECT 1 FROM sealwire_session FOR UPDATE');
+    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
     const asked = accept(first(), one, number, digest);
     await database.dataSource.query('SELECT pg_terminate_backend($1)', [
       await blocked('INSERT INTO sealwire_accepted'),
