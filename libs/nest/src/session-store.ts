@@ -50,8 +50,8 @@ export abstract class SessionStore {
    * does not prove it, its first key, which entitles to FIRST_CALLS only (step 4 never arrived). One transaction: ends the old
    * session as `renewed`, then answers per number from what is durable; ended before, its tombstone still answers. Unknown
    * session, wrong proof, other incarnation: all `unknown`. `never_ran` only where a durable record of every accepted number
-   * exists and the old lane's owner can accept no more. FIRST_CALLS count as `ran` wherever the row was created: the row is
-   * their record, no guard is asked to accept them.
+   * exists and the old lane's owner can accept no more, or the number went to a frame of another digest. FIRST_CALLS count as
+   * `ran` wherever the row was created: the row is their record, no guard is asked to accept them.
    */
   abstract reconcile(renewal: Renewal, verify: (key: Uint8Array) => boolean): Promise<RenewalAnswer[]>;
 
