@@ -14,7 +14,7 @@ type Purger = (database: Database, retention: Retention) => Promise<number>;
 /** Rows that one statement deletes or changes: what it may lock and how long it may take. */
 const BATCH = 1_000;
 /** Sessions that one statement looks at for numbers to delete. */
-const PART = 250;
+const PART = 100;
 /** Last uses are written once a second, later while the database was away: only long idle sessions are ended from outside. */
 const IDLE_SLACK = 60;
 /** Seconds between raising a floor and deleting the rows below it. */
@@ -68,21 +68,16 @@ const tombstones: Purger = async (database, { tombstoneSeconds }) => {
       [tombstoneSeconds],
     );
     const ids = over.map(({ id }) => id);
-    await deleteNumbers(database, {
+    const { left } = await deleteNumbers(database, {
       sessions: 'SELECT id FROM sealwire_session WHERE id = ANY($4::bytea[])',
       which: 'true',
       parameters: [ids],
     });
-    const gone = await byIndex(
-      database,
-      `DELETE FROM sealwire_session s WHERE s.id = ANY($1::bytea[])
-         AND (SELECT 1 FROM sealwire_accepted a WHERE a.session_id = s.id ORDER BY a.lane, a.counter LIMIT 1) IS NULL
-       RETURNING 1`,
-      [ids],
-    );
+    // another instance is at the same ones
+    if (left > 0) return total;
+    const gone = await database.query('DELETE FROM sealwire_session WHERE id = ANY($1::bytea[]) RETURNING 1', [ids]);
     total += gone.length;
-    // none: another instance is at the same ones
-    if (ids.length < PART || gone.length === 0) return total;
+    if (ids.length < PART) return total;
   }
 };
 
@@ -90,13 +85,17 @@ const tombstones: Purger = async (database, { tombstoneSeconds }) => {
  * A row may go only where its number stays refused without it: first a committed floor, a while later the rows at or below
  * it. Rows of earlier lanes are refused by their lane.
  */
-const numbers: Purger = (database) =>
-  deleteNumbers(database, {
-    sessions: 'SELECT id, lane, floor, floored_at FROM sealwire_session WHERE true',
+const numbers: Purger = async (database) => {
+  const { deleted } = await deleteNumbers(database, {
+    // those with a floor, or with a lane before this one
+    sessions: `SELECT id, lane, floor, floored_at FROM sealwire_session
+      WHERE shared AND (floor >= 0 OR lane > extract(epoch FROM created_at)::bigint)`,
     which: `a.lane > 0 AND (a.lane, a.counter) <= (part.lane, part.floor) AND CASE WHEN a.lane = part.lane
       THEN part.floored_at < now() - ${FLOOR_REST} * interval '1 second' ELSE a.at < now() - interval '1 day' END`,
     parameters: [],
   });
+  return deleted;
+};
 
 const floors: Purger = async (database) => {
   let after: Uint8Array | null = new Uint8Array();
@@ -178,7 +177,7 @@ interface Deleted {
 async function deleteNumbers(
   database: Database,
   { sessions, which, parameters }: { sessions: string; which: string; parameters: readonly unknown[] },
-): Promise<number> {
+): Promise<{ deleted: number; left: number }> {
   const statement = `WITH part AS MATERIALIZED (${sessions} AND id >= $1 ORDER BY id LIMIT ${PART}), found AS MATERIALIZED (
       SELECT n.* FROM part CROSS JOIN LATERAL (
         SELECT a.ctid AS place, a.session_id, a.lane, a.counter FROM sealwire_accepted a
@@ -194,12 +193,15 @@ async function deleteNumbers(
     FROM (SELECT session_id AS id, lane, counter FROM found WHERE (SELECT count(*) FROM found) = ${BATCH}
       UNION ALL SELECT id, ${BEYOND}, ${BEYOND} FROM part WHERE (SELECT count(*) FROM found) < ${BATCH}) l
     ORDER BY l.id DESC, l.lane DESC, l.counter DESC LIMIT 1`;
-  let total = 0;
+  let deleted = 0;
+  let left = 0;
   let cursor: readonly unknown[] = [new Uint8Array(), -1, -1];
   for (;;) {
     const [row] = await byIndex<Deleted>(database, statement, [...cursor, ...parameters]);
-    total += row?.deleted ?? 0;
-    if (!row || (row.found < BATCH && row.looked < PART)) return total;
+    if (!row) return { deleted, left };
+    deleted += row.deleted;
+    left += row.found - row.deleted;
+    if (row.found < BATCH && row.looked < PART) return { deleted, left };
     cursor = [row.id, row.lane, row.counter];
   }
 }
