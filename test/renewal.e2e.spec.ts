@@ -5,7 +5,7 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { createRemote, fetchTransport } from '@sealwire/client';
 import { FRAME_TYPE, formatKeyText, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { RemoteFunction, RemoteFunctions, SealwireModule, SealwireSessions } from '@sealwire/nest';
+import { RemoteFunction, RemoteFunctions, SealwireEvents, SealwireModule, SealwireSessions } from '@sealwire/nest';
 import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/nest/typeorm';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freshDatabase } from './support/postgres.js';
@@ -180,4 +180,25 @@ it('a session that is renewed at one replica lets its call on another end', asyn
   latch.open();
   expect(await held).toBe('held');
   expect(latch.runs).toEqual(['first', 'held', 'forged']);
+});
+
+it('a session that ends is told of on every instance, once, also where it never was', async () => {
+  latch = new Latch();
+  const url = await database();
+  const one = await serve('in PostgreSQL, guard memory', url);
+  const other = await serve('in PostgreSQL, guard memory', url);
+  const told = [one, other].map(({ app }) => {
+    const events: object[] = [];
+    app.get(SealwireEvents).on('closed', (event) => events.push(event));
+    return events;
+  });
+  const { remote, opened } = connect(one.url);
+  await remote.quick('first');
+  await one.app.get(SealwireSessions).revokeAll();
+  const closed = { sessionId: opened[0], module: 'm', reason: 'revoked' };
+  await expect.poll(() => told).toEqual([[closed], [closed]]);
+  // the next ends are told after all earlier ones
+  await remote.quick('second');
+  await one.app.get(SealwireSessions).revokeAll();
+  await expect.poll(() => told.map((events) => events.length)).toEqual([2, 2]);
 });

@@ -207,7 +207,7 @@ export class MemorySessionStore extends SessionStore {
   private close(row: Row, reason: CloseReason): void {
     if (row.ended !== undefined) return;
     row.ended = this.now();
-    this.listener?.ended(row.id, reason);
+    this.listener?.ended(row.id, reason, row.module);
   }
 }
 

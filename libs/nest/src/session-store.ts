@@ -86,8 +86,8 @@ export abstract class SessionStore {
 export interface SessionStoreListener {
   /** Another process wants this session, or this one is stopping: finish what runs, then `closeLane`. */
   release(id: Uint8Array): Promise<void>;
-  /** These sessions ended elsewhere. */
-  ended(id: Uint8Array, reason: CloseReason): void;
+  /** A session ended, here or elsewhere, also one that this process never had; `module` where it is still known. */
+  ended(id: Uint8Array, reason: CloseReason, module: string | undefined): void;
   /** The database is another one now (restored): nothing cached holds any more. */
   incarnationChanged(): void;
 }

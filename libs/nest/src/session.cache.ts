@@ -83,14 +83,14 @@ export class SessionCache implements SessionStoreListener {
   /** Ends a session by this process's own judgement. */
   expire(session: LiveSession, reason: CloseReason): void {
     this.store.end({ id: session.id }, reason).catch((error) => this.logger.warn(`Could not end a session: ${error}`));
-    this.ended(session.id, reason);
+    this.ended(session.id, reason, session.module);
   }
 
   /** Ends a session whose client proved, by `proves`, that it is its own; what it accepted is written down then. */
   async retire(id: Uint8Array, proves: (key: Uint8Array) => boolean): Promise<void> {
     const key = toHex(id);
     const session = this.hot.get(key);
-    if (session && (proves(session.renewal) || proves(session.firstKey))) this.ended(id, 'renewed');
+    if (session && (proves(session.renewal) || proves(session.firstKey))) this.ended(id, 'renewed', session.module);
     const written = this.closing.get(key) ?? this.releasing.get(key);
     if (written) await withinTime(written, this.options.storeTimeout).catch(() => undefined);
   }
@@ -105,9 +105,13 @@ export class SessionCache implements SessionStoreListener {
     return work;
   }
 
-  ended(id: Uint8Array, reason: CloseReason): void {
-    const session = this.hot.get(toHex(id));
-    if (!session) return;
+  ended(id: Uint8Array, reason: CloseReason, module: string | undefined): void {
+    const key = toHex(id);
+    const session = this.hot.get(key);
+    if (!session) {
+      if (module !== undefined && !this.gone.has(key)) this.events.emit('closed', { sessionId: key, module, reason });
+      return;
+    }
     this.discard(session);
     this.bury(session, reason);
     this.closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));

@@ -60,6 +60,8 @@ export class SealwireTables1767225600000 implements MigrationInterface {
         at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (session_id, lane, counter)
       ) WITH (fillfactor = 80)`);
+    // stored results whose time is over: few among the numbers, which stay
+    await runner.query('CREATE INDEX sealwire_accepted_reply ON sealwire_accepted (at) WHERE reply IS NOT NULL');
     await runner.query(`
       CREATE TABLE sealwire_outcome (
         module text NOT NULL,
@@ -95,17 +97,4 @@ export class SealwireTables1767225600000 implements MigrationInterface {
   }
 }
 
-/** Finds stored results whose time is over: few among the numbers, which stay. */
-export class SealwireReplies1767312000000 implements MigrationInterface {
-  readonly name = 'SealwireReplies1767312000000';
-
-  async up(runner: QueryRunner): Promise<void> {
-    await runner.query('CREATE INDEX sealwire_accepted_reply ON sealwire_accepted (at) WHERE reply IS NOT NULL');
-  }
-
-  async down(runner: QueryRunner): Promise<void> {
-    await runner.query('DROP INDEX sealwire_accepted_reply');
-  }
-}
-
-export const sealwireMigrations = [SealwireTables1767225600000, SealwireReplies1767312000000];
+export const sealwireMigrations = [SealwireTables1767225600000];

@@ -18,7 +18,7 @@ interface TickRow {
   readonly mark: string;
   readonly now: number;
   readonly wanted: string[];
-  readonly ended: string[];
+  readonly ended: { readonly id: string; readonly reason: CloseReason; readonly module: string }[];
   /** SecureKeys whose time is over */
   readonly over: { readonly module: string; readonly id: string }[];
 }
@@ -87,8 +87,9 @@ export class Ticker {
        )
        SELECT EXISTS (SELECT FROM me) AS alive, ${MARK} AS mark, extract(epoch FROM now())::float8 AS now,
          ARRAY(SELECT encode(id, 'hex') FROM sealwire_session WHERE release_wanted AND owner = $1 LIMIT ${BATCH}) AS wanted,
-         ARRAY(SELECT encode(id, 'hex') || ended_reason FROM sealwire_session
-               WHERE ended_at >= COALESCE(to_timestamp($2::float8), now()) - ${OVERLAP} * interval '1 second') AS ended,
+         COALESCE((SELECT json_agg(json_build_object('id', encode(id, 'hex'), 'reason', ended_reason, 'module', module))
+           FROM sealwire_session
+           WHERE ended_at >= COALESCE(to_timestamp($2::float8), now()) - ${OVERLAP} * interval '1 second'), '[]') AS ended,
          COALESCE((SELECT json_agg(json_build_object('module', module, 'id', encode(id, 'hex'))) FROM sealwire_key
            WHERE kind = 'secure' AND valid_until <= now() AND valid_until >=
              COALESCE(to_timestamp($2::float8), '-infinity') - ${OVERLAP} * interval '1 second'), '[]') AS over`,
@@ -116,9 +117,9 @@ export class Ticker {
   }
 
   private tellEnds({ ended, now }: TickRow): void {
-    for (const entry of ended) {
-      const id = entry.slice(0, 32);
-      if (!this.told.has(id)) this.listener.ended(fromHex(id), entry.slice(32) as CloseReason);
+    for (const { id, reason, module } of ended) {
+      // what ended before the first tick is no news
+      if (!this.told.has(id) && this.seen !== null) this.listener.ended(fromHex(id), reason, module);
       this.told.set(id, now);
     }
     for (const [id, at] of this.told) if (at < now) this.told.delete(id);
@@ -165,7 +166,7 @@ export class Ticker {
    */
   private async write(batch: [id: string, at: number][]): Promise<Set<string>> {
     const sent = performance.now();
-    const rows = await this.query<{ id: string; live: boolean; reason: CloseReason | null }>(
+    const rows = await this.query<{ id: string; live: boolean; reason: CloseReason | null; module: string | null }>(
       `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
        live AS (
          SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id
@@ -175,13 +176,14 @@ export class Ticker {
          UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second')
          FROM live WHERE s.id = live.id RETURNING s.id
        )
-       SELECT encode(used.id, 'hex') AS id, s.id IS NOT NULL AND s.ended_at IS NULL AS live, s.ended_reason AS reason
+       SELECT encode(used.id, 'hex') AS id, s.id IS NOT NULL AND s.ended_at IS NULL AS live, s.ended_reason AS reason, s.module
        FROM used LEFT JOIN sealwire_session s ON s.id = used.id WHERE used.id NOT IN (SELECT id FROM written)`,
       [batch.map(([id]) => fromHex(id)), batch.map(([, at]) => (sent - at) / 1_000)],
     );
     const held = new Set(rows.filter(({ live }) => live).map(({ id }) => id));
     for (const [id, at] of batch) if (!held.has(id) && this.touched.get(id) === at) this.touched.delete(id);
-    for (const { id, live, reason } of rows) if (!live) this.listener.ended(fromHex(id), reason ?? 'expired');
+    for (const { id, live, reason, module } of rows)
+      if (!live) this.listener.ended(fromHex(id), reason ?? 'expired', module ?? undefined);
     return held;
   }
 }

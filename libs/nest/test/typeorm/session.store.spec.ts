@@ -1,5 +1,4 @@
 import { ReplayWindow } from '@sealwire/core';
-import { sealwireMigrations } from '@sealwire/nest/typeorm';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -314,7 +313,7 @@ describe('rows at rest', () => {
   it('are those that the entities describe', async () => {
     const { upQueries } = await database.dataSource.driver.createSchemaBuilder().log();
     expect(upQueries.map(({ query: statement }) => statement)).toEqual([]);
-    for (const _ of sealwireMigrations) await database.dataSource.undoLastMigration();
+    await database.dataSource.undoLastMigration();
     expect(await query(`SELECT relname FROM pg_class WHERE relname LIKE 'sealwire%'`)).toEqual([]);
     await database.dataSource.runMigrations();
   });
