@@ -49,7 +49,8 @@ export class TypeOrmSessionStore extends SessionStore {
   private readonly query: Query;
   private readonly lanes: Lanes;
   private ticker: Ticker | undefined;
-  private purging: NodeJS.Timeout | undefined;
+  private purgeTimer: NodeJS.Timeout | undefined;
+  private purging: Promise<number> | undefined;
 
   constructor(private readonly parts: SessionStoreParts) {
     super();
@@ -77,13 +78,13 @@ export class TypeOrmSessionStore extends SessionStore {
     );
     await this.ticker.tick();
     this.ticker.start();
-    this.purging = setInterval(() => {
+    this.purgeTimer = setInterval(() => {
       this.purge().catch((error) => this.logger.warn(`What is over could not be purged: ${error}`));
     }, PURGE_PERIOD).unref();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.purging);
+    clearInterval(this.purgeTimer);
     await this.ticker?.stop();
   }
 
@@ -231,8 +232,12 @@ export class TypeOrmSessionStore extends SessionStore {
     return row?.count ?? 0;
   }
 
+  /** One at a time: a large one may take longer than the period. */
   purge(): Promise<number> {
-    return purge(this.parts.database, this.parts.retention);
+    this.purging ??= purge(this.parts.database, this.parts.retention).finally(() => {
+      this.purging = undefined;
+    });
+    return this.purging;
   }
 
   async readData(
