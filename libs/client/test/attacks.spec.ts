@@ -1,21 +1,14 @@
 import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ChannelBlockedError, OutcomeUnknownError } from '../src/index.js';
 import { FakeServer, refused } from './support/fake-server.js';
-import { connect, type Kind, type Network } from './support/remote.js';
+import { connect, type Kind, type Network, useFakeTimers } from './support/remote.js';
 
 const answer = (status: number, contentType: string, body: Uint8Array | string) => ({
   status,
   contentType,
   body: typeof body === 'string' ? new TextEncoder().encode(body) : body,
 });
-
-function useFakeTimers(): void {
-  vi.useFakeTimers();
-  onTestFinished(() => {
-    vi.useRealTimers();
-  });
-}
 
 const garbage = [
   ['nothing', answer(200, CONTENT_TYPE, '')],

@@ -2,7 +2,7 @@ import { type CallNumber, encodeReply, type RenewalAnswer, type Reply, toHex } f
 import { describe, expect, it, vi } from 'vitest';
 import { OutcomeUnknownError } from '../src/index.js';
 import { FakeServer } from './support/fake-server.js';
-import { connect, gate, type Network } from './support/remote.js';
+import { connect, gate, type Network, useFakeTimers } from './support/remote.js';
 
 /** A remote with an open session, whose next `call` frames are answered as the test says. */
 async function opened(server: FakeServer, network?: Network) {
@@ -188,51 +188,39 @@ describe('renewal', () => {
   });
 
   it('waits for a slow first call, and does not ask twice', async () => {
-    vi.useFakeTimers();
-    try {
-      const server = new FakeServer();
-      server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 18_000, 'slow'));
-      const call = connect(server).slow();
-      await vi.advanceTimersByTimeAsync(19_000);
-      expect(await call).toBe('slow');
-      expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
-    } finally {
-      vi.useRealTimers();
-    }
+    useFakeTimers();
+    const server = new FakeServer();
+    server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 18_000, 'slow'));
+    const call = connect(server).slow();
+    await vi.advanceTimersByTimeAsync(19_000);
+    expect(await call).toBe('slow');
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
   });
 
   it('takes step 4 from the first sending, though the second is refused as used', async () => {
-    vi.useFakeTimers();
-    try {
-      const server = new FakeServer();
-      server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 22_000, 'slow'));
-      const call = connect(server).slow();
-      await vi.advanceTimersByTimeAsync(23_000);
-      expect(await call).toBe('slow');
-      expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'finish']);
-    } finally {
-      vi.useRealTimers();
-    }
+    useFakeTimers();
+    const server = new FakeServer();
+    server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 22_000, 'slow'));
+    const call = connect(server).slow();
+    await vi.advanceTimersByTimeAsync(23_000);
+    expect(await call).toBe('slow');
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'finish']);
   });
 
   it('gets the first result in time though step 4 never arrives', async () => {
-    vi.useFakeTimers();
-    try {
-      const server = new FakeServer();
-      let finishes = 0;
-      const remote = connect(server, {
-        async network(_request, next, kind) {
-          const response = await next();
-          return kind === 'finish' && ++finishes === 1 ? new Promise(() => {}) : response;
-        },
-      });
-      const call = remote.add(1, 2);
-      await vi.advanceTimersByTimeAsync(29_000);
-      expect(await call).toBe(3);
-      expect(server.runs).toHaveLength(1);
-    } finally {
-      vi.useRealTimers();
-    }
+    useFakeTimers();
+    const server = new FakeServer();
+    let finishes = 0;
+    const remote = connect(server, {
+      async network(_request, next, kind) {
+        const response = await next();
+        return kind === 'finish' && ++finishes === 1 ? new Promise(() => {}) : response;
+      },
+    });
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(29_000);
+    expect(await call).toBe(3);
+    expect(server.runs).toHaveLength(1);
   });
 
   it('keeps the identity of a first call over a lost step 4', async () => {
@@ -253,42 +241,34 @@ describe('renewal', () => {
   });
 
   it('asks nothing about a call that came after the idle time', async () => {
-    vi.useFakeTimers();
-    try {
-      const server = new FakeServer();
-      server.onAsked = () => ({ known: 'unknown' });
-      const { remote } = await forgotten(server);
-      await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
-      expect(await remote.add(1, 2)).toBe(3);
-      expect(server.asked.flatMap(({ numbers }) => numbers)).toEqual([]);
-      expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish']);
-      expect([...server.sessions.values()].map(({ ended }) => ended)).toEqual([true, false]);
-    } finally {
-      vi.useRealTimers();
-    }
+    useFakeTimers();
+    const server = new FakeServer();
+    server.onAsked = () => ({ known: 'unknown' });
+    const { remote } = await forgotten(server);
+    await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.asked.flatMap(({ numbers }) => numbers)).toEqual([]);
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish']);
+    expect([...server.sessions.values()].map(({ ended }) => ended)).toEqual([true, false]);
   });
 
   it('asks about it as long as another call is unanswered', async () => {
-    vi.useFakeTimers();
-    try {
-      const server = new FakeServer();
-      const remote = await opened(server);
-      server.functions.slow = () => new Promise(() => {});
-      const slow = remote
-        .$call({ timeout: 100 })
-        .slow()
-        .catch((e: unknown) => e);
-      await vi.advanceTimersByTimeAsync(100);
-      expect(await slow).toBeInstanceOf(OutcomeUnknownError);
-      await remote.add(0, 0);
-      const old = [...server.sessions.values()][0]!;
-      server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
-      server.onAsked = () => ({ known: 'unknown' });
-      await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
-      await expect(remote.add(1, 2)).rejects.toBeInstanceOf(OutcomeUnknownError);
-    } finally {
-      vi.useRealTimers();
-    }
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = await opened(server);
+    server.functions.slow = () => new Promise(() => {});
+    const slow = remote
+      .$call({ timeout: 100 })
+      .slow()
+      .catch((e: unknown) => e);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(await slow).toBeInstanceOf(OutcomeUnknownError);
+    await remote.add(0, 0);
+    const old = [...server.sessions.values()][0]!;
+    server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
+    server.onAsked = () => ({ known: 'unknown' });
+    await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
+    await expect(remote.add(1, 2)).rejects.toBeInstanceOf(OutcomeUnknownError);
   });
 
   it('opens a new session when the numbers of the lane are used up', async () => {
@@ -381,17 +361,13 @@ describe('epochs', () => {
   });
 
   it('moves on with time', async () => {
-    vi.useFakeTimers();
-    try {
-      const server = new FakeServer();
-      const remote = connect(server);
-      await remote.add(0, 0);
-      await remote.add(0, 0);
-      await vi.advanceTimersByTimeAsync(900_000);
-      await remote.add(0, 0);
-      expect(server.seen.filter(({ kind }) => kind === 'call').map(({ frame }) => frame[3])).toEqual([0, 1]);
-    } finally {
-      vi.useRealTimers();
-    }
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = connect(server);
+    await remote.add(0, 0);
+    await remote.add(0, 0);
+    await vi.advanceTimersByTimeAsync(900_000);
+    await remote.add(0, 0);
+    expect(server.seen.filter(({ kind }) => kind === 'call').map(({ frame }) => frame[3])).toEqual([0, 1]);
   });
 });

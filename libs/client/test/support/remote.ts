@@ -1,6 +1,6 @@
 import { CONTENT_TYPE, frameType } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { onTestFinished } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
 import type { RemoteOptions, TransportRequest, TransportResponse } from '../../src/index.js';
 import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
 import type { FakeServer } from './fake-server.js';
@@ -53,4 +53,12 @@ export function gate<T = void>() {
     open = resolve;
   });
   return { open, passed };
+}
+
+/** Until the test is over. */
+export function useFakeTimers(): void {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
 }

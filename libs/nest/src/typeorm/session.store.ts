@@ -272,10 +272,8 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   private async find(id: Uint8Array): Promise<SessionRow | undefined> {
-    const [row] = await this.query<SessionRow>(
-      `SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1 AND s.ended_at IS NULL`,
-      [id],
-    );
+    const statement = `SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1 AND s.ended_at IS NULL`;
+    const [row] = await this.query<SessionRow>(statement, [id]);
     return row;
   }
 

@@ -84,6 +84,17 @@ describe('the replay guard in PostgreSQL', () => {
     return { id, secrets, firstKey, guarded: await guarded(first(), id) };
   }
 
+  /** Asks the first instance for a number and breaks the connection while the statement waits. */
+  async function breakOff(one: GuardedSession, number: CallNumber): Promise<void> {
+    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
+    const asked = accept(first(), one, number, digest);
+    await database.dataSource.query('SELECT pg_terminate_backend($1)', [
+      await blocked('INSERT INTO sealwire_accepted'),
+    ]);
+    expect(await asked).toEqual({ kind: 'busy' });
+    await gate.release();
+  }
+
   it('accepts every number on exactly one of three instances that are sent it at the same moment', async () => {
     const sessions = await Promise.all([session(), session()]);
     const numbers = Array.from({ length: 150 }, (_, counter) => counter);
@@ -288,13 +299,7 @@ describe('the replay guard in PostgreSQL', () => {
     const { guarded: one } = await session();
     await accept(first(), one, { lane: one.lane, counter: 99 }, digest);
     const number = { lane: one.lane, counter: 0 };
-    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
-    const asked = accept(first(), one, number, digest);
-    await database.dataSource.query('SELECT pg_terminate_backend($1)', [
-      await blocked('INSERT INTO sealwire_accepted'),
-    ]);
-    expect(await asked).toEqual({ kind: 'busy' });
-    await gate.release();
+    await breakOff(one, number);
     // as if it had been written before its connection broke
     await database.dataSource.query(
       `INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner)
@@ -327,13 +332,7 @@ describe('the replay guard in PostgreSQL', () => {
   it('forgets that it was unsure of a number as soon as it runs', async () => {
     const { guarded: one } = await session();
     const number = { lane: one.lane, counter: 0 };
-    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
-    const asked = accept(first(), one, number, digest);
-    await database.dataSource.query('SELECT pg_terminate_backend($1)', [
-      await blocked('INSERT INTO sealwire_accepted'),
-    ]);
-    expect(await asked).toEqual({ kind: 'busy' });
-    await gate.release();
+    await breakOff(one, number);
     expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
     first().replayGuard!.finish(one, number, digest, reply);
     await first().replayGuard!.drain();
