@@ -31,7 +31,7 @@ it.each([
 ] as const)(
   'keeps every transfer under kill -9 and a hostile network, replay guard %s',
   {
-    timeout: LONG ? 3_600_000 : 240_000,
+    timeout: LONG ? 3_600_000 : 480_000,
   },
   async (guard, instances) => {
     const world = await World.create();
