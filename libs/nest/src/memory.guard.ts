@@ -119,7 +119,7 @@ export class MemoryReplayGuard extends ReplayGuard {
   }
 }
 
-/** What a window that was closed with everything in it answered says of a number of its lane. */
+/** What a closed window says of a number of its lane; `ran` holds only where everything in it is answered. */
 export function knownOf(closed: GuardedSession['closed'], number: CallNumber): 'never_ran' | 'ran' | 'unknown' {
   if (number.lane !== closed?.lane) return 'unknown';
   const verdict = ReplayWindow.fromBytes(closed.window).check(number.counter);

@@ -92,7 +92,7 @@ export class SessionWrap {
   }
 }
 
-/** The lane that was closed with everything in it answered. */
+/** The lane that was closed; of an ended session that still has an owner, some of it may not be answered yet. */
 export function closedOf({ closed_lane: lane, closed_window: window }: SessionRow): AttachedSession['closed'] {
   return lane === null || window === null ? undefined : { lane, window: toBytes(window) };
 }
