@@ -4,12 +4,13 @@ import { defineConfig } from 'vitest/config';
 const source = (path: string) => fileURLToPath(new URL(`./libs/${path}.ts`, import.meta.url));
 const packages: Record<string, string> = {
   '@sealwire/core': 'core/src/index',
-  '@sealwire/core/node': 'core/src/primitives/node',
-  '@sealwire/core/portable': 'core/src/primitives/portable',
-  '@sealwire/client': 'client/src/index',
+  '@sealwire/core/node': 'core/src/crypto/node',
+  '@sealwire/core/noble': 'core/src/crypto/noble',
+  '@sealwire/client': 'client/src/node',
   '@sealwire/client/testing': 'client/src/testing/index',
   '@sealwire/nest': 'nest/src/index',
-  '@sealwire/nest/typeorm': 'nest/src/typeorm/index',
+  '@sealwire/nest/ports': 'nest/src/ports/index',
+  '@sealwire/typeorm': 'typeorm/src/index',
 };
 const report = process.env.TEST_REPORT;
 

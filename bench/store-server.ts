@@ -5,7 +5,7 @@ import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
-import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/nest/typeorm';
+import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/typeorm';
 import pg from 'pg';
 
 @RemoteFunctions('bench')
@@ -36,7 +36,7 @@ const {
     SealwireModule.forRoot({
       serverKey,
       handshakeRate: false,
-      store: typeOrmStore({ kek: keyEncryptionKey, replayGuard: BENCH_GUARD as 'memory' | 'postgres' }),
+      store: typeOrmStore({ kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
     }),
     SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
   ],
@@ -55,7 +55,7 @@ Object.assign(pg.Client.prototype, {
 
 const app = await NestFactory.create(StoredModule, { logger: ['error', 'warn'] });
 await app.listen(0, '127.0.0.1');
-// connections of one guard rest while the other is measured
+// connections of one ledger rest while the other is measured
 app.getHttpServer().keepAliveTimeout = 0;
 process.on('disconnect', () => app.close().then(() => process.exit()));
 process.on('message', () => {

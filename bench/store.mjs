@@ -27,27 +27,27 @@ export async function measureStore({ quick }) {
 
 async function compareGuards(memoryUrl, postgresUrl, plan) {
   const keys = makeKeys();
-  const start = async (guard, url) => {
-    const env = { ...keys.env, DATABASE_URL: url, BENCH_GUARD: guard };
+  const start = async (ledger, url) => {
+    const env = { ...keys.env, DATABASE_URL: url, BENCH_GUARD: ledger };
     const server = await startServers('store-server.ts', env);
     const connections = await openConnections(server.ports.stored, 64);
-    return { server, guard, connections, client: await SealedClient.open(connections[0], 'bench', keys.client) };
+    return { server, ledger, connections, client: await SealedClient.open(connections[0], 'bench', keys.client) };
   };
   const guards = [await start('memory', memoryUrl), await start('postgres', postgresUrl)];
   const rows = [];
   for (const parallel of [16, 64]) {
     const results = guards.map(() => []);
     for (let round = 0; round <= plan.rounds; round++) {
-      for (const [i, guard] of guards.entries()) {
-        const measured = await callsThrough(guard, parallel, plan.calls);
+      for (const [i, ledger] of guards.entries()) {
+        const measured = await callsThrough(ledger, parallel, plan.calls);
         // the first round warms up
         if (round > 0) results[i].push(measured);
       }
     }
-    for (const [i, { guard }] of guards.entries()) {
+    for (const [i, { ledger }] of guards.entries()) {
       const ratio = median(results[i].map(({ rate }, round) => rate / results[0][round].rate));
       rows.push([
-        `${guard}, ${parallel} connections`,
+        `${ledger}, ${parallel} connections`,
         Math.round(median(results[i].map(({ rate }) => rate))),
         `${ratio.toFixed(2)}x`,
         median(results[i].map(({ cpu }) => cpu)).toFixed(0),
@@ -59,7 +59,7 @@ async function compareGuards(memoryUrl, postgresUrl, plan) {
     for (const connection of connections) connection.close();
     await server.stop();
   }
-  const head = ['replay guard', 'calls/s', 'ratio', 'CPU us/call', 'statements per 1,000 calls'];
+  const head = ['ledger', 'calls/s', 'ratio', 'CPU us/call', 'statements per 1,000 calls'];
   printTable('Sealed calls of 200 bytes, sessions in PostgreSQL', head, rows);
 }
 

@@ -7,7 +7,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 /** The build writes it last. */
 const product = join(root, 'dist/src/main.js');
 
-const libraries = ['libs/core', 'libs/client', 'libs/nest'];
+const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm'];
 const sources = [
   ...['src', 'ormconfig.ts', 'package-lock.json', 'nest-cli.json', 'tsconfig.base.json', 'tsconfig.app.json'],
   ...libraries.flatMap((library) => [`${library}/src`, `${library}/tsconfig.json`]),
@@ -41,7 +41,7 @@ function isFresh() {
   const built = modified(product);
   return (
     built > 0 &&
-    libraries.every((library) => modified(join(root, library, 'dist/index.js')) > 0) &&
+    libraries.every((library) => modified(join(root, library, 'dist/.tsbuildinfo')) > 0) &&
     sources.every((path) => newest(join(root, path)) < built)
   );
 }

@@ -1,7 +1,7 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { SealwireModule } from '@sealwire/nest';
-import { typeOrmStore } from '@sealwire/nest/typeorm';
+import { typeOrmStore } from '@sealwire/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Config, Secrets } from './config.js';
 import { HealthController } from './health/health.controller.js';
@@ -21,7 +21,7 @@ export class AppModule {
         SealwireModule.forRoot({
           store: typeOrmStore({
             kek: secrets.keyEncryptionKey,
-            replayGuard: config.replayGuard,
+            ledger: config.ledger,
             exclusiveDatabase: config.databaseUrl === undefined,
           }),
         }),

@@ -10,7 +10,7 @@ export interface Config {
   /** PostgreSQL; without it an embedded one runs in the data folder */
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
-  readonly replayGuard: 'memory' | 'postgres';
+  readonly ledger: 'memory' | 'postgres';
 }
 
 export interface Secrets {
@@ -28,7 +28,7 @@ export function readConfig(env: Environment = process.env): Config {
     port: readPort(env.PORT || '3000'),
     databaseUrl: env.DATABASE_URL || undefined,
     dataFolder: resolve(env.SEALWIRE_DATA || 'data'),
-    replayGuard: readReplayGuard(env.SEALWIRE_REPLAY_GUARD || 'memory'),
+    ledger: readNumberLedger(env.SEALWIRE_LEDGER || 'memory'),
   };
 }
 
@@ -64,9 +64,9 @@ function readPort(text: string): number {
   return port;
 }
 
-function readReplayGuard(text: string): Config['replayGuard'] {
+function readNumberLedger(text: string): Config['ledger'] {
   if (text !== 'memory' && text !== 'postgres') {
-    throw new StartupError(`SEALWIRE_REPLAY_GUARD is "${text}", but it must be "memory" or "postgres".`);
+    throw new StartupError(`SEALWIRE_LEDGER is "${text}", but it must be "memory" or "postgres".`);
   }
   return text;
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import { createPgConfig } from '@electric-sql/pglite/node-postgres';
-import { sealwireEntities, sealwireMigrations } from '@sealwire/nest/typeorm';
+import { sealwireEntities, sealwireMigrations } from '@sealwire/typeorm';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { type Config, readConfig } from './config.js';
 import { lockFolder } from './data-folder.js';

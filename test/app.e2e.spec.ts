@@ -212,7 +212,7 @@ describe('a start that cannot be', () => {
   it.each([
     ['PORT', 'http'],
     ['PORT', '65536'],
-    ['SEALWIRE_REPLAY_GUARD', 'none'],
+    ['SEALWIRE_LEDGER', 'none'],
   ])('names %s=%s', (name, value) => {
     expect(() => readConfig({ [name]: value })).toThrow(`${name} is "${value}"`);
   });

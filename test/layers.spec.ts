@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { layerViolations, type Manifest } from './support/layers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const libraries = ['libs/core', 'libs/client', 'libs/nest'];
+const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm'];
 const manifests = new Map<string, Manifest>(
   libraries
     .map((library): Manifest => JSON.parse(readFileSync(join(root, library, 'package.json'), 'utf8')))
@@ -39,11 +39,10 @@ describe('the walker', () => {
     ['libs/core/src/a.ts', "import type { b } from '@sealwire/nest';", 'goes up from core to nest'],
     ['libs/client/src/a.ts', "export * from '@sealwire/nest';", 'goes up from client to nest'],
     ['libs/nest/src/a.ts', "import '@sealwire/client';", 'goes up from nest to client'],
-    ['libs/nest/src/a.ts', "import '@sealwire/nest/typeorm';", 'goes up from nest to nest/typeorm'],
-    ['libs/nest/src/a.ts', "import { b } from './typeorm/store.js';", 'goes up from nest to nest/typeorm'],
-    ['libs/nest/src/a.ts', "const b = await import('./cli/main.js');", 'goes up from nest to nest/cli'],
-    ['libs/nest/src/typeorm/a.ts', "import '../cli/main.js';", 'goes up from nest/typeorm to nest/cli'],
-    ['libs/nest/src/a.ts', "import { DataSource } from 'typeorm';", 'is an optional peer outside typeorm'],
+    ['libs/nest/src/a.ts', "import '@sealwire/typeorm';", 'goes up from nest to typeorm'],
+    ['libs/typeorm/src/a.ts', "import './cli/main.js';", 'goes up from typeorm to typeorm/cli'],
+    ['libs/typeorm/src/a.ts', "import '@sealwire/nest/sessions';", 'reaches the inside of a package'],
+    ['libs/nest/src/a.ts', "import { DataSource } from 'typeorm';", 'is not declared in package.json'],
     ['libs/core/src/a.ts', "import '../../client/src/b.js';", 'escapes its package'],
     ['libs/core/src/a.ts', "import '../test/b.js';", 'escapes its package'],
     ['libs/core/src/a.ts', "import '/etc/b.js';", 'escapes its package'],
@@ -54,7 +53,7 @@ describe('the walker', () => {
     ['libs/client/src/a.ts', "type B = import('@sealwire/core/primitives').B;", 'reaches the inside of a package'],
     ['libs/core/src/a.ts', "import { hkdfSync } from 'node:crypto';", 'is cryptography outside primitives'],
     ['libs/core/src/a.ts', "import { x25519 } from '@noble/curves/ed25519.js';", 'is cryptography outside primitives'],
-    ['libs/client/src/primitives/a.ts', "import 'crypto';", 'is cryptography outside primitives'],
+    ['libs/client/src/crypto/a.ts', "import 'crypto';", 'is cryptography outside primitives'],
     ['src/a.ts', "const b = require('node:crypto');", 'is cryptography outside primitives'],
     ['libs/core/src/a.ts', "import { readFileSync } from 'node:fs';", 'is input or output in core'],
     ['libs/core/src/a.ts', "import 'fs/promises';", 'is input or output in core'],
@@ -69,12 +68,12 @@ describe('the walker', () => {
 
   it.each([
     ['libs/core/src/a.ts', "import { encode } from 'cborg';\nimport { b } from './b.js';"],
-    ['libs/core/src/primitives/node.ts', "import 'node:crypto';\nimport '@noble/post-quantum/ml-kem.js';"],
-    ['libs/client/src/a.ts', "import '@sealwire/core';\nimport '@sealwire/core/portable';"],
+    ['libs/core/src/crypto/node.ts', "import 'node:crypto';\nimport '@noble/post-quantum/ml-kem.js';"],
+    ['libs/client/src/a.ts', "import '@sealwire/core';\nimport '@sealwire/core/noble';"],
     ['libs/nest/src/a.ts', "import '@nestjs/common';\nimport '@sealwire/core/node';\nimport 'node:http';"],
-    ['libs/nest/src/typeorm/a.ts', "import 'typeorm';\nimport '../session-store.js';\nimport '@sealwire/core';"],
-    ['libs/nest/src/cli/main.ts', "import '../index.js';\nimport '../typeorm/index.js';"],
-    ['src/a.ts', "import '@sealwire/nest/typeorm';\nimport '@sealwire/client';\nimport 'pg';\nimport './b/c.js';"],
+    ['libs/typeorm/src/a.ts', "import 'typeorm';\nimport '@sealwire/nest/ports';\nimport '@sealwire/core';"],
+    ['libs/typeorm/src/cli/main.ts', "import '../index.js';"],
+    ['src/a.ts', "import '@sealwire/typeorm';\nimport '@sealwire/client';\nimport 'pg';\nimport './b/c.js';"],
     ['src/a.ts', "// import 'node:crypto'\nconst text = `import 'node:crypto'`;"],
     ['ormconfig.ts', "import { b } from './src/b.js';"],
   ])('accepts in %s: %s', (path, source) => {

@@ -6,7 +6,7 @@ import { createRemote, fetchTransport } from '@sealwire/client';
 import { FRAME_TYPE, formatKeyText, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { RemoteFunction, RemoteFunctions, SealwireEvents, SealwireModule, SealwireSessions } from '@sealwire/nest';
-import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/nest/typeorm';
+import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/typeorm';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freshDatabase } from './support/postgres.js';
 
@@ -60,7 +60,7 @@ async function serve(kind: Kind, url = '') {
       SealwireModule.forRoot({
         serverKey: privateKey,
         handshakeRate: false,
-        ...(stored ? { store: typeOrmStore({ kek, replayGuard: guard }) } : {}),
+        ...(stored ? { store: typeOrmStore({ kek, ledger: guard }) } : {}),
       }),
       SealwireModule.forFeature({ path: 'm', secureKeys: [secureKey] }),
     ],

@@ -21,11 +21,11 @@ import {
   sealCookie,
   toHex,
 } from '@sealwire/core';
+import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
-import { portablePrimitives } from '@sealwire/core/portable';
 import { describe, expect, it } from 'vitest';
-import { decodeServerOptions } from '../libs/core/src/handshake.js';
-import { decodeRenewalAnswers } from '../libs/core/src/renewal.js';
+import { decodeServerOptions } from '../libs/core/src/handshake/frames.js';
+import { decodeRenewalAnswers } from '../libs/core/src/handshake/renewal.js';
 import { fileText, fileUrl, vectors } from './vectors/generate.js';
 import { record, scriptedSuite } from './vectors/recorder.js';
 
@@ -56,7 +56,7 @@ describe('the committed vectors', () => {
 
 describe.each([
   ['node', nodePrimitives],
-  ['portable', portablePrimitives],
+  ['portable', noblePrimitives],
 ])('a server on %s primitives', (_, primitives) => {
   it.each(handshakes)('does in %s what the client did, operation by operation', (name) => {
     const vector = read(name);

@@ -13,7 +13,7 @@ it('leaves no secret in the database, its files and its log, in whatever form', 
   const world = await World.create(postgres.url);
   onTestFinished(() => world.end());
   const { secureKey } = world.client('trace');
-  const server = await world.server({ guard: 'postgres', storedServerKey: true }).start();
+  const server = await world.server({ ledger: 'postgres', storedServerKey: true }).start();
   const [pair] = await server.ask<{ publicKey: string; privateKey: string }[]>('serverKeys');
   if (!pair) throw new Error('the store made no server key');
   const serverKey = world.publicText(fromHex(pair.publicKey));

@@ -8,7 +8,7 @@ it('serves sessions and cookies of instances whose clocks are minutes apart', { 
   const world = await World.create();
   onTestFinished(() => world.end());
   const servers = await Promise.all(
-    [0, 5 * MINUTES, -5 * MINUTES].map((clockShift) => world.server({ guard: 'postgres', clockShift }).start()),
+    [0, 5 * MINUTES, -5 * MINUTES].map((clockShift) => world.server({ ledger: 'postgres', clockShift }).start()),
   );
   const urls = servers.map(({ url }) => url ?? '');
 

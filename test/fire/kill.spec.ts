@@ -7,7 +7,7 @@ import { TraceLoad, TransferLoad } from './load.js';
 import { World } from './world.js';
 
 const LONG = process.env.SEALWIRE_FIRE === 'long';
-/** for each replay guard */
+/** for each ledger */
 const KILLS = LONG ? 200 : 12;
 /** transfers that must come through between two kills */
 const PROGRESS = 10;
@@ -29,20 +29,20 @@ it.each([
   ['memory', 2],
   ['postgres', 3],
 ] as const)(
-  'keeps every transfer under kill -9 and a hostile network, replay guard %s',
+  'keeps every transfer under kill -9 and a hostile network, ledger %s',
   {
     timeout: LONG ? 3_600_000 : 480_000,
   },
-  async (guard, instances) => {
+  async (ledger, instances) => {
     const world = await World.create();
     onTestFinished(() => world.end());
-    const servers = await Promise.all(Array.from({ length: instances }, () => world.server({ guard }).start()));
+    const servers = await Promise.all(Array.from({ length: instances }, () => world.server({ ledger }).start()));
     // sessions in memory want sticky routing: each proxy has its own server, and another one while that is down
     const proxies = await Promise.all(
       servers.map((server, index) =>
         world.proxy({
           upstreams: [server, ...servers.filter((other) => other !== server)],
-          route: guard === 'memory' ? 'first' : 'round-robin',
+          route: ledger === 'memory' ? 'first' : 'round-robin',
           faults: FAULTS,
           seed: SEED + index,
         }),

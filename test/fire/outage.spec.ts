@@ -41,18 +41,18 @@ async function silent(): Promise<Outages> {
 }
 
 it.each([
-  { guard: 'memory', away: 'gone', outages: gone },
-  { guard: 'postgres', away: 'gone', outages: gone },
-  { guard: 'memory', away: 'silent', outages: silent },
-  { guard: 'postgres', away: 'silent', outages: silent },
+  { ledger: 'memory', away: 'gone', outages: gone },
+  { ledger: 'postgres', away: 'gone', outages: gone },
+  { ledger: 'memory', away: 'silent', outages: silent },
+  { ledger: 'postgres', away: 'silent', outages: silent },
 ] as const)(
-  'survives a database that is $away for a while, replay guard $guard',
+  'survives a database that is $away for a while, ledger $ledger',
   { timeout: LONG ? 600_000 : 120_000 },
-  async ({ guard, outages }) => {
+  async ({ ledger, outages }) => {
     const database = await outages();
     const world = await World.create(database.url);
     onTestFinished(() => world.end());
-    const server = await world.server({ guard }).start();
+    const server = await world.server({ ledger }).start();
     const urls = [`${server.url}`];
     const transfers = await new TransferLoad({ world, urls, timeout: TIMEOUT }).openAccounts(`${server.url}`);
     const trace = new TraceLoad({ world, urls, timeout: TIMEOUT });

@@ -12,7 +12,7 @@ it('runs every frame once, though each arrives at three replicas at the same mom
 }, async () => {
   const world = await World.create();
   onTestFinished(() => world.end());
-  const servers = await Promise.all([1, 2, 3].map(() => world.server({ guard: 'postgres' }).start()));
+  const servers = await Promise.all([1, 2, 3].map(() => world.server({ ledger: 'postgres' }).start()));
   const { url } = await world.proxy({ upstreams: servers, route: 'all' });
   const sessions = await Promise.all(
     Array.from({ length: SESSIONS }, () => RawSession.open({ url, ...world.client('trace') })),
@@ -45,7 +45,7 @@ it('runs every frame once, though each arrives at three replicas at the same mom
 it('answers a frame that comes again to any replica with the result it had', { timeout: 60_000 }, async () => {
   const world = await World.create();
   onTestFinished(() => world.end());
-  const servers = await Promise.all([1, 2, 3].map(() => world.server({ guard: 'postgres' }).start()));
+  const servers = await Promise.all([1, 2, 3].map(() => world.server({ ledger: 'postgres' }).start()));
   const urls = servers.map(({ url }) => url ?? '');
   const session = await RawSession.open({ url: `${urls[0]}`, ...world.client('trace') });
   const frames = Array.from({ length: 30 }, (_, index) => session.seal({ name: 'record', args: [`again/${index}`] }));

@@ -8,19 +8,19 @@ import type { ServerProcess } from '../support/server-process.js';
 import { TraceLoad, TransferLoad } from './load.js';
 import { World } from './world.js';
 
-const GUARDS = ['memory', 'postgres'] as const;
+const LEDGERS = ['memory', 'postgres'] as const;
 const WAYS = {
   'another database under the same name': replaceDatabase,
   'rows put back into the same database': putRowsBack,
 };
 
-it.each(GUARDS.flatMap((guard) => Object.entries(WAYS).map(([way, restore]) => ({ guard, way, restore }))))(
-  'runs nothing again after a restore from a dump: $way, replay guard $guard',
+it.each(LEDGERS.flatMap((ledger) => Object.entries(WAYS).map(([way, restore]) => ({ ledger, way, restore }))))(
+  'runs nothing again after a restore from a dump: $way, ledger $ledger',
   { timeout: 120_000 },
-  async ({ guard, restore }) => {
+  async ({ ledger, restore }) => {
     const world = await World.create();
     onTestFinished(() => world.end());
-    const servers = [await world.server({ guard }).start()];
+    const servers = [await world.server({ ledger }).start()];
     const proxy = await world.proxy({ upstreams: servers });
     const { url } = proxy;
     const open = () => RawSession.open({ url, ...world.client('trace') });
@@ -50,7 +50,7 @@ it.each(GUARDS.flatMap((guard) => Object.entries(WAYS).map(([way, restore]) => (
     const sent = proxy.recorded.slice(0, before);
     await replayAll(proxy, sent, servers);
     await sleep(3_000);
-    const another = await world.server({ guard }).start();
+    const another = await world.server({ ledger }).start();
     await servers[0]?.end();
     servers.splice(0, 1, another);
     await replayAll(proxy, sent, servers);
@@ -72,7 +72,7 @@ it.each(GUARDS.flatMap((guard) => Object.entries(WAYS).map(([way, restore]) => (
       expect(fate).toMatchObject({ kind: 'sealed', reply: { status: 'lane_moved', known: 'unknown' } });
     }
     // what the dump holds may still be told, for its effects are there too
-    if (guard === 'memory') expect(beforeDump).toEqual(sinceDump[0]);
+    if (ledger === 'memory') expect(beforeDump).toEqual(sinceDump[0]);
     else expect(beforeDump).toMatchObject({ kind: 'sealed', reply: { outcomes: [{ ok: true }] } });
     expect(youngFate).toEqual({ kind: 'outer', status: 409, code: 'session_unknown' });
     // nobody is stuck, and whoever got no result was told that it is unknown

@@ -8,9 +8,9 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { FRAME_TYPE, fromHex, LIMITS, type Primitives, toHex } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { KeyStore, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
-import { typeOrmStore } from '@sealwire/nest/typeorm';
-import { HandshakeService } from '../../libs/nest/src/handshake.service.js';
-import { ModuleRegistry } from '../../libs/nest/src/module.registry.js';
+import { typeOrmStore } from '@sealwire/typeorm';
+import { ModuleRegistry } from '../../libs/nest/src/functions/registry.js';
+import { HandshakeService } from '../../libs/nest/src/sessions/handshakes.js';
 import { openDatabase } from '../../src/database.js';
 import { PaymentsModule } from '../../src/payments/payments.module.js';
 import { heapUsed, openingArrays, textOccurrences } from './memory-probe.js';
@@ -25,7 +25,7 @@ const databaseUrl = variable('DATABASE_URL');
 const serverKey = process.env.FIRE_SERVER_KEY;
 const grace = Number(process.env.FIRE_EPOCH_GRACE ?? LIMITS.epochGraceSeconds);
 Object.assign(LIMITS, { epochGraceSeconds: grace });
-const replayGuard = process.env.FIRE_GUARD === 'postgres' ? 'postgres' : 'memory';
+const ledger = process.env.FIRE_LEDGER === 'postgres' ? 'postgres' : 'memory';
 
 /** What ran is written to a file before anything else happens: neither a kill nor a restored database takes it back. */
 @RemoteFunctions('trace')
@@ -60,10 +60,10 @@ export class TraceController {
   imports: [
     TypeOrmModule.forRootAsync({
       useFactory: () => ({ type: 'postgres' as const }),
-      dataSourceFactory: () => openDatabase({ databaseUrl, host: '', port: 0, dataFolder: '', replayGuard }),
+      dataSourceFactory: () => openDatabase({ databaseUrl, host: '', port: 0, dataFolder: '', ledger }),
     }),
     SealwireModule.forRoot({
-      store: typeOrmStore({ kek: variable('SEALWIRE_KEK'), replayGuard }),
+      store: typeOrmStore({ kek: variable('SEALWIRE_KEK'), ledger }),
       ...(serverKey ? { serverKey } : {}),
       // counts every address, refuses none
       handshakeRate: { points: 1_000_000_000, duration: 1 },

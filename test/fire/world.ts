@@ -12,7 +12,7 @@ const script = new URL('server.ts', import.meta.url);
 const clock = new URL('clock.ts', import.meta.url).href;
 
 export interface WorldServerOptions {
-  guard?: 'memory' | 'postgres';
+  ledger?: 'memory' | 'postgres';
   /** milliseconds by which the server's wall clock is wrong */
   clockShift?: number;
   nodeFlags?: readonly string[];
@@ -73,7 +73,7 @@ export class World {
         FIRE_PAYMENTS_KEY: this.secureKeys.payments,
         FIRE_TRACE_KEY: this.secureKeys.trace,
         FIRE_TRACE: this.trace,
-        FIRE_GUARD: options.guard ?? 'memory',
+        FIRE_LEDGER: options.ledger ?? 'memory',
         FIRE_CLOCK_SHIFT: String(options.clockShift ?? 0),
         ...(options.epochGrace === undefined ? {} : { FIRE_EPOCH_GRACE: String(options.epochGrace) }),
       },

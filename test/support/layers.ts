@@ -9,19 +9,18 @@ export interface Manifest {
   peerDependencies?: Record<string, string>;
 }
 
-type Unit = 'core' | 'client' | 'nest' | 'nest/typeorm' | 'nest/cli' | 'app';
+type Unit = 'core' | 'client' | 'nest' | 'typeorm' | 'typeorm/cli' | 'app';
 
 /** What a unit may import besides itself. Imports only go down. */
 const allowed: Record<Unit, readonly Unit[]> = {
   core: [],
   client: ['core'],
   nest: ['core'],
-  'nest/typeorm': ['nest', 'core'],
-  'nest/cli': ['nest/typeorm', 'nest', 'core'],
-  app: ['core', 'client', 'nest', 'nest/typeorm'],
+  typeorm: ['nest', 'core'],
+  'typeorm/cli': ['typeorm', 'nest', 'core'],
+  app: ['core', 'client', 'nest', 'typeorm'],
 };
-const primitives = 'libs/core/src/primitives/';
-const optionalPeers = ['typeorm', '@nestjs/typeorm', 'pg'];
+const primitives = 'libs/core/src/crypto/';
 
 /** Every import of `source` that breaks a rule, as `path: reason`. Paths are relative to the root, with `/`. */
 export function layerViolations(path: string, source: string, manifests: ReadonlyMap<string, Manifest>): string[] {
@@ -54,14 +53,9 @@ function violation(path: string, specifier: string, manifests: ReadonlyMap<strin
   if (manifest) {
     const subpath = `.${specifier.slice(name.length)}`;
     if (!(subpath in manifest.exports)) return 'reaches the inside of a package';
-    return upward(
-      from,
-      unitOf(`libs/${name.replace('@sealwire/', '')}/src/${subpath === './typeorm' ? 'typeorm/' : ''}`),
-    );
+    return upward(from, unitOf(`libs/${name.replace('@sealwire/', '')}/src/`));
   }
   if (from === 'app') return undefined;
-  if ((from === 'nest' || from === 'nest/cli') && optionalPeers.includes(name))
-    return 'is an optional peer outside typeorm';
   const own = manifests.get(`@sealwire/${from.split('/')[0]}`);
   const declared = { ...own?.dependencies, ...own?.peerDependencies };
   return name in declared ? undefined : 'is not declared in package.json';
@@ -74,11 +68,10 @@ function upward(from: Unit, to: Unit | undefined): string | undefined {
 
 function unitOf(path: string): Unit | undefined {
   if (path === 'ormconfig.ts' || path.startsWith('src/')) return 'app';
-  const inLibrary = /^libs\/(core|client|nest)\/src\/(.*)$/.exec(path);
+  const inLibrary = /^libs\/(core|client|nest|typeorm)\/src\/(cli\/)?/.exec(path);
   if (!inLibrary) return undefined;
-  const [, library, rest] = inLibrary;
-  const inside = library === 'nest' ? /^(typeorm|cli)\//.exec(`${rest}`)?.[1] : undefined;
-  return (inside ? `nest/${inside}` : library) as Unit;
+  const [, library, inside] = inLibrary;
+  return (inside ? `${library}/cli` : library) as Unit;
 }
 
 /** The application's root is the repository's; only its own two places count as inside. */

@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { concat, toHex, utf8 } from '../../libs/core/src/bytes.js';
+import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js';
+import { encodeRenewalAnswers, encodeRenewals } from '../../libs/core/src/handshake/renewal.js';
 import {
   answerFinish,
   answerStart,
@@ -37,9 +39,7 @@ import {
   serverKeyId,
   startHandshake,
 } from '../../libs/core/src/index.js';
-import { paddedLength } from '../../libs/core/src/padding.js';
-import { nodePrimitives as primitives } from '../../libs/core/src/primitives/node.js';
-import { encodeRenewalAnswers, encodeRenewals } from '../../libs/core/src/renewal.js';
+import { paddedLength } from '../../libs/core/src/message/padding.js';
 import { bytesFrom, notingSeals, type Operation, record, scriptedSuite } from './recorder.js';
 
 type Json = Record<string, unknown>;

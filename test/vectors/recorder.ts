@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { concat, toHex } from '../../libs/core/src/bytes.js';
-import type { HandshakeSuite } from '../../libs/core/src/handshake.js';
-import { SymmetricState } from '../../libs/core/src/key-schedule.js';
-import { nodePrimitives } from '../../libs/core/src/primitives/node.js';
-import type { Primitives } from '../../libs/core/src/primitives/primitives.js';
+import { nodePrimitives } from '../../libs/core/src/crypto/node.js';
+import type { Primitives } from '../../libs/core/src/crypto/primitives.js';
+import type { HandshakeSuite } from '../../libs/core/src/handshake/frames.js';
+import { SymmetricState } from '../../libs/core/src/handshake/key-schedule.js';
 
 /** One operation on the handshake state and what the state was after it, in hexadecimal. */
 export interface Operation {

@@ -1,5 +1,5 @@
 export type { Injected } from '@sealwire/core';
-export type { CallOptions, Settled } from './caller.js';
+export type { CallOptions, Settled } from './delivery/caller.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';
 export type { RemoteOptions } from './options.js';
@@ -10,4 +10,4 @@ export {
   type Transport,
   type TransportRequest,
   type TransportResponse,
-} from './transport.js';
+} from './transport/transport.js';

@@ -6,9 +6,9 @@ import {
   parseServerPublicKey,
   type SecureKey,
 } from '@sealwire/core';
+import { LONGEST } from './delivery/interrupt.js';
 import { badConfiguration, PolicyError } from './errors.js';
-import { LONGEST } from './interrupt.js';
-import { fetchTransport, type Transport } from './transport.js';
+import { fetchTransport, type Transport } from './transport/transport.js';
 
 export interface RemoteOptions {
   /** where the module answers, for example `https://api.example.com/remote/payments` */

@@ -1,8 +1,8 @@
 import { type Call, decodeReply, encodeCalls, LIMITS, type Outcome } from '@sealwire/core';
-import type { CallOptions, Settled } from './caller.js';
+import type { CallOptions, Settled } from './delivery/caller.js';
 import { OutcomeUnknownError, RemoteError } from './errors.js';
 import type { Settings } from './options.js';
-import { hasType, outerCode } from './transport.js';
+import { hasType, outerCode } from './transport/transport.js';
 
 const CONTENT_TYPE = 'application/cbor';
 

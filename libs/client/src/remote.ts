@@ -1,10 +1,10 @@
 import { type Call, isCallable, type Primitives, type RESERVED_NAMES, type RemoteParameters } from '@sealwire/core';
-import { Caller, type CallOptions, type Settled } from './caller.js';
+import { Caller, type CallOptions, type Settled } from './delivery/caller.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
 import { type RemoteOptions, resolveOptions, type Tuning } from './options.js';
 import { PlainCaller } from './plain.js';
-import { SessionManager } from './session-manager.js';
+import { SessionManager } from './sessions/session-manager.js';
 
 type ReservedName = (typeof RESERVED_NAMES)[number] | `$${string}`;
 

@@ -1,6 +1,6 @@
 import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
-import { ChannelBlockedError, OutcomeUnknownError } from '../src/index.js';
+import { ChannelBlockedError, OutcomeUnknownError } from '../src/node.js';
 import { FakeServer, refused } from './support/fake-server.js';
 import { connect, type Kind, type Network, useFakeTimers } from './support/remote.js';
 

@@ -1,6 +1,6 @@
 import { LIMITS, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
-import { OutcomeUnknownError, RemoteError } from '../src/index.js';
+import { OutcomeUnknownError, RemoteError } from '../src/node.js';
 import { FakeServer } from './support/fake-server.js';
 import { connect, gate } from './support/remote.js';
 

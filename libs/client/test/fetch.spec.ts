@@ -4,7 +4,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished } from 'vitest';
-import { createRemote, fetchTransport, type TransportRequest } from '../src/index.js';
+import { createRemote, fetchTransport, type TransportRequest } from '../src/node.js';
 import { FakeServer } from './support/fake-server.js';
 import type { Api } from './support/remote.js';
 

@@ -1,7 +1,7 @@
 import { formatKeyText, generateKeyText } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it, vi } from 'vitest';
-import { createRemote, PolicyError, type RemoteOptions } from '../src/index.js';
+import { createRemote, PolicyError, type RemoteOptions } from '../src/node.js';
 import { FakeServer, refused } from './support/fake-server.js';
 import { connect } from './support/remote.js';
 

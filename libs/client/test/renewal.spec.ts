@@ -1,6 +1,6 @@
 import { type CallNumber, encodeReply, type RenewalAnswer, type Reply, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
-import { OutcomeUnknownError } from '../src/index.js';
+import { OutcomeUnknownError } from '../src/node.js';
 import { FakeServer } from './support/fake-server.js';
 import { connect, gate, type Network, useFakeTimers } from './support/remote.js';
 

@@ -1,6 +1,6 @@
 import type { Injected } from '@sealwire/core';
 import { describe, expectTypeOf, it } from 'vitest';
-import type { Remote, RemoteApi, Settled } from '../src/index.js';
+import type { Remote, RemoteApi, Settled } from '../src/node.js';
 
 interface Receipt {
   readonly id: string;

@@ -1,25 +1,5 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
-export {
-  type CallNumber,
-  callIdentity,
-  encodeCallNumber,
-  FIRST_CALLS,
-  frameDigest,
-  type Sending,
-} from './call-number.js';
-export {
-  type Call,
-  decodeCalls,
-  decodeReply,
-  decodeValue,
-  encodeCalls,
-  encodeReply,
-  encodeValue,
-  type MessageStatus,
-  type Outcome,
-  type Reply,
-} from './codec.js';
-export { type CookieKey, type CookieState, cookieKeyId, deriveCookieKey, openCookie, sealCookie } from './cookie.js';
+export type { KemKeyPair, KeyPair, Primitives } from './crypto/primitives.js';
 export {
   type ErrorCode,
   type LocalCode,
@@ -31,17 +11,6 @@ export {
 } from './errors.js';
 export { isCallable, RESERVED_NAMES } from './function-name.js';
 export {
-  type FinishFrame,
-  FLAG_PINNED,
-  FLAG_SECURE_KEY,
-  type HandshakeSuite,
-  parseFinish,
-  parseStart,
-  type ServerOptions,
-  type SessionTerms,
-  type StartFrame,
-} from './handshake.js';
-export {
   type ClientFinished,
   type ClientHandshakeConfig,
   type FinishSent,
@@ -51,15 +20,26 @@ export {
   type StartAnswered,
   type StartSent,
   startHandshake,
-} from './handshake-client.js';
+} from './handshake/client.js';
 export {
-  answerFinish,
-  answerStart,
-  type FinishOpened,
-  openFinish,
-  type ServerHandshakeConfig,
-} from './handshake-server.js';
-export type { Injected, RemoteParameters } from './injected.js';
+  type CookieKey,
+  type CookieState,
+  cookieKeyId,
+  deriveCookieKey,
+  openCookie,
+  sealCookie,
+} from './handshake/cookie.js';
+export {
+  type FinishFrame,
+  FLAG_PINNED,
+  FLAG_SECURE_KEY,
+  type HandshakeSuite,
+  parseFinish,
+  parseStart,
+  type ServerOptions,
+  type SessionTerms,
+  type StartFrame,
+} from './handshake/frames.js';
 export {
   type Direction,
   hedgedRandom,
@@ -68,7 +48,16 @@ export {
   type Random,
   type SessionSecrets,
   SUITE,
-} from './key-schedule.js';
+} from './handshake/key-schedule.js';
+export { proveSession, type Renewal, type RenewalAnswer } from './handshake/renewal.js';
+export {
+  answerFinish,
+  answerStart,
+  type FinishOpened,
+  openFinish,
+  type ServerHandshakeConfig,
+} from './handshake/server.js';
+export type { Injected, RemoteParameters } from './injected.js';
 export {
   formatKeyText,
   generateKeyText,
@@ -84,6 +73,14 @@ export {
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
 export {
+  type CallNumber,
+  callIdentity,
+  encodeCallNumber,
+  FIRST_CALLS,
+  frameDigest,
+  type Sending,
+} from './message/call-number.js';
+export {
   type CallFrame,
   CONTENT_TYPE,
   FRAME_TYPE,
@@ -93,7 +90,17 @@ export {
   parseCall,
   sealCall,
   sealResult,
-} from './message.js';
-export type { KemKeyPair, KeyPair, Primitives } from './primitives/primitives.js';
-export { proveSession, type Renewal, type RenewalAnswer } from './renewal.js';
-export { ReplayWindow, type WindowVerdict } from './replay-window.js';
+} from './message/message.js';
+export { ReplayWindow, type WindowVerdict } from './message/replay-window.js';
+export {
+  type Call,
+  decodeCalls,
+  decodeReply,
+  decodeValue,
+  encodeCalls,
+  encodeReply,
+  encodeValue,
+  type MessageStatus,
+  type Outcome,
+  type Reply,
+} from './payload/calls.js';

@@ -1,7 +1,7 @@
 import { concat, utf8 } from './bytes.js';
+import type { KeyPair, Primitives } from './crypto/primitives.js';
 import { SealwireError } from './errors.js';
 import { SIZE } from './limits.js';
-import type { KeyPair, Primitives } from './primitives/primitives.js';
 
 /**
  * Keys as people handle them: `<type>.<base64url>.<crc32>` (PROTOCOL.md section 2). The type and the checksum stop a

@@ -2,6 +2,7 @@ import { decode as laxDecode, encode as plainEncode } from 'cborg';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../src/bytes.js';
+import { LIMITS } from '../src/limits.js';
 import {
   type Call,
   decodeCalls,
@@ -11,8 +12,7 @@ import {
   encodeReply,
   encodeValue,
   type Reply,
-} from '../src/codec.js';
-import { LIMITS } from '../src/limits.js';
+} from '../src/payload/calls.js';
 
 const badPayload = expect.objectContaining({ code: 'bad_payload' });
 const roundTrip = (value: unknown) => decodeValue(encodeValue(value));

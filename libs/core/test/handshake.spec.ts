@@ -15,12 +15,12 @@ import {
   startHandshake,
   toHex,
 } from '@sealwire/core';
+import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
-import { portablePrimitives } from '@sealwire/core/portable';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { buildStart, decodeServerOptions, encodeServerOptions } from '../src/handshake.js';
-import { SymmetricState } from '../src/key-schedule.js';
+import { buildStart, decodeServerOptions, encodeServerOptions } from '../src/handshake/frames.js';
+import { SymmetricState } from '../src/handshake/key-schedule.js';
 import { both, codeOf, flipped, handshake, MODULE, OPTIONS, pair, TERMS, USES } from './session.js';
 
 const FULL = { keySize: 32, pinned: true, secureKey: true } as const;
@@ -53,8 +53,8 @@ describe('both roles', () => {
   });
 
   it('agree across the two sets of primitives', () => {
-    const one = handshake(FULL, { calls, reply }, { client: portablePrimitives, server: nodePrimitives });
-    const other = handshake(FULL, { calls, reply }, { client: nodePrimitives, server: portablePrimitives });
+    const one = handshake(FULL, { calls, reply }, { client: noblePrimitives, server: nodePrimitives });
+    const other = handshake(FULL, { calls, reply }, { client: nodePrimitives, server: noblePrimitives });
     expect(one.finished.secrets).toEqual(one.serverSecrets);
     expect(other.finished.secrets).toEqual(other.serverSecrets);
   });

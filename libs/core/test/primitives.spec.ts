@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../src/bytes.js';
-import { nodePrimitives } from '../src/primitives/node.js';
-import { portablePrimitives } from '../src/primitives/portable.js';
+import { noblePrimitives } from '../src/crypto/noble.js';
+import { nodePrimitives } from '../src/crypto/node.js';
 
 const openFailed = expect.objectContaining({ code: 'open_failed' });
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
@@ -12,7 +12,7 @@ const NONE = new Uint8Array(0);
 
 describe.each([
   ['node', nodePrimitives],
-  ['portable', portablePrimitives],
+  ['portable', noblePrimitives],
 ])('%s primitives', (_, p) => {
   it('SHA-256 (FIPS 180)', () => {
     expect(toHex(p.sha256(utf8('abc')))).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
@@ -180,8 +180,8 @@ describe('node and portable primitives agree on', () => {
   it('hashes', () => {
     fc.assert(
       fc.property(text, fc.array(text, { maxLength: 3 }), (key, parts) => {
-        same(nodePrimitives.sha256(...parts), portablePrimitives.sha256(...parts));
-        same(nodePrimitives.hmac(key, ...parts), portablePrimitives.hmac(key, ...parts));
+        same(nodePrimitives.sha256(...parts), noblePrimitives.sha256(...parts));
+        same(nodePrimitives.hmac(key, ...parts), noblePrimitives.hmac(key, ...parts));
       }),
     );
   });
@@ -189,8 +189,8 @@ describe('node and portable primitives agree on', () => {
   it('X25519 of any two strings', () => {
     fc.assert(
       fc.property(bytes(32), bytes(32), (privateKey, publicKey) => {
-        same(nodePrimitives.x25519KeyPair(privateKey), portablePrimitives.x25519KeyPair(privateKey));
-        same(nodePrimitives.x25519(privateKey, publicKey), portablePrimitives.x25519(privateKey, publicKey));
+        same(nodePrimitives.x25519KeyPair(privateKey), noblePrimitives.x25519KeyPair(privateKey));
+        same(nodePrimitives.x25519(privateKey, publicKey), noblePrimitives.x25519(privateKey, publicKey));
       }),
     );
   });
@@ -199,9 +199,9 @@ describe('node and portable primitives agree on', () => {
     fc.assert(
       fc.property(fc.oneof(bytes(16), bytes(32)), bytes(12), text, text, (key, nonce, ad, plaintext) => {
         const sealed = nodePrimitives.seal(key, nonce, ad, plaintext);
-        same(sealed, portablePrimitives.seal(key, nonce, ad, plaintext));
+        same(sealed, noblePrimitives.seal(key, nonce, ad, plaintext));
         same(nodePrimitives.open(key, nonce, ad, sealed), plaintext);
-        same(portablePrimitives.open(key, nonce, ad, sealed), plaintext);
+        same(noblePrimitives.open(key, nonce, ad, sealed), plaintext);
       }),
     );
   });
@@ -210,13 +210,13 @@ describe('node and portable primitives agree on', () => {
     fc.assert(
       fc.property(bytes(64), bytes(32), bytes(1088), (seed, coins, forged) => {
         const pair = nodePrimitives.kemKeyPair(seed);
-        same(pair, portablePrimitives.kemKeyPair(seed));
+        same(pair, noblePrimitives.kemKeyPair(seed));
         const sealed = nodePrimitives.kemEncapsulate(pair.encapsulationKey, coins);
-        same(sealed, portablePrimitives.kemEncapsulate(pair.encapsulationKey, coins));
+        same(sealed, noblePrimitives.kemEncapsulate(pair.encapsulationKey, coins));
         for (const ciphertext of [sealed.ciphertext, forged]) {
           same(
             nodePrimitives.kemDecapsulate(ciphertext, pair.decapsulationKey),
-            portablePrimitives.kemDecapsulate(ciphertext, pair.decapsulationKey),
+            noblePrimitives.kemDecapsulate(ciphertext, pair.decapsulationKey),
           );
         }
       }),

@@ -14,7 +14,12 @@ import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { u16, u32 } from '../src/bytes.js';
-import { decodeRenewalAnswers, decodeRenewals, encodeRenewalAnswers, encodeRenewals } from '../src/renewal.js';
+import {
+  decodeRenewalAnswers,
+  decodeRenewals,
+  encodeRenewalAnswers,
+  encodeRenewals,
+} from '../src/handshake/renewal.js';
 import { codeOf } from './session.js';
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });

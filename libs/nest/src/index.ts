@@ -1,8 +1,8 @@
 export type { Injected } from '@sealwire/core';
-export { type SealwireEventMap, SealwireEvents } from './events.js';
-export { type SealwireHealth, SealwireHealthIndicator } from './health.indicator.js';
-export { SessionValueError } from './json-copy.js';
-export { KeyRing } from './key.ring.js';
+export { type SealwireEventMap, SealwireEvents } from './admin/events.js';
+export { type SealwireHealth, SealwireHealthIndicator } from './admin/health.indicator.js';
+export { SealwireSessions, type SessionFilter } from './admin/sealwire-sessions.js';
+export { RemoteFunctionError, SessionConflictError } from './functions/outcome.js';
 export {
   type RemoteCall,
   RemoteFunction,
@@ -11,22 +11,22 @@ export {
   RemoteSession,
   RemoteTransaction,
   remoteCall,
-} from './remote-function.decorator.js';
-export { RemoteFunctionError, SessionConflictError } from './remote-function.error.js';
-export { SealwireModule } from './sealwire.module.js';
-export type { SealwireModuleOptions, SealwireOptions, SealwireStore } from './sealwire.options.js';
-export { SealwireSessions, type SessionFilter } from './session-admin.service.js';
+} from './functions/remote-function.decorator.js';
+export { KeyRing } from './keys/key-ring.js';
+export type { SealwireModuleOptions, SealwireOptions, SealwireStore } from './options.js';
 export {
   type Acceptance,
   type AttachedSession,
   type CloseReason,
   ExactlyOnce,
-  type GuardedSession,
   KeyStore,
+  type LedgerSession,
   type NewSession,
-  ReplayGuard,
+  NumberLedger,
   type SessionSelector,
   SessionStore,
   type SessionStoreListener,
   type SessionSummary,
-} from './session-store.js';
+} from './ports/ports.js';
+export { SealwireModule } from './sealwire.module.js';
+export { SessionValueError } from './sessions/json-copy.js';

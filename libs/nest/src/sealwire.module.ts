@@ -1,28 +1,23 @@
 import { ConfigurableModuleBuilder, type DynamicModule, Inject, Module, type Provider } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { EncryptionInterceptor } from './encryption.interceptor.js';
-import { SealwireEvents } from './events.js';
-import { HandshakeService } from './handshake.service.js';
-import { SealwireHealthIndicator } from './health.indicator.js';
-import { KeyRing } from './key.ring.js';
-import { MemoryReplayGuard } from './memory.guard.js';
-import { MemoryKeyStore, MemorySessionStore } from './memory.store.js';
-import { ModuleRegistry } from './module.registry.js';
-import { remoteController } from './remote.controller.js';
-import { RemoteFunctionDispatcher } from './remote-function.dispatcher.js';
-import { RemoteFunctionExplorer } from './remote-function.explorer.js';
-import {
-  resolveOptions,
-  type SealwireModuleOptions,
-  type SealwireOptions,
-  type SealwireStore,
-} from './sealwire.options.js';
-import { SealwireRuntime } from './sealwire.runtime.js';
-import { SessionCache } from './session.cache.js';
-import { SessionService } from './session.service.js';
-import { SealwireSessions } from './session-admin.service.js';
-import { KeyStore, ReplayGuard, SessionStore } from './session-store.js';
+import { SealwireEvents } from './admin/events.js';
+import { SealwireHealthIndicator } from './admin/health.indicator.js';
+import { SealwireSessions } from './admin/sealwire-sessions.js';
+import { RemoteFunctionDispatcher } from './functions/dispatcher.js';
+import { RemoteFunctionExplorer } from './functions/explorer.js';
+import { ModuleRegistry } from './functions/registry.js';
+import { EncryptionInterceptor } from './http/encryption.interceptor.js';
+import { remoteController } from './http/remote.controller.js';
+import { KeyRing } from './keys/key-ring.js';
+import { resolveOptions, type SealwireModuleOptions, type SealwireOptions, type SealwireStore } from './options.js';
+import { KeyStore, NumberLedger, SessionStore } from './ports/ports.js';
+import { SealwireRuntime } from './runtime.js';
+import { HandshakeService } from './sessions/handshakes.js';
+import { MemoryLedger } from './sessions/memory-ledger.js';
+import { MemoryKeyStore, MemorySessionStore } from './sessions/memory-store.js';
+import { SessionService } from './sessions/receive.js';
+import { SessionCache } from './sessions/sessions.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 
 /** What has to be known before the options are: also given to `forRootAsync` beside its factory. */
@@ -71,7 +66,7 @@ export class SealwireModule extends root.ConfigurableModuleClass {
 }
 
 function assemble(definition: DynamicModule, { path, store = memoryStore(), isGlobal }: StaticOptions): DynamicModule {
-  const guarded = store.providers.some((provider) => tokenOf(provider) === ReplayGuard);
+  const guarded = store.providers.some((provider) => tokenOf(provider) === NumberLedger);
   return {
     ...definition,
     global: isGlobal ?? true,
@@ -82,7 +77,7 @@ function assemble(definition: DynamicModule, { path, store = memoryStore(), isGl
       { provide: RESOLVED_OPTIONS, useFactory: resolveOptions, inject: [root.MODULE_OPTIONS_TOKEN] },
       { provide: PRIMITIVES, useValue: nodePrimitives },
       ...store.providers,
-      ...(guarded ? [] : [{ provide: ReplayGuard, useClass: MemoryReplayGuard }]),
+      ...(guarded ? [] : [{ provide: NumberLedger, useClass: MemoryLedger }]),
       EncryptionInterceptor,
       HandshakeService,
       RemoteFunctionDispatcher,

@@ -1,10 +1,10 @@
 import { toHex } from '@sealwire/core';
 import { SessionConflictError, SessionValueError } from '@sealwire/nest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { MemorySessionStore } from '../src/memory.store.js';
-import { CallSession } from '../src/remote-session.js';
-import type { SessionStore } from '../src/session-store.js';
-import { openPglite, openSession, primitives, startInstance } from './typeorm/support.js';
+import { openPglite, openSession, primitives, startInstance } from '../../typeorm/test/support.js';
+import type { SessionStore } from '../src/ports/ports.js';
+import { CallSession } from '../src/sessions/call-session.js';
+import { MemorySessionStore } from '../src/sessions/memory-store.js';
 
 async function memory() {
   return { sessions: new MemorySessionStore(primitives) as SessionStore, close: async () => undefined };

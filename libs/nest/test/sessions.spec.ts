@@ -18,7 +18,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { SessionCache } from '../src/session.cache.js';
+import { SessionCache } from '../src/sessions/sessions.js';
 import { Ledger, paymentsClient, startApplication } from './application.js';
 import { only, post, primitives, TestClient } from './support.js';
 

@@ -17,7 +17,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, describe, expect, it } from 'vitest';
-import { MemoryKeyStore, MemorySessionStore } from '../src/memory.store.js';
+import { MemoryKeyStore, MemorySessionStore } from '../src/sessions/memory-store.js';
 import { Ledger, PublicFunctions } from './application.js';
 import { only, post, primitives, secureKeyText, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
 

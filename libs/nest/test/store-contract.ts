@@ -1,7 +1,7 @@
 import { FIRST_CALLS, ReplayWindow } from '@sealwire/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { AttachedSession, SessionStore } from '../src/session-store.js';
-import { newSession, primitives, proves, renewal, secrets } from './typeorm/support.js';
+import { newSession, primitives, proves, renewal, secrets } from '../../typeorm/test/support.js';
+import type { AttachedSession, SessionStore } from '../src/ports/ports.js';
 
 export interface ContractSubject {
   readonly store: SessionStore;

@@ -1,7 +1,7 @@
 import type { Primitives } from '@sealwire/core';
 import type { RemoteOptions, Tuning } from '../options.js';
 import { openRemote, type Remote } from '../remote.js';
-import type { Transport, TransportRequest, TransportResponse } from '../transport.js';
+import type { Transport, TransportRequest, TransportResponse } from '../transport/transport.js';
 
 export type { Tuning } from '../options.js';
 

@@ -41,7 +41,7 @@ import {
   toHex,
 } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import type { TransportRequest, TransportResponse } from '../../src/index.js';
+import type { TransportRequest, TransportResponse } from '../../src/node.js';
 
 const primitives = nodePrimitives;
 type FrameKind = ReturnType<typeof frameType>;

@@ -1,7 +1,7 @@
 import { CONTENT_TYPE, frameType } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { onTestFinished, vi } from 'vitest';
-import type { RemoteOptions, TransportRequest, TransportResponse } from '../../src/index.js';
+import type { RemoteOptions, TransportRequest, TransportResponse } from '../../src/node.js';
 import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
 import type { FakeServer } from './fake-server.js';
 

@@ -1,0 +1,60 @@
+import { gcm } from '@noble/ciphers/aes.js';
+import { x25519 } from '@noble/curves/ed25519.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { nobleKem } from './noble-kem.js';
+import { opaque } from './opaque.js';
+import type { Primitives } from './primitives.js';
+
+/**
+ * For browsers and every other runtime with `crypto.getRandomValues`; also on pages without TLS, where `crypto.subtle`
+ * is missing. Plain JavaScript is slower than `node.ts` and not strictly constant time.
+ */
+export const noblePrimitives: Primitives = {
+  ...nobleKem,
+
+  random(length) {
+    return globalThis.crypto.getRandomValues(new Uint8Array(length));
+  },
+
+  sha256(...parts) {
+    const hash = sha256.create();
+    for (const part of parts) hash.update(part);
+    return hash.digest();
+  },
+
+  hmac(key, ...parts) {
+    const mac = hmac.create(sha256, key);
+    for (const part of parts) mac.update(part);
+    return mac.digest();
+  },
+
+  x25519KeyPair(seed) {
+    return opaque(() => ({ publicKey: x25519.getPublicKey(seed), privateKey: seed.slice() }));
+  },
+
+  x25519(privateKey, publicKey) {
+    return opaque(() => x25519.getSharedSecret(privateKey, publicKey));
+  },
+
+  seal(key, nonce, ad, plaintext) {
+    return opaque(() => aesGcm(key, nonce, ad).encrypt(plaintext));
+  },
+
+  open(key, nonce, ad, sealed) {
+    return opaque(() => aesGcm(key, nonce, ad).decrypt(sealed));
+  },
+
+  equal(a, b) {
+    if (a.length !== b.length) return false;
+    let difference = 0;
+    for (let i = 0; i < a.length; i++) difference |= (a[i] ?? 0) ^ (b[i] ?? 0);
+    return difference === 0;
+  },
+};
+
+function aesGcm(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array) {
+  // the library would take AES-192 and nonces of other lengths, which no frame of ours has
+  if ((key.length !== 16 && key.length !== 32) || nonce.length !== 12) throw new RangeError('key or nonce length');
+  return gcm(key, nonce, ad);
+}

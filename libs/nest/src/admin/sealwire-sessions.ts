@@ -1,0 +1,71 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { fromHex } from '@sealwire/core';
+import { misconfigured } from '../options.js';
+import { KeyStore, type SessionSelector, SessionStore, type SessionSummary } from '../ports/ports.js';
+
+/** Which sessions: all, or those of an id, a SecureKey or a module, one of these. Ids are hexadecimal. */
+export interface SessionFilter {
+  readonly id?: string;
+  readonly keyId?: string;
+  readonly module?: string;
+}
+
+/** Administration of sessions, for the application's own operators. */
+@Injectable()
+export class SealwireSessions {
+  constructor(
+    @Inject(SessionStore) private readonly store: SessionStore,
+    @Inject(KeyStore) private readonly keys: KeyStore,
+  ) {}
+
+  /** In the order of their ids; `after` is the last id of the page before. */
+  async list(
+    filter: SessionFilter = {},
+    page: { readonly limit?: number; readonly after?: string } = {},
+  ): Promise<SessionSummary[]> {
+    return this.store.list(selectorOf(filter), { limit: 100, ...page });
+  }
+
+  async count(filter: SessionFilter = {}): Promise<number> {
+    return this.store.count(selectorOf(filter));
+  }
+
+  /** Whether there was such a session. Its client is told under seal and makes a new one. */
+  async revoke(id: string): Promise<boolean> {
+    return (await this.store.end({ id: fromHex(id) }, 'revoked')) > 0;
+  }
+
+  /**
+   * Refuses a SecureKey of the store from now on (one of `forFeature()` has to go from there) and ends all its sessions.
+   * Answers how many.
+   */
+  async revokeSecureKey(keyId: string): Promise<number> {
+    const id = fromHex(keyId);
+    await this.keys.revokeSecureKey(id);
+    return this.store.end({ keyId: id }, 'secure_key_revoked');
+  }
+
+  /** Answers how many; their clients may open new ones. */
+  revokeModule(module: string): Promise<number> {
+    return this.store.end({ module }, 'revoked');
+  }
+
+  revokeAll(): Promise<number> {
+    return this.store.end({ all: true }, 'revoked');
+  }
+
+  /** Deletes what is over and past its time of remembrance; answers how many rows. */
+  purge(): Promise<number> {
+    return this.store.purge();
+  }
+}
+
+function selectorOf(filter: SessionFilter): SessionSelector {
+  const { id, keyId, module } = filter;
+  if ([id, keyId, module].filter((given) => given !== undefined).length > 1) {
+    throw misconfigured('Sessions are chosen by their id, their keyId or their module, not by several of these.');
+  }
+  if (id !== undefined) return { id: fromHex(id) };
+  if (keyId !== undefined) return { keyId: fromHex(keyId) };
+  return module === undefined ? { all: true } : { module };
+}

@@ -1,0 +1,71 @@
+import { Injectable } from '@nestjs/common';
+import { isCallable, toHex } from '@sealwire/core';
+import { type ModulePolicy, misconfigured, resolveModule, type SealwireModuleOptions } from '../options.js';
+import type { RemoteCall, RemoteFunctionOptions } from './remote-function.decorator.js';
+
+/** A remote function that is ready to run. */
+export interface RegisteredFunction extends RemoteFunctionOptions {
+  readonly name: string;
+  /** how many arguments a call may have */
+  readonly arity: number;
+  /** `Controller.method`, for sentences */
+  readonly origin: string;
+  /** Runs guards, pipes, interceptors, method and filters. `response` is the captured one. */
+  readonly invoke: (request: unknown, response: unknown, call: RemoteCall) => Promise<unknown>;
+}
+
+export interface RegisteredModule extends ModulePolicy {
+  readonly functions: ReadonlyMap<string, RegisteredFunction>;
+}
+
+/** The modules that `forFeature()` gave and the functions that the explorer found for them. */
+@Injectable()
+export class ModuleRegistry {
+  private readonly modules = new Map<string, ModulePolicy & { readonly functions: Map<string, RegisteredFunction> }>();
+
+  get(path: string): RegisteredModule | undefined {
+    return this.modules.get(path);
+  }
+
+  all(): Iterable<RegisteredModule> {
+    return this.modules.values();
+  }
+
+  add(options: SealwireModuleOptions): void {
+    const policy = resolveModule(options);
+    if (this.modules.has(policy.path)) {
+      throw misconfigured(`The module '${policy.path}' is given twice by SealwireModule.forFeature(); give it once.`);
+    }
+    for (const { keyId } of policy.secureKeys) this.refuseSharedKey(policy.path, toHex(keyId));
+    this.modules.set(policy.path, { ...policy, functions: new Map() });
+  }
+
+  addFunction(path: string, found: RegisteredFunction): void {
+    const functions = this.modules.get(path)?.functions;
+    if (!functions) {
+      const origin = found.origin.split('.')[0];
+      throw misconfigured(
+        `${origin} is decorated with @RemoteFunctions('${path}'), but nothing imports SealwireModule.forFeature({ path: '${path}' }).`,
+      );
+    }
+    if (!isCallable(found.name)) {
+      throw misconfigured(`${found.origin} has the name '${found.name}', which no client can call; rename it.`);
+    }
+    const other = functions.get(found.name);
+    if (other) {
+      throw misconfigured(
+        `${found.origin} and ${other.origin} are both the remote function '${found.name}' of the module '${path}'; rename one.`,
+      );
+    }
+    functions.set(found.name, found);
+  }
+
+  /** One key under one id: the same key twice in a list, or in two modules, would let a client of one open the other. */
+  private refuseSharedKey(path: string, keyId: string): void {
+    for (const module of this.modules.values()) {
+      if (module.secureKeys.some((key) => toHex(key.keyId) === keyId)) {
+        throw misconfigured(`The modules '${module.path}' and '${path}' share a SecureKey; make one for each.`);
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import { ENTRY_PROVIDER_WATERMARK, PATH_METADATA } from '@nestjs/common/constants.js';
+import type { CallSession } from '../sessions/call-session.js';
+
+export interface RemoteFunctionOptions {
+  /** name on the wire, the method's by default */
+  readonly name?: string;
+  /** running it twice does no harm, so a call without an answer is sent again */
+  readonly idempotent?: boolean;
+  /** runs in a transaction that also stores the outcome, so it happens once however often it is sent; needs a store with transactions */
+  readonly exactlyOnce?: boolean;
+  /** refuse plaintext for this function of a module that is not forced; implied by exactlyOnce */
+  readonly sealedOnly?: boolean;
+}
+
+/** One running call, as guards, interceptors and parameter decorators see it: {@link remoteCall}. */
+export interface RemoteCall {
+  readonly module: string;
+  readonly functionName: string;
+  readonly args: readonly unknown[];
+  /** undefined for a plaintext call */
+  readonly session: RemoteSession | undefined;
+  /** the transaction of an exactlyOnce function */
+  readonly transaction: unknown;
+}
+
+export const REMOTE_FUNCTIONS = 'sealwire:functions';
+export const REMOTE_FUNCTION = 'sealwire:function';
+/** Where in the arguments of an execution context the {@link RemoteCall} is: after request, response and next. */
+export const CALL_ARGUMENT = 3;
+
+/** Makes a controller or provider the home of remote functions of that module, which `SealwireModule.forFeature()` configures. */
+export function RemoteFunctions(module: string): ClassDecorator {
+  return (target) => {
+    SetMetadata(REMOTE_FUNCTIONS, module)(target);
+    // has Nest apply the application's request-scoped enhancers to a provider as it does to a controller
+    SetMetadata(ENTRY_PROVIDER_WATERMARK, true)(target);
+    // lets a class without @Controller() be listed among the controllers of its module
+    if (!Reflect.hasMetadata(PATH_METADATA, target)) Reflect.defineMetadata(PATH_METADATA, '/', target);
+  };
+}
+
+/**
+ * Lets clients call the method by its name. Its undecorated parameters are the arguments of the call; each has its place, so a
+ * rest parameter takes one argument at most: take an array instead.
+ */
+export function RemoteFunction(options: RemoteFunctionOptions = {}): MethodDecorator {
+  return SetMetadata(REMOTE_FUNCTION, options);
+}
+
+/** The call that runs in this context; undefined on an ordinary route. */
+export function remoteCall(context: ExecutionContext): RemoteCall | undefined {
+  return context.getArgByIndex(CALL_ARGUMENT);
+}
+
+export type RemoteSession = Omit<CallSession, 'save'>;
+
+/** Injects the session of the call, type it `Injected<RemoteSession>`; undefined in a plaintext call. */
+export const RemoteSession = createParamDecorator((_, context) => remoteCall(context)?.session);
+
+/** Injects the transaction of an exactlyOnce function: an EntityManager with TypeORM, type it `Injected<EntityManager>`. */
+export const RemoteTransaction = createParamDecorator(transactionOf);
+
+/** By this the explorer knows a parameter that needs a transaction. */
+export function transactionOf(_: unknown, context: ExecutionContext): unknown {
+  return remoteCall(context)?.transaction;
+}

@@ -1,0 +1,162 @@
+import type { ModuleMetadata, Provider } from '@nestjs/common';
+import { LIMITS, parseSecureKey, SealwireError, type SecureKey } from '@sealwire/core';
+
+/**
+ * Where sessions and keys are kept: providers for the tokens `SessionStore` and `KeyStore`, and where the store has them
+ * `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
+ */
+export interface SealwireStore {
+  readonly imports?: ModuleMetadata['imports'];
+  readonly providers: readonly Provider[];
+  /** what the application may inject of them */
+  readonly exports?: ModuleMetadata['exports'];
+}
+
+/** `SealwireModule.forRoot()`: what holds for all modules of the server. */
+export interface SealwireOptions {
+  /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
+  readonly serverKey?: string | readonly string[];
+  /** largest body in bytes, 1 MiB by default, 128 KiB at least */
+  readonly maxBody?: number;
+  /** handshakes from one address: 60 in 10 seconds by default; false puts no limit */
+  readonly handshakeRate?: { readonly points: number; readonly duration: number } | false;
+  /** results kept for duplicates of their calls: 10,000 of together 32 MiB for 120 seconds by default */
+  readonly resultCache?: { readonly entries?: number; readonly bytes?: number; readonly seconds?: number };
+  /**
+   * A session only serves the address that opened it. `ip` is the connection's; `forwarded` is what the platform makes of
+   * X-Forwarded-For (Express `trust proxy`, Fastify `trustProxy`: name your proxies there). `none` by default.
+   */
+  readonly peerLock?: 'none' | 'ip' | 'forwarded';
+  /** seconds without a call after which a session ends, 1800 by default */
+  readonly autoSessionsLive?: number;
+  /** seconds after which a session ends in any case, 43200 by default and at most */
+  readonly sessionLifetime?: number;
+  /** sessions held in memory, 10,000 by default; the longest unused one gives way */
+  readonly hotSessions?: number;
+  /** milliseconds that a request waits for the store before it is answered `busy`, 5000 by default */
+  readonly storeTimeout?: number;
+}
+
+/** `SealwireModule.forFeature()`: one module, its path, keys and policy. */
+export interface SealwireModuleOptions {
+  /** name in `@RemoteFunctions()` and last part of the route, e.g. `payments` */
+  readonly path: string;
+  /** EncryptionKey: least bytes of every AES key, 32 by default; 0 is a module without encryption */
+  readonly encryptionKey?: 0 | 16 | 32;
+  /** ForceEncryption: refuse every plaintext. True by default, false where encryptionKey is 0 */
+  readonly forceEncryption?: boolean;
+  /** SecureKeys `swk1...` that clients of this module may hold */
+  readonly secureKeys?: readonly string[];
+  /** refuse clients without a SecureKey; true by default where secureKeys are given */
+  readonly requireSecureKey?: boolean;
+  /** refuse clients that pinned no server key; false by default */
+  readonly requirePinnedKey?: boolean;
+  readonly autoSessionsLive?: number;
+  readonly maxBody?: number;
+}
+
+/** The options with their defaults. */
+export type ResolvedOptions = Required<Omit<SealwireOptions, 'serverKey' | 'resultCache'>> & {
+  readonly serverKeys: readonly string[];
+  readonly resultCache: { readonly entries: number; readonly bytes: number; readonly seconds: number };
+};
+
+/** A module's policy with its defaults; keySize 0 takes no frames at all. */
+export interface ModulePolicy {
+  readonly path: string;
+  readonly keySize: 0 | 16 | 32;
+  readonly force: boolean;
+  readonly secureKeys: readonly SecureKey[];
+  readonly requireSecureKey: boolean;
+  readonly requirePinned: boolean;
+  readonly autoSessionsLive: number | undefined;
+  readonly maxBody: number | undefined;
+}
+
+export function resolveOptions(options: SealwireOptions): ResolvedOptions {
+  const { serverKey = [], resultCache, ...rest } = options;
+  const resolved: ResolvedOptions = {
+    maxBody: 1_048_576,
+    handshakeRate: { points: 60, duration: 10 },
+    peerLock: 'none',
+    autoSessionsLive: 1_800,
+    sessionLifetime: LIMITS.sessionSeconds,
+    hotSessions: 10_000,
+    storeTimeout: 5_000,
+    ...withoutUndefined(rest),
+    resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(resultCache ?? {}) },
+    serverKeys: typeof serverKey === 'string' ? [serverKey] : serverKey,
+  };
+  positive(resolved, 'maxBody', 'autoSessionsLive', 'sessionLifetime', 'hotSessions', 'storeTimeout');
+  roomy(resolved.maxBody);
+  if (resolved.sessionLifetime > LIMITS.sessionSeconds) {
+    throw misconfigured(
+      `sessionLifetime is at most ${LIMITS.sessionSeconds} seconds, got ${resolved.sessionLifetime}.`,
+    );
+  }
+  if (!['none', 'ip', 'forwarded'].includes(resolved.peerLock)) {
+    throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(resolved.peerLock)}.`);
+  }
+  return resolved;
+}
+
+export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
+  const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
+  if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+$/.test(path)) {
+    throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
+  }
+  const refuse = (sentence: string) => misconfigured(`Module '${path}': ${sentence}`);
+  if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
+    throw refuse(`encryptionKey is 0, 16 or 32, got ${String(encryptionKey)}.`);
+  }
+  if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || options.requirePinnedKey)) {
+    throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
+  }
+  positive({ autoSessionsLive: 1, maxBody: 1, ...withoutUndefined(options) }, 'autoSessionsLive', 'maxBody');
+  if (encryptionKey !== 0) roomy(options.maxBody ?? LIMITS.body);
+  const parsed = secureKeys.map((text) => {
+    try {
+      return parseSecureKey(text);
+    } catch (error) {
+      throw refuse(error instanceof Error ? error.message : String(error));
+    }
+  });
+  return {
+    path,
+    keySize: encryptionKey,
+    force: forceEncryption,
+    secureKeys: parsed,
+    requireSecureKey: options.requireSecureKey ?? parsed.length > 0,
+    requirePinned: options.requirePinnedKey ?? false,
+    autoSessionsLive: options.autoSessionsLive,
+    maxBody: options.maxBody,
+  };
+}
+
+export function misconfigured(sentence: string): SealwireError {
+  return new SealwireError('bad_configuration', sentence);
+}
+
+function positive<K extends string>(options: { readonly [key in K]: unknown }, ...names: K[]): void {
+  for (const name of names) {
+    const value = options[name];
+    if (!Number.isSafeInteger(value) || Number(value) <= 0) {
+      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
+    }
+  }
+}
+
+/** A handshake that brings the calls of a busy client must not fail for its size. */
+function roomy(maxBody: number): void {
+  if (maxBody >= LIMITS.body) return;
+  throw misconfigured(
+    `maxBody is at least ${LIMITS.body} bytes, the room of a handshake with its first calls, got ${maxBody}; limit arguments in the function.`,
+  );
+}
+
+/** An option given as undefined means its default. */
+function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}

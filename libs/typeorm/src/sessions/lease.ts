@@ -1,0 +1,96 @@
+import { type Primitives, toHex } from '@sealwire/core';
+import type { Query } from '../connection/database.js';
+import { type HostIdentity, isGone, ownHostIdentity } from './host-identity.js';
+
+/** seconds */
+export const LEASE = 15;
+const MARGIN = 3;
+
+interface OwnerRow {
+  readonly boot_id: string;
+  readonly lapsed: boolean;
+  readonly host: string | null;
+  readonly pid: number | null;
+  readonly process_start: string | null;
+}
+
+/**
+ * This process's row in sealwire_instance. The row is the fence: whoever takes a lane over deletes its owner's row first, boot
+ * ids never come back, so an owner once seen without a row stays without one, and an owner whose renewal finds no row has lost.
+ */
+export class Lease {
+  bootId = '';
+  private readonly identity = ownHostIdentity();
+  private monotonicEnd = Number.NEGATIVE_INFINITY;
+  private wallEnd = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly primitives: Primitives,
+    /** nobody else can open this database (PGlite's folder lock): no other instance is alive, and none can take over */
+    private readonly alone: boolean,
+  ) {}
+
+  /** Whether numbers may still be accepted. Ends before the database's lease does. */
+  holds(): boolean {
+    if (this.alone) return this.bootId !== '';
+    // the monotonic clock stands still while a machine sleeps; the other one cannot be trusted to run forward: both must agree
+    return performance.now() < this.monotonicEnd && Date.now() < this.wallEnd;
+  }
+
+  /** A new life: nothing owned before belongs to it. */
+  async take(query: Query): Promise<void> {
+    const sent = clocks();
+    const bootId = toHex(this.primitives.random(16));
+    await query(
+      `INSERT INTO sealwire_instance (boot_id, lease_until, ticked_at, host, pid, process_start)
+       VALUES ($1, now() + ${LEASE} * interval '1 second', now(), $2, $3, $4)`,
+      [bootId, this.identity?.host, this.identity?.pid, this.identity?.processStart],
+    );
+    this.bootId = bootId;
+    this.renewed(sent);
+  }
+
+  /** @param sent clocks from before the renewing statement was sent: the lease began no earlier */
+  renewed(sent: Clocks): void {
+    this.monotonicEnd = sent.monotonic + (LEASE - MARGIN) * 1_000;
+    this.wallEnd = sent.wall + (LEASE - MARGIN) * 1_000;
+  }
+
+  lost(): void {
+    this.monotonicEnd = Number.NEGATIVE_INFINITY;
+    if (this.alone) this.bootId = '';
+  }
+
+  /** Removes the rows of instances that are dead: `owner`'s, or all. Answers whether one went. */
+  async bury(query: Query, owner?: string): Promise<boolean> {
+    const rows = await query<OwnerRow>(
+      `SELECT boot_id, lease_until < now() AS lapsed, host, pid, process_start FROM sealwire_instance
+       WHERE boot_id <> $1 AND ($2::text IS NULL OR boot_id = $2)`,
+      [this.bootId, owner],
+    );
+    const gone = rows.filter((row) => this.alone || this.provablyGone(row)).map((row) => row.boot_id);
+    if (gone.length === 0 && !rows.some((row) => row.lapsed)) return false;
+    // the row is looked at again under its lock: a lease renewed meanwhile stands
+    const buried = await query(
+      `DELETE FROM sealwire_instance WHERE boot_id <> $1 AND ($2::text IS NULL OR boot_id = $2)
+         AND (lease_until < now() OR boot_id = ANY($3::text[])) RETURNING boot_id`,
+      [this.bootId, owner, gone],
+    );
+    return buried.length > 0;
+  }
+
+  private provablyGone({ host, pid, process_start }: OwnerRow): boolean {
+    if (host === null || pid === null || process_start === null || host !== this.identity?.host) return false;
+    const other: HostIdentity = { host, pid, processStart: process_start };
+    return isGone(other);
+  }
+}
+
+export interface Clocks {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
+export function clocks(): Clocks {
+  return { monotonic: performance.now(), wall: Date.now() };
+}

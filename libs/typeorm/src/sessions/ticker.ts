@@ -1,0 +1,189 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { fromHex, toHex } from '@sealwire/core';
+import type { CloseReason, SessionStoreListener } from '@sealwire/nest/ports';
+import type { Database, Query } from '../connection/database.js';
+import { endSessions } from './ends.js';
+import { type Incarnation, MARK } from './incarnation.js';
+import { clocks, LEASE, type Lease } from './lease.js';
+
+const PERIOD = 1_000;
+/** Seconds that ends are looked for behind the last tick: longer than a statement may take to commit. */
+const OVERLAP = 8;
+const BATCH = 1_000;
+/** How often last uses are tried to be written in a tick. */
+const FLUSHES = 4;
+
+interface TickRow {
+  readonly alive: boolean;
+  readonly mark: string;
+  readonly now: number;
+  readonly wanted: string[];
+  readonly ended: { readonly id: string; readonly reason: CloseReason; readonly module: string }[];
+  /** SecureKeys whose time is over */
+  readonly over: { readonly module: string; readonly id: string }[];
+}
+
+/**
+ * Once a second: renews the lease, writes last uses, and learns what other instances did. Polling works through connection
+ * poolers and on PGlite, where LISTEN does not.
+ */
+export class Ticker {
+  private readonly touched = new Map<string, number>();
+  /** ends told already, with the tick that told them */
+  private readonly told = new Map<string, number>();
+  private readonly releasing = new Set<string>();
+  private timer: NodeJS.Timeout | undefined;
+  private ticking: Promise<void> | undefined;
+  /** the database's time of the last tick that was worked off, seconds */
+  private seen: number | null = null;
+  private readonly query: Query = (statement, parameters) => this.database.query(statement, parameters);
+  private clock = { database: Date.now(), monotonic: performance.now() };
+
+  constructor(
+    private readonly database: Database,
+    private readonly lease: Lease,
+    private readonly incarnation: Incarnation,
+    private readonly listener: SessionStoreListener,
+    private readonly warn: (message: string, error: unknown) => void,
+  ) {}
+
+  start(): void {
+    this.timer = setInterval(() => {
+      this.tick().catch((error) => this.warn('The session store did not answer; trying again.', error));
+    }, PERIOD).unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.timer);
+    await this.ticking?.catch(() => undefined);
+    await this.flush();
+    await this.query('DELETE FROM sealwire_instance WHERE boot_id = $1', [this.lease.bootId]);
+    this.lease.lost();
+  }
+
+  touch(id: Uint8Array): void {
+    this.touched.set(toHex(id), performance.now());
+  }
+
+  now(): number {
+    return this.clock.database + performance.now() - this.clock.monotonic;
+  }
+
+  /** One at a time; asked for while one runs, that one serves. */
+  tick(): Promise<void> {
+    this.ticking ??= this.work().finally(() => {
+      this.ticking = undefined;
+    });
+    return this.ticking;
+  }
+
+  private async work(): Promise<void> {
+    const sent = clocks();
+    const [row] = await this.query<TickRow>(
+      `WITH me AS (
+         UPDATE sealwire_instance SET lease_until = now() + ${LEASE} * interval '1 second',
+           ticked_at = GREATEST(ticked_at, to_timestamp($2::float8))
+         WHERE boot_id = $1 RETURNING boot_id
+       )
+       SELECT EXISTS (SELECT FROM me) AS alive, ${MARK} AS mark, extract(epoch FROM now())::float8 AS now,
+         ARRAY(SELECT encode(id, 'hex') FROM sealwire_session WHERE release_wanted AND owner = $1 LIMIT ${BATCH}) AS wanted,
+         COALESCE((SELECT json_agg(json_build_object('id', encode(id, 'hex'), 'reason', ended_reason, 'module', module))
+           FROM sealwire_session
+           WHERE ended_at >= COALESCE(to_timestamp($2::float8), now()) - ${OVERLAP} * interval '1 second'), '[]') AS ended,
+         COALESCE((SELECT json_agg(json_build_object('module', module, 'id', encode(id, 'hex'))) FROM sealwire_key
+           WHERE kind = 'secure' AND valid_until <= now() AND valid_until >=
+             COALESCE(to_timestamp($2::float8), '-infinity') - ${OVERLAP} * interval '1 second'), '[]') AS over`,
+      [this.lease.bootId, this.seen],
+    );
+    if (!row) return;
+    this.clock = { database: row.now * 1_000, monotonic: sent.monotonic };
+    if (row.mark !== this.incarnation.mark || !row.alive) return this.startOver();
+    this.lease.renewed(sent);
+    this.tellEnds(row);
+    this.askReleases(row.wanted);
+    await this.endOver(row.over);
+    this.seen = row.now;
+    await this.flush();
+  }
+
+  /** The database was restored, or others took us for dead: nothing that this process holds is its own any more. */
+  private async startOver(): Promise<void> {
+    this.lease.lost();
+    await this.incarnation.load(this.query);
+    await this.lease.take(this.query);
+    this.seen = null;
+    this.told.clear();
+    this.listener.incarnationChanged();
+  }
+
+  private tellEnds({ ended, now }: TickRow): void {
+    for (const { id, reason, module } of ended) {
+      // what ended before the first tick is no news
+      if (!this.told.has(id) && this.seen !== null) this.listener.ended(fromHex(id), reason, module);
+      this.told.set(id, now);
+    }
+    for (const [id, at] of this.told) if (at < now) this.told.delete(id);
+  }
+
+  private askReleases(wanted: string[]): void {
+    for (const id of wanted) {
+      if (this.releasing.has(id)) continue;
+      this.releasing.add(id);
+      this.listener
+        .release(fromHex(id))
+        .catch((error) => this.warn('A session could not be released.', error))
+        .finally(() => this.releasing.delete(id));
+    }
+  }
+
+  /** With a SecureKey end its sessions, those too that a handshake made while it was being revoked. */
+  private async endOver(over: TickRow['over']): Promise<void> {
+    for (const { module, id } of over) {
+      const sessions = { where: 's.key_id = $1 AND s.module = $2', parameters: [fromHex(id), module] };
+      await endSessions(this.query, sessions, 'secure_key_revoked');
+    }
+  }
+
+  /**
+   * What was not written stays for the next tick, as does what is touched meanwhile: under load that would never end. A touched
+   * session that is no more was ended: its owner learns it here too.
+   */
+  private async flush(): Promise<void> {
+    const touched = [...this.touched];
+    for (let start = 0; start < touched.length; start += BATCH) {
+      let batch = touched.slice(start, start + BATCH);
+      for (let attempt = 0; batch.length > 0 && attempt < FLUSHES; attempt++) {
+        if (attempt > 0) await delay(attempt * 10);
+        const held = await this.write(batch);
+        batch = batch.filter(([id]) => held.has(id));
+      }
+    }
+  }
+
+  /**
+   * Answers those whose row another holds. To wait for one would hold up the calls of all others in the statement. Calls that are
+   * being accepted hold theirs too, for a moment, hence the attempts.
+   */
+  private async write(batch: [id: string, at: number][]): Promise<Set<string>> {
+    const sent = performance.now();
+    const rows = await this.query<{ id: string; live: boolean; reason: CloseReason | null; module: string | null }>(
+      `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
+       live AS (
+         SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id
+         WHERE s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
+       ),
+       written AS (
+         UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second')
+         FROM live WHERE s.id = live.id RETURNING s.id
+       )
+       SELECT encode(used.id, 'hex') AS id, s.id IS NOT NULL AND s.ended_at IS NULL AS live, s.ended_reason AS reason, s.module
+       FROM used LEFT JOIN sealwire_session s ON s.id = used.id WHERE used.id NOT IN (SELECT id FROM written)`,
+      [batch.map(([id]) => fromHex(id)), batch.map(([, at]) => (sent - at) / 1_000)],
+    );
+    const held = new Set(rows.filter(({ live }) => live).map(({ id }) => id));
+    for (const [id, at] of batch) if (!held.has(id) && this.touched.get(id) === at) this.touched.delete(id);
+    for (const { id, live, reason, module } of rows)
+      if (!live) this.listener.ended(fromHex(id), reason ?? 'expired', module ?? undefined);
+    return held;
+  }
+}

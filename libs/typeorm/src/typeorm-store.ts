@@ -1,0 +1,155 @@
+import { getDataSourceToken } from '@nestjs/typeorm';
+import { SealwireError } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import type { ResolvedOptions, SealwireStore } from '@sealwire/nest/ports';
+import { ExactlyOnce, KeyStore, NumberLedger, RESOLVED_OPTIONS, SessionStore } from '@sealwire/nest/ports';
+import { DataSource } from 'typeorm';
+import { Database } from './connection/database.js';
+import { KeyEncryption } from './keys/key-encryption.js';
+import { TypeOrmKeyStore } from './keys/key-store.js';
+import { type RewrapResult, rewrap } from './keys/rewrap.js';
+import { SealwireKeys } from './keys/sealwire-keys.js';
+import { PostgresLedger } from './numbers/postgres-ledger.js';
+import { TypeOrmExactlyOnce } from './outcomes/exactly-once.js';
+import { Incarnation } from './sessions/incarnation.js';
+import { Lease } from './sessions/lease.js';
+import { TypeOrmSessionStore } from './sessions/session-store.js';
+
+export interface TypeOrmStoreOptions {
+  /** SEALWIRE_KEK: one or more `swe1...`, the current one first */
+  readonly kek: string | undefined;
+  /**
+   * `memory` (default): a session belongs to one instance at a time, for one process or sticky routing; a warm call needs no
+   * statement. `postgres`: accepted numbers are kept in the database, for any load balancer.
+   */
+  readonly ledger?: 'memory' | 'postgres';
+  /** how long an ended session is remembered: a day by default, 600 at least, for its cookie could bring it back */
+  readonly tombstoneSeconds?: number;
+  /**
+   * how long outcomes of calls that run exactly once are kept, a week by default: longer than any client goes on trying, and an
+   * hour longer at least than a session lives, in which a call that was held back is good to the end
+   */
+  readonly outcomeSeconds?: number;
+  /** Another value says that the database was put back to an earlier state in a way it cannot tell itself (a disk snapshot). */
+  readonly operatorEpoch?: string | number;
+  /** No other process can open this database (PGlite): instances found in it are dead, and there is no lease to lose. */
+  readonly exclusiveDatabase?: boolean;
+}
+
+export interface TypeOrmStoreParts {
+  readonly sessions: TypeOrmSessionStore;
+  readonly keys: TypeOrmKeyStore;
+  readonly admin: SealwireKeys;
+  readonly exactlyOnce: TypeOrmExactlyOnce;
+  /** undefined where numbers are guarded in memory */
+  readonly ledger: PostgresLedger | undefined;
+  /** Brings all secrets under the current key-encryption key; can be broken off and run again. */
+  rewrap(batch?: number): Promise<RewrapResult>;
+}
+
+/** What the options of the server decide of the store. */
+type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'>;
+
+/** seconds that an outcome outlives the session of its call */
+const OUTCOME_MARGIN = 3_600;
+
+const PARTS = Symbol('sealwire typeorm store');
+
+/** Sessions, keys and outcomes in the application's TypeORM DataSource: `SealwireModule.forRoot({ store: typeOrmStore(...) })`. */
+export function typeOrmStore(
+  options: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
+): SealwireStore {
+  const part = <T>(token: abstract new (...args: never[]) => T, pick: (parts: TypeOrmStoreParts) => T) => ({
+    provide: token,
+    useFactory: pick,
+    inject: [PARTS],
+  });
+  return {
+    providers: [
+      {
+        provide: PARTS,
+        useFactory: (dataSource: DataSource, server?: ResolvedOptions) =>
+          createTypeOrmStore(dataSource, options, server),
+        inject: [getDataSourceToken(options.dataSource), { token: RESOLVED_OPTIONS, optional: true }],
+      },
+      part(SessionStore, ({ sessions }) => sessions),
+      part(KeyStore, ({ keys }) => keys),
+      part(ExactlyOnce, ({ exactlyOnce }) => exactlyOnce),
+      {
+        provide: SealwireKeys,
+        useFactory: ({ keys, rewrap }: TypeOrmStoreParts, options?: ResolvedOptions) =>
+          new SealwireKeys(keys, rewrap, options !== undefined && options.serverKeys.length > 0),
+        inject: [PARTS, { token: RESOLVED_OPTIONS, optional: true }],
+      },
+      // a provider that is there but answers undefined would hide the ledger in memory
+      ...(options.ledger === 'postgres' ? [part(NumberLedger, ({ ledger }) => ledger as NumberLedger)] : []),
+    ],
+    exports: [SealwireKeys],
+  };
+}
+
+/** The same without Nest. Without a server's times purging leaves stored results to those who know them. */
+export function createTypeOrmStore(
+  dataSource: DataSource,
+  options: TypeOrmStoreOptions,
+  server?: ServerTimes,
+): TypeOrmStoreParts {
+  const { ledger = 'memory', tombstoneSeconds = 86_400, outcomeSeconds = 604_800 } = options;
+  if (ledger !== 'memory' && ledger !== 'postgres') {
+    throw refused(`ledger is 'memory' or 'postgres', got ${String(ledger)}.`);
+  }
+  if (!(tombstoneSeconds >= 600)) throw refused(`tombstoneSeconds is 600 or more, got ${tombstoneSeconds}.`);
+  const leastOutcome = (server?.sessionLifetime ?? 0) + OUTCOME_MARGIN;
+  if (!(outcomeSeconds >= leastOutcome)) {
+    throw refused(
+      `outcomeSeconds is ${leastOutcome} or more, got ${outcomeSeconds}: a call that was held back is good as long as its` +
+        ' session (sessionLifetime), and without its outcome it would run again.',
+    );
+  }
+  if (dataSource.options.type !== 'postgres') {
+    throw refused(`The TypeORM store needs a DataSource of type 'postgres', got '${dataSource.options.type}'.`);
+  }
+  const keys = new KeyEncryption(nodePrimitives, options.kek);
+  const database = new Database(dataSource, options.exclusiveDatabase ?? false);
+  const lease = new Lease(nodePrimitives, options.exclusiveDatabase ?? false);
+  const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));
+  const shared = ledger === 'postgres';
+  const retention = { tombstoneSeconds, outcomeSeconds, resultSeconds: server?.resultCache.seconds };
+  const sessions = new TypeOrmSessionStore({ database, keys, lease, incarnation, shared, retention });
+  const databaseChanged = () => {
+    // the next tick tries again
+    sessions.refresh().catch(() => undefined);
+  };
+  const keyStore = new TypeOrmKeyStore(database, keys, nodePrimitives);
+  const rewrapAll = (batch?: number) => rewrap(database, keys, batch);
+  return {
+    sessions,
+    keys: keyStore,
+    admin: new SealwireKeys(keyStore, rewrapAll),
+    exactlyOnce: new TypeOrmExactlyOnce(database, keys, incarnation),
+    ledger: shared ? new PostgresLedger(database, keys, lease, incarnation, databaseChanged) : undefined,
+    rewrap: rewrapAll,
+  };
+}
+
+/** The store of a running or stopped server, from outside it: for administration, takes part in nothing. */
+export async function connectTypeOrmStore(
+  url: string,
+  options: TypeOrmStoreOptions,
+): Promise<TypeOrmStoreParts & { close(): Promise<void> }> {
+  const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
+  const store = createTypeOrmStore(dataSource, options);
+  await dataSource.initialize();
+  const [tables] = await dataSource.query(`SELECT to_regclass('sealwire_session') IS NOT NULL AS there`);
+  if (!tables.there) {
+    await dataSource.destroy();
+    throw refused(
+      'This database has no Sealwire tables: run the migrations (sealwireMigrations), or look at DATABASE_URL.',
+    );
+  }
+  return { ...store, close: () => dataSource.destroy() };
+}
+
+function refused(sentence: string): SealwireError {
+  return new SealwireError('bad_configuration', sentence);
+}

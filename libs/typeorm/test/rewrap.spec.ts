@@ -1,0 +1,124 @@
+import { createServer, connect as dial, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connectTypeOrmStore, createTypeOrmStore } from '@sealwire/typeorm';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Database } from '../src/connection/database.js';
+import { KeyEncryption } from '../src/keys/key-encryption.js';
+import { rewrap } from '../src/keys/rewrap.js';
+import {
+  emptyTables,
+  kek,
+  nextKek,
+  openPostgres,
+  openSession,
+  primitives,
+  startInstance,
+  type TestDatabase,
+} from './support.js';
+
+const both = `${nextKek},${kek}`;
+
+describe('bringing rows under another key-encryption key', () => {
+  let database: TestDatabase;
+  const query = (statement: string, parameters?: unknown[]) => database.dataSource.query(statement, parameters);
+
+  beforeAll(async () => {
+    database = await openPostgres();
+  });
+  afterAll(() => database?.close());
+  beforeEach(() => emptyTables(database.dataSource));
+
+  /** The database, that many milliseconds away. */
+  async function farAway(milliseconds: number): Promise<{ url: string; close(): void }> {
+    const { hostname, port } = new URL(database.url);
+    const sockets = new Set<Socket>();
+    const server = createServer((near) => {
+      const far = dial(Number(port), hostname);
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        sockets.add(from);
+        from.setNoDelay(true);
+        from.on('data', (data) => void delay(milliseconds / 2).then(() => to.writable && to.write(data)));
+        from.on('close', () => to.destroy()).on('error', () => undefined);
+      }
+    });
+    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+    const url = new URL(database.url);
+    url.port = String((server.address() as { port: number }).port);
+    const close = () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    };
+    return { url: url.href, close };
+  }
+
+  it('takes a statement for hundreds of rows, for the database may be far away', async () => {
+    const instance = await startInstance(database.dataSource);
+    for (let i = 0; i < 30; i++) await Promise.all(Array.from({ length: 20 }, () => openSession(instance)));
+    await instance.sessions.stop();
+    const far = await farAway(14);
+    const store = await connectTypeOrmStore(far.url, { kek: both });
+    expect(await store.rewrap()).toEqual({ rewrapped: 601, unreadable: 0 });
+    await store.close();
+    far.close();
+    const [{ old }] = await query(
+      `SELECT count(*)::int AS old FROM sealwire_session WHERE substr(proof, 1, 4) <> '\\x08080808'`,
+    );
+    expect(old).toBe(0);
+  });
+
+  it('takes cookie keys along: a handshake that is under way ends under the new key alone', async () => {
+    const { id, random } = await createTypeOrmStore(database.dataSource, { kek }).keys.currentCookieKey();
+    expect(await createTypeOrmStore(database.dataSource, { kek: both }).rewrap()).toEqual({
+      rewrapped: 1,
+      unreadable: 0,
+    });
+    const { keys } = createTypeOrmStore(database.dataSource, { kek: nextKek });
+    expect((await keys.cookieKey(id))?.random).toEqual(random);
+  });
+
+  it('takes outcomes of any size, few at a time', async () => {
+    const { exactlyOnce } = createTypeOrmStore(database.dataSource, { kek });
+    const outcome = new Uint8Array(700_000).fill(5);
+    const calls = Array.from({ length: 5 }, () => ({ module: 'm', keyId: undefined, callId: primitives.random(16) }));
+    for (const call of calls) {
+      await exactlyOnce.run({ ...call, claimed: undefined }, async () => ({ outcome, rollback: false }));
+    }
+    expect(await createTypeOrmStore(database.dataSource, { kek: both }).rewrap()).toEqual({
+      rewrapped: 5,
+      unreadable: 0,
+    });
+    const after = createTypeOrmStore(database.dataSource, { kek: nextKek }).exactlyOnce;
+    for (const call of calls) {
+      const again = after.run({ ...call, claimed: undefined }, () => Promise.reject(new Error('ran again')));
+      expect(Buffer.from(outcome).equals(await again)).toBe(true);
+    }
+  });
+
+  it('leaves a row that a server wrote meanwhile', async () => {
+    const instance = await startInstance(database.dataSource);
+    const sessions = [await openSession(instance), await openSession(instance)];
+    const [first] = sessions;
+    const secrets = { clientToServer: primitives.random(32), serverToClient: primitives.random(32) };
+    const real = new Database(database.dataSource, false);
+    let writes = 0;
+    const meanwhile = {
+      async query(statement: string, parameters: unknown[]) {
+        const rows = await real.query(statement, parameters);
+        if (/^SELECT.*FROM sealwire_session/s.test(statement) && writes++ === 0) {
+          await instance.sessions.advanceEpoch(first!.id, 1, secrets);
+        }
+        return rows;
+      },
+    };
+    const result = await rewrap(meanwhile as unknown as Database, new KeyEncryption(primitives, both));
+    expect(result).toEqual({ rewrapped: 2, unreadable: 0 });
+    await instance.sessions.stop();
+    const other = await startInstance(database.dataSource, { kek: both });
+    expect(await other.sessions.attach(first!.id, true)).toMatchObject({ epoch: 1, secrets });
+    expect(await other.rewrap()).toEqual({ rewrapped: 1, unreadable: 0 });
+    await other.sessions.stop();
+  });
+});

@@ -1,0 +1,61 @@
+import type { Provider } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { getDataSourceToken } from '@nestjs/typeorm';
+import { typeOrmStore } from '@sealwire/typeorm';
+import { DataSource } from 'typeorm';
+import { describe, expect, it } from 'vitest';
+import { resolveOptions } from '../../nest/src/options.js';
+import { ExactlyOnce, KeyStore, NumberLedger, SessionStore } from '../../nest/src/ports/ports.js';
+import { RESOLVED_OPTIONS } from '../../nest/src/tokens.js';
+import { kek } from './support.js';
+
+const dataSource = new DataSource({ type: 'postgres', url: 'postgres://127.0.0.1:1/x' });
+
+function compile(options: Parameters<typeof typeOrmStore>[0], source: unknown = dataSource, more: Provider[] = []) {
+  const { providers } = typeOrmStore(options);
+  const token = getDataSourceToken(options.dataSource);
+  return Test.createTestingModule({
+    providers: [{ provide: token, useValue: source }, ...providers, ...more],
+  }).compile();
+}
+
+describe('typeOrmStore', () => {
+  it('provides what a store provides, of one make', async () => {
+    const module = await compile({ kek, ledger: 'postgres', dataSource: 'sessions' });
+    expect(module.get(SessionStore)).toBeInstanceOf(SessionStore);
+    expect(module.get(KeyStore)).toBeInstanceOf(KeyStore);
+    expect(module.get(ExactlyOnce)).toBeInstanceOf(ExactlyOnce);
+    expect(module.get(NumberLedger)).toMatchObject({ exclusive: false });
+  });
+
+  it('leaves the guard in memory to the server', async () => {
+    const module = await compile({ kek });
+    expect(() => module.get(NumberLedger)).toThrow();
+  });
+
+  it.each([
+    [{ kek: undefined }, /SEALWIRE_KEK is missing/],
+    [{ kek: 'secret' }, /key-encryption key has the form swe1/],
+    [{ kek, ledger: 'redis' as 'memory' }, /ledger is 'memory' or 'postgres', got redis/],
+    [{ kek, tombstoneSeconds: 60 }, /tombstoneSeconds is 600 or more/],
+    [{ kek, outcomeSeconds: Number.NaN }, /outcomeSeconds is 3600 or more/],
+  ])('refuses %o', async (options, sentence) => {
+    await expect(compile(options)).rejects.toThrow(sentence);
+  });
+
+  it('refuses to forget outcomes while their sessions live', async () => {
+    const server = (sessionLifetime?: number) => [
+      { provide: RESOLVED_OPTIONS, useValue: resolveOptions(sessionLifetime === undefined ? {} : { sessionLifetime }) },
+    ];
+    const outcomeSeconds = 43_200;
+    await expect(compile({ kek, outcomeSeconds }, dataSource, server())).rejects.toThrow(
+      /outcomeSeconds is 46800 or more, got 43200: .*sessionLifetime/,
+    );
+    await compile({ kek, outcomeSeconds }, dataSource, server(39_600));
+    await compile({ kek, outcomeSeconds });
+  });
+
+  it('refuses another kind of database', async () => {
+    await expect(compile({ kek }, { options: { type: 'sqlite' } })).rejects.toThrow(/type 'postgres'/);
+  });
+});
