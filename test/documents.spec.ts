@@ -1,0 +1,88 @@
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import ts from 'typescript';
+import { expect, it } from 'vitest';
+
+const root = resolve(import.meta.dirname, '..');
+
+/** The documents with snippets: the README, those of docs/, and one for each package. */
+async function documents(): Promise<string[]> {
+  const docs = await readdir(resolve(root, 'docs'));
+  const packages = await readdir(resolve(root, 'libs'));
+  return [
+    'README.md',
+    ...docs.filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`),
+    ...packages.map((name) => `libs/${name}/README.md`),
+  ];
+}
+
+/** A document's TypeScript, one module a side: its blocks are to be read one after the other. */
+async function snippets(document: string): Promise<Map<string, string>> {
+  const text = await readFile(resolve(root, document), 'utf8');
+  const folder = document.replaceAll(/\W/g, '-');
+  const files = new Map<string, string>();
+  for (const [, name = '', code = ''] of text.matchAll(/^```ts (\w+)\n(.*?)^```$/gms)) {
+    const path = resolve(root, `test/${folder}/${name}.ts`);
+    files.set(path, `${files.get(path) ?? ''}${code}`);
+  }
+  return files;
+}
+
+/** Type-checks sources that exist in memory only, with the repository's own settings. */
+function check(files: ReadonlyMap<string, string>): string[] {
+  const { config } = ts.readConfigFile(resolve(root, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
+  const host = ts.createCompilerHost(options);
+  const { fileExists, readFile: readSource, getSourceFile } = host;
+  host.fileExists = (path) => files.has(path) || fileExists(path);
+  host.readFile = (path) => files.get(path) ?? readSource(path);
+  // the folders of the documents exist in memory only
+  host.directoryExists = (path) =>
+    [...files.keys()].some((file) => dirname(file) === path) || ts.sys.directoryExists(path);
+  host.getSourceFile = (path, language, ...rest) => {
+    const text = files.get(path);
+    return text === undefined ? getSourceFile(path, language, ...rest) : ts.createSourceFile(path, text, language);
+  };
+  const program = ts.createProgram([...files.keys()], { ...options, noUnusedLocals: false }, host);
+  return [...files.keys()].flatMap((path) =>
+    ts
+      .getPreEmitDiagnostics(program, program.getSourceFile(path))
+      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, ' ')),
+  );
+}
+
+it('compiles every TypeScript snippet of the documents', async () => {
+  const all = await Promise.all((await documents()).map(snippets));
+  const files = new Map(all.flatMap((one) => [...one]));
+  expect(files.size).toBeGreaterThanOrEqual(6);
+  expect(check(files)).toEqual([]);
+});
+
+it('would notice a snippet that does not compile', async () => {
+  const files = await snippets('README.md');
+  const client = [...files.keys()].find((path) => path.endsWith('client.ts')) ?? '';
+  files.set(client, `${files.get(client)}await greetings.helo('typing error');`);
+  expect(check(files).join()).toContain('helo');
+});
+
+it('has no snippet that nothing compiles', async () => {
+  for (const document of await documents()) {
+    const text = await readFile(resolve(root, document), 'utf8');
+    expect([...text.matchAll(/^```(?:ts|typescript|js|javascript)\s*$/gm)], document).toEqual([]);
+  }
+});
+
+it('links to what is there', async () => {
+  for (const document of await documents()) {
+    const text = await readFile(resolve(root, document), 'utf8');
+    const targets = [...text.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)].map(([, target = '']) => target);
+    for (const target of targets.filter((one) => !/^https?:/.test(one))) {
+      expect(existsSync(resolve(root, dirname(document), target)), `${document}: ${target}`).toBe(true);
+    }
+  }
+});
+
+it('keeps the README to what one reads at a sitting', async () => {
+  expect((await readFile(resolve(root, 'README.md'), 'utf8')).split('\n').length).toBeLessThanOrEqual(181);
+});
