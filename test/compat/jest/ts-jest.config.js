@@ -1,0 +1,4 @@
+module.exports = {
+  ...require('./packages'),
+  transform: { '\\.[jt]s$': ['ts-jest', { tsconfig: 'jest/tsconfig.json' }] },
+};
