@@ -1,5 +1,5 @@
 import type { ModuleMetadata, Provider } from '@nestjs/common';
-import { LIMITS, parseSecureKey, SealwireError, type SecureKey } from '@sealwire/core';
+import { LIMITS, parseSecureKey, SealwireError, type SecureKey, unknownOption } from '@sealwire/core';
 
 /**
  * Where sessions and keys are kept: providers for the tokens `SessionStore` and `KeyStore`, and where the store has them
@@ -16,8 +16,16 @@ export interface SealwireStore {
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
   readonly serverKey?: string | readonly string[];
+  /** first part of the route, `remote` by default */
+  readonly path?: string;
+  /** key-encryption keys `swe1...` for a store that keeps secrets, where its own options do not give them */
+  readonly kek?: string;
   /** largest body in bytes, 1 MiB by default, 128 KiB at least */
   readonly maxBody?: number;
+  /** bytes of all bodies together that have come in part, 64 MiB by default; above it requests are answered `busy` */
+  readonly maxWaitingBytes?: number;
+  /** milliseconds in which a body has to come, 30000 by default */
+  readonly bodyTimeout?: number;
   /** handshakes from one address: 60 in 10 seconds by default; false puts no limit */
   readonly handshakeRate?: { readonly points: number; readonly duration: number } | false;
   /** results kept for duplicates of their calls: 10,000 of together 32 MiB for 120 seconds by default */
@@ -56,7 +64,8 @@ export interface SealwireModuleOptions {
 }
 
 /** The options with their defaults. */
-export type ResolvedOptions = Required<Omit<SealwireOptions, 'serverKey' | 'resultCache'>> & {
+export type ResolvedOptions = Required<Omit<SealwireOptions, 'serverKey' | 'resultCache' | 'kek'>> & {
+  readonly kek: string | undefined;
   readonly serverKeys: readonly string[];
   readonly resultCache: { readonly entries: number; readonly bytes: number; readonly seconds: number };
 };
@@ -73,10 +82,30 @@ export interface ModulePolicy {
   readonly maxBody: number | undefined;
 }
 
-export function resolveOptions(options: SealwireOptions): ResolvedOptions {
+/** @param stored whether the sessions outlive this process */
+export function resolveOptions(options: SealwireOptions, stored = true): ResolvedOptions {
+  named(options, ROOT_OPTIONS, 'SealwireModule.forRoot()');
+  if (!stored && 'serverKey' in options && options.serverKey === undefined) {
+    throw misconfigured(
+      'serverKey is undefined: is its environment variable set? Without a serverKey this process makes one that ends with it, and clients that pin it are refused after the next start. Leave serverKey out if that is meant.',
+    );
+  }
+  if (!stored && options.kek !== undefined) {
+    throw misconfigured(
+      'kek is given, but the sessions are kept in memory, which needs none: give a store too, such as typeOrmStore().',
+    );
+  }
   const { serverKey = [], resultCache, ...rest } = options;
+  const serverKeys = typeof serverKey === 'string' ? [serverKey] : serverKey;
+  for (const key of serverKeys) filled(key, 'serverKey');
+  if (options.kek !== undefined) filled(options.kek, 'kek');
+  named(resultCache ?? {}, ['entries', 'bytes', 'seconds'], 'resultCache');
   const resolved: ResolvedOptions = {
+    path: 'remote',
+    kek: undefined,
     maxBody: 1_048_576,
+    maxWaitingBytes: 64 * 1_048_576,
+    bodyTimeout: 30_000,
     handshakeRate: { points: 60, duration: 10 },
     peerLock: 'none',
     autoSessionsLive: 1_800,
@@ -85,9 +114,18 @@ export function resolveOptions(options: SealwireOptions): ResolvedOptions {
     storeTimeout: 5_000,
     ...withoutUndefined(rest),
     resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(resultCache ?? {}) },
-    serverKeys: typeof serverKey === 'string' ? [serverKey] : serverKey,
+    serverKeys,
   };
-  positive(resolved, 'maxBody', 'autoSessionsLive', 'sessionLifetime', 'hotSessions', 'storeTimeout');
+  positive(
+    resolved,
+    'maxBody',
+    'maxWaitingBytes',
+    'bodyTimeout',
+    'autoSessionsLive',
+    'sessionLifetime',
+    'hotSessions',
+    'storeTimeout',
+  );
   roomy(resolved.maxBody);
   if (resolved.sessionLifetime > LIMITS.sessionSeconds) {
     throw misconfigured(
@@ -101,6 +139,7 @@ export function resolveOptions(options: SealwireOptions): ResolvedOptions {
 }
 
 export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
+  named(options, FEATURE_OPTIONS, 'SealwireModule.forFeature()');
   const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
   if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+$/.test(path)) {
     throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
@@ -114,7 +153,10 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
   }
   positive({ autoSessionsLive: 1, maxBody: 1, ...withoutUndefined(options) }, 'autoSessionsLive', 'maxBody');
   if (encryptionKey !== 0) roomy(options.maxBody ?? LIMITS.body);
-  const parsed = secureKeys.map((text) => {
+  if (!Array.isArray(secureKeys))
+    throw refuse('secureKeys is an array of SecureKeys, got a single value; write [key].');
+  const parsed = secureKeys.map((text: string) => {
+    filled(text, `secureKeys of the module '${path}'`);
     try {
       return parseSecureKey(text);
     } catch (error) {
@@ -131,6 +173,50 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
     autoSessionsLive: options.autoSessionsLive,
     maxBody: options.maxBody,
   };
+}
+
+const ROOT_OPTIONS: Names<SealwireOptions> = {
+  serverKey: true,
+  path: true,
+  kek: true,
+  maxBody: true,
+  maxWaitingBytes: true,
+  bodyTimeout: true,
+  handshakeRate: true,
+  resultCache: true,
+  peerLock: true,
+  autoSessionsLive: true,
+  sessionLifetime: true,
+  hotSessions: true,
+  storeTimeout: true,
+};
+
+const FEATURE_OPTIONS: Names<SealwireModuleOptions> = {
+  path: true,
+  encryptionKey: true,
+  forceEncryption: true,
+  secureKeys: true,
+  requireSecureKey: true,
+  requirePinnedKey: true,
+  autoSessionsLive: true,
+  maxBody: true,
+};
+
+/** A record, so that the compiler misses an option that is added to the interface only. */
+type Names<T> = { readonly [K in keyof Required<T>]: true };
+
+function named(options: unknown, known: object | readonly string[], what: string): void {
+  if (typeof options !== 'object' || options === null) {
+    throw misconfigured(`${what} was given no options object; a factory has to return one.`);
+  }
+  unknownOption(options, Array.isArray(known) ? known : Object.keys(known), what);
+}
+
+/** A key whose environment variable is empty. */
+function filled(value: unknown, what: string): void {
+  if (typeof value !== 'string')
+    throw misconfigured(`${what}: a key is text, got ${value === null ? 'null' : typeof value}.`);
+  if (value.trim() === '') throw misconfigured(`${what}: a key is empty; is its environment variable set?`);
 }
 
 export function misconfigured(sentence: string): SealwireError {

@@ -1,5 +1,13 @@
-import { ConfigurableModuleBuilder, type DynamicModule, Inject, Module, type Provider } from '@nestjs/common';
-import { DiscoveryModule } from '@nestjs/core';
+import {
+  ConfigurableModuleBuilder,
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnModuleInit,
+  Optional,
+  type Provider,
+} from '@nestjs/common';
+import { DiscoveryModule, ModulesContainer } from '@nestjs/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { SealwireEvents } from './admin/events.js';
 import { SealwireHealthIndicator } from './admin/health.indicator.js';
@@ -7,10 +15,17 @@ import { SealwireSessions } from './admin/sealwire-sessions.js';
 import { RemoteFunctionDispatcher } from './functions/dispatcher.js';
 import { RemoteFunctionExplorer } from './functions/explorer.js';
 import { ModuleRegistry } from './functions/registry.js';
+import { BodyReader } from './http/body.js';
+import { Door } from './http/door.js';
 import { EncryptionInterceptor } from './http/encryption.interceptor.js';
-import { remoteController } from './http/remote.controller.js';
 import { KeyRing } from './keys/key-ring.js';
-import { resolveOptions, type SealwireModuleOptions, type SealwireOptions, type SealwireStore } from './options.js';
+import {
+  misconfigured,
+  resolveOptions,
+  type SealwireModuleOptions,
+  type SealwireOptions,
+  type SealwireStore,
+} from './options.js';
 import { KeyStore, NumberLedger, SessionStore } from './ports/ports.js';
 import { SealwireRuntime } from './runtime.js';
 import { HandshakeService } from './sessions/handshakes.js';
@@ -22,10 +37,8 @@ import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 
 /** What has to be known before the options are: also given to `forRootAsync` beside its factory. */
 interface StaticOptions {
-  /** first part of the route, `remote` by default */
-  readonly path?: string;
   /** where sessions and keys are kept; this process's memory by default */
-  readonly store?: SealwireStore;
+  readonly store?: SealwireStore | undefined;
   /** true by default: `forFeature()` works in every module */
   readonly isGlobal?: boolean;
 }
@@ -34,7 +47,7 @@ const EXPORTED = [ModuleRegistry, SealwireEvents, SealwireSessions, SealwireHeal
 
 const root = new ConfigurableModuleBuilder<SealwireOptions>({ moduleName: 'Sealwire' })
   .setClassMethodName('forRoot')
-  .setExtras<StaticOptions>({ path: 'remote', store: memoryStore(), isGlobal: true }, assemble)
+  .setExtras<StaticOptions>({ store: undefined, isGlobal: true }, assemble)
   .build();
 
 const feature = new ConfigurableModuleBuilder<SealwireModuleOptions>({ moduleName: 'SealwireFeature' })
@@ -46,16 +59,37 @@ const feature = new ConfigurableModuleBuilder<SealwireModuleOptions>({ moduleNam
 class SealwireFeatureModule extends feature.ConfigurableModuleClass {
   constructor(
     @Inject(feature.MODULE_OPTIONS_TOKEN) options: SealwireModuleOptions,
-    @Inject(ModuleRegistry) modules: ModuleRegistry,
+    @Optional() @Inject(ModuleRegistry) modules: ModuleRegistry | undefined,
   ) {
     super();
+    if (!modules) {
+      throw misconfigured(
+        'SealwireModule.forFeature() is imported, but SealwireModule.forRoot() is not: import it once, in the root module.',
+      );
+    }
     modules.add(options);
   }
 }
 
 /** Serves remote functions. `forRoot()` once, `forFeature()` for each module of functions. */
 @Module({})
-export class SealwireModule extends root.ConfigurableModuleClass {
+export class SealwireModule extends root.ConfigurableModuleClass implements OnModuleInit {
+  constructor(
+    @Inject(ModulesContainer) private readonly modules: ModulesContainer,
+    @Inject(ModuleRegistry) private readonly registry: ModuleRegistry,
+  ) {
+    super();
+  }
+
+  /** Nest calls it for each place that imports this module with options of its own. */
+  onModuleInit(): void {
+    const roots = [...this.modules.values()].filter(({ metatype }) => metatype === SealwireModule);
+    if (roots.length > 1) {
+      throw misconfigured('SealwireModule.forRoot() is imported more than once: import it once, in the root module.');
+    }
+    this.registry.close();
+  }
+
   static forFeature(options: SealwireModuleOptions): DynamicModule {
     return SealwireFeatureModule.forFeature(options);
   }
@@ -65,19 +99,25 @@ export class SealwireModule extends root.ConfigurableModuleClass {
   }
 }
 
-function assemble(definition: DynamicModule, { path, store = memoryStore(), isGlobal }: StaticOptions): DynamicModule {
-  const guarded = store.providers.some((provider) => tokenOf(provider) === NumberLedger);
+function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions): DynamicModule {
+  const { imports = [], providers, exports = [] } = store ?? memoryStore();
+  const hasLedger = providers.some((provider) => tokenOf(provider) === NumberLedger);
   return {
     ...definition,
     global: isGlobal ?? true,
-    imports: [...(definition.imports ?? []), ...(store.imports ?? []), DiscoveryModule],
-    controllers: [remoteController(path ?? 'remote')],
+    imports: [...(definition.imports ?? []), ...imports, DiscoveryModule],
     providers: [
       ...(definition.providers ?? []),
-      { provide: RESOLVED_OPTIONS, useFactory: resolveOptions, inject: [root.MODULE_OPTIONS_TOKEN] },
+      {
+        provide: RESOLVED_OPTIONS,
+        useFactory: (options: SealwireOptions) => resolveOptions(options, store !== undefined),
+        inject: [root.MODULE_OPTIONS_TOKEN],
+      },
       { provide: PRIMITIVES, useValue: nodePrimitives },
-      ...store.providers,
-      ...(guarded ? [] : [{ provide: NumberLedger, useClass: MemoryLedger }]),
+      ...providers,
+      ...(hasLedger ? [] : [{ provide: NumberLedger, useClass: MemoryLedger }]),
+      BodyReader,
+      Door,
       EncryptionInterceptor,
       HandshakeService,
       RemoteFunctionDispatcher,
@@ -87,7 +127,7 @@ function assemble(definition: DynamicModule, { path, store = memoryStore(), isGl
       SessionService,
       ...EXPORTED,
     ],
-    exports: [...EXPORTED, ...(store.exports ?? [])],
+    exports: [...EXPORTED, ...exports],
   };
 }
 

@@ -190,7 +190,7 @@ describe('configuration', () => {
   it('may come from factories', async () => {
     const module = await Test.createTestingModule({
       imports: [
-        SealwireModule.forRootAsync({ path: 'rpc', useFactory: async () => ({ serverKey: serverKeyText }) }),
+        SealwireModule.forRootAsync({ useFactory: async () => ({ path: 'rpc', serverKey: serverKeyText }) }),
         SealwireModule.forFeatureAsync({ useFactory: async () => ({ path: 'public' }) }),
       ],
       providers: [PublicFunctions, Ledger],

@@ -21,7 +21,13 @@ export interface RegisteredModule extends ModulePolicy {
 /** The modules that `forFeature()` gave and the functions that the explorer found for them. */
 @Injectable()
 export class ModuleRegistry {
+  private closed = false;
   private readonly modules = new Map<string, ModulePolicy & { readonly functions: Map<string, RegisteredFunction> }>();
+
+  /** From here on no module may be added: its functions would not be found. */
+  close(): void {
+    this.closed = true;
+  }
 
   get(path: string): RegisteredModule | undefined {
     return this.modules.get(path);
@@ -33,6 +39,11 @@ export class ModuleRegistry {
 
   add(options: SealwireModuleOptions): void {
     const policy = resolveModule(options);
+    if (this.closed) {
+      throw misconfigured(
+        `SealwireModule.forFeature({ path: '${policy.path}' }) came after the start, in a module that is loaded lazily; import it at the start.`,
+      );
+    }
     if (this.modules.has(policy.path)) {
       throw misconfigured(`The module '${policy.path}' is given twice by SealwireModule.forFeature(); give it once.`);
     }

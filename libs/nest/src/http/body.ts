@@ -1,48 +1,139 @@
 import type { IncomingMessage } from 'node:http';
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { SealwireError } from '@sealwire/core';
+import type { ResolvedOptions } from '../options.js';
+import { RESOLVED_OPTIONS } from '../tokens.js';
 
-/**
- * The bytes of a body; the limit comes before the bytes. A platform that is set up to read every body itself (a raw parser)
- * has them already.
- * @throws SealwireError `too_large`, `unsupported_media_type` for a content encoding, `bad_frame` for a body that breaks off
- */
-export function readBody(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
-  const encoding = request.headers['content-encoding'];
-  if (encoding !== undefined && encoding !== 'identity') throw new SealwireError('unsupported_media_type');
-  if (Number(request.headers['content-length'] ?? 0) > limit) throw new SealwireError('too_large');
-  if (parsed instanceof Uint8Array) {
-    if (parsed.length > limit) throw new SealwireError('too_large');
-    return plain(parsed);
-  }
-  return collect(request, limit);
+const EMPTY = new Uint8Array(0);
+/** Least bytes that are set aside for a body of which a part has come. */
+const FIRST = 4_096;
+/** How often bodies are looked at that take too long, in milliseconds. */
+const SWEEP_MS = 1_000;
+
+interface Waiting {
+  /** of performance.now() */
+  readonly until: number;
+  readonly giveUp: () => void;
 }
 
-function collect(request: IncomingMessage, limit: number): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    let ended = false;
-    const onData = (chunk: Buffer): void => {
-      length += chunk.length;
-      if (length <= limit) {
-        chunks.push(chunk);
-        return;
-      }
-      request.off('data', onData).pause();
-      reject(new SealwireError('too_large'));
-    };
-    request.on('data', onData);
-    request.on('end', () => {
-      const [only] = chunks;
-      ended = true;
-      resolve(plain(only && chunks.length === 1 ? only : Buffer.concat(chunks, length)));
+/**
+ * Reads bodies of whoever sends them: nothing about their bytes is known to be authentic. Memory is set aside as bytes arrive,
+ * never for what a header announces; all bodies that wait for their end share one bound, and each has its time.
+ */
+@Injectable()
+export class BodyReader implements OnApplicationShutdown {
+  private readonly waiting = new Set<Waiting>();
+  private held = 0;
+  private sweep: NodeJS.Timeout | undefined;
+
+  constructor(
+    @Inject(RESOLVED_OPTIONS) private readonly options: Pick<ResolvedOptions, 'maxWaitingBytes' | 'bodyTimeout'>,
+  ) {}
+
+  onApplicationShutdown(): void {
+    clearInterval(this.sweep);
+  }
+
+  /**
+   * The bytes of a body.
+   * @param parsed what the platform made of the body, where it did
+   * @param limit bytes
+   * @throws SealwireError `too_large`; `unsupported_media_type` for a content encoding; `bad_frame` for a body that breaks off;
+   *   `busy` where too many bytes wait already, or the body took longer than `bodyTimeout`
+   */
+  read(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
+    const encoding = request.headers['content-encoding'];
+    if (encoding !== undefined && encoding !== 'identity') throw new SealwireError('unsupported_media_type');
+    const announced = Number(request.headers['content-length'] ?? 0);
+    if (announced > limit) throw new SealwireError('too_large');
+    if (parsed instanceof Uint8Array) {
+      if (parsed.length > limit) throw new SealwireError('too_large');
+      return plain(parsed);
+    }
+    if (request.readableEnded && !request.destroyed && announced > 0) throw new EatenBodyError();
+    return this.collect(request, limit, announced);
+  }
+
+  private collect(request: IncomingMessage, limit: number, announced: number): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      // the first chunk as it came: most bodies are no longer, and need no copy
+      let bytes: Uint8Array = EMPTY;
+      let length = 0;
+      let over = false;
+      const finish = (): void => {
+        over = true;
+        request.off('data', onData);
+        this.waiting.delete(entry);
+        this.held -= bytes.length;
+      };
+      const fail = (code: 'too_large' | 'busy' | 'bad_frame'): void => {
+        if (over) return;
+        finish();
+        request.pause();
+        reject(new SealwireError(code));
+      };
+      const onData = (chunk: Buffer): void => {
+        const end = length + chunk.length;
+        // by doubling, so that each byte is copied a bounded number of times, however small the chunks are
+        const size =
+          length === 0 ? end : end <= bytes.length ? bytes.length : Math.min(limit, Math.max(FIRST, 2 * end));
+        if (end > limit) {
+          fail('too_large');
+        } else if (this.held + size - bytes.length > this.options.maxWaitingBytes) {
+          fail('busy');
+        } else {
+          this.held += size - bytes.length;
+          if (length === 0) bytes = chunk;
+          else bytes = write(bytes, length, chunk, size);
+          length = end;
+        }
+      };
+      const entry: Waiting = { until: performance.now() + this.options.bodyTimeout, giveUp: () => fail('busy') };
+      this.waiting.add(entry);
+      this.sweep ??= setInterval(() => this.expire(), SWEEP_MS).unref();
+      request.on('data', onData);
+      request.on('end', () => {
+        if (over) return;
+        finish();
+        if (length < announced) reject(new SealwireError('bad_frame'));
+        else resolve(plain(bytes.subarray(0, length)));
+      });
+      // comes last in any case
+      request.on('close', () => fail('bad_frame'));
+      if (request.destroyed || request.readableEnded) fail('bad_frame');
     });
-    // comes last in any case; an error is costly to make, so only where no end came before
-    request.on('close', () => {
-      if (!ended) reject(new SealwireError('bad_frame'));
-    });
-    if (request.destroyed || request.readableEnded) reject(new SealwireError('bad_frame'));
-  });
+  }
+
+  private expire(): void {
+    const now = performance.now();
+    for (const { until, giveUp } of this.waiting) if (until < now) giveUp();
+    if (this.waiting.size > 0) return;
+    clearInterval(this.sweep);
+    this.sweep = undefined;
+  }
+}
+
+/** Appends a chunk, in a buffer of that size where the present one is too small. */
+function write(bytes: Uint8Array, length: number, chunk: Uint8Array, size: number): Uint8Array {
+  let target = bytes;
+  if (size > bytes.length) {
+    target = new Uint8Array(size);
+    target.set(bytes.subarray(0, length));
+  }
+  target.set(chunk, length);
+  return target;
+}
+
+/** Something that stands before this route read the body and kept nothing of it: a mistake of the application, not of the client. */
+export class EatenBodyError extends Error {
+  override readonly name = 'EatenBodyError';
+
+  constructor() {
+    super(
+      'The body of a sealed call was read before it came to Sealwire. A body parser takes every content type; ' +
+        'restrict it (express.raw({ type: ... }), express.text({ type: ... })) so that application/vnd.sealwire passes.',
+    );
+  }
 }
 
 /** A Buffer's `slice` is a view where core means a copy. */

@@ -1,7 +1,14 @@
 import type { IncomingMessage } from 'node:http';
-import { type ExecutionContext, Inject, Injectable, Logger, type NestInterceptor } from '@nestjs/common';
-import { type Call, CONTENT_TYPE, frameType, SealwireError } from '@sealwire/core';
-import { type Observable, of } from 'rxjs';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  Logger,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { type Call, CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
+import { firstValueFrom, type Observable, of } from 'rxjs';
 import { RemoteFunctionDispatcher, type SealedOrigin } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
@@ -9,30 +16,37 @@ import type { ResolvedOptions } from '../options.js';
 import { HandshakeService, type Peer } from '../sessions/handshakes.js';
 import { SessionService } from '../sessions/receive.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
-import { outerCode, send, sendProblem } from './answer.js';
-import { readBody } from './body.js';
+import { BodyReader } from './body.js';
+import type { DoorContext } from './door.js';
 import { CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
-const DONE = of(undefined);
 
 /** The request of either platform: Express hands out Node's own, Fastify wraps it. */
-interface PlatformRequest {
+export interface PlatformRequest {
   readonly raw?: IncomingMessage;
   readonly params: { readonly module: string };
   readonly body?: unknown;
   readonly ip?: string;
 }
 
+/** An answer of status 200. */
+export interface Answer {
+  readonly contentType: string;
+  readonly body: Uint8Array | string;
+}
+
 interface Exchange {
   readonly module: RegisteredModule;
   readonly request: PlatformRequest;
-  readonly response: unknown;
+  readonly context: DoorContext;
+  /** hands the calls that `context` was given to the dispatcher */
+  readonly next: CallHandler;
 }
 
 /**
- * What stands between the wire and the remote functions: handshakes are answered here, call frames are opened, their calls
- * handed to the dispatcher, and results sealed. It writes the response itself, so nothing else touches sealed bytes.
+ * What stands between the wire and the remote functions. Before `next.handle()` it answers the handshake's steps itself, or opens
+ * the body; `next.handle()` is the dispatcher and sees the calls in plaintext; after it the outcome is sealed.
  */
 @Injectable()
 export class EncryptionInterceptor implements NestInterceptor {
@@ -41,47 +55,36 @@ export class EncryptionInterceptor implements NestInterceptor {
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(ModuleRegistry) private readonly modules: ModuleRegistry,
+    @Inject(BodyReader) private readonly bodies: BodyReader,
     @Inject(HandshakeService) private readonly handshakes: HandshakeService,
     @Inject(SessionService) private readonly sessions: SessionService,
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
-  /** Answers the request itself: the route's handler has nothing left to do. */
-  async intercept(context: ExecutionContext): Promise<Observable<unknown>> {
-    const http = context.switchToHttp();
-    const request = http.getRequest<PlatformRequest>();
-    const response = http.getResponse();
-    try {
-      const module = this.modules.get(request.params.module);
-      if (!module) throw new SealwireError('module_unknown');
-      await this.answer({ module, request, response });
-    } catch (error) {
-      const code = outerCode(error);
-      if (code === 'internal') this.logger.error(error);
-      sendProblem(response, code);
-    }
-    return DONE;
-  }
-
-  private async answer(exchange: Exchange): Promise<void> {
-    const { module, request, response } = exchange;
+  /** @throws SealwireError for what is answered unsealed */
+  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<Answer>> {
+    const request = context.switchToHttp().getRequest<PlatformRequest>();
+    const module = this.modules.get(request.params.module);
+    if (!module) throw new SealwireError('module_unknown');
+    const exchange = { module, request, context: context as DoorContext, next };
     const node = nodeRequest(request);
     const type = mediaType(node.headers['content-type']);
     if (type === CONTENT_TYPE) {
-      const bytes = await readBody(node, request.body, this.limitOf(module));
-      send(response, 200, CONTENT_TYPE, await this.answerFrame(exchange, bytes));
-      return;
+      const bytes = await this.bodies.read(node, request.body, this.limitOf(module));
+      return of({ contentType: CONTENT_TYPE, body: await this.answerFrame(exchange, bytes) });
     }
     const format = PLAIN_FORMATS.find(({ contentType }) => contentType === type);
     if (!format) throw new SealwireError('unsupported_media_type');
     if (module.force) throw new SealwireError('encryption_required');
-    send(response, 200, format.contentType, await this.answerPlain(exchange, format, node));
+    return of({ contentType: format.contentType, body: await this.answerPlain(exchange, format, node) });
   }
 
   private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
-    const { module, request } = exchange;
-    const run = async (calls: readonly Call[], sealed: SealedOrigin) =>
-      this.dispatcher.encode(await this.dispatcher.run({ module, request, calls, sealed }));
+    const { module, request, context, next } = exchange;
+    const run = async (calls: readonly Call[], sealed: SealedOrigin): Promise<Uint8Array> => {
+      context.open({ module, request, calls, sealed });
+      return this.dispatcher.encode(await firstValueFrom<Outcome[]>(next.handle()));
+    };
     switch (frameType(bytes)) {
       case 'call':
         return this.sessions.answer(module, bytes, this.lockOf(request), run);
@@ -99,12 +102,12 @@ export class EncryptionInterceptor implements NestInterceptor {
     format: PlainFormat,
     node: IncomingMessage,
   ): Promise<Uint8Array | string> {
-    const { module, request } = exchange;
+    const { module, request, context, next } = exchange;
     // whatever the platform parsed before us it has also limited
     const parsed = format === JSON_FORMAT && isParsed(request.body);
-    const body = parsed ? undefined : await readBody(node, request.body, this.limitOf(module));
-    const calls = format.decode(body, request.body);
-    const outcomes = await this.dispatcher.run({ module, request, calls, sealed: undefined });
+    const body = parsed ? undefined : await this.bodies.read(node, request.body, this.limitOf(module));
+    context.open({ module, request, calls: format.decode(body, request.body), sealed: undefined });
+    const outcomes = await firstValueFrom<Outcome[]>(next.handle());
     try {
       return format.encode(outcomes);
     } catch (error) {
