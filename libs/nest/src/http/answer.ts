@@ -43,12 +43,12 @@ function end(response: ServerResponse, body: Uint8Array | string): void {
 }
 
 /** RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else. */
-export function sendProblem(response: unknown, code: OuterCode): void {
+export function sendProblem(response: unknown, code: OuterCode, unread = false): void {
   const status = OUTER_STATUS[code];
   const body = { type: 'about:blank', title: STATUS_CODES[status], status, code, detail: outerMessage(code) };
   const retry = status === 503 || status === 429 ? { 'Retry-After': '1' } : {};
   // what is left of a body that was not read must not be taken for the next request
-  const close = code === 'too_large' ? { Connection: 'close' } : {};
+  const close = unread ? { Connection: 'close' } : {};
   send(response, status, 'application/problem+json', JSON.stringify(body), { ...retry, ...close });
 }
 

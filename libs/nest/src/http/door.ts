@@ -15,7 +15,7 @@ import type { ResolvedOptions } from '../options.js';
 import { trimmed, withGlobalPrefix } from '../quirks/application-config.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { outerCode, send, sendProblem } from './answer.js';
-import { EncryptionInterceptor, type PlatformRequest } from './encryption.interceptor.js';
+import { EncryptionInterceptor, nodeRequest, type PlatformRequest } from './encryption.interceptor.js';
 
 interface FastifyScope {
   removeAllContentTypeParsers(): void;
@@ -68,7 +68,7 @@ export class Door implements OnModuleInit {
     } catch (error) {
       const code = outerCode(error);
       if (code === 'internal') this.logger.error(error);
-      if (isOpen(response)) sendProblem(response, code);
+      if (isOpen(response)) sendProblem(response, code, !nodeRequest(request).complete);
     }
   }
 }

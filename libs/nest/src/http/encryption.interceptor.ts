@@ -132,7 +132,8 @@ export class EncryptionInterceptor implements NestInterceptor {
   }
 }
 
-function nodeRequest(request: PlatformRequest): IncomingMessage {
+/** Node's own request behind that of a platform. */
+export function nodeRequest(request: PlatformRequest): IncomingMessage {
   return request.raw ?? (request as unknown as IncomingMessage);
 }
 
