@@ -1,5 +1,6 @@
 import 'reflect-metadata';
-import { type CanActivate, type DynamicModule, Injectable, type Provider, UseGuards } from '@nestjs/common';
+import { type CanActivate, type DynamicModule, Injectable, Module, type Provider, UseGuards } from '@nestjs/common';
+import { LazyModuleLoader } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { type Call, generateKeyText, SealwireError } from '@sealwire/core';
 import {
@@ -16,6 +17,7 @@ import {
   type SealwireStore,
   SessionStore,
 } from '@sealwire/nest';
+import { text } from 'express';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MemoryKeyStore, MemorySessionStore } from '../src/sessions/memory-store.js';
 import { Ledger, PublicFunctions } from './application.js';
@@ -162,6 +164,27 @@ describe('start-up refuses in one sentence', () => {
     ['a path with a slash', /path of a module is made of/, { path: 'a/b' }],
     ['a limit of no bytes', /maxBody is a whole number above 0, got 0/, { maxBody: 0 }],
     ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 131071/, { maxBody: 131_071 }],
+    [
+      'a SecureKey that is no list',
+      /Module 'payments': secureKeys is an array/,
+      { secureKeys: secureKeyText as never },
+    ],
+    [
+      'an empty SecureKey',
+      /secureKeys of the module 'payments': a key is empty; is its environment/,
+      { secureKeys: [''] },
+    ],
+    [
+      'an undefined SecureKey',
+      /secureKeys of the module 'payments': a key is text, got undefined/,
+      { secureKeys: [undefined as never] },
+    ],
+    [
+      'an option with a typing error',
+      /forFeature\(\): unknown option `secureKey`; did you mean `secureKeys`\?/,
+      { secureKey: 'x' } as never,
+    ],
+    ['an option of nobody', /unknown option `colour`; it takes path, /, { colour: 'x' } as never],
   ] as [string, RegExp, Partial<SealwireModuleOptions>][])('%s', (_name, sentence, feature) =>
     refused(sentence, [], {}, [{ path: 'payments', ...feature }]),
   );
@@ -172,6 +195,23 @@ describe('start-up refuses in one sentence', () => {
     ['an unknown peer lock', /peerLock is 'none', 'ip' or 'forwarded', got mac/, { peerLock: 'mac' as never }],
     ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 100/, { maxBody: 100 }],
     ['a timeout of text', /storeTimeout is a whole number above 0/, { storeTimeout: '5' as never }],
+    ['an empty server key', /serverKey: a key is empty; is its environment variable set/, { serverKey: ' ' }],
+    [
+      'an unset server key without a store',
+      /serverKey is undefined: is its environment variable set/,
+      { serverKey: undefined as never },
+    ],
+    ['a key-encryption key without a store', /kek is given, but the sessions are kept in memory/, { kek: 'swe1.x.y' }],
+    [
+      'an option with a typing error',
+      /forRoot\(\): unknown option `serverKeys`; did you mean `serverKey`\?/,
+      { serverKeys: [] } as never,
+    ],
+    [
+      'an option within an option',
+      /resultCache: unknown option `byte`; did you mean `bytes`\?/,
+      { resultCache: { byte: 1 } } as never,
+    ],
   ] as [string, RegExp, SealwireOptions][])('%s', (_name, sentence, options) => refused(sentence, [], options));
 
   it('the same module twice', () =>
@@ -183,6 +223,70 @@ describe('start-up refuses in one sentence', () => {
       { path: 'a', secureKeys },
       { path: 'b', secureKeys },
     ]);
+  });
+});
+
+describe('start-up refuses in one sentence what Nest would let pass', () => {
+  const compiled = (imports: Parameters<typeof Test.createTestingModule>[0]['imports']) =>
+    Test.createTestingModule({ imports: imports ?? [] })
+      .compile()
+      .then((module) => module.createNestApplication({ logger: false }).init());
+  const root = SealwireModule.forRoot({ serverKey: serverKeyText });
+  const feature = SealwireModule.forFeature({ path: 'payments' });
+
+  it('forFeature() without forRoot()', () =>
+    expect(compiled([feature])).rejects.toThrow(/forFeature\(\) is imported, but SealwireModule.forRoot\(\) is not/));
+
+  it('forRoot() twice', () =>
+    expect(compiled([root, SealwireModule.forRoot({ serverKey: serverKeyText })])).rejects.toThrow(
+      /forRoot\(\) is imported more than once/,
+    ));
+
+  it.each([
+    ['forRootAsync', [SealwireModule.forRootAsync({ useFactory: () => undefined as never })]],
+    ['forFeatureAsync', [root, SealwireModule.forFeatureAsync({ useFactory: async () => undefined as never })]],
+  ])('a factory without a result in %s()', (_name, imports) =>
+    expect(compiled(imports)).rejects.toThrow(/was given no options object; a factory has to return one/),
+  );
+
+  it('a typing error that a factory returns, which would leave the module without its SecureKey', () =>
+    expect(
+      compiled([
+        root,
+        SealwireModule.forFeatureAsync({
+          useFactory: () => ({ path: 'payments', securekeys: [secureKeyText] }) as never,
+        }),
+      ]),
+    ).rejects.toThrow(/unknown option `securekeys`; did you mean `secureKeys`/));
+
+  it('a module of functions that is loaded lazily', async () => {
+    @Module({ imports: [SealwireModule.forFeature({ path: 'late' })] })
+    class Late {}
+    const app = await start([Plain]);
+    await expect(app.get(LazyModuleLoader).load(() => Late)).rejects.toThrow(
+      /forFeature\(\{ path: 'late' \}\) came after the start/,
+    );
+    await app.close();
+  });
+});
+
+describe('a body parser that takes every content type', () => {
+  it('fails calls with a sentence in the log that says what to change', async () => {
+    const logged: unknown[] = [];
+    const module = await Test.createTestingModule({
+      imports: [SealwireModule.forRoot({ serverKey: serverKeyText }), SealwireModule.forFeature({ path: 'payments' })],
+    }).compile();
+    const eater = module.createNestApplication();
+    eater.useLogger({
+      log: () => undefined,
+      warn: () => undefined,
+      error: (...said: unknown[]) => logged.push(...said),
+    });
+    eater.use(text({ type: () => true }));
+    await eater.listen(0, '127.0.0.1');
+    expect((await post(urlOf(eater), new Uint8Array(100))).code).toBe('internal');
+    expect(String(logged[0])).toMatch(/A body parser takes every content type; restrict it/);
+    await eater.close();
   });
 });
 
