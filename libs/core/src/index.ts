@@ -12,17 +12,6 @@ export {
 } from './errors.js';
 export { isCallable, RESERVED_NAMES } from './function-name.js';
 export {
-  type ClientFinished,
-  type ClientHandshakeConfig,
-  type FinishSent,
-  finishHandshake,
-  receiveFinishAnswer,
-  receiveStartAnswer,
-  type StartAnswered,
-  type StartSent,
-  startHandshake,
-} from './handshake/client.js';
-export {
   type CookieKey,
   type CookieState,
   cookieKeyId,
@@ -30,6 +19,18 @@ export {
   openCookie,
   sealCookie,
 } from './handshake/cookie.js';
+export {
+  type Answered,
+  type Asked,
+  answerFinish,
+  type ClientFinished,
+  discardHandshake,
+  type FinishOpened,
+  type FinishSent,
+  finishHandshake,
+  openFinish,
+  receiveFinishAnswer,
+} from './handshake/finish.js';
 export {
   type FinishFrame,
   FLAG_PINNED,
@@ -50,14 +51,17 @@ export {
   type SessionSecrets,
   SUITE,
 } from './handshake/key-schedule.js';
-export { proveSession, type Renewal, type RenewalAnswer } from './handshake/renewal.js';
+export { type NumberAnswer, proveSession, type Renewal } from './handshake/renewal.js';
+export { isSessionIdOf, makeSessionId } from './handshake/session-id.js';
 export {
-  answerFinish,
   answerStart,
-  type FinishOpened,
-  openFinish,
+  type ClientHandshakeConfig,
+  receiveStartAnswer,
   type ServerHandshakeConfig,
-} from './handshake/server.js';
+  type StartAnswered,
+  type StartSent,
+  startHandshake,
+} from './handshake/start.js';
 export type { Injected, RemoteParameters } from './injected.js';
 export {
   formatKeyText,
@@ -74,21 +78,21 @@ export {
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
 export {
+  type CallFrame,
   type CallNumber,
+  CONTENT_TYPE,
   callIdentity,
   encodeCallNumber,
-  FIRST_CALLS,
-  frameDigest,
-  type Sending,
-} from './message/call-number.js';
-export {
-  type CallFrame,
-  CONTENT_TYPE,
+  FIRST_LANE,
   FRAME_TYPE,
+  firstHeader,
+  frameDigest,
   frameType,
+  type MessageKey,
   openCall,
   openResult,
   parseCall,
+  type Sending,
   sealCall,
   sealResult,
 } from './message/message.js';

@@ -1,8 +1,7 @@
 import * as crypto from 'node:crypto';
 import { concat } from '../bytes.js';
 import { nodeKem } from './node-kem.js';
-import { opaque } from './opaque.js';
-import type { Primitives } from './primitives.js';
+import { opaque, type Primitives } from './primitives.js';
 
 const TAG = 16;
 const RAW_KEYS = takesRawKeys();
@@ -48,15 +47,14 @@ export const nodePrimitives: Primitives = {
     );
   },
 
-  seal(key, nonce, ad, plaintext) {
+  seal(key, nonce, ad, plaintext, out = new Uint8Array(plaintext.length + TAG)) {
     return opaque(() => {
       const cipher = crypto.createCipheriv(aesGcm(key, nonce), key, nonce);
       cipher.setAAD(ad);
-      const sealed = new Uint8Array(plaintext.length + TAG);
-      sealed.set(cipher.update(plaintext));
+      out.set(cipher.update(plaintext));
       cipher.final();
-      sealed.set(cipher.getAuthTag(), plaintext.length);
-      return sealed;
+      out.set(cipher.getAuthTag(), plaintext.length);
+      return out;
     });
   },
 
