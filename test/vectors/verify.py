@@ -573,7 +573,7 @@ def cbor(data, at=0):
 
 def check_payloads():
     v = load("payloads")
-    whole = lambda text: cbor(bytes.fromhex(text))
+    item = lambda text: cbor(bytes.fromhex(text))
     big = lambda n, tag=2: ("tag", tag, n.to_bytes((n.bit_length() + 7) // 8, "big"))
     expected = {
         "undefined": "undefined", "null": None, "true": True, "0": 0, "-1": -1, "9007199254740991": 2**53 - 1, "1.5": 1.5,
