@@ -244,11 +244,11 @@ describe('the server refuses', () => {
     expect(codeOf(() => parseStart(flipped(start(FULL).frame, 8 * 4)))).toBe('nothing was thrown');
   });
 
-  it('well sealed ephemerals of low order and encapsulation keys out of range', () => {
+  it('well sealed ephemerals of low order, encapsulation keys out of range and unknown client options', () => {
     const { answer1 } = pair(BARE);
     const kem = nodePrimitives.kemKeyPair(nodePrimitives.random(64)).encapsulationKey;
     const point = nodePrimitives.x25519KeyPair(nodePrimitives.random(32)).publicKey;
-    const craft = (clientEphemeral: Uint8Array, encapsulationKey: Uint8Array) => {
+    const craft = (clientEphemeral: Uint8Array, encapsulationKey: Uint8Array, option = 0) => {
       const symmetric = SymmetricState.start(nodePrimitives, {
         modulePath: MODULE,
         keySize: 32,
@@ -260,9 +260,10 @@ describe('the server refuses', () => {
       const clear = START.write({ head: frameHead(1, 0, 32), ...ids, clientEphemeral, encapsulationKey });
       symmetric.mixHash(clear);
       symmetric.mixKey(clientEphemeral);
-      return concat(clear, symmetric.seal(new Uint8Array(112)));
+      return concat(clear, symmetric.seal(concat(new Uint8Array(111), Uint8Array.of(option))));
     };
     expect(codeOf(() => answer1(craft(point, kem)))).toBe('nothing was thrown');
+    expect(codeOf(() => answer1(craft(point, kem, 1)))).toBe('handshake_failed');
     expect(codeOf(() => answer1(craft(new Uint8Array(32), kem)))).toBe('handshake_failed');
     expect(codeOf(() => answer1(craft(point, new Uint8Array(SIZE.encapsulationKey).fill(255))))).toBe(
       'handshake_failed',
