@@ -40,6 +40,7 @@ import {
   startHandshake,
 } from '../../libs/core/src/index.js';
 import { paddedLength } from '../../libs/core/src/message/padding.js';
+import { refusedPayloads } from './payload-vectors.js';
 import { bytesFrom, notingSeals, type Operation, record, scriptedSuite } from './recorder.js';
 
 type Json = Record<string, unknown>;
@@ -94,6 +95,7 @@ export function vectors(): Map<string, Json> {
     ['renewal', renewal(first)],
     ['call-identity', callIdentities(first)],
     ['payloads', payloads()],
+    ['payloads-refused', refusedPayloads()],
     ['padding', padding()],
     ['key-texts', keyTexts()],
   ]);
