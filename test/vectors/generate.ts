@@ -32,6 +32,7 @@ import {
   VARIANTS,
 } from './handshake-vectors.js';
 import { chunked, epochs, messages } from './message-vectors.js';
+import { refusedPayloads } from './payload-vectors.js';
 import { bytesFrom, hexed } from './recorder.js';
 import { refused } from './refused.js';
 
@@ -49,6 +50,7 @@ export function vectors(): Map<string, Json> {
     ['renewal', renewal(first)],
     ['call-identity', callIdentities(first)],
     ['payloads', payloads()],
+    ['payloads-refused', refusedPayloads()],
     ['padding', padding()],
     ['key-texts', keyTexts()],
     ['refused', refused()],

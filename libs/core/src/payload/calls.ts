@@ -3,7 +3,7 @@ import { LIMITS, SIZE } from '../limits.js';
 import { type DecodeOptions, decodeValue } from './cbor-decode.js';
 import { encodeValue, type Writer, write } from './cbor-encode.js';
 import { Scan } from './cbor-scan.js';
-import { UnsupportedValueError } from './unsupported.js';
+import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
 export { type DecodeOptions, decodeValue, encodeValue, UnsupportedValueError };
 
@@ -53,6 +53,8 @@ const REFUSAL_ITEMS = 3;
  * @example encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }])
  */
 export function encodeCalls(calls: readonly Call[]): Uint8Array {
+  if (calls.length === 0 || calls.length > LIMITS.batch)
+    throw new RangeError(`one message holds 1 to ${LIMITS.batch} calls`);
   return write((writer) => {
     const first = calls.filter(({ resend }) => !resend).length;
     // what can be sent once can be sent again
@@ -65,6 +67,7 @@ export function encodeCalls(calls: readonly Call[]): Uint8Array {
 function writeCall(writer: Writer, { name, args, resend }: Call, index: number): void {
   let argument: number | undefined;
   try {
+    if (!isName(name)) throw new Unsendable(`a name has 1 to ${LIMITS.functionName} characters`);
     writer.open(resend ? 4 : 2, 1);
     writer.item(name, 2);
     writer.open(args.length, 2);
@@ -183,11 +186,15 @@ export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
 function decodeCall(item: unknown): Call {
   const parts = array(item);
   const [name, args, callId, incarnation] = parts;
-  if (typeof name !== 'string' || name.length === 0 || name.length > LIMITS.functionName) return refuse();
+  if (!isName(name)) return refuse();
   if (parts.length === 2) return { name, args: array(args) };
   if (parts.length !== 4) return refuse();
   const resend = { callId: sized(callId, SIZE.callId), incarnation: sized(incarnation, SIZE.incarnation) };
   return { name, args: array(args), resend };
+}
+
+function isName(name: unknown): name is string {
+  return typeof name === 'string' && name.length > 0 && name.length <= LIMITS.functionName;
 }
 
 function outcomeParts(outcome: Outcome): unknown[] {
