@@ -1,4 +1,5 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
+export { unknownOption } from './contract.js';
 export type { KemKeyPair, KeyPair, Primitives } from './crypto/primitives.js';
 export {
   type ErrorCode,
