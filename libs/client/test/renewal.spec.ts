@@ -2,16 +2,7 @@ import { type CallNumber, type Reply, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { OutcomeUnknownError } from '../src/node.js';
 import { FakeServer } from './support/fake-server.js';
-import { connect, gate, type Network, useFakeTimers } from './support/remote.js';
-
-/** A remote with an open session, whose next `call` frames are answered as the test says. */
-async function opened(server: FakeServer, network?: Network) {
-  const remote = connect(server, network ? { network } : {});
-  await remote.add(0, 0);
-  server.runs.length = 0;
-  server.seen.length = 0;
-  return remote;
-}
+import { connect, gate, opened, useFakeTimers } from './support/remote.js';
 
 const once = <T>(value: T) => {
   let left = 1;

@@ -1,7 +1,7 @@
 import { type Call, encodeCalls, type KeySize, LIMITS } from '@sealwire/core';
 import { closedError } from '../errors.js';
 import type { EventHub } from '../events.js';
-import type { Settings } from '../options.js';
+import { LONGEST, type Settings } from '../options.js';
 import { Sessions } from '../sessions/sessions.js';
 import type { Settled } from '../types.js';
 import { Message } from './message.js';
@@ -97,7 +97,8 @@ export class Alarms {
   set(item: Limited, at: number): void {
     if (this.#due.size === 0) hold(this.#timer);
     this.#due.set(item, at);
-    if (at < this.#armed) this.#arm(at);
+    const moment = Math.ceil(at / GRAIN) * GRAIN;
+    if (moment < this.#armed) this.#arm(moment);
   }
 
   clear(item: Limited): void {
@@ -105,10 +106,10 @@ export class Alarms {
     if (this.#due.delete(item) && this.#due.size === 0) release(this.#timer);
   }
 
-  #arm(at: number): void {
+  #arm(moment: number): void {
     clearTimeout(this.#timer);
-    this.#armed = Math.ceil(at / GRAIN) * GRAIN;
-    const ms = Math.max(0, Math.min(this.#armed - performance.now(), 2 ** 31 - 1));
+    this.#armed = moment;
+    const ms = Math.max(0, Math.min(moment - performance.now(), LONGEST));
     this.#timer = setTimeout(() => this.#fire(), ms);
   }
 
@@ -124,7 +125,7 @@ export class Alarms {
     let next = Number.POSITIVE_INFINITY;
     for (const at of this.#due.values()) next = Math.min(next, at);
     this.#armed = Number.POSITIVE_INFINITY;
-    if (next < this.#armed) this.#arm(next);
+    if (next < this.#armed) this.#arm(Math.ceil(next / GRAIN) * GRAIN);
   }
 }
 

@@ -137,6 +137,8 @@ export class Handshaker {
     const silent = { status: undefined, code: undefined, wait: 0, error: noAnswer(attemptMs) };
     let refusal: unknown;
     let due = 0;
+    /** whether `due` ends a pause, and not the time that an answer may take */
+    let pausing = false;
     try {
       for (let attempt = 0; ; ) {
         const now = performance.now();
@@ -148,22 +150,24 @@ export class Handshaker {
           pending.add(sending);
           attempt++;
           due = now + attemptMs;
+          pausing = false;
         }
         const answer = await within(
           due - performance.now(),
           signal,
           pending.size > 0 ? Promise.race(pending) : undefined,
         );
-        if (answer === undefined && performance.now() < due) continue;
+        if (answer === undefined && (pausing || performance.now() < due)) continue;
         const hint = answer instanceof Uint8Array ? tryOpen(open, answer) : (answer ?? silent);
         if ('opened' in hint) return { opened: hint.opened, bytes: (answer as Uint8Array).length };
-        if (refusal && answer === undefined) throw refusal;
         this.lastError = hint.error;
         const first = frame[0] === FRAME_TYPE.start;
         if (FINAL.has(hint.code) && !(first && OF_STEP_3.has(hint.code))) refusal = hint.error;
         else this.#retry(hint, attempt, first);
         if (refusal && pending.size === 0) throw refusal;
-        if (answer !== undefined) due = performance.now() + (refusal ? attemptMs / 4 : backoff(attempt - 1, hint.wait));
+        if (answer === undefined) continue;
+        due = performance.now() + (refusal ? attemptMs / 4 : backoff(attempt - 1, hint.wait));
+        pausing = true;
       }
     } finally {
       // a request that nobody waits for would stay open as long as the server likes
