@@ -5,14 +5,13 @@ import type { Hint } from '../transport/hint.js';
 import { post } from '../transport/transport.js';
 import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
-import { failure, isMisread, isRefusal, misread, readHint, rejection, type Trace, traceOf } from './failure.js';
+import { failure, isMisread, isRefusal, misread, readHint, rejection, traceOf } from './failure.js';
 import { type Abortable, backoff, listen, unlisten } from './limits.js';
 import { type Parcel, tooLarge, withIdentity } from './payload.js';
 import { type Event, type State, TABLE } from './table.js';
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
-const SLEPT_MS = 100;
-const LOOK_AGAIN_MS = 250;
+const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
 
 /** Calls that travel together under one number, in one state of the table. */
 export class Message implements Limited, Abortable {
@@ -40,7 +39,8 @@ export class Message implements Limited, Abortable {
   /** since when no answer has opened */
   #unheard = 0;
   #lastError: unknown;
-  #trace: Trace;
+  /** the last number that it was under, for the error */
+  #last: Sent | undefined;
 
   constructor(
     private readonly delivery: Delivery,
@@ -90,7 +90,7 @@ export class Message implements Limited, Abortable {
   stop(error: unknown): void {
     const mayHaveRun = this.#resent || this.#left || (this.sent !== undefined && this.sent.requests > 0);
     for (const place of this.places) {
-      const reason = failure(this.#name(place), mayHaveRun, this.#trace, error);
+      const reason = failure(this.calls[place]?.name ?? '', mayHaveRun, traceOf(this.#last), error);
       this.settled[place] ??= { status: 'rejected', reason };
     }
     this.#finish();
@@ -163,19 +163,21 @@ export class Message implements Limited, Abortable {
   }
 
   #answered(sent: Sent, places: readonly number[], frame: Uint8Array): void {
+    let reply: Reply | undefined;
     try {
-      const reply = sent.open(frame);
-      if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
-      this.#unheard = performance.now();
-      this.#left = true;
-      const event = eventOf(reply, sent.total);
-      if (sent === this.sent) this.on(event, reply);
-      else if (event === 'result' && places === this.places) this.on('late_result', reply);
+      reply = sent.open(frame);
     } catch (error) {
-      if (isMisread(error)) {
-        if (sent === this.sent) this.on('malformed', error);
-      } else this.#unanswered(sent, { status: 200, code: undefined, wait: 0, error });
+      if (!isMisread(error)) {
+        this.#unanswered(sent, { status: 200, code: undefined, wait: 0, error });
+        return;
+      }
     }
+    if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
+    this.#unheard = performance.now();
+    this.#left = true;
+    const event = reply ? eventOf(reply, sent.total) : 'malformed';
+    if (sent === this.sent) this.on(event, reply);
+    else if (event === 'result' && places === this.places) this.on('late_result', reply);
   }
 
   #unanswered(sent: Sent, hint: Hint): void {
@@ -187,7 +189,7 @@ export class Message implements Limited, Abortable {
     const muted = status !== undefined && performance.now() - this.#unheard >= this.timeout / 3;
     if (muted) this.#unheard = performance.now();
     const { left, event } = readHint(hint, muted);
-    if (left) this.#left = true;
+    this.#left ||= left;
     this.on(event, hint);
   }
 
@@ -203,7 +205,7 @@ export class Message implements Limited, Abortable {
       if (!outcome || place === undefined) continue;
       if (outcome.ok) this.settled[place] = { status: 'fulfilled', value: outcome.value };
       else if (outcome.code !== 'unavailable') {
-        const reason = rejection(this.#name(place), outcome, this.#ran, this.#trace);
+        const reason = rejection(this.calls[place]?.name ?? '', outcome, this.#ran, traceOf(this.#last));
         this.settled[place] = { status: 'rejected', reason };
       }
     }
@@ -244,7 +246,7 @@ export class Message implements Limited, Abortable {
     }
     const keep = places.flatMap((place, i) => (this.settled[place] ? [] : [i]));
     this.payload = withIdentity(this.payload, keep, (i) => sent.identity(i), sent.incarnation);
-    this.places = keep.flatMap((i) => places.slice(i, i + 1));
+    if (keep.length < places.length) this.places = keep.map((i) => places[i] as number);
     this.#resent = true;
     this.#detach();
   }
@@ -262,17 +264,13 @@ export class Message implements Limited, Abortable {
     this.stop(misread(what));
   }
 
-  #name(place: number): string {
-    return this.calls[place]?.name ?? '';
-  }
-
   #wakeIn(ms: number): void {
     this.delivery.alarms.set(this, Math.min(performance.now() + ms, this.#deadline));
   }
 
   #attach(sent: Sent): void {
     this.sent = sent;
-    this.#trace = traceOf(sent);
+    this.#last = sent;
     this.#numbers++;
     this.#tries = 0;
     this.#unheard = performance.now();
