@@ -25,7 +25,6 @@ export class Message implements Limited, Abortable {
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
   #deadline: number;
-  #requests = 0;
   #controller: AbortController | undefined;
   /** earlier numbers whose requests are still under way */
   #past: Sent[] | undefined;
@@ -36,8 +35,7 @@ export class Message implements Limited, Abortable {
   #left = false;
   #numbers = 0;
   #tries = 0;
-  /** since when no answer has opened */
-  #unheard = 0;
+  #unheardSince = 0;
   #lastError: unknown;
   /** the last number that it was under, for the error */
   #last: Sent | undefined;
@@ -73,12 +71,10 @@ export class Message implements Limited, Abortable {
   }
 
   ring(at: number, late: number): void {
+    if (at >= this.#deadline && late > SLEPT_MS) this.#deadline = at + LOOK_AGAIN_MS;
     this.delivery.alarms.set(this, this.#deadline);
     if (at < this.#deadline) this.on('wake');
-    else if (late > SLEPT_MS) {
-      this.#deadline = at + LOOK_AGAIN_MS;
-      this.delivery.alarms.set(this, this.#deadline);
-    } else this.stop(notReached(this.#lastError ?? this.delivery.sessions.lastError));
+    else this.stop(notReached(this.#lastError ?? this.delivery.sessions.lastError));
   }
 
   abort(reason: unknown): void {
@@ -104,16 +100,18 @@ export class Message implements Limited, Abortable {
 
   told(sent: Sent, answer: NumberAnswer): void {
     if (sent !== this.sent) return;
+    if (answer.known !== 'result') {
+      this.on(`told_${answer.known}`);
+      return;
+    }
+    let reply: Reply | undefined;
     try {
-      if (answer.known !== 'result') this.on(`told_${answer.known}`);
-      else {
-        const reply = sent.openTold(answer.frame);
-        this.on('outcomes' in reply ? eventOf(reply, sent.total) : 'malformed', reply);
-      }
+      reply = sent.openTold(answer.frame);
     } catch (error) {
       this.#lastError = error;
-      this.on('told_unknown');
     }
+    if (!reply) this.on('told_unknown');
+    else this.on('outcomes' in reply ? eventOf(reply, sent.total) : 'malformed', reply);
   }
 
   want(): void {
@@ -128,7 +126,7 @@ export class Message implements Limited, Abortable {
     if (this.payload.length <= session.maxBody) this.#attach(session.seal(this.payload, this.places.length));
     if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
     this.#detach();
-    this.stop(tooLarge(this.payload, session.maxBody));
+    this.stop(tooLarge(this.payload, session.maxBody, this.calls, this.places));
   }
 
   transmit(): void {
@@ -143,7 +141,6 @@ export class Message implements Limited, Abortable {
     }
     if (again && !this.#left && sent.requests === 0) sent.at = now();
     sent.requests++;
-    this.#requests++;
     this.#controller ??= new AbortController();
     this.#wakeIn(this.timeout / 3);
     void this.#request(sent, frame, this.#controller.signal);
@@ -153,7 +150,6 @@ export class Message implements Limited, Abortable {
     const { places } = this;
     const answer = await post(this.delivery.settings, frame, signal);
     sent.requests--;
-    this.#requests--;
     if (this.state === 'done') return;
     if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
     else this.#unanswered(sent, answer);
@@ -173,7 +169,7 @@ export class Message implements Limited, Abortable {
       }
     }
     if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
-    this.#unheard = performance.now();
+    this.#unheardSince = performance.now();
     this.#left = true;
     const event = reply ? eventOf(reply, sent.total) : 'malformed';
     if (sent === this.sent) this.on(event, reply);
@@ -181,13 +177,13 @@ export class Message implements Limited, Abortable {
   }
 
   #unanswered(sent: Sent, hint: Hint): void {
-    const { status, error } = hint;
-    this.#lastError = error;
+    const { status, error: cause } = hint;
+    this.#lastError = cause;
     if (sent !== this.sent) return;
-    this.delivery.events.emit('retrying', { what: 'call', attempt: this.#tries, status, cause: error });
+    this.delivery.events.emit('retrying', { what: 'call', attempt: this.#tries, status, cause });
     // a gateway may rewrite whatever the server says of the session
-    const muted = status !== undefined && performance.now() - this.#unheard >= this.timeout / 3;
-    if (muted) this.#unheard = performance.now();
+    const muted = status !== undefined && performance.now() - this.#unheardSince >= this.timeout / 3;
+    if (muted) this.#unheardSince = performance.now();
     const { left, event } = readHint(hint, muted);
     this.#left ||= left;
     this.on(event, hint);
@@ -239,11 +235,8 @@ export class Message implements Limited, Abortable {
 
   identify(): void {
     const { sent, places } = this;
-    if (!sent) return;
-    if (!this.#left && sent.requests === 0) {
-      this.forget();
-      return;
-    }
+    if (!this.#left && sent?.requests === 0) this.forget();
+    if (!sent || sent !== this.sent) return;
     const keep = places.flatMap((place, i) => (this.settled[place] ? [] : [i]));
     this.payload = withIdentity(this.payload, keep, (i) => sent.identity(i), sent.incarnation);
     if (keep.length < places.length) this.places = keep.map((i) => places[i] as number);
@@ -273,7 +266,7 @@ export class Message implements Limited, Abortable {
     this.#last = sent;
     this.#numbers++;
     this.#tries = 0;
-    this.#unheard = performance.now();
+    this.#unheardSince = performance.now();
   }
 
   /** Its requests may still bring the result, so its keys stay as long as they. */
@@ -289,9 +282,9 @@ export class Message implements Limited, Abortable {
     this.delivery.alarms.clear(this);
     if (this.signal) unlisten(this.signal, this);
     this.#detach();
-    for (const sent of this.#past ?? []) sent.release();
     // an abort costs an error object with its stack, too much for every call that went well
-    if (this.#requests > 0) this.#controller?.abort();
+    if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
+    for (const sent of this.#past ?? []) sent.release();
     this.delivery.leave(this);
     this.#resolve();
   }
