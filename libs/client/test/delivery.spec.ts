@@ -1,5 +1,6 @@
-import { CONTENT_TYPE, encodeReply, type Reply, SealwireError, toHex } from '@sealwire/core';
+import { CONTENT_TYPE, encodeCalls, encodeReply, type Reply, SealwireError, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
+import { pack } from '../src/delivery/payload.js';
 import { OutcomeUnknownError, RemoteError } from '../src/node.js';
 import { FakeServer, type FakeSession, refused } from './support/fake-server.js';
 import { connect, gate, type Network, opened, useFakeTimers } from './support/remote.js';
@@ -9,6 +10,17 @@ class RefusedConnection extends SealwireError {
   constructor() {
     super('unreachable', 'connect ECONNREFUSED 127.0.0.1:3000');
   }
+}
+
+/** In arrays, so many that the value itself is in the last level that a payload may have. */
+function deep(levels: number, value: unknown): unknown {
+  return levels === 0 ? value : [deep(levels - 1, value)];
+}
+
+function cycle(): unknown {
+  const value: { self?: unknown } = {};
+  value.self = value;
+  return value;
 }
 
 const rewritten = { status: 503, contentType: 'text/html', body: new TextEncoder().encode('<h1>later</h1>') };
@@ -38,11 +50,11 @@ describe('requests under way', () => {
     let calls = 0;
     const network: Network = async (_request, next, kind) => {
       if (kind !== 'call') return next();
-      const first = ++calls === 1;
+      const count = ++calls;
       const response = await next();
-      if (first) await hold.passed;
-      // only the first connection lives
-      else await new Promise(() => {});
+      if (count === 1) await hold.passed;
+      // the resend of the first call gets lost
+      if (count === 4) await new Promise(() => {});
       return response;
     };
     const remote = await opened(server, network);
@@ -50,8 +62,10 @@ describe('requests under way', () => {
     const call = remote.add(1, 2);
     await vi.advanceTimersByTimeAsync(1);
     for (const session of server.sessions.values()) session.ended = true;
-    void remote.echo('notices that the session is over').catch(() => {});
+    const other = remote.echo('notices that the session is over').catch((e: unknown) => e);
     await vi.advanceTimersByTimeAsync(12_000);
+    expect(await other).toBeInstanceOf(OutcomeUnknownError);
+    expect(calls).toBe(4);
     hold.open();
     await vi.advanceTimersByTimeAsync(1);
     expect(await call).toBe(3);
@@ -250,7 +264,7 @@ describe('too large', () => {
     const remote = await opened(server);
     const error = await remote.echo(new Uint8Array(250_000)).catch((e: unknown) => e);
     expect(error).toMatchObject({ name: 'RemoteError', code: 'too_large', retryable: false });
-    expect((error as Error).message).toMatch(/argument 1 of `echo`.*250005/);
+    expect((error as Error).message).toMatch(/200000 bytes.*Argument 1 of `echo` has 250005/);
     expect(server.seen).toEqual([]);
     expect(await remote.add(1, 2)).toBe(3);
   });
@@ -352,7 +366,37 @@ describe('a value that cannot be sent', () => {
       { status: 'fulfilled', value: 'x' },
     ]);
     expect(bad).toMatchObject({ status: 'rejected', reason: { name: 'RemoteError', code: 'unsupported_value' } });
+    expect(bad).toMatchObject({
+      reason: { message: expect.stringMatching(/^Argument 1 of `echo`, at `\.lines\[1\]`/) },
+    });
     expect(server.runs).toHaveLength(2);
+  });
+
+  it.each([
+    ['half a surrogate pair', '\ud800'],
+    ['a bigint in the deepest level', deep(32, 1n)],
+    ['a date in the deepest level', deep(32, new Date(0))],
+    ['a cycle', cycle()],
+  ])('is named at once, and no other waiting call notices: %s', async (_name, value) => {
+    const server = new FakeServer();
+    const remote = connect(server);
+    const settled = await Promise.allSettled([remote.add(1, 2), remote.echo({ value })]);
+    expect(settled).toMatchObject([
+      { status: 'fulfilled', value: 3 },
+      {
+        reason: { name: 'RemoteError', code: 'unsupported_value', message: expect.stringMatching(/`echo`.*`\.value/) },
+      },
+    ]);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('joins what it encoded one by one to the payload of all', async () => {
+    for (const count of [2, 23, 24, 255, 256]) {
+      const calls = Array.from({ length: count }, (_, i) => ({ name: 'add', args: [i, { at: new Date(i) }] }));
+      expect(pack(calls, Number.POSITIVE_INFINITY, [])).toEqual([
+        { payload: encodeCalls(calls), places: [...calls.keys()] },
+      ]);
+    }
   });
 
   it('sends nothing if there is nothing else', async () => {

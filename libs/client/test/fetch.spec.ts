@@ -70,6 +70,18 @@ it('calls over HTTP, with the headers of the caller', async () => {
   }
 });
 
+it('looks for an answer in the socket once more if its timer fires late', async () => {
+  const server = new FakeServer();
+  const url = await listenSealed(server);
+  const { serverKeyText: serverKey, secureKeyText: secureKey } = server;
+  const remote = createRemote<Api>({ url, serverKey, secureKey });
+  await remote.add(0, 0);
+  const call = remote.$call({ timeout: 150 }).add(1, 2);
+  // as after sleep: the loop comes to its timers before it comes to its sockets
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);
+  expect(await call).toBe(3);
+});
+
 it.each([
   ['announced', (length: number) => ({ 'content-length': String(length) })],
   ['not announced', () => ({})],

@@ -9,7 +9,7 @@ const GONE: ReadonlySet<string | undefined> = new Set(['session_unknown', 'hands
 /** Codes of a transport that knows that no byte of a frame left. */
 const NEVER_LEFT: ReadonlySet<unknown> = new Set(['unreachable', 'bad_configuration']);
 
-export type Trace = { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined;
+type Trace = { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined;
 
 export function traceOf(sent: Sent | undefined): Trace {
   return sent && { sessionId: sent.session.id, number: sent.number };

@@ -5,14 +5,13 @@ import type { Hint } from '../transport/hint.js';
 import { post } from '../transport/transport.js';
 import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
-import { failure, isMisread, isRefusal, misread, readHint, rejection, type Trace, traceOf } from './failure.js';
+import { failure, isMisread, isRefusal, misread, readHint, rejection, traceOf } from './failure.js';
 import { type Abortable, backoff, listen, unlisten } from './limits.js';
 import { type Parcel, tooLarge, withIdentity } from './payload.js';
 import { type Event, type State, TABLE } from './table.js';
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
-const SLEPT_MS = 100;
-const LOOK_AGAIN_MS = 250;
+const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
 
 /** Calls that travel together under one number, in one state of the table. */
 export class Message implements Limited, Abortable {
@@ -26,7 +25,6 @@ export class Message implements Limited, Abortable {
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
   #deadline: number;
-  #requests = 0;
   #controller: AbortController | undefined;
   /** earlier numbers whose requests are still under way */
   #past: Sent[] | undefined;
@@ -37,10 +35,10 @@ export class Message implements Limited, Abortable {
   #left = false;
   #numbers = 0;
   #tries = 0;
-  /** since when no answer has opened */
-  #unheard = 0;
+  #unheardSince = 0;
   #lastError: unknown;
-  #trace: Trace;
+  /** the last number that it was under, for the error */
+  #last: Sent | undefined;
 
   constructor(
     private readonly delivery: Delivery,
@@ -73,12 +71,10 @@ export class Message implements Limited, Abortable {
   }
 
   ring(at: number, late: number): void {
+    if (at >= this.#deadline && late > SLEPT_MS) this.#deadline = at + LOOK_AGAIN_MS;
     this.delivery.alarms.set(this, this.#deadline);
     if (at < this.#deadline) this.on('wake');
-    else if (late > SLEPT_MS) {
-      this.#deadline = at + LOOK_AGAIN_MS;
-      this.delivery.alarms.set(this, this.#deadline);
-    } else this.stop(notReached(this.#lastError ?? this.delivery.sessions.lastError));
+    else this.stop(notReached(this.#lastError ?? this.delivery.sessions.lastError));
   }
 
   abort(reason: unknown): void {
@@ -90,7 +86,7 @@ export class Message implements Limited, Abortable {
   stop(error: unknown): void {
     const mayHaveRun = this.#resent || this.#left || (this.sent !== undefined && this.sent.requests > 0);
     for (const place of this.places) {
-      const reason = failure(this.#name(place), mayHaveRun, this.#trace, error);
+      const reason = failure(this.calls[place]?.name ?? '', mayHaveRun, traceOf(this.#last), error);
       this.settled[place] ??= { status: 'rejected', reason };
     }
     this.#finish();
@@ -104,16 +100,18 @@ export class Message implements Limited, Abortable {
 
   told(sent: Sent, answer: NumberAnswer): void {
     if (sent !== this.sent) return;
+    if (answer.known !== 'result') {
+      this.on(`told_${answer.known}`);
+      return;
+    }
+    let reply: Reply | undefined;
     try {
-      if (answer.known !== 'result') this.on(`told_${answer.known}`);
-      else {
-        const reply = sent.openTold(answer.frame);
-        this.on('outcomes' in reply ? eventOf(reply, sent.total) : 'malformed', reply);
-      }
+      reply = sent.openTold(answer.frame);
     } catch (error) {
       this.#lastError = error;
-      this.on('told_unknown');
     }
+    if (!reply) this.on('told_unknown');
+    else this.on('outcomes' in reply ? eventOf(reply, sent.total) : 'malformed', reply);
   }
 
   want(): void {
@@ -128,7 +126,7 @@ export class Message implements Limited, Abortable {
     if (this.payload.length <= session.maxBody) this.#attach(session.seal(this.payload, this.places.length));
     if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
     this.#detach();
-    this.stop(tooLarge(this.payload, session.maxBody));
+    this.stop(tooLarge(this.payload, session.maxBody, this.calls, this.places));
   }
 
   transmit(): void {
@@ -143,7 +141,6 @@ export class Message implements Limited, Abortable {
     }
     if (again && !this.#left && sent.requests === 0) sent.at = now();
     sent.requests++;
-    this.#requests++;
     this.#controller ??= new AbortController();
     this.#wakeIn(this.timeout / 3);
     void this.#request(sent, frame, this.#controller.signal);
@@ -153,7 +150,6 @@ export class Message implements Limited, Abortable {
     const { places } = this;
     const answer = await post(this.delivery.settings, frame, signal);
     sent.requests--;
-    this.#requests--;
     if (this.state === 'done') return;
     if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
     else this.#unanswered(sent, answer);
@@ -163,31 +159,33 @@ export class Message implements Limited, Abortable {
   }
 
   #answered(sent: Sent, places: readonly number[], frame: Uint8Array): void {
+    let reply: Reply | undefined;
     try {
-      const reply = sent.open(frame);
-      if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
-      this.#unheard = performance.now();
-      this.#left = true;
-      const event = eventOf(reply, sent.total);
-      if (sent === this.sent) this.on(event, reply);
-      else if (event === 'result' && places === this.places) this.on('late_result', reply);
+      reply = sent.open(frame);
     } catch (error) {
-      if (isMisread(error)) {
-        if (sent === this.sent) this.on('malformed', error);
-      } else this.#unanswered(sent, { status: 200, code: undefined, wait: 0, error });
+      if (!isMisread(error)) {
+        this.#unanswered(sent, { status: 200, code: undefined, wait: 0, error });
+        return;
+      }
     }
+    if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
+    this.#unheardSince = performance.now();
+    this.#left = true;
+    const event = reply ? eventOf(reply, sent.total) : 'malformed';
+    if (sent === this.sent) this.on(event, reply);
+    else if (event === 'result' && places === this.places) this.on('late_result', reply);
   }
 
   #unanswered(sent: Sent, hint: Hint): void {
-    const { status, error } = hint;
-    this.#lastError = error;
+    const { status, error: cause } = hint;
+    this.#lastError = cause;
     if (sent !== this.sent) return;
-    this.delivery.events.emit('retrying', { what: 'call', attempt: this.#tries, status, cause: error });
+    this.delivery.events.emit('retrying', { what: 'call', attempt: this.#tries, status, cause });
     // a gateway may rewrite whatever the server says of the session
-    const muted = status !== undefined && performance.now() - this.#unheard >= this.timeout / 3;
-    if (muted) this.#unheard = performance.now();
+    const muted = status !== undefined && performance.now() - this.#unheardSince >= this.timeout / 3;
+    if (muted) this.#unheardSince = performance.now();
     const { left, event } = readHint(hint, muted);
-    if (left) this.#left = true;
+    this.#left ||= left;
     this.on(event, hint);
   }
 
@@ -203,7 +201,7 @@ export class Message implements Limited, Abortable {
       if (!outcome || place === undefined) continue;
       if (outcome.ok) this.settled[place] = { status: 'fulfilled', value: outcome.value };
       else if (outcome.code !== 'unavailable') {
-        const reason = rejection(this.#name(place), outcome, this.#ran, this.#trace);
+        const reason = rejection(this.calls[place]?.name ?? '', outcome, this.#ran, traceOf(this.#last));
         this.settled[place] = { status: 'rejected', reason };
       }
     }
@@ -237,14 +235,11 @@ export class Message implements Limited, Abortable {
 
   identify(): void {
     const { sent, places } = this;
-    if (!sent) return;
-    if (!this.#left && sent.requests === 0) {
-      this.forget();
-      return;
-    }
+    if (!this.#left && sent?.requests === 0) this.forget();
+    if (!sent || sent !== this.sent) return;
     const keep = places.flatMap((place, i) => (this.settled[place] ? [] : [i]));
     this.payload = withIdentity(this.payload, keep, (i) => sent.identity(i), sent.incarnation);
-    this.places = keep.flatMap((i) => places.slice(i, i + 1));
+    if (keep.length < places.length) this.places = keep.map((i) => places[i] as number);
     this.#resent = true;
     this.#detach();
   }
@@ -262,20 +257,16 @@ export class Message implements Limited, Abortable {
     this.stop(misread(what));
   }
 
-  #name(place: number): string {
-    return this.calls[place]?.name ?? '';
-  }
-
   #wakeIn(ms: number): void {
     this.delivery.alarms.set(this, Math.min(performance.now() + ms, this.#deadline));
   }
 
   #attach(sent: Sent): void {
     this.sent = sent;
-    this.#trace = traceOf(sent);
+    this.#last = sent;
     this.#numbers++;
     this.#tries = 0;
-    this.#unheard = performance.now();
+    this.#unheardSince = performance.now();
   }
 
   /** Its requests may still bring the result, so its keys stay as long as they. */
@@ -291,9 +282,9 @@ export class Message implements Limited, Abortable {
     this.delivery.alarms.clear(this);
     if (this.signal) unlisten(this.signal, this);
     this.#detach();
-    for (const sent of this.#past ?? []) sent.release();
     // an abort costs an error object with its stack, too much for every call that went well
-    if (this.#requests > 0) this.#controller?.abort();
+    if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
+    for (const sent of this.#past ?? []) sent.release();
     this.delivery.leave(this);
     this.#resolve();
   }

@@ -1,4 +1,4 @@
-import { type Call, concat, decodeCalls, encodeCalls, encodeValue, LIMITS } from '@sealwire/core';
+import { type Call, concat, decodeCalls, encodeCalls, LIMITS, largestArgument } from '@sealwire/core';
 import { RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 
@@ -54,20 +54,23 @@ function join(payloads: readonly Uint8Array[]): Uint8Array {
   return concat(Uint8Array.from(head), ...payloads.map((payload) => payload.subarray(1)));
 }
 
-/** @param limit bytes of a frame that the server takes, as it said under seal */
-export function tooLarge(payload: Uint8Array, limit: number): RemoteError {
-  const { name, argument, bytes } = largest(payload);
+/**
+ * @param limit bytes of a frame that the server takes, as it said under seal
+ * @param places of the calls of the payload among all
+ */
+export function tooLarge(
+  payload: Uint8Array,
+  limit: number,
+  calls: readonly Call[],
+  places: readonly number[],
+): RemoteError {
+  const largest = largestArgument(payload);
+  const name = largest && calls[places[largest.call] ?? 0]?.name;
+  const where = largest ? ` Argument ${largest.argument + 1} of \`${name}\` has ${largest.bytes}.` : '';
   return new RemoteError(
     'too_large',
-    `Nothing was sent: the call is larger than the ${limit} bytes that the server takes; argument ${argument + 1} of \`${name}\` has ${bytes}.`,
+    `Nothing was sent: the message is larger than the ${limit} bytes that the server takes.${where}`,
   );
-}
-
-function largest(payload: Uint8Array): { readonly name: string; readonly argument: number; readonly bytes: number } {
-  const all = decodeCalls(payload).flatMap(({ name, args }) =>
-    args.map((arg, argument) => ({ name, argument, bytes: encodeValue(arg).length })),
-  );
-  return all.reduce((a, b) => (b.bytes > a.bytes ? b : a), { name: '', argument: 0, bytes: 0 });
 }
 
 /** The calls of those indices, to be sent under another number with the identity that each had first. */
