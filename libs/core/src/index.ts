@@ -12,17 +12,6 @@ export {
 } from './errors.js';
 export { isCallable, RESERVED_NAMES } from './function-name.js';
 export {
-  type ClientFinished,
-  type ClientHandshakeConfig,
-  type FinishSent,
-  finishHandshake,
-  receiveFinishAnswer,
-  receiveStartAnswer,
-  type StartAnswered,
-  type StartSent,
-  startHandshake,
-} from './handshake/client.js';
-export {
   type CookieKey,
   type CookieState,
   cookieKeyId,
@@ -42,6 +31,25 @@ export {
   type StartFrame,
 } from './handshake/frames.js';
 export {
+  type Answered,
+  type Asked,
+  answerFinish,
+  answerStart,
+  type ClientFinished,
+  type ClientHandshakeConfig,
+  discardHandshake,
+  type FinishOpened,
+  type FinishSent,
+  finishHandshake,
+  openFinish,
+  receiveFinishAnswer,
+  receiveStartAnswer,
+  type ServerHandshakeConfig,
+  type StartAnswered,
+  type StartSent,
+  startHandshake,
+} from './handshake/handshake.js';
+export {
   type Direction,
   hedgedRandom,
   type KeySize,
@@ -50,14 +58,8 @@ export {
   type SessionSecrets,
   SUITE,
 } from './handshake/key-schedule.js';
-export { proveSession, type Renewal, type RenewalAnswer } from './handshake/renewal.js';
-export {
-  answerFinish,
-  answerStart,
-  type FinishOpened,
-  openFinish,
-  type ServerHandshakeConfig,
-} from './handshake/server.js';
+export { type NumberAnswer, proveSession, type Renewal } from './handshake/renewal.js';
+export { isSessionIdOf, makeSessionId } from './handshake/session-id.js';
 export type { Injected, RemoteParameters } from './injected.js';
 export {
   formatKeyText,
@@ -74,21 +76,21 @@ export {
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
 export {
+  type CallFrame,
   type CallNumber,
+  CONTENT_TYPE,
   callIdentity,
   encodeCallNumber,
-  FIRST_CALLS,
-  frameDigest,
-  type Sending,
-} from './message/call-number.js';
-export {
-  type CallFrame,
-  CONTENT_TYPE,
+  FIRST_LANE,
   FRAME_TYPE,
+  firstHeader,
+  frameDigest,
   frameType,
+  type MessageKey,
   openCall,
   openResult,
   parseCall,
+  type Sending,
   sealCall,
   sealResult,
 } from './message/message.js';

@@ -2,6 +2,8 @@
 export const LIMITS = {
   /** plaintext of one chunk */
   chunk: 65_536,
+  /** plaintext of a chunk that is not the last one, at least */
+  minimumChunk: 1_024,
   chunksPerMessage: 2 ** 22,
   /** padded payload of the first calls inside step 3 */
   firstCalls: 1_048_576,
@@ -9,8 +11,12 @@ export const LIMITS = {
   firstCallsSent: 65_536,
   /** a body that every server takes */
   body: 131_072,
-  /** steps 1 to 4 without their first calls and first results */
+  /** steps 1 to 4 without their first calls and results */
   handshakeFrame: 8_192,
+  /** sealed results inside step 4, all together */
+  finishAnswerResults: 1_048_576,
+  /** what a client reads of an answer that is no frame */
+  nonFrame: 4_096,
   /** old sessions named in one step 3, and call numbers named for all of them together */
   renewals: 4,
   renewalNumbers: 256,
@@ -21,6 +27,10 @@ export const LIMITS = {
   functionName: 128,
   /** nested arrays, maps and tags of a payload */
   cborDepth: 32,
+  /** items of a payload, tags counted */
+  payloadItems: 65_536,
+  /** entries of a map and items of a set whose keys or items are numbers or bigints */
+  numericKeys: 1_024,
   /** call numbers behind the highest one that are still told apart */
   replayWindow: 4_096,
   /** how far one call number may run ahead of the highest accepted one */
@@ -57,6 +67,7 @@ export const SIZE = {
   kemCiphertext: 1_088,
   kemSeed: 64,
   cookie: 228,
+  terms: 20,
   callHeader: 36,
   resultHeader: 12,
 } as const;

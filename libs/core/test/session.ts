@@ -1,4 +1,6 @@
 import {
+  type Answered,
+  type Asked,
   answerFinish,
   answerStart,
   type ClientHandshakeConfig,
@@ -8,13 +10,13 @@ import {
   type HandshakeSuite,
   hedgedRandom,
   type KeySize,
+  makeSessionId,
+  type NumberAnswer,
   openCookie,
   openFinish,
   type Primitives,
   parseFinish,
   parseStart,
-  type Renewal,
-  type RenewalAnswer,
   receiveFinishAnswer,
   receiveStartAnswer,
   type SecureKey,
@@ -34,6 +36,8 @@ export const OPTIONS: ServerOptions = {
   minKeySize: 16,
   pins: [],
   incarnation: TERMS.incarnation,
+  maxBody: 1_048_576,
+  age: 0,
 };
 
 export interface Use {
@@ -55,6 +59,7 @@ export function pair(use: Use, primitives: { client: Primitives; server: Primiti
   const serverKey = primitives.server.x25519KeyPair(primitives.server.random(32));
   const secureKey: SecureKey = { keyId: nodePrimitives.random(8), secret: nodePrimitives.random(32) };
   const cookieKey: CookieKey = { id: nodePrimitives.random(4), key: nodePrimitives.random(32) };
+  const sessionIdKey = nodePrimitives.random(32);
   const client = suiteOf(primitives.client);
   const server = suiteOf(primitives.server);
   const clientConfig: ClientHandshakeConfig = {
@@ -68,6 +73,7 @@ export function pair(use: Use, primitives: { client: Primitives; server: Primiti
     options: OPTIONS,
     serverKey,
     secureKey: secureKey.secret,
+    sessionId: (random10) => makeSessionId(primitives.server, sessionIdKey, MODULE, random10),
   };
 
   function answer1(frame: Uint8Array, config: Partial<ServerHandshakeConfig> = {}): Uint8Array {
@@ -81,7 +87,10 @@ export function pair(use: Use, primitives: { client: Primitives; server: Primiti
     return openFinish(server, openCookie(server.primitives, cookieKey, MODULE, finish.cookie), finish);
   }
 
-  return { client, server, clientConfig, serverConfig, serverKey, secureKey, cookieKey, answer1, open3 };
+  return {
+    ...{ client, server, clientConfig, serverConfig, serverKey, secureKey, cookieKey, sessionIdKey },
+    ...{ answer1, open3 },
+  };
 }
 
 export function both(primitives: Primitives): { client: Primitives; server: Primitives } {
@@ -91,16 +100,17 @@ export function both(primitives: Primitives): { client: Primitives; server: Prim
 /** All four steps, everything kept. */
 export function handshake(
   use: Use,
-  first: { calls?: Uint8Array; reply?: Uint8Array; renewals?: Renewal[]; answers?: RenewalAnswer[][] } = {},
+  first: { calls?: Uint8Array[]; firstAnswers?: NumberAnswer[]; asked?: Asked[]; answers?: Answered[] } = {},
   primitives = both(nodePrimitives),
 ) {
   const sides = pair(use, primitives);
   const sent1 = startHandshake(sides.client, sides.clientConfig);
   const frame2 = sides.answer1(sent1.frame);
   const opened2 = receiveStartAnswer(sent1, frame2);
-  const sent3 = finishHandshake(opened2, first.renewals ?? [], first.calls ?? new Uint8Array());
+  const sent3 = finishHandshake(opened2, first.asked ?? [], first.calls ?? []);
+  const sentKeys = { firstKey: sent3.firstKey.slice(), firstResults: sent3.firstResults.slice() };
   const opened3 = sides.open3(sent3.frame);
-  const answer = answerFinish(opened3, TERMS, first.answers ?? [], first.reply ?? new Uint8Array());
+  const answer = answerFinish(opened3, TERMS, first.answers ?? [], first.firstAnswers ?? []);
   const finished = receiveFinishAnswer(sent3, answer.frame);
   return {
     ...sides,
@@ -108,6 +118,7 @@ export function handshake(
     frame2,
     opened2,
     sent3,
+    sentKeys,
     opened3,
     frame4: answer.frame,
     serverSecrets: answer.secrets,

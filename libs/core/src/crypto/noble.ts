@@ -37,8 +37,12 @@ export const noblePrimitives: Primitives = {
     return opaque(() => x25519.getSharedSecret(privateKey, publicKey));
   },
 
-  seal(key, nonce, ad, plaintext) {
-    return opaque(() => aesGcm(key, nonce, ad).encrypt(plaintext));
+  seal(key, nonce, ad, plaintext, out) {
+    return opaque(() => {
+      const sealed = aesGcm(key, nonce, ad).encrypt(plaintext);
+      out?.set(sealed);
+      return out ?? sealed;
+    });
   },
 
   open(key, nonce, ad, sealed) {

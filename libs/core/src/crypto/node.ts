@@ -48,15 +48,14 @@ export const nodePrimitives: Primitives = {
     );
   },
 
-  seal(key, nonce, ad, plaintext) {
+  seal(key, nonce, ad, plaintext, out = new Uint8Array(plaintext.length + TAG)) {
     return opaque(() => {
       const cipher = crypto.createCipheriv(aesGcm(key, nonce), key, nonce);
       cipher.setAAD(ad);
-      const sealed = new Uint8Array(plaintext.length + TAG);
-      sealed.set(cipher.update(plaintext));
+      out.set(cipher.update(plaintext));
       cipher.final();
-      sealed.set(cipher.getAuthTag(), plaintext.length);
-      return sealed;
+      out.set(cipher.getAuthTag(), plaintext.length);
+      return out;
     });
   },
 

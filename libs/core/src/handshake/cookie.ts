@@ -1,10 +1,10 @@
-import { concat, readU64, u64, utf8 } from '../bytes.js';
+import { concat, erase, readU64, u64, utf8 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SIZE } from '../limits.js';
-import type { HandshakeSuite } from './frames.js';
+import { COOKIE, type HandshakeSuite } from './frames.js';
 import type { KeySize } from './key-schedule.js';
 
-/** The server's half-open handshake, kept by the client under a key that only servers know (PROTOCOL.md section 4). */
+/** The server's half-open handshake, kept by the client under a key that only servers know (PROTOCOL.md section 4.1). */
 export interface CookieState {
   /** milliseconds since 1970 by the clock that all instances share */
   readonly issued: number;
@@ -24,37 +24,41 @@ export interface CookieState {
 export interface CookieKey {
   /** 4 bytes, in clear in the cookie */
   readonly id: Uint8Array;
-  /** TK' = HMAC(TK, private server key): the table that shares TK is not enough by itself */
+  /** TK', see {@link deriveCookieKey} */
   readonly key: Uint8Array;
 }
 
 const LABEL = utf8('sealwire cookie');
+const ID = 4;
+const SALT = 12;
+/** each cookie has a key of its own, which seals nothing else */
+const NONCE = new Uint8Array(SIZE.nonce);
 
 /** First 4 bytes of a cookie: which key seals it. */
 export function cookieKeyId(cookie: Uint8Array): Uint8Array {
-  return cookie.slice(0, 4);
+  return cookie.slice(0, ID);
 }
 
-export function deriveCookieKey(primitives: Primitives, random: Uint8Array, serverPrivateKey: Uint8Array): Uint8Array {
-  return primitives.hmac(random, serverPrivateKey);
+/** TK' = HMAC(TK, private server key || incarnation): the table that shares TK is not enough by itself. */
+export function deriveCookieKey(
+  primitives: Primitives,
+  random: Uint8Array,
+  serverPrivateKey: Uint8Array,
+  incarnation: Uint8Array,
+): Uint8Array {
+  return primitives.hmac(random, serverPrivateKey, incarnation);
 }
 
-/** cookie = id 4 | nonce 12 | AES-256-GCM(TK', ad = "sealwire cookie" || id || modulePath), 228 bytes */
+/** cookie = id 4 | salt 12 | AES-256-GCM(HMAC(TK', salt), 0^12, ad = "sealwire cookie" || id || modulePath), 228 bytes */
 export function sealCookie(suite: HandshakeSuite, key: CookieKey, modulePath: string, state: CookieState): Uint8Array {
-  // hedged: all cookies of some minutes share one key, so a cloned machine must not repeat a nonce
-  const nonce = suite.random(SIZE.nonce, state.h);
-  const plaintext = concat(
-    u64(state.issued),
-    state.sessionId,
-    Uint8Array.of(state.flags, state.keySize, 0, 0),
-    state.keyId,
-    state.ck,
-    state.h,
-    state.c1,
-    state.s1,
-    state.clientEphemeral,
-  );
-  return concat(key.id, nonce, suite.primitives.seal(key.key, nonce, associated(key.id, modulePath), plaintext));
+  const { primitives } = suite;
+  const { issued, flags, keySize, ...fields } = state;
+  const plaintext = COOKIE.write({ ...fields, issued: u64(issued), use: Uint8Array.of(flags, keySize, 0, 0) });
+  const salt = suite.random(SALT, primitives.sha256(plaintext));
+  const cookieKey = primitives.hmac(key.key, salt);
+  const sealed = primitives.seal(cookieKey, NONCE, associated(key.id, modulePath), plaintext);
+  erase(plaintext, cookieKey);
+  return concat(key.id, salt, sealed);
 }
 
 /** @throws SealwireError `open_failed` */
@@ -64,21 +68,13 @@ export function openCookie(
   modulePath: string,
   cookie: Uint8Array,
 ): CookieState {
+  const cookieKey = primitives.hmac(key.key, cookie.subarray(ID, ID + SALT));
   const ad = associated(cookieKeyId(cookie), modulePath);
-  const plaintext = primitives.open(key.key, cookie.subarray(4, 16), ad, cookie.subarray(16));
-  const field = (offset: number) => plaintext.slice(offset, offset + 32);
-  return {
-    issued: readU64(plaintext, 0),
-    sessionId: plaintext.slice(8, 24),
-    flags: plaintext[24] ?? 0,
-    keySize: plaintext[25] === 16 ? 16 : 32,
-    keyId: plaintext.slice(28, 36),
-    ck: field(36),
-    h: field(68),
-    c1: field(100),
-    s1: field(132),
-    clientEphemeral: field(164),
-  };
+  const plaintext = primitives.open(cookieKey, NONCE, ad, cookie.subarray(ID + SALT));
+  const { issued, use, rest: _, ...fields } = COOKIE.read(plaintext);
+  erase(plaintext, cookieKey);
+  const [flags = 0, keySize] = use;
+  return { ...fields, issued: readU64(issued, 0), flags, keySize: keySize === 16 ? 16 : 32 };
 }
 
 function associated(id: Uint8Array, modulePath: string): Uint8Array {

@@ -8,15 +8,33 @@ export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
 /** Length in bytes of every AES key. */
 export type KeySize = 16 | 32;
 
+/** Random bytes for secrets and salts; `context` is a hash of what they serve, so that equal bytes never serve two things. */
+export type Random = (length: number, context: Uint8Array) => Uint8Array;
+
 const ONE = Uint8Array.of(1);
 const TWO = Uint8Array.of(2);
 const THREE = Uint8Array.of(3);
 const ZERO_NONCE = new Uint8Array(12);
 const NO_SERVER_KEY = new Uint8Array(32);
 
-/** Expand(K, info) = HMAC(K, info || 0x01), cut to `length` bytes (RFC 5869 with one block). */
-export function expand(primitives: Primitives, key: Uint8Array, length: number, ...info: Uint8Array[]): Uint8Array {
-  return primitives.hmac(key, ...info, ONE).slice(0, length);
+export interface AeadKey {
+  readonly key: Uint8Array;
+  /** XORed to every nonce under `key`; nonce 0 is this itself */
+  readonly nonce: Uint8Array;
+}
+
+/**
+ * Key and nonce mask of a block of 32 bytes (PROTOCOL.md section 1.1). A key of 16 bytes leaves 12 bytes for the nonce:
+ * without them one search would try a key against every recorded message at once.
+ */
+export function aeadKey(block: Uint8Array, keySize: KeySize): AeadKey {
+  if (keySize === 32) return { key: block, nonce: ZERO_NONCE };
+  return { key: block.subarray(0, 16), nonce: block.subarray(16, 28) };
+}
+
+/** Expand(K, info) = HMAC(K, info || 01), 32 bytes (RFC 5869 with one block). */
+export function expand(primitives: Primitives, key: Uint8Array, ...info: Uint8Array[]): Uint8Array {
+  return primitives.hmac(key, ...info, ONE);
 }
 
 /** What both sides put in before step 1 (PROTOCOL.md section 3.1). */
@@ -24,13 +42,13 @@ export interface Prologue {
   readonly modulePath: string;
   readonly keySize: KeySize;
   readonly flags: number;
-  /** the server's X25519 public key, where the client pinned one */
+  /** the server's X25519 public key, if the client pinned one */
   readonly serverKey: Uint8Array | undefined;
-  /** the 32 secret bytes of the SecureKey, where one is used */
+  /** the 32 secret bytes of the SecureKey, if one is used */
   readonly secureKey: Uint8Array | undefined;
 }
 
-/** Chaining key `ck`, transcript hash `h` and one message key `k`, as in Noise revision 34 (PROTOCOL.md section 3). */
+/** Chaining key `ck`, transcript hash `h` and one block `k`, as in Noise revision 34 (PROTOCOL.md section 3). */
 export class SymmetricState {
   private constructor(
     private readonly primitives: Primitives,
@@ -42,7 +60,7 @@ export class SymmetricState {
 
   static start(primitives: Primitives, prologue: Prologue): SymmetricState {
     const initial = primitives.sha256(utf8(SUITE));
-    const state = new SymmetricState(primitives, prologue.keySize, initial, initial, EMPTY);
+    const state = new SymmetricState(primitives, prologue.keySize, initial, initial.slice(), EMPTY);
     const path = utf8(prologue.modulePath);
     state.mixHash(
       Uint8Array.of(PROTOCOL_VERSION),
@@ -57,7 +75,7 @@ export class SymmetricState {
 
   /** The state that the server left in its cookie between steps 2 and 3. */
   static restore(primitives: Primitives, keySize: KeySize, ck: Uint8Array, h: Uint8Array): SymmetricState {
-    return new SymmetricState(primitives, keySize, ck, h, EMPTY);
+    return new SymmetricState(primitives, keySize, ck.slice(), h.slice(), EMPTY);
   }
 
   /** A step works on a clone and hands it on only after its tag verified, so a frame that does not open changes nothing. */
@@ -71,35 +89,45 @@ export class SymmetricState {
 
   /** (ck, k) = HKDF(ck, input, 2) */
   mixKey(input: Uint8Array): void {
-    const [ck, k] = this.hkdf(input);
-    this.ck = ck;
-    this.k = k.slice(0, this.keySize);
+    [this.ck, this.k] = this.hkdf(input, 2) as [Uint8Array, Uint8Array];
+  }
+
+  /** MixKey of a secret that nobody needs afterwards. */
+  mixSecret(input: Uint8Array): void {
+    this.mixKey(input);
+    erase(input);
   }
 
   /** (ck, t, k) = HKDF(ck, input, 3); MixHash(t) */
   mixKeyAndHash(input: Uint8Array): void {
-    const [ck, t, k] = this.hkdf(input);
+    const [ck, t, k] = this.hkdf(input, 3) as [Uint8Array, Uint8Array, Uint8Array];
     this.ck = ck;
     this.mixHash(t);
-    this.k = k.slice(0, this.keySize);
+    this.k = k;
   }
 
   /** AEAD under `k` with nonce 0 and `h` as associated data. Each `k` seals once: a MixKey follows before the next use. */
   seal(plaintext: Uint8Array): Uint8Array {
-    const sealed = this.primitives.seal(this.takeKey(), ZERO_NONCE, this.h, plaintext);
+    const block = this.takeBlock();
+    const { key, nonce } = aeadKey(block, this.keySize);
+    const sealed = this.primitives.seal(key, nonce, this.h, plaintext);
+    erase(block);
     this.mixHash(sealed);
     return sealed;
   }
 
   open(sealed: Uint8Array): Uint8Array {
-    const plaintext = this.primitives.open(this.takeKey(), ZERO_NONCE, this.h, sealed);
+    const block = this.takeBlock();
+    const { key, nonce } = aeadKey(block, this.keySize);
+    const plaintext = this.primitives.open(key, nonce, this.h, sealed);
+    erase(block);
     this.mixHash(sealed);
     return plaintext;
   }
 
   /** HKDF(salt = ck, ikm, info = label || h), 32 bytes. */
   derive(ikm: Uint8Array, label: string): Uint8Array {
-    return expand(this.primitives, this.primitives.hmac(this.ck, ikm), 32, utf8(label), this.h);
+    return expand(this.primitives, this.primitives.hmac(this.ck, ikm), utf8(label), this.h);
   }
 
   /** Ends the state: whoever would go on with it by mistake gets an error, not frames under keys made of zeros. */
@@ -108,42 +136,50 @@ export class SymmetricState {
     this.ck = this.h = this.k = EMPTY;
   }
 
-  private takeKey(): Uint8Array {
-    const key = this.k;
-    if (key.length === 0) throw new SealwireError('open_failed');
+  private takeBlock(): Uint8Array {
+    const block = this.k;
+    if (block.length === 0) throw new SealwireError('open_failed');
     this.k = EMPTY;
-    return key;
+    return block;
   }
 
-  private hkdf(input: Uint8Array): [Uint8Array, Uint8Array, Uint8Array] {
+  private hkdf(input: Uint8Array, blocks: 2 | 3): Uint8Array[] {
     const { primitives } = this;
     if (this.ck.length === 0) throw new SealwireError('open_failed');
     const prk = primitives.hmac(this.ck, input);
     const first = primitives.hmac(prk, ONE);
     const second = primitives.hmac(prk, first, TWO);
-    return [first, second, primitives.hmac(prk, second, THREE)];
+    const out = blocks === 2 ? [first, second] : [first, second, primitives.hmac(prk, second, THREE)];
+    erase(prk, this.ck, this.k);
+    return out;
   }
 }
 
-/** What a finished handshake leaves (PROTOCOL.md section 3.6). Four secrets of 32 bytes. */
+/** What a finished handshake leaves (PROTOCOL.md section 3.6). Three secrets of 32 bytes. */
 export interface SessionSecrets {
   readonly clientToServer: Uint8Array;
   readonly serverToClient: Uint8Array;
   readonly renewal: Uint8Array;
-  readonly exporter: Uint8Array;
 }
 
-/** The split: calls under S2 || C1, results under C2 || S1, as in steps 5 and 6 of the original. */
-export function split(
-  state: SymmetricState,
-  keys: { c1: Uint8Array; s1: Uint8Array; c2: Uint8Array; s2: Uint8Array },
-): SessionSecrets {
-  return {
-    clientToServer: state.derive(concat(keys.s2, keys.c1), 'sealwire c2s'),
-    serverToClient: state.derive(concat(keys.c2, keys.s1), 'sealwire s2c'),
+/** The secret contributions of both sides. */
+export interface Contributions {
+  readonly c1: Uint8Array;
+  readonly s1: Uint8Array;
+  readonly c2: Uint8Array;
+  readonly s2: Uint8Array;
+}
+
+/** The split: calls under S2 || C1, results under C2 || S1. It uses `state` and the contributions up. */
+export function split(state: SymmetricState, { c1, s1, c2, s2 }: Contributions): SessionSecrets {
+  const secrets = {
+    clientToServer: state.derive(concat(s2, c1), 'sealwire c2s'),
+    serverToClient: state.derive(concat(c2, s1), 'sealwire s2c'),
     renewal: state.derive(EMPTY, 'sealwire renew'),
-    exporter: state.derive(EMPTY, 'sealwire exporter'),
   };
+  erase(c1, s1, c2, s2);
+  state.erase();
+  return secrets;
 }
 
 export type Direction = 'c2s' | 's2c';
@@ -153,12 +189,9 @@ export function nextEpochSecret(primitives: Primitives, secret: Uint8Array, dire
   return primitives.hmac(secret, utf8('sealwire next'), utf8(direction));
 }
 
-/** Random bytes for secrets of a handshake; `context` is the transcript hash at that point. */
-export type Random = (length: number, context: Uint8Array) => Uint8Array;
-
 /**
  * Hedged randomness (PROTOCOL.md section 3.5): HMAC(processSecret, osRandom || counter || clock || context || block).
- * A cloned machine whose generator repeats itself still diverges, for its clock and its transcript differ.
+ * A cloned machine whose generator repeats itself still diverges, for its clock and its context differ.
  */
 export function hedgedRandom(primitives: Primitives): Random {
   const processSecret = primitives.random(32);

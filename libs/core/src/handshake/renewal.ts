@@ -2,28 +2,48 @@ import { concat, readU16, readU32, u16, u32, utf8 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { encodeCallNumber, type Sending } from '../message/call-number.js';
+import { encodeCallNumber, type Sending } from '../message/message.js';
 
-/** A client asks in step 3 what became of the unanswered numbers of an old session (PROTOCOL.md section 4.3). */
+/** A client names an old session in step 3 and asks what became of its unanswered numbers (PROTOCOL.md section 4.3). */
 export interface Renewal {
   readonly sessionId: Uint8Array;
+  /** see {@link proveSession} */
   readonly proof: Uint8Array;
   readonly numbers: readonly Sending[];
 }
 
-export type RenewalAnswer =
+/** What is known of one number. */
+export type NumberAnswer =
   | { readonly known: 'unknown' | 'never_ran' | 'ran' | 'running' }
-  /** `reply` is the encoded payload of the result */
-  | { readonly known: 'result'; readonly reply: Uint8Array };
+  /** `frame` is the result frame as it was sealed once */
+  | { readonly known: 'result'; readonly frame: Uint8Array };
+
+/** What a server found out about one renewal, with the proof that it knows the old session; zeros if it does not. */
+export interface RenewalAnswer {
+  readonly proof: Uint8Array;
+  readonly answers: readonly NumberAnswer[];
+}
 
 const KNOWN = ['unknown', 'never_ran', 'ran', 'result', 'running'] as const;
 
-/** HMAC(renewal key, "prove" || h after step 2), 16 bytes: a session id alone is visible to every proxy and proves nothing. */
-export function proveSession(primitives: Primitives, renewalKey: Uint8Array, h: Uint8Array): Uint8Array {
-  return primitives.hmac(renewalKey, utf8('prove'), h).slice(0, SIZE.proof);
+/**
+ * HMAC(key, "prove" or "answer" || h), 16 bytes: a session id alone is visible to every proxy and proves nothing.
+ * @param key renewal key of the old session, or its K_first if its step 4 never arrived
+ * @param h of the new handshake: after step 2 for `prove`, before sealed_4 for `answer`
+ */
+export function proveSession(
+  primitives: Primitives,
+  key: Uint8Array,
+  h: Uint8Array,
+  role: 'prove' | 'answer' = 'prove',
+): Uint8Array {
+  return primitives.hmac(key, utf8(role), h).slice(0, SIZE.proof);
 }
 
+/** @throws SealwireError `too_large` for more than {@link LIMITS}.renewals or .renewalNumbers */
 export function encodeRenewals(renewals: readonly Renewal[]): Uint8Array {
+  const count = renewals.reduce((sum, { numbers }) => sum + numbers.length, 0);
+  if (renewals.length > LIMITS.renewals || count > LIMITS.renewalNumbers) throw new SealwireError('too_large');
   const parts: Uint8Array[] = [Uint8Array.of(renewals.length)];
   for (const { sessionId, proof, numbers } of renewals) {
     parts.push(sessionId, proof, u16(numbers.length));
@@ -32,51 +52,78 @@ export function encodeRenewals(renewals: readonly Renewal[]): Uint8Array {
   return concat(...parts);
 }
 
-/** @returns the renewals and how many bytes they took */
-export function decodeRenewals(bytes: Uint8Array): { renewals: Renewal[]; length: number } {
-  const reader = new Reader(bytes);
-  const renewals = Array.from({ length: reader.renewals() }, () => {
-    const sessionId = reader.take(SIZE.sessionId);
-    const proof = reader.take(SIZE.proof);
-    const numbers = Array.from({ length: reader.numbers() }, () => ({
-      number: { lane: reader.u32(), counter: reader.u32() },
-      digest: reader.take(SIZE.digest),
-    }));
-    return { sessionId, proof, numbers };
-  });
-  return { renewals, length: reader.offset };
+/** @throws SealwireError `bad_payload` */
+export function decodeRenewals(bytes: Uint8Array): Renewal[] {
+  return read(bytes, (reader) =>
+    reader.renewals(() => ({
+      sessionId: reader.take(SIZE.sessionId),
+      proof: reader.take(SIZE.proof),
+      numbers: reader.numbers(() => ({
+        number: { lane: reader.u32(), counter: reader.u32() },
+        digest: reader.take(SIZE.digest),
+      })),
+    })),
+  );
 }
 
 /** One list a renewal, one answer a number, in the order asked. */
-export function encodeRenewalAnswers(answers: readonly (readonly RenewalAnswer[])[]): Uint8Array {
-  const parts: Uint8Array[] = [Uint8Array.of(answers.length)];
-  for (const list of answers) {
-    parts.push(u16(list.length));
-    for (const answer of list) {
-      parts.push(Uint8Array.of(KNOWN.indexOf(answer.known)));
-      if (answer.known === 'result') parts.push(u32(answer.reply.length), answer.reply);
-    }
-  }
-  return concat(...parts);
+export function encodeRenewalAnswers(lists: readonly RenewalAnswer[]): Uint8Array {
+  const parts = lists.flatMap(({ proof, answers }) => [proof, encodeAnswers(answers)]);
+  return concat(Uint8Array.of(lists.length), ...parts);
 }
 
-export function decodeRenewalAnswers(bytes: Uint8Array): { answers: RenewalAnswer[][]; length: number } {
-  const reader = new Reader(bytes);
-  const answers = Array.from({ length: reader.renewals() }, () =>
-    Array.from({ length: reader.numbers() }, (): RenewalAnswer => {
-      const known = KNOWN[reader.u8()];
-      if (known === undefined) throw new SealwireError('bad_payload');
-      return known === 'result' ? { known, reply: reader.take(reader.u32()) } : { known };
-    }),
+/** @throws SealwireError `bad_payload` */
+export function decodeRenewalAnswers(bytes: Uint8Array): RenewalAnswer[] {
+  return read(bytes, (reader) =>
+    reader.renewals(() => ({ proof: reader.take(SIZE.proof), answers: reader.numbers(() => reader.answer()) })),
   );
-  return { answers, length: reader.offset };
+}
+
+/** `u16 m || m answers`: a list of renewal answers, and the first answers of step 4. */
+export function encodeAnswers(answers: readonly NumberAnswer[]): Uint8Array {
+  const parts = answers.flatMap((answer) => [
+    Uint8Array.of(KNOWN.indexOf(answer.known)),
+    ...(answer.known === 'result' ? [u32(answer.frame.length), answer.frame] : []),
+  ]);
+  return concat(u16(answers.length), ...parts);
+}
+
+/** @throws SealwireError `bad_payload` */
+export function decodeAnswers(bytes: Uint8Array): NumberAnswer[] {
+  return read(bytes, (reader) => reader.numbers(() => reader.answer()));
+}
+
+/**
+ * First calls, PROTOCOL.md section 3.4: each payload is a message of its own.
+ * @throws SealwireError `too_large` for more than {@link LIMITS}.callsInFlight
+ */
+export function encodeFirstCalls(payloads: readonly Uint8Array[]): Uint8Array {
+  if (payloads.length > LIMITS.callsInFlight) throw new SealwireError('too_large');
+  return concat(u16(payloads.length), ...payloads.flatMap((payload) => [u32(payload.length), payload]));
+}
+
+/** @throws SealwireError `bad_payload` */
+export function decodeFirstCalls(bytes: Uint8Array): Uint8Array[] {
+  return read(bytes, (reader) => reader.numbers(() => reader.take(reader.u32())));
+}
+
+/** Reads a whole block: bytes behind it are refused. */
+function read<T>(bytes: Uint8Array, block: (reader: Reader) => T): T {
+  const reader = new Reader(bytes);
+  const value = block(reader);
+  if (!reader.done) throw new SealwireError('bad_payload');
+  return value;
 }
 
 class Reader {
-  offset = 0;
+  private offset = 0;
   private total = 0;
 
   constructor(private readonly bytes: Uint8Array) {}
+
+  get done(): boolean {
+    return this.offset === this.bytes.length;
+  }
 
   take(length: number): Uint8Array {
     if (length > this.bytes.length - this.offset) throw new SealwireError('bad_payload');
@@ -85,26 +132,29 @@ class Reader {
     return this.bytes.slice(start, this.offset);
   }
 
-  u8(): number {
-    return this.take(1)[0] ?? 0;
-  }
-
-  /** how many renewals follow */
-  renewals(): number {
-    const count = this.u8();
-    if (count > LIMITS.renewals) throw new SealwireError('bad_payload');
-    return count;
-  }
-
-  /** how many numbers follow; all of a block count together */
-  numbers(): number {
-    const count = readU16(this.take(2), 0);
-    this.total += count;
-    if (this.total > LIMITS.renewalNumbers) throw new SealwireError('bad_payload');
-    return count;
-  }
-
   u32(): number {
     return readU32(this.take(4), 0);
+  }
+
+  renewals<T>(item: () => T): T[] {
+    return this.list(this.take(1)[0] ?? 0, LIMITS.renewals, item);
+  }
+
+  /** All numbers of a block count together. */
+  numbers<T>(item: () => T): T[] {
+    const count = readU16(this.take(2), 0);
+    this.total += count;
+    return this.list(count, LIMITS.renewalNumbers - (this.total - count), item);
+  }
+
+  answer(): NumberAnswer {
+    const known = KNOWN[this.take(1)[0] ?? 0];
+    if (known === undefined) throw new SealwireError('bad_payload');
+    return known === 'result' ? { known, frame: this.take(this.u32()) } : { known };
+  }
+
+  private list<T>(count: number, limit: number, item: () => T): T[] {
+    if (count > limit) throw new SealwireError('bad_payload');
+    return Array.from({ length: count }, item);
   }
 }

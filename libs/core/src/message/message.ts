@@ -1,10 +1,9 @@
-import { concat, readU32, u32, utf8 } from '../bytes.js';
+import { concat, erase, readU32, u32, utf8 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
-import { expand, type KeySize, PROTOCOL_VERSION } from '../handshake/key-schedule.js';
+import { aeadKey, expand, type KeySize, PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { type CallNumber, FIRST_CALLS } from './call-number.js';
-import { pad, unpad } from './padding.js';
+import { padInto, padLength, unpad } from './padding.js';
 
 export const CONTENT_TYPE = 'application/vnd.sealwire';
 
@@ -20,9 +19,45 @@ export const FRAME_TYPE = {
 const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as keyof typeof FRAME_TYPE]));
 
 /** More than one chunk; each is preceded by its u24 length. */
-const FLAG_STREAM = 0x01;
+const FLAG_CHUNKED = 0x01;
+const CHUNK_HEAD = 3;
 const CALL_LABEL = utf8('call');
 const RESULT_LABEL = utf8('result');
+
+/** X, 64 bits on the wire: names one message of calls in its session and is never used twice. */
+export interface CallNumber {
+  readonly lane: number;
+  readonly counter: number;
+}
+
+/** Lane of the first calls inside step 3; their counters are their places there. A call frame in it only asks for a result. */
+export const FIRST_LANE = 0;
+
+export function encodeCallNumber(number: CallNumber): Uint8Array {
+  return concat(u32(number.lane), u32(number.counter));
+}
+
+/** One sending of calls: its number and the digest of the frame that carried it. */
+export interface Sending {
+  readonly number: CallNumber;
+  readonly digest: Uint8Array;
+}
+
+/** First 16 bytes of SHA-256 over the frame: tells a retransmission from another frame with the same number. */
+export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Array {
+  return primitives.sha256(frame).slice(0, SIZE.digest);
+}
+
+/**
+ * The identity of one call, the same over resends, lanes and renewals (PROTOCOL.md section 6.4):
+ * HMAC(renewal key or K_first, "sealwire call" || X || digest of the first frame || u32 index in the message), 16 bytes.
+ * Both sides derive it, so the first sending carries nothing for it; nobody else can name it, for the key never leaves the
+ * two. The digest keeps apart what two copies of one client send under the same number.
+ */
+export function callIdentity(primitives: Primitives, key: Uint8Array, first: Sending, index: number): Uint8Array {
+  const number = encodeCallNumber(first.number);
+  return primitives.hmac(key, utf8('sealwire call'), number, first.digest, u32(index)).slice(0, SIZE.callId);
+}
 
 export interface CallFrame {
   /** low byte of the epoch */
@@ -31,155 +66,193 @@ export interface CallFrame {
   readonly number: CallNumber;
   /** the 36 bytes that are the associated data of the call and part of its result's */
   readonly header: Uint8Array;
-  readonly stream: boolean;
+  readonly chunked: boolean;
   readonly chunks: Uint8Array;
 }
 
-interface MessageKey {
+export interface MessageKey {
   readonly primitives: Primitives;
   readonly keySize: KeySize;
-  /** traffic secret of that direction and epoch, 32 bytes */
+  /** traffic secret of that direction and epoch, 32 bytes; F_results for results of first calls */
   readonly secret: Uint8Array;
 }
 
-/** Type of a frame, or undefined where the first byte names none. Throws `version` for a known type of another version. */
+/** Type of a frame, or undefined if the first byte names none. Throws `version` for a known type of another version. */
 export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefined {
   const found = (TYPE_NAMES as ReadonlyMap<number | undefined, keyof typeof FRAME_TYPE>).get(frame[0]);
   if (found && frame.length > 1 && frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
   return found;
 }
 
-/** Call frame, PROTOCOL.md section 5.1. `salt` is 8 fresh random bytes. */
+/**
+ * Call frame, PROTOCOL.md section 5.1.
+ * @returns the frame, and the 36 bytes of its header that open its result
+ * @example
+ * const key = { primitives, keySize, secret: secrets.clientToServer };
+ * const { frame, header } = sealCall(key, { epoch: 0, sessionId, number: { lane, counter: 0 } }, random, encodeCalls(calls));
+ */
 export function sealCall(
   key: MessageKey,
-  call: { epoch: number; sessionId: Uint8Array; number: CallNumber; salt: Uint8Array },
+  call: { epoch: number; sessionId: Uint8Array; number: CallNumber },
+  random: Random,
   body: Uint8Array,
 ): { frame: Uint8Array; header: Uint8Array } {
-  const padded = pad(body);
-  const header = concat(
-    Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, streamFlag(padded), call.epoch),
-    call.sessionId,
-    u32(call.number.lane),
-    u32(call.number.counter),
-    call.salt,
-  );
-  return { frame: concat(header, sealChunks(key, callKey(key, header), header, padded)), header };
+  const message = newFrame(key, FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
+  message.frame.set(call.sessionId, 4);
+  message.frame.set(u32(call.number.lane), 20);
+  message.frame.set(u32(call.number.counter), 24);
+  const header = message.frame.slice(0, SIZE.callHeader);
+  sealChunks(key, CALL_LABEL, header, message);
+  return { frame: message.frame, header };
 }
 
 /** @throws SealwireError `bad_frame` or `version`; nothing of it is authenticated yet */
 export function parseCall(frame: Uint8Array): CallFrame {
-  if (frame.length < SIZE.callHeader + SIZE.tag || frame[0] !== FRAME_TYPE.call) throw new SealwireError('bad_frame');
-  const { epoch, stream } = parseFlags(frame);
-  const number = { lane: readU32(frame, 20), counter: readU32(frame, 24) };
-  if (number.lane === FIRST_CALLS.lane) throw new SealwireError('bad_frame');
+  const { epoch, chunked } = parseHead(frame, FRAME_TYPE.call, SIZE.callHeader);
   return {
     epoch,
-    stream,
+    chunked,
     sessionId: frame.subarray(4, 20),
-    number,
+    number: { lane: readU32(frame, 20), counter: readU32(frame, 24) },
     header: frame.subarray(0, SIZE.callHeader),
     chunks: frame.subarray(SIZE.callHeader),
   };
 }
 
-/** @throws SealwireError `open_failed` for every reason that is not visible in the clear bytes */
+/** @throws SealwireError `open_failed`, `bad_frame` or `bad_payload` */
 export function openCall(key: MessageKey, call: CallFrame): Uint8Array {
-  return openChunks(key, callKey(key, call.header), call.header, call);
+  return openChunks(key, CALL_LABEL, call.header, call);
 }
 
-/** Result frame, PROTOCOL.md section 5.2. A result sealed again takes a new salt and so a new key. */
+/**
+ * Result frame, PROTOCOL.md section 5.2. A number's result is sealed once, and these bytes are kept.
+ * @example
+ * const key = { primitives, keySize, secret: secrets.serverToClient };
+ * const frame = sealResult(key, { epoch: call.epoch, callHeader: call.header }, random, encodeReply(reply));
+ */
 export function sealResult(
   key: MessageKey,
-  result: { epoch: number; callHeader: Uint8Array; salt: Uint8Array },
+  result: { epoch: number; callHeader: Uint8Array },
+  random: Random,
   body: Uint8Array,
 ): Uint8Array {
-  const padded = pad(body);
-  const header = concat(
-    Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, streamFlag(padded), result.epoch),
-    result.salt,
-  );
-  const bound = concat(header, result.callHeader);
-  return concat(header, sealChunks(key, resultKey(key, bound), bound, padded));
+  const message = newFrame(key, FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
+  sealChunks(key, RESULT_LABEL, concat(message.frame.subarray(0, SIZE.resultHeader), result.callHeader), message);
+  return message.frame;
 }
 
-/** Opens the answer to the call with that header, and no other. */
+/**
+ * Opens the answer to the call with that header, and no other.
+ * @throws SealwireError `open_failed`, `bad_frame`, `version` or `bad_payload`
+ */
 export function openResult(key: MessageKey, callHeader: Uint8Array, frame: Uint8Array): Uint8Array {
-  if (frame.length < SIZE.resultHeader + SIZE.tag || frame[0] !== FRAME_TYPE.result)
-    throw new SealwireError('bad_frame');
-  const { stream } = parseFlags(frame);
+  const { chunked } = parseHead(frame, FRAME_TYPE.result, SIZE.resultHeader);
   const bound = concat(frame.subarray(0, SIZE.resultHeader), callHeader);
-  return openChunks(key, resultKey(key, bound), bound, { stream, chunks: frame.subarray(SIZE.resultHeader) });
+  return openChunks(key, RESULT_LABEL, bound, { chunked, chunks: frame.subarray(SIZE.resultHeader) });
 }
 
-/** call key = Expand(clientToServer, "call" || call header) */
-function callKey(key: MessageKey, header: Uint8Array): Uint8Array {
-  return expand(key.primitives, key.secret, key.keySize, CALL_LABEL, header);
+/**
+ * Stands in for the call header of first calls, which have no frame of their own: 11 01 00 00 || session id || u32 0 ||
+ * u32 index || first 8 bytes of the digest of step 3 (PROTOCOL.md section 3.4).
+ */
+export function firstHeader(sessionId: Uint8Array, digest: Uint8Array, index: number): Uint8Array {
+  const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, 0, 0);
+  const number = encodeCallNumber({ lane: FIRST_LANE, counter: index });
+  return concat(head, sessionId, number, digest.subarray(0, SIZE.salt));
 }
 
-/** result key = Expand(serverToClient, "result" || result header || call header) */
-function resultKey(key: MessageKey, bound: Uint8Array): Uint8Array {
-  return expand(key.primitives, key.secret, key.keySize, RESULT_LABEL, bound);
-}
-
-function parseFlags(frame: Uint8Array): { epoch: number; stream: boolean } {
+function parseHead(frame: Uint8Array, type: number, header: number): { epoch: number; chunked: boolean } {
+  if (frame.length < header + SIZE.tag || frame[0] !== type) throw new SealwireError('bad_frame');
   if (frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
-  const flags = frame[2] ?? 0;
-  const epoch = frame[3] ?? 0;
-  if ((flags & ~FLAG_STREAM) !== 0) throw new SealwireError('bad_frame');
-  return { epoch, stream: (flags & FLAG_STREAM) !== 0 };
+  const [, , flags = 0, epoch = 0] = frame;
+  if ((flags & ~FLAG_CHUNKED) !== 0) throw new SealwireError('bad_frame');
+  return { epoch, chunked: flags === FLAG_CHUNKED };
 }
 
-function streamFlag(padded: Uint8Array): number {
-  return padded.length > LIMITS.chunk ? FLAG_STREAM : 0;
+interface NewFrame {
+  readonly frame: Uint8Array;
+  /** a view at the end of the frame; what is sealed goes in front of it and never reaches what is not sealed yet */
+  readonly padded: Uint8Array;
+  readonly header: number;
+}
+
+/**
+ * Room for a whole frame, with head and salt, the padded body at its end. The salt depends on the padded body: two plaintexts
+ * never share one, not even on a machine that was cloned with its random generator.
+ */
+function newFrame(
+  key: MessageKey,
+  type: number,
+  epoch: number,
+  header: number,
+  random: Random,
+  body: Uint8Array,
+): NewFrame {
+  const length = padLength(body.length);
+  const chunks = Math.ceil(length / LIMITS.chunk);
+  const flags = chunks > 1 ? FLAG_CHUNKED : 0;
+  const overhead = chunks * (SIZE.tag + (flags ? CHUNK_HEAD : 0));
+  const frame = new Uint8Array(header + overhead + length);
+  const padded = frame.subarray(header + overhead);
+  padInto(padded, body);
+  frame.set([type, PROTOCOL_VERSION, flags, epoch]);
+  frame.set(random(SIZE.salt, key.primitives.sha256(padded)), header - SIZE.salt);
+  return { frame, padded, header };
 }
 
 /** STREAM: nonce = 0^7 || u32 chunk index || last. A cut, moved or dropped chunk has another nonce and does not open. */
-function chunkNonce(index: number, last: boolean): Uint8Array {
-  return Uint8Array.of(0, 0, 0, 0, 0, 0, 0, index >>> 24, index >>> 16, index >>> 8, index, last ? 1 : 0);
+function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint8Array {
+  const nonce = mask.slice();
+  for (let i = 0; i < 4; i++) nonce[7 + i] = (nonce[7 + i] as number) ^ (index >>> (24 - 8 * i));
+  if (last) nonce[11] = (nonce[11] as number) ^ 1;
+  return nonce;
 }
 
-function sealChunks(key: MessageKey, messageKey: Uint8Array, ad: Uint8Array, padded: Uint8Array): Uint8Array {
-  const { primitives } = key;
-  if (streamFlag(padded) === 0) return primitives.seal(messageKey, chunkNonce(0, true), ad, padded);
-  const parts: Uint8Array[] = [];
-  for (let index = 0, offset = 0; offset < padded.length; index++, offset += LIMITS.chunk) {
-    const chunk = padded.subarray(offset, offset + LIMITS.chunk);
-    const sealed = primitives.seal(messageKey, chunkNonce(index, offset + LIMITS.chunk >= padded.length), ad, chunk);
-    parts.push(u32(sealed.length).subarray(1), sealed);
+function sealChunks(key: MessageKey, label: Uint8Array, ad: Uint8Array, { frame, padded, header }: NewFrame): void {
+  const block = expand(key.primitives, key.secret, label, ad);
+  const { key: aes, nonce } = aeadKey(block, key.keySize);
+  const chunked = padded.length > LIMITS.chunk;
+  for (let index = 0, offset = 0, at = header; offset < padded.length; index++, offset += LIMITS.chunk) {
+    const piece = padded.subarray(offset, offset + LIMITS.chunk);
+    const length = piece.length + SIZE.tag;
+    if (chunked) {
+      frame.set(u32(length).subarray(1), at);
+      at += CHUNK_HEAD;
+    }
+    const last = offset + LIMITS.chunk >= padded.length;
+    key.primitives.seal(aes, chunkNonce(nonce, index, last), ad, piece, frame.subarray(at, at + length));
+    at += length;
   }
-  return concat(...parts);
+  erase(block);
 }
 
 function openChunks(
   key: MessageKey,
-  messageKey: Uint8Array,
+  label: Uint8Array,
   ad: Uint8Array,
-  message: { stream: boolean; chunks: Uint8Array },
+  { chunked, chunks }: { chunked: boolean; chunks: Uint8Array },
 ): Uint8Array {
   const { primitives } = key;
-  const { stream, chunks } = message;
+  const { key: aes, nonce } = aeadKey(expand(primitives, key.secret, label, ad), key.keySize);
   const maximum = LIMITS.chunk + SIZE.tag;
-  if (!stream) {
+  if (!chunked) {
     if (chunks.length > maximum) throw new SealwireError('bad_frame');
-    return unpad(primitives.open(messageKey, chunkNonce(0, true), ad, chunks));
+    return unpad(primitives.open(aes, chunkNonce(nonce, 0, true), ad, chunks));
   }
   const padded = new Uint8Array(chunks.length);
   let opened = 0;
   for (let index = 0, offset = 0; offset < chunks.length; index++) {
     const length = ((chunks[offset] ?? 0) << 16) | ((chunks[offset + 1] ?? 0) << 8) | (chunks[offset + 2] ?? 0);
-    const end = offset + 3 + length;
-    if (length < SIZE.tag || length > maximum || end > chunks.length || index >= LIMITS.chunksPerMessage) {
+    const start = offset + CHUNK_HEAD;
+    offset = start + length;
+    const last = offset === chunks.length;
+    // an AEAD call costs as much as a thousand bytes: pieces of one byte would make a body as dear as a thousand
+    const minimum = SIZE.tag + (last ? 0 : LIMITS.minimumChunk);
+    if (length < minimum || length > maximum || offset > chunks.length || index >= LIMITS.chunksPerMessage) {
       throw new SealwireError('bad_frame');
     }
-    const chunk = primitives.open(
-      messageKey,
-      chunkNonce(index, end === chunks.length),
-      ad,
-      chunks.subarray(offset + 3, end),
-    );
-    padded.set(chunk, opened);
-    opened += chunk.length;
-    offset = end;
+    padded.set(primitives.open(aes, chunkNonce(nonce, index, last), ad, chunks.subarray(start, offset)), opened);
+    opened += length - SIZE.tag;
   }
   return unpad(padded.subarray(0, opened));
 }

@@ -7,17 +7,38 @@ const FLOOR = 64;
 /** u32 length || body || zeros up to {@link paddedLength} (PROTOCOL.md section 5.3). */
 export function pad(body: Uint8Array): Uint8Array {
   const padded = new Uint8Array(paddedLength(LENGTH + body.length));
-  padded.set(u32(body.length));
-  padded.set(body, LENGTH);
+  padInto(padded, body);
   return padded;
 }
 
-/** @returns a view of the body inside `padded` */
+/** `padded` is of the right length and all zeros. */
+export function padInto(padded: Uint8Array, body: Uint8Array): void {
+  padded.set(u32(body.length));
+  padded.set(body, LENGTH);
+}
+
+/** @returns how many bytes {@link pad} makes of a body of that length */
+export function padLength(bodyLength: number): number {
+  return paddedLength(LENGTH + bodyLength);
+}
+
+/** @returns a view of the body inside `padded`, which is exactly what {@link pad} makes of it */
 export function unpad(padded: Uint8Array): Uint8Array {
-  const end = LENGTH + readU32(padded, 0);
-  if (padded.length < LENGTH || end > padded.length) throw new SealwireError('bad_payload');
-  for (let i = end; i < padded.length; i++) if (padded[i] !== 0) throw new SealwireError('bad_payload');
-  return padded.subarray(LENGTH, end);
+  const { body, rest } = unpadFirst(padded);
+  if (rest.length > 0) throw new SealwireError('bad_payload');
+  return body;
+}
+
+/** A padded body at the start of `bytes`, and what follows it; both are views. */
+export function unpadFirst(bytes: Uint8Array): { body: Uint8Array; rest: Uint8Array } {
+  const end = LENGTH + readU32(bytes, 0);
+  if (bytes.length < LENGTH || end > bytes.length) throw new SealwireError('bad_payload');
+  const paddedEnd = paddedLength(end);
+  if (paddedEnd > bytes.length) throw new SealwireError('bad_payload');
+  let beyond = 0;
+  for (let i = end; i < paddedEnd; i++) beyond |= bytes[i] as number;
+  if (beyond !== 0) throw new SealwireError('bad_payload');
+  return { body: bytes.subarray(LENGTH, end), rest: bytes.subarray(paddedEnd) };
 }
 
 /**

@@ -28,11 +28,16 @@ export type MessageStatus =
       readonly incarnation: Uint8Array;
     };
 
-export type Reply = { readonly outcomes: readonly Outcome[] } | MessageStatus;
+export type Reply =
+  | { readonly outcomes: readonly Outcome[] }
+  | MessageStatus
+  /** the result frame of the first calls that a frame in lane 0 asked for */
+  | { readonly first: Uint8Array };
 
 // Payloads are arrays with a place for each part (PROTOCOL.md section 5.5): no field names travel in every call.
 const OUTCOMES = 0;
 const STATUS = 1;
+const FIRST = 2;
 const VALUE = 0;
 const ERROR = 1;
 
@@ -48,6 +53,7 @@ export function decodeCalls(bytes: Uint8Array): Call[] {
 
 export function encodeReply(reply: Reply): Uint8Array {
   if ('outcomes' in reply) return encodeValue([OUTCOMES, ...reply.outcomes.map(encodeOutcome)]);
+  if ('first' in reply) return encodeValue([FIRST, reply.first]);
   if (reply.status !== 'lane_moved') return encodeValue([STATUS, reply.status]);
   return encodeValue([STATUS, reply.status, reply.lane, reply.known, reply.incarnation]);
 }
@@ -56,6 +62,7 @@ export function decodeReply(bytes: Uint8Array): Reply {
   const [kind, ...rest] = array(decodeValue(bytes));
   if (kind === OUTCOMES) return { outcomes: batch(rest).map(decodeOutcome) };
   if (kind === STATUS) return decodeStatus(rest);
+  if (kind === FIRST && rest.length === 1 && rest[0] instanceof Uint8Array) return { first: rest[0] };
   return refuse();
 }
 

@@ -1,0 +1,370 @@
+import { concat, EMPTY, erase, u16 } from '../bytes.js';
+import type { KeyPair } from '../crypto/primitives.js';
+import { SealwireError } from '../errors.js';
+import { type SecureKey, serverKeyId } from '../key-text.js';
+import { LIMITS, SIZE } from '../limits.js';
+import { FRAME_TYPE, frameDigest, type Sending } from '../message/message.js';
+import { pad, unpad, unpadFirst } from '../message/padding.js';
+import type { CookieState } from './cookie.js';
+import {
+  decodeServerOptions,
+  decodeTerms,
+  encodeServerOptions,
+  encodeTerms,
+  FINISH,
+  FINISH_ANSWER,
+  type FinishFrame,
+  FLAG_PINNED,
+  FLAG_SECURE_KEY,
+  frameHead,
+  type HandshakeSuite,
+  parseFinishAnswer,
+  parseStartAnswer,
+  SEALED_1,
+  SEALED_2,
+  SEALED_3,
+  SEALED_4,
+  type ServerOptions,
+  type SessionTerms,
+  START,
+  START_ANSWER,
+  type StartFrame,
+} from './frames.js';
+import { type KeySize, type SessionSecrets, SymmetricState, split } from './key-schedule.js';
+import {
+  decodeAnswers,
+  decodeFirstCalls,
+  decodeRenewalAnswers,
+  decodeRenewals,
+  encodeAnswers,
+  encodeFirstCalls,
+  encodeRenewalAnswers,
+  encodeRenewals,
+  type NumberAnswer,
+  proveSession,
+} from './renewal.js';
+
+export interface ClientHandshakeConfig {
+  /** the module's configured path, not the URL */
+  readonly modulePath: string;
+  readonly keySize: KeySize;
+  /** pinned X25519 public key of the server, 32 bytes */
+  readonly serverKey?: Uint8Array | undefined;
+  readonly secureKey?: SecureKey | undefined;
+}
+
+export interface ServerHandshakeConfig {
+  readonly modulePath: string;
+  readonly options: ServerOptions;
+  /** the pair that step 1 named; a dummy one if the id is unknown, so that the work is the same */
+  readonly serverKey: KeyPair;
+  /** 32 secret bytes of the key that step 1 named; random ones if the id is unknown */
+  readonly secureKey: Uint8Array;
+  /** makes a session id of 16 bytes from 10 random ones, see `makeSessionId` */
+  readonly sessionId: (random10: Uint8Array) => Uint8Array;
+}
+
+/** An old session of a client that step 3 names, and the numbers whose answers it misses. */
+export interface Asked {
+  readonly sessionId: Uint8Array;
+  /** renewal key of that session, or its K_first if its step 4 never arrived */
+  readonly key: Uint8Array;
+  readonly numbers: readonly Sending[];
+}
+
+/** What the server answers to one renewal. */
+export interface Answered {
+  /** the key that proved the session; undefined if nothing did */
+  readonly key: Uint8Array | undefined;
+  readonly answers: readonly NumberAnswer[];
+}
+
+export type StartSent = ReturnType<typeof startHandshake>;
+export type StartAnswered = ReturnType<typeof receiveStartAnswer>;
+export type FinishSent = ReturnType<typeof finishHandshake>;
+export type FinishOpened = ReturnType<typeof openFinish>;
+
+/** What the client has after step 4. */
+export interface ClientFinished {
+  readonly sessionId: Uint8Array;
+  readonly secrets: SessionSecrets;
+  readonly terms: SessionTerms;
+  /** one list a renewal and one answer a number, as asked; all `unknown` if the server did not prove the old session */
+  readonly renewalAnswers: NumberAnswer[][];
+  /** one for each of the first calls */
+  readonly firstAnswers: NumberAnswer[];
+}
+
+/** Step 1, client: sealed(C1, A, client options). PROTOCOL.md section 3.2. */
+export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeConfig) {
+  const { primitives, random } = suite;
+  const { modulePath, keySize, serverKey, secureKey } = config;
+  const flags = (serverKey ? FLAG_PINNED : 0) | (secureKey ? FLAG_SECURE_KEY : 0);
+  const prologue = { modulePath, keySize, flags, serverKey, secureKey: secureKey?.secret };
+  const symmetric = SymmetricState.start(primitives, prologue);
+  const { publicKey, privateKey: ephemeral } = primitives.x25519KeyPair(random(SIZE.key, symmetric.h));
+  const { encapsulationKey, decapsulationKey } = primitives.kemKeyPair(random(SIZE.kemSeed, symmetric.h));
+  const c1 = random(SIZE.randomKey, symmetric.h);
+  const a = random(SIZE.nonceNumber, symmetric.h);
+  const clear = START.write({
+    head: frameHead(FRAME_TYPE.start, flags, keySize),
+    serverKeyId: serverKey ? serverKeyId(serverKey, primitives) : new Uint8Array(SIZE.serverKeyId),
+    keyId: secureKey?.keyId ?? new Uint8Array(SIZE.keyId),
+    clientEphemeral: publicKey,
+    encapsulationKey,
+  });
+  symmetric.mixHash(clear);
+  symmetric.mixKey(publicKey);
+  if (serverKey) symmetric.mixSecret(primitives.x25519(ephemeral, serverKey));
+  const frame = concat(clear, symmetric.seal(SEALED_1.write({ c1, a, options: new Uint8Array(SIZE.options) })));
+  symmetric.mixKey(c1);
+  return { frame, suite, symmetric, ephemeral, decapsulationKey, c1, a };
+}
+
+/**
+ * Step 2, server: opens step 1 and answers sealed(S1, A, session id, server options). The server keeps nothing: `seal`
+ * turns the half-open state into the cookie. Every failure is `handshake_failed`. PROTOCOL.md section 3.3.
+ */
+export const answerStart = opaquely(
+  (
+    suite: HandshakeSuite,
+    config: ServerHandshakeConfig,
+    start: StartFrame,
+    seal: (state: Omit<CookieState, 'issued'>) => Uint8Array,
+  ): Uint8Array => {
+    const { primitives } = suite;
+    const { options, modulePath, serverKey } = config;
+    const { flags, keySize, keyId, clientEphemeral } = start;
+    const pinned = (flags & FLAG_PINNED) !== 0;
+    const withSecureKey = (flags & FLAG_SECURE_KEY) !== 0;
+    const refused =
+      keySize < options.minKeySize ||
+      (options.requirePinned && !pinned) ||
+      (options.requireSecureKey && !withSecureKey);
+    const symmetric = SymmetricState.start(primitives, {
+      ...{ modulePath, keySize, flags },
+      serverKey: pinned ? serverKey.publicKey : undefined,
+      secureKey: withSecureKey ? config.secureKey : undefined,
+    });
+    symmetric.mixHash(start.clear);
+    symmetric.mixKey(clientEphemeral);
+    if (pinned) symmetric.mixSecret(primitives.x25519(serverKey.privateKey, clientEphemeral));
+    const { c1, a } = SEALED_1.read(symmetric.open(start.sealed));
+    if (refused) throw new SealwireError('handshake_failed');
+    symmetric.mixKey(c1);
+
+    const encoded = encodeServerOptions(options);
+    // so that no two plaintexts meet under one key, not even on a server that was cloned with its random generator
+    const context = primitives.sha256(symmetric.h, encoded);
+    const random = (length: number) => suite.random(length, context);
+    const ephemeral = primitives.x25519KeyPair(random(SIZE.key));
+    const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32));
+    const s1 = random(SIZE.randomKey);
+    const sessionId = config.sessionId(random(10));
+    const clear = START_ANSWER.write({
+      head: frameHead(FRAME_TYPE.startAnswer),
+      serverEphemeral: ephemeral.publicKey,
+      kemCiphertext: kem.ciphertext,
+      cookieSize: u16(SIZE.cookie),
+    });
+    symmetric.mixHash(clear);
+    symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, clientEphemeral));
+    symmetric.mixSecret(kem.sharedSecret);
+    const sealed = symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded }));
+    const { ck, h } = symmetric;
+    const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
+    erase(ephemeral.privateKey, c1, s1);
+    symmetric.erase();
+    return concat(clear, cookie, sealed);
+  },
+);
+
+/** Step 2, client. A frame that does not open leaves `state` usable for the true one. PROTOCOL.md section 3.3. */
+export const receiveStartAnswer = opaquely((state: StartSent, frame: Uint8Array) => {
+  const { suite, ephemeral, c1 } = state;
+  const { primitives } = suite;
+  const { clear, serverEphemeral, kemCiphertext, cookie, sealed } = parseStartAnswer(frame);
+  const symmetric = state.symmetric.clone();
+  symmetric.mixHash(clear);
+  symmetric.mixSecret(primitives.x25519(ephemeral, serverEphemeral));
+  symmetric.mixSecret(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey));
+  const { s1, a, sessionId, options } = SEALED_2.read(symmetric.open(sealed));
+  const serverOptions = decodeServerOptions(options);
+  if (!primitives.equal(a, state.a)) throw new SealwireError('handshake_failed');
+  symmetric.mixKey(s1);
+  state.symmetric.erase();
+  erase(state.decapsulationKey);
+  return { sessionId, serverOptions, h: symmetric.h.slice(), suite, symmetric, ephemeral, cookie, c1, s1 };
+});
+
+/**
+ * Step 3, client: sealed(C2, B, renewals, first calls). It uses `state` up: its key may seal one plaintext only.
+ * PROTOCOL.md section 3.4.
+ *
+ * `firstKey` (K_first) names the first calls and proves this session if step 4 never arrives; `firstResults` opens their
+ * results; `digest` is that of the frame.
+ * @param firstCalls encoded payloads; each is a message of its own, with number (lane 0, its place here)
+ * @throws SealwireError `too_large` for more renewals, numbers or first calls than a server reads
+ */
+export function finishHandshake(state: StartAnswered, asked: readonly Asked[], firstCalls: readonly Uint8Array[]) {
+  const { suite, sessionId, ephemeral, cookie, c1, s1 } = state;
+  const { primitives, random } = suite;
+  const renewals = asked.map(({ sessionId, key, numbers }) => ({
+    ...{ sessionId, numbers },
+    proof: proveSession(primitives, key, state.h),
+  }));
+  const calls = pad(encodeFirstCalls(firstCalls));
+  const rest = concat(pad(encodeRenewals(renewals)), calls);
+  if (calls.length > LIMITS.firstCalls) throw new SealwireError('too_large');
+  const symmetric = state.symmetric.clone();
+  state.symmetric.erase();
+  const c2 = random(SIZE.randomKey, symmetric.h);
+  const b = random(SIZE.nonceNumber, symmetric.h);
+  const plaintext = SEALED_3.write({ c2, b }, rest);
+  // mixed into the key: a client that was cloned after step 2 seals no two plaintexts under one
+  const salt = random(SIZE.salt, primitives.sha256(plaintext));
+  const head = frameHead(FRAME_TYPE.finish);
+  const clear = FINISH.write({ head, salt, cookieSize: u16(cookie.length) }, cookie);
+  symmetric.mixHash(clear);
+  symmetric.mixKey(salt);
+  const frame = concat(clear, symmetric.seal(plaintext));
+  symmetric.mixKey(c2);
+  return {
+    ...{ frame, sessionId, suite, symmetric, ephemeral, b, asked },
+    ...firstSecrets(symmetric),
+    digest: frameDigest(primitives, frame),
+    firstCount: firstCalls.length,
+    keys: { c1, s1, c2 },
+  };
+}
+
+/** Step 3, server, from the opened cookie. A frame that does not open changes nothing. PROTOCOL.md section 3.4. */
+export const openFinish = opaquely((suite: HandshakeSuite, state: CookieState, finish: FinishFrame) => {
+  const { sessionId, keyId, clientEphemeral, c1, s1, h } = state;
+  const symmetric = SymmetricState.restore(suite.primitives, state.keySize, state.ck, h);
+  symmetric.mixKey(s1);
+  symmetric.mixHash(finish.clear);
+  symmetric.mixKey(finish.salt);
+  const { c2, b, rest } = SEALED_3.read(symmetric.open(finish.sealed));
+  const { body, rest: calls } = unpadFirst(rest);
+  const renewals = decodeRenewals(body);
+  const firstCalls = decodeFirstCalls(unpad(calls));
+  symmetric.mixKey(c2);
+  erase(state.ck);
+  return {
+    ...{ sessionId, keyId, renewals, firstCalls, suite, symmetric, clientEphemeral, b },
+    ...firstSecrets(symmetric),
+    /** h after step 2, over which renewals are proved */
+    provenOver: h,
+    keys: { c1, s1, c2 },
+  };
+});
+
+/**
+ * Step 4, server, and the split: a second, fresh ephemeral, then sealed(S2, B, terms, renewal answers, first answers). It
+ * uses `state` up. Results beyond {@link LIMITS}.finishAnswerResults become `ran`, those of first calls `running`.
+ * PROTOCOL.md sections 3.5 and 3.6.
+ */
+export function answerFinish(
+  state: FinishOpened,
+  terms: SessionTerms,
+  renewalAnswers: readonly Answered[],
+  firstAnswers: readonly NumberAnswer[],
+): { frame: Uint8Array; secrets: SessionSecrets } {
+  const { suite, symmetric, keys, b } = state;
+  const { primitives } = suite;
+  let room: number = LIMITS.finishAnswerResults;
+  const fitting = (answers: readonly NumberAnswer[], instead: NumberAnswer) =>
+    answers.map((answer) => {
+      if (answer.known !== 'result') return answer;
+      if (answer.frame.length > room) return instead;
+      room -= answer.frame.length;
+      return answer;
+    });
+  const lists = renewalAnswers.map(({ key, answers }) => ({ key, answers: fitting(answers, { known: 'ran' }) }));
+  const first = pad(encodeAnswers(fitting(firstAnswers, { known: 'running' })));
+  const plaintext = (s2: Uint8Array, h: Uint8Array) => {
+    const proof = (key: Uint8Array | undefined) =>
+      key ? proveSession(primitives, key, h, 'answer') : new Uint8Array(SIZE.proof);
+    const renewals = encodeRenewalAnswers(lists.map(({ key, answers }) => ({ proof: proof(key), answers })));
+    return SEALED_4.write({ s2, b, terms: encodeTerms(terms) }, pad(renewals), first);
+  };
+  // as in step 2; the proofs need h with e_f in it, so those made over h stand in for them
+  const draft = plaintext(new Uint8Array(SIZE.randomKey), symmetric.h);
+  const context = primitives.sha256(symmetric.h, draft.subarray(SIZE.randomKey));
+  const ephemeral = primitives.x25519KeyPair(suite.random(SIZE.key, context));
+  const s2 = suite.random(SIZE.randomKey, context);
+  const clear = FINISH_ANSWER.write({
+    head: frameHead(FRAME_TYPE.finishAnswer),
+    secondEphemeral: ephemeral.publicKey,
+  });
+  symmetric.mixHash(clear);
+  symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, state.clientEphemeral));
+  const frame = concat(clear, symmetric.seal(plaintext(s2, symmetric.h)));
+  symmetric.mixKey(s2);
+  erase(ephemeral.privateKey);
+  return { frame, secrets: split(symmetric, { ...keys, s2 }) };
+}
+
+/**
+ * Step 4, client, and the split. Once it opened it erases the handshake's secrets and K_first: whoever resends a first call
+ * derives its identity before. PROTOCOL.md sections 3.5 and 3.6.
+ */
+export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Array): ClientFinished => {
+  const { suite, sessionId, keys, ephemeral, asked } = state;
+  const { primitives } = suite;
+  const { clear, secondEphemeral, sealed } = parseFinishAnswer(frame);
+  const symmetric = state.symmetric.clone();
+  symmetric.mixHash(clear);
+  const { h } = symmetric;
+  symmetric.mixSecret(primitives.x25519(ephemeral, secondEphemeral));
+  const { s2, b, terms, rest } = SEALED_4.read(symmetric.open(sealed));
+  if (!primitives.equal(b, state.b)) throw new SealwireError('handshake_failed');
+  const { body, rest: first } = unpadFirst(rest);
+  const lists = decodeRenewalAnswers(body);
+  const firstAnswers = decodeAnswers(unpad(first));
+  const counts = (all: readonly { length: number }[]) => all.map(({ length }) => length).join();
+  const answers = lists.map((list) => list.answers);
+  if (firstAnswers.length !== state.firstCount || counts(answers) !== counts(asked.map(({ numbers }) => numbers))) {
+    throw new SealwireError('handshake_failed');
+  }
+  const renewalAnswers = lists.map((list, i): NumberAnswer[] => {
+    const proof = proveSession(primitives, asked[i]?.key ?? EMPTY, h, 'answer');
+    return primitives.equal(proof, list.proof) ? [...list.answers] : list.answers.map(() => ({ known: 'unknown' }));
+  });
+  symmetric.mixKey(s2);
+  const secrets = split(symmetric, { ...keys, s2 });
+  erase(ephemeral, state.firstKey);
+  state.symmetric.erase();
+  return { sessionId, secrets, terms: decodeTerms(terms), renewalAnswers, firstAnswers };
+});
+
+/** Erases what a handshake that is given up holds. */
+export function discardHandshake(state: StartSent | StartAnswered | FinishSent | FinishOpened): void {
+  state.symmetric.erase();
+  if ('keys' in state) erase(...Object.values(state.keys), state.firstKey, state.firstResults);
+  else erase(state.c1);
+  if ('s1' in state) erase(state.s1);
+  if ('decapsulationKey' in state) erase(state.decapsulationKey);
+  if ('ephemeral' in state) erase(state.ephemeral);
+}
+
+/** K_first and F_results, after MixKey(C2). */
+function firstSecrets(symmetric: SymmetricState) {
+  return {
+    firstKey: symmetric.derive(EMPTY, 'sealwire first'),
+    firstResults: symmetric.derive(EMPTY, 'sealwire first results'),
+  };
+}
+
+/** Whatever fails in `step`, a frame's version apart, is the one `handshake_failed` that tells nothing. */
+function opaquely<P extends unknown[], R>(step: (...parameters: P) => R): (...parameters: P) => R {
+  return (...parameters) => {
+    try {
+      return step(...parameters);
+    } catch (error) {
+      if (error instanceof SealwireError && error.code !== 'version') throw new SealwireError('handshake_failed');
+      throw error;
+    }
+  };
+}
