@@ -1,14 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  type Asked,
   type Call,
   type CallNumber,
   CONTENT_TYPE,
   decodeReply,
   encodeCalls,
+  FIRST_LANE,
   finishHandshake,
+  firstHeader,
+  frameDigest,
   frameType,
   hedgedRandom,
   type KeySize,
+  type NumberAnswer,
   nextEpochSecret,
   openResult,
   parseSecureKey,
@@ -34,6 +39,10 @@ export interface RawOptions {
   secureKey?: string;
   /** where step 3 goes, if not where step 1 went */
   finishUrl?: string;
+  /** old sessions that step 3 names */
+  asked?: readonly Asked[];
+  /** each a message of its own */
+  firstCalls?: readonly (readonly Call[])[];
 }
 
 export interface SealedCall {
@@ -64,7 +73,10 @@ export class RawSession {
     readonly sessionId: Uint8Array,
     public secrets: SessionSecrets,
     readonly terms: SessionTerms,
+    /** K_first, kept longer than any client keeps it */
     readonly firstKey: Uint8Array,
+    readonly first: { readonly digest: Uint8Array; readonly results: Uint8Array; readonly answers: NumberAnswer[] },
+    readonly renewalAnswers: NumberAnswer[][],
     public lane = terms.lane,
   ) {}
 
@@ -77,10 +89,13 @@ export class RawSession {
     });
     const startAnswer = await post(options.url, options.module, start.frame);
     const answered = receiveStartAnswer(start, expectFrame(startAnswer, 'startAnswer'));
-    const finish = finishHandshake(answered, [], new Uint8Array(0));
+    const finish = finishHandshake(answered, options.asked ?? [], (options.firstCalls ?? []).map(encodeCalls));
     const finishAnswer = await post(options.finishUrl ?? options.url, options.module, finish.frame);
+    const firstKey = finish.firstKey.slice();
     const finished = receiveFinishAnswer(finish, expectFrame(finishAnswer, 'finishAnswer'));
-    return new RawSession(options, finished.sessionId, finished.secrets, finished.terms, finish.firstKey);
+    const { sessionId, secrets, terms, firstAnswers, renewalAnswers } = finished;
+    const first = { digest: finish.digest, results: finish.firstResults, answers: firstAnswers };
+    return new RawSession(options, sessionId, secrets, terms, firstKey, first, renewalAnswers);
   }
 
   get id(): string {
@@ -89,11 +104,30 @@ export class RawSession {
 
   /** Every call has the next number of the lane. */
   seal(...calls: Call[]): SealedCall {
+    return this.sealAs({ lane: this.lane, counter: this.counter++ }, encodeCalls(calls));
+  }
+
+  /** A frame that asks for the result of the first calls at that place. */
+  sealAsk(index: number): SealedCall {
+    return this.sealAs({ lane: FIRST_LANE, counter: index }, new Uint8Array());
+  }
+
+  private sealAs(number: CallNumber, body: Uint8Array): SealedCall {
     const { secrets, epoch, sessionId } = this;
-    const number = { lane: this.lane, counter: this.counter++ };
-    const salt = nodePrimitives.random(8);
     const key = { primitives: nodePrimitives, keySize, secret: secrets.clientToServer };
-    return { ...sealCall(key, { epoch, sessionId, number, salt }, encodeCalls(calls)), number, epoch, secrets };
+    return { ...sealCall(key, { epoch, sessionId, number }, suite.random, body), number, epoch, secrets };
+  }
+
+  /** Opens the result frame of first calls, out of step 4 or out of the answer to {@link sealAsk}. */
+  openFirst(index: number, frame: Uint8Array): Reply {
+    const key = { primitives: nodePrimitives, keySize, secret: this.first.results };
+    return decodeReply(openResult(key, firstHeader(this.sessionId, this.first.digest, index), frame));
+  }
+
+  /** This session as the next one's step 3 names it. */
+  asAsked(...sent: readonly SealedCall[]): Asked {
+    const numbers = sent.map(({ number, frame }) => ({ number, digest: frameDigest(nodePrimitives, frame) }));
+    return { sessionId: this.sessionId, key: this.secrets.renewal, numbers };
   }
 
   async send(sealed: SealedCall, url = this.options.url, module = this.options.module): Promise<RawAnswer> {

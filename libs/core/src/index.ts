@@ -20,6 +20,18 @@ export {
   sealCookie,
 } from './handshake/cookie.js';
 export {
+  type Answered,
+  type Asked,
+  answerFinish,
+  type ClientFinished,
+  discardHandshake,
+  type FinishOpened,
+  type FinishSent,
+  finishHandshake,
+  openFinish,
+  receiveFinishAnswer,
+} from './handshake/finish.js';
+export {
   type FinishFrame,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
@@ -31,25 +43,6 @@ export {
   type StartFrame,
 } from './handshake/frames.js';
 export {
-  type Answered,
-  type Asked,
-  answerFinish,
-  answerStart,
-  type ClientFinished,
-  type ClientHandshakeConfig,
-  discardHandshake,
-  type FinishOpened,
-  type FinishSent,
-  finishHandshake,
-  openFinish,
-  receiveFinishAnswer,
-  receiveStartAnswer,
-  type ServerHandshakeConfig,
-  type StartAnswered,
-  type StartSent,
-  startHandshake,
-} from './handshake/handshake.js';
-export {
   type Direction,
   hedgedRandom,
   type KeySize,
@@ -60,6 +53,15 @@ export {
 } from './handshake/key-schedule.js';
 export { type NumberAnswer, proveSession, type Renewal } from './handshake/renewal.js';
 export { isSessionIdOf, makeSessionId } from './handshake/session-id.js';
+export {
+  answerStart,
+  type ClientHandshakeConfig,
+  receiveStartAnswer,
+  type ServerHandshakeConfig,
+  type StartAnswered,
+  type StartSent,
+  startHandshake,
+} from './handshake/start.js';
 export type { Injected, RemoteParameters } from './injected.js';
 export {
   formatKeyText,

@@ -56,17 +56,32 @@ describe('a cookie', () => {
     expect(codeOf(() => openCookie(primitives, key, 'payments', new Uint8Array([...cookie, 0])))).toBe('open_failed');
   });
 
-  it('never repeats a nonce, even where the operating system repeats its randomness', () => {
+  it('never repeats a key, even where the operating system repeats its randomness', () => {
     const stuck = suiteOf({ ...primitives, random: (length) => new Uint8Array(length) });
-    const nonces = Array.from({ length: 50 }, () => toHex(sealCookie(stuck, key, 'payments', state).slice(4, 16)));
-    expect(new Set(nonces).size).toBe(50);
+    const salts = Array.from({ length: 50 }, () => toHex(sealCookie(stuck, key, 'payments', state).slice(4, 16)));
+    expect(new Set(salts).size).toBe(50);
   });
 
-  it('has a key that needs both the shared random part and the private key of the server', () => {
-    const [random, other] = [primitives.random(32), primitives.random(32)];
-    const derived = deriveCookieKey(primitives, random, other);
-    expect(derived.length).toBe(32);
-    expect(deriveCookieKey(primitives, random, random)).not.toEqual(derived);
-    expect(deriveCookieKey(primitives, other, other)).not.toEqual(derived);
+  it('is sealed under a key of its own, with nonce zero', () => {
+    const used: string[][] = [];
+    const seal: typeof primitives.seal = (...use) => {
+      used.push([toHex(use[0]), toHex(use[1])]);
+      return primitives.seal(...use);
+    };
+    const noting = { ...suite, primitives: { ...primitives, seal } };
+    const cookies = [1, 2].map(() => sealCookie(noting, key, 'payments', state));
+    expect(used).toEqual(
+      cookies.map((cookie) => [toHex(primitives.hmac(key.key, cookie.slice(4, 16))), '00'.repeat(12)]),
+    );
+    expect(used[0]).not.toEqual(used[1]);
+  });
+
+  it('has a key that needs the shared random part, the private key of the server and the incarnation', () => {
+    const [random, other, incarnation] = [primitives.random(32), primitives.random(32), primitives.random(8)];
+    const derived = deriveCookieKey(primitives, random, other, incarnation);
+    expect(derived).toEqual(primitives.hmac(random, other, incarnation));
+    expect(deriveCookieKey(primitives, random, random, incarnation)).not.toEqual(derived);
+    expect(deriveCookieKey(primitives, other, other, incarnation)).not.toEqual(derived);
+    expect(deriveCookieKey(primitives, random, other, primitives.random(8))).not.toEqual(derived);
   });
 });

@@ -1,14 +1,20 @@
 import {
+  type Asked,
   answerFinish,
+  answerStart,
   concat,
+  discardHandshake,
   encodeCallNumber,
   finishHandshake,
+  frameDigest,
   hedgedRandom,
   LIMITS,
+  type NumberAnswer,
   openCookie,
   openFinish,
   parseFinish,
   parseStart,
+  proveSession,
   receiveFinishAnswer,
   receiveStartAnswer,
   SIZE,
@@ -19,7 +25,7 @@ import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { buildStart, decodeServerOptions, encodeServerOptions } from '../src/handshake/frames.js';
+import { decodeServerOptions, encodeServerOptions, frameHead, START } from '../src/handshake/frames.js';
 import { SymmetricState } from '../src/handshake/key-schedule.js';
 import { both, codeOf, flipped, handshake, MODULE, OPTIONS, pair, TERMS, USES } from './session.js';
 
@@ -27,34 +33,38 @@ const FULL = { keySize: 32, pinned: true, secureKey: true } as const;
 const BARE = { keySize: 32, pinned: false, secureKey: false } as const;
 const FAILED = ['handshake_failed', 'version'];
 const COOKIE_AT = 4 + 32 + SIZE.kemCiphertext + 2;
-const calls = new Uint8Array(100).fill(1);
+const calls = [new Uint8Array(100).fill(1), new Uint8Array(7).fill(3)];
 const reply = new Uint8Array(90).fill(2);
+const firstAnswers: NumberAnswer[] = [{ known: 'result', frame: reply }, { known: 'running' }];
+
+const old: Asked = {
+  sessionId: new Uint8Array(16).fill(3),
+  key: new Uint8Array(32).fill(4),
+  numbers: [8, 9].map((counter) => ({ number: { lane: 9, counter }, digest: new Uint8Array(16).fill(5) })),
+};
+const answers: NumberAnswer[] = [{ known: 'result', frame: reply }, { known: 'never_ran' }];
 
 describe('both roles', () => {
   it.each(USES)('agree on every secret: %o', (use) => {
-    const renewals = [
-      {
-        sessionId: new Uint8Array(16).fill(3),
-        proof: new Uint8Array(16).fill(4),
-        numbers: [{ number: { lane: 9, counter: 8 }, digest: new Uint8Array(16).fill(5) }],
-      },
-    ];
-    const answers = [[{ known: 'result' as const, reply }]];
-    const { sent3, opened2, opened3, finished, serverSecrets } = handshake(use, { calls, reply, renewals, answers });
+    const sides = handshake(use, { calls, firstAnswers, asked: [old], answers: [{ key: old.key, answers }] });
+    const { sent3, sentKeys, opened2, opened3, finished, serverSecrets } = sides;
     expect(finished.secrets).toEqual(serverSecrets);
-    expect(new Set(Object.values(serverSecrets).map(toHex)).size).toBe(4);
-    expect(sent3.firstKey).toEqual(opened3.firstKey);
+    const keys = [...Object.values(serverSecrets), ...Object.values(sentKeys)];
+    expect(new Set(keys.map(toHex)).size).toBe(5);
+    expect(sentKeys).toEqual({ firstKey: opened3.firstKey, firstResults: opened3.firstResults });
     expect(opened2.sessionId).toEqual(opened3.sessionId);
     expect(opened2.h).toEqual(opened3.provenOver);
     expect(opened3.firstCalls).toEqual(calls);
-    expect(opened3.renewals).toEqual(renewals);
-    expect(finished).toMatchObject({ firstReply: reply, terms: TERMS, renewalAnswers: answers });
+    const proof = proveSession(nodePrimitives, old.key, opened2.h);
+    expect(opened3.renewals).toEqual([{ sessionId: old.sessionId, proof, numbers: old.numbers }]);
+    expect(finished).toMatchObject({ firstAnswers, terms: TERMS, renewalAnswers: [answers] });
+    expect(sent3.digest).toEqual(frameDigest(nodePrimitives, sent3.frame));
     expect(opened2.serverOptions).toEqual(OPTIONS);
   });
 
   it('agree across the two sets of primitives', () => {
-    const one = handshake(FULL, { calls, reply }, { client: noblePrimitives, server: nodePrimitives });
-    const other = handshake(FULL, { calls, reply }, { client: nodePrimitives, server: noblePrimitives });
+    const one = handshake(FULL, { calls, firstAnswers }, { client: noblePrimitives, server: nodePrimitives });
+    const other = handshake(FULL, { calls, firstAnswers }, { client: nodePrimitives, server: noblePrimitives });
     expect(one.finished.secrets).toEqual(one.serverSecrets);
     expect(other.finished.secrets).toEqual(other.serverSecrets);
   });
@@ -65,10 +75,11 @@ describe('both roles', () => {
 
   it('carry a payload of any length', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 3000 }), fc.uint8Array({ maxLength: 3000 }), (up, down) => {
-        const { opened3, finished } = handshake(BARE, { calls: up, reply: down });
+      fc.property(fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 5 }), (up) => {
+        const down = up.map((frame): NumberAnswer => ({ known: 'result', frame }));
+        const { opened3, finished } = handshake(BARE, { calls: up, firstAnswers: down });
         expect(opened3.firstCalls).toEqual(up);
-        expect(finished.firstReply).toEqual(down);
+        expect(finished.firstAnswers).toEqual(down);
       }),
       { numRuns: 20 },
     );
@@ -78,9 +89,14 @@ describe('both roles', () => {
     const sides = pair(BARE);
     const sent = startHandshake(sides.client, sides.clientConfig);
     const opened = receiveStartAnswer(sent, sides.answer1(sent.frame));
-    expect(codeOf(() => finishHandshake(opened, [], new Uint8Array(LIMITS.firstCalls)))).toBe('too_large');
-    const { frame } = finishHandshake(opened, [], new Uint8Array(LIMITS.firstCalls - 4));
-    expect(sides.open3(frame).firstCalls.length).toBe(LIMITS.firstCalls - 4);
+    const room = LIMITS.firstCalls - 4 - 2 - 4;
+    expect(codeOf(() => finishHandshake(opened, [], [new Uint8Array(room + 1)]))).toBe('too_large');
+    expect(codeOf(() => finishHandshake(opened, [], Array(257).fill(reply)))).toBe('too_large');
+    const many = { ...old, numbers: Array(257).fill(old.numbers[0]) };
+    expect(codeOf(() => finishHandshake(opened, [many], []))).toBe('too_large');
+    expect(codeOf(() => finishHandshake(opened, Array(5).fill(old), []))).toBe('too_large');
+    const { frame } = finishHandshake(opened, [], [new Uint8Array(room)]);
+    expect(sides.open3(frame).firstCalls[0]?.length).toBe(room);
   });
 });
 
@@ -121,7 +137,7 @@ describe('a flipped bit', () => {
   }, 120_000);
 
   it('anywhere in step 3 is refused', () => {
-    const { sent3, open3 } = handshake(FULL, { calls });
+    const { sent3, open3 } = handshake(FULL, { calls, firstAnswers });
     const { frame } = sent3;
     for (let bit = 0; bit < 8 * frame.length; bit++) {
       expect([...FAILED, 'open_failed'], `bit ${bit}`).toContain(codeOf(() => open3(flipped(frame, bit))));
@@ -130,7 +146,7 @@ describe('a flipped bit', () => {
   });
 
   it('in the sealed part of step 3 leaves the opened cookie usable', () => {
-    const { sent3, server, cookieKey } = handshake(FULL, { calls });
+    const { sent3, server, cookieKey } = handshake(FULL, { calls, firstAnswers });
     const finish = parseFinish(sent3.frame);
     const state = openCookie(nodePrimitives, cookieKey, MODULE, finish.cookie);
     for (let bit = 0; bit < 8 * finish.sealed.length; bit += 11) {
@@ -144,7 +160,7 @@ describe('a flipped bit', () => {
     const sides = pair(FULL);
     const sent1 = startHandshake(sides.client, sides.clientConfig);
     const sent3 = finishHandshake(receiveStartAnswer(sent1, sides.answer1(sent1.frame)), [], calls);
-    const { frame, secrets } = answerFinish(sides.open3(sent3.frame), TERMS, [], reply);
+    const { frame, secrets } = answerFinish(sides.open3(sent3.frame), TERMS, [], firstAnswers);
     for (let bit = 0; bit < 8 * frame.length; bit++) {
       expect(FAILED, `bit ${bit}`).toContain(codeOf(() => receiveFinishAnswer(sent3, flipped(frame, bit))));
     }
@@ -168,9 +184,9 @@ describe('a frame cut or lengthened', () => {
     refuses(frame2, (frame) => receiveStartAnswer(sent1, frame));
     const sent3 = finishHandshake(receiveStartAnswer(sent1, frame2), [], calls);
     refuses(sent3.frame, sides.open3);
-    const frame4 = answerFinish(sides.open3(sent3.frame), TERMS, [], reply).frame;
+    const frame4 = answerFinish(sides.open3(sent3.frame), TERMS, [], firstAnswers).frame;
     refuses(frame4, (frame) => receiveFinishAnswer(sent3, frame));
-    expect(receiveFinishAnswer(sent3, frame4).firstReply).toEqual(reply);
+    expect(receiveFinishAnswer(sent3, frame4).firstAnswers).toEqual(firstAnswers);
   });
 });
 
@@ -214,7 +230,8 @@ describe('the server refuses', () => {
 
   it('a step 3 beyond its limit before it looks into it', () => {
     const longest = new Uint8Array(LIMITS.handshakeFrame + LIMITS.firstCalls);
-    longest.set([3, 1, 0, 0, 0, SIZE.cookie]);
+    longest.set([3, 1, 0, 0]);
+    longest.set([0, SIZE.cookie], 12);
     expect(parseFinish(longest).cookie.length).toBe(SIZE.cookie);
     expect(codeOf(() => parseFinish(concat(longest, new Uint8Array(1))))).toBe('handshake_failed');
   });
@@ -240,7 +257,7 @@ describe('the server refuses', () => {
         secureKey: undefined,
       });
       const ids = { serverKeyId: new Uint8Array(4), keyId: new Uint8Array(8) };
-      const clear = buildStart({ flags: 0, keySize: 32, ...ids, clientEphemeral, encapsulationKey });
+      const clear = START.write({ head: frameHead(1, 0, 32), ...ids, clientEphemeral, encapsulationKey });
       symmetric.mixHash(clear);
       symmetric.mixKey(clientEphemeral);
       return concat(clear, symmetric.seal(new Uint8Array(112)));
@@ -253,7 +270,7 @@ describe('the server refuses', () => {
   });
 
   it('frames of another handshake', () => {
-    const one = handshake(FULL, { calls });
+    const one = handshake(FULL, { calls, firstAnswers });
     const two = pair(FULL);
     const sent = startHandshake(two.client, two.clientConfig);
     expect(codeOf(() => receiveStartAnswer(sent, one.frame2))).toBe('handshake_failed');
@@ -290,27 +307,155 @@ describe('the client refuses', () => {
     const sent3 = finishHandshake(receiveStartAnswer(sent1, sides.answer1(sent1.frame)), [], calls);
     const [one, two] = [sides.open3(sent3.frame), sides.open3(sent3.frame)];
     turn(SIZE.randomKey);
-    const wrong = answerFinish(one, TERMS, [], reply);
+    const wrong = answerFinish(one, TERMS, [], firstAnswers);
     turn(SIZE.randomKey + SIZE.nonceNumber);
-    const otherLane = answerFinish(two, TERMS, [], reply);
+    const otherLane = answerFinish(two, TERMS, [], firstAnswers);
     expect(codeOf(() => receiveFinishAnswer(sent3, wrong.frame))).toBe('handshake_failed');
     expect(receiveFinishAnswer(sent3, otherLane.frame).terms.lane).not.toBe(TERMS.lane);
   });
 });
 
+describe('a renewal', () => {
+  const finish = (asked: Asked[], serverAnswers: Parameters<typeof answerFinish>[2], first: NumberAnswer[] = []) => {
+    const sides = pair(FULL);
+    const sent1 = startHandshake(sides.client, sides.clientConfig);
+    const sent3 = finishHandshake(receiveStartAnswer(sent1, sides.answer1(sent1.frame)), asked, []);
+    const { frame } = answerFinish(sides.open3(sent3.frame), TERMS, serverAnswers, first);
+    return receiveFinishAnswer(sent3, frame);
+  };
+  const unknown = old.numbers.map(() => ({ known: 'unknown' }));
+
+  it('is answered by whoever has the key of the old session, else nothing is known', () => {
+    const renewed = (key: Uint8Array | undefined) => finish([old], [{ key, answers }]).renewalAnswers;
+    expect(renewed(old.key)).toEqual([answers]);
+    expect(renewed(new Uint8Array(32).fill(9))).toEqual([unknown]);
+    expect(renewed(undefined)).toEqual([unknown]);
+  });
+
+  it('is proved apart from its answer', () => {
+    const h = nodePrimitives.random(32);
+    expect(proveSession(nodePrimitives, old.key, h)).not.toEqual(proveSession(nodePrimitives, old.key, h, 'answer'));
+  });
+
+  it('has one list, with one answer for each number, and nothing else', () => {
+    const one = { key: old.key, answers };
+    for (const lists of [[], [one, one], [{ ...one, answers: answers.slice(1) }]]) {
+      expect(codeOf(() => finish([old], lists))).toBe('handshake_failed');
+    }
+    expect(codeOf(() => finish([old], [one], [{ known: 'ran' }]))).toBe('handshake_failed');
+    expect(codeOf(() => finish([old], [one]))).toBe('nothing was thrown');
+  });
+
+  it('gets `ran` for results beyond the limit of step 4, and a first call `running`', () => {
+    const half: NumberAnswer = { known: 'result', frame: new Uint8Array(LIMITS.finishAnswerResults / 2) };
+    const small: NumberAnswer = { known: 'result', frame: new Uint8Array(1) };
+    const asked = { ...old, numbers: Array(4).fill(old.numbers[0]) };
+    const lists = [{ key: old.key, answers: [half, small, half, small] }];
+    const { renewalAnswers } = finish([asked], lists);
+    expect(renewalAnswers[0]?.map(({ known }) => known)).toEqual(['result', 'result', 'ran', 'result']);
+    const { finished } = handshake(FULL, { calls: [reply, reply, reply], firstAnswers: [half, half, small] });
+    expect(finished.firstAnswers.map(({ known }) => known)).toEqual(['result', 'result', 'running']);
+  });
+
+  it('does not show in the length of step 3 or 4 how many numbers it asks for', () => {
+    const sizes = (count: number) => {
+      const asked = [{ ...old, numbers: Array(count).fill(old.numbers[0]) }];
+      const given = [{ key: old.key, answers: Array<NumberAnswer>(count).fill({ known: 'ran' }) }];
+      const { sent3, frame4 } = handshake(FULL, { asked, answers: given });
+      return [sent3.frame.length, frame4.length];
+    };
+    expect(sizes(0)).toEqual(sizes(1));
+  });
+});
+
+describe('copies of one machine, clock and generator alike,', () => {
+  /** The same bytes for the same context, whoever draws. */
+  const repeating = { ...nodePrimitives, random: (length: number) => new Uint8Array(length).fill(1) };
+  const random = (length: number, context: Uint8Array) =>
+    concat(nodePrimitives.sha256(context, Uint8Array.of(1)), nodePrimitives.sha256(context)).slice(0, length);
+  const copy = { primitives: repeating, random };
+
+  /** key and nonce of every AEAD use with what it sealed */
+  function noting(uses: Map<string, string>) {
+    const seal: typeof nodePrimitives.seal = (key, nonce, ad, plaintext, out) => {
+      const [name, text] = [`${toHex(key)} ${toHex(nonce)}`, toHex(plaintext)];
+      if ((uses.get(name) ?? text) !== text) throw new Error('two plaintexts under one key and nonce');
+      uses.set(name, text);
+      return nodePrimitives.seal(key, nonce, ad, plaintext, out);
+    };
+    return { ...copy, primitives: { ...copy.primitives, seal } };
+  }
+
+  it('seal no two step 2 under one key', () => {
+    const sides = pair(FULL);
+    const { frame } = startHandshake(sides.client, sides.clientConfig);
+    const suite = noting(new Map());
+    const answer = (incarnation: number) =>
+      answerStart(
+        suite,
+        { ...sides.serverConfig, options: { ...OPTIONS, incarnation: new Uint8Array(8).fill(incarnation) } },
+        parseStart(frame),
+        () => new Uint8Array(SIZE.cookie),
+      );
+    expect(toHex(answer(1))).toBe(toHex(answer(1)));
+    expect(() => answer(2)).not.toThrow();
+  });
+
+  it('seal no two step 3 under one key', () => {
+    const sides = pair(FULL);
+    const sent = startHandshake(sides.client, sides.clientConfig);
+    const opened = receiveStartAnswer(sent, sides.answer1(sent.frame));
+    const suite = noting(new Map());
+    const clone = () => ({ ...opened, suite, symmetric: opened.symmetric.clone() });
+    const frames = [[], calls].map((first) => toHex(finishHandshake(clone(), [], first).frame));
+    expect(frames[0]).not.toBe(frames[1]);
+  });
+
+  it('seal no two step 4 under one key', () => {
+    const { sent3, open3 } = pairUpToStep3();
+    const suite = noting(new Map());
+    const answer = (key: Uint8Array | undefined, known: 'ran' | 'unknown') =>
+      answerFinish({ ...open3(sent3.frame), suite }, TERMS, [{ key, answers: [{ known }, { known }] }], []);
+    const frames = [answer(old.key, 'ran'), answer(old.key, 'unknown'), answer(undefined, 'ran')].map(({ frame }) =>
+      toHex(frame),
+    );
+    expect(new Set(frames).size).toBe(3);
+  });
+
+  function pairUpToStep3() {
+    const sides = pair(FULL);
+    const sent = startHandshake(sides.client, sides.clientConfig);
+    const sent3 = finishHandshake(receiveStartAnswer(sent, sides.answer1(sent.frame)), [old], []);
+    return { ...sides, sent3 };
+  }
+});
+
+describe('keys of 16 bytes', () => {
+  it('have nonces of their own in every step', () => {
+    const nonces: string[] = [];
+    const seal: typeof nodePrimitives.seal = (key, nonce, ad, plaintext, out) => {
+      if (key.length === 16) nonces.push(toHex(nonce));
+      return nodePrimitives.seal(key, nonce, ad, plaintext, out);
+    };
+    handshake({ ...FULL, keySize: 16 }, {}, both({ ...nodePrimitives, seal }));
+    expect(nonces.length).toBe(4);
+    expect(new Set([...nonces, '00'.repeat(12)]).size).toBe(5);
+  });
+});
+
 describe('a state', () => {
   it('seals one step 3 and one step 4', () => {
-    const { opened2, opened3 } = handshake(FULL, { calls });
-    expect(codeOf(() => finishHandshake(opened2, [], reply))).toBe('open_failed');
-    expect(codeOf(() => answerFinish(opened3, TERMS, [], calls))).toBe('open_failed');
+    const { opened2, opened3 } = handshake(FULL, { calls, firstAnswers });
+    expect(codeOf(() => finishHandshake(opened2, [], []))).toBe('open_failed');
+    expect(codeOf(() => answerFinish(opened3, TERMS, [], []))).toBe('open_failed');
   });
 
   it('seals one plaintext with a key', () => {
     const prologue = { modulePath: MODULE, keySize: 32, flags: 0, serverKey: undefined, secureKey: undefined } as const;
     const symmetric = SymmetricState.start(nodePrimitives, prologue);
-    symmetric.seal(calls);
+    symmetric.seal(reply);
     expect(codeOf(() => symmetric.seal(reply))).toBe('open_failed');
-    symmetric.mixKey(calls);
+    symmetric.mixKey(reply);
     expect(codeOf(() => symmetric.seal(reply))).toBe('nothing was thrown');
   });
 
@@ -321,13 +466,30 @@ describe('a state', () => {
   });
 
   it('keeps no secret when the handshake is over', () => {
-    const { sent1, opened2, sent3, opened3 } = handshake(FULL, { calls });
+    const { sent1, opened2, sent3, opened3 } = handshake(FULL, { calls, firstAnswers });
     const secrets = [
       ...[sent1.decapsulationKey, sent1.ephemeral, sent3.ephemeral],
-      ...[...Object.values(sent3.keys), ...Object.values(opened3.keys)],
+      ...[...Object.values(sent3.keys), ...Object.values(opened3.keys), sent3.firstKey],
       ...[sent1, opened2, sent3, opened3].flatMap(({ symmetric: { ck, h, k } }) => [ck, h, k]),
     ];
     expect(secrets.flatMap((secret) => [...secret]).filter((byte) => byte !== 0)).toEqual([]);
+  });
+});
+
+describe('a handshake that is given up', () => {
+  it('holds no secret any more', () => {
+    const sides = pair(FULL);
+    const sent1 = startHandshake(sides.client, sides.clientConfig);
+    const other1 = startHandshake(sides.client, sides.clientConfig);
+    const opened2 = receiveStartAnswer(sent1, sides.answer1(sent1.frame));
+    const sent3 = finishHandshake(opened2, [], calls);
+    const opened3 = sides.open3(sent3.frame);
+    for (const state of [other1, sent3, opened3]) discardHandshake(state);
+    const secrets = [other1.c1, other1.ephemeral, other1.decapsulationKey, sent3.ephemeral, opened2.s1].concat(
+      [sent3, opened3].flatMap(({ keys, firstKey, firstResults }) => [...Object.values(keys), firstKey, firstResults]),
+    );
+    expect(secrets.flatMap((secret) => [...secret]).filter((byte) => byte !== 0)).toEqual([]);
+    expect(codeOf(() => answerFinish(opened3, TERMS, [], firstAnswers))).toBe('open_failed');
   });
 });
 
@@ -341,12 +503,32 @@ describe('server options', () => {
       minKeySize: fc.constantFrom(16 as const, 32 as const),
       pins: fc.array(pin, { maxLength: 4 }),
       incarnation: fc.uint8Array({ minLength: 8, maxLength: 8 }),
+      maxBody: fc.nat(2 ** 32 - 1),
+      age: fc.maxSafeNat(),
     });
     fc.assert(
       fc.property(options, (value) => {
         expect(decodeServerOptions(encodeServerOptions(value))).toEqual(value);
       }),
     );
+  });
+
+  it.each([
+    ['an unknown policy bit', 0, 8],
+    ['a keySize that is none', 1, 24],
+    ['a keySize of 0', 1, 0],
+    ['another suite', 2, 1],
+    ['no suite', 3, 0],
+    ['more than four keys', 4, 5],
+    ['an unused place for a key', 20, 1],
+    ['an age that no clock reaches', 33, 1],
+    ['a reserved byte', 41, 1],
+    ['the last reserved byte', 63, 1],
+  ])('are refused with %s', (_, at, value) => {
+    const bytes = encodeServerOptions(OPTIONS);
+    expect(codeOf(() => decodeServerOptions(bytes))).toBe('nothing was thrown');
+    bytes[at] = value;
+    expect(codeOf(() => decodeServerOptions(bytes))).toBe('bad_payload');
   });
 
   it('name four keys at most', () => {

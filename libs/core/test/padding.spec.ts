@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pad, paddedLength, unpad } from '../src/message/padding.js';
+import { pad, paddedLength, unpad, unpadFirst } from '../src/message/padding.js';
 
 describe('padding', () => {
   it('adds at most 12 % from 64 bytes to 1 MiB, never shortens and never falls', () => {
@@ -40,6 +40,32 @@ describe('padding', () => {
         expect(unpad(padded)).toEqual(body);
       }),
     );
+  });
+
+  it('is refused at every other length, longer or shorter', () => {
+    const badPayload = expect.objectContaining({ code: 'bad_payload' });
+    for (const size of [0, 60, 61, 100, 1000]) {
+      const exact = pad(new Uint8Array(size).fill(1));
+      for (const length of [
+        4 + size,
+        exact.length - 1,
+        exact.length + 1,
+        paddedLength(exact.length + 1),
+        2 * exact.length,
+      ]) {
+        if (length === exact.length) continue;
+        const other = new Uint8Array(length);
+        other.set(exact.subarray(0, Math.min(length, exact.length)));
+        expect(() => unpad(other), `${size} in ${length}`).toThrow(badPayload);
+      }
+    }
+  });
+
+  it('ends by itself where something follows', () => {
+    const [one, two] = [pad(new Uint8Array(70).fill(1)), pad(new Uint8Array(3).fill(2))];
+    const { body, rest } = unpadFirst(new Uint8Array([...one, ...two]));
+    expect(body).toEqual(new Uint8Array(70).fill(1));
+    expect(unpad(rest)).toEqual(new Uint8Array(3).fill(2));
   });
 
   it('is refused with a length beyond the end, anything after the body, or less than a length', () => {

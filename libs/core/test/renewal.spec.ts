@@ -2,12 +2,12 @@ import {
   callIdentity,
   concat,
   encodeCallNumber,
-  FIRST_CALLS,
+  FIRST_LANE,
   frameDigest,
   LIMITS,
+  type NumberAnswer,
   proveSession,
   type Renewal,
-  type RenewalAnswer,
   toHex,
 } from '@sealwire/core';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
@@ -15,8 +15,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { u16, u32 } from '../src/bytes.js';
 import {
+  decodeAnswers,
+  decodeFirstCalls,
   decodeRenewalAnswers,
   decodeRenewals,
+  encodeAnswers,
+  encodeFirstCalls,
   encodeRenewalAnswers,
   encodeRenewals,
 } from '../src/handshake/renewal.js';
@@ -30,10 +34,13 @@ const renewals = fc.array(
   { maxLength: 4 },
 );
 const answer = fc.oneof(
-  fc.constantFrom<RenewalAnswer>({ known: 'unknown' }, { known: 'never_ran' }, { known: 'ran' }),
-  fc.record({ known: fc.constant('result' as const), reply: fc.uint8Array({ maxLength: 500 }) }),
+  fc.constantFrom<NumberAnswer>({ known: 'unknown' }, { known: 'never_ran' }, { known: 'ran' }, { known: 'running' }),
+  fc.record({ known: fc.constant('result' as const), frame: fc.uint8Array({ maxLength: 500 }) }),
 );
-const answers = fc.array(fc.array(answer, { maxLength: 60 }), { maxLength: 4 });
+const answers = fc.array(fc.record({ proof: bytes(16), answers: fc.array(answer, { maxLength: 60 }) }), {
+  maxLength: 4,
+});
+const list = (given: NumberAnswer[]) => ({ proof: new Uint8Array(16), answers: given });
 const someNumber = { number: { lane: 1, counter: 2 }, digest: new Uint8Array(16) };
 const renewal = (count: number): Renewal => ({
   sessionId: new Uint8Array(16),
@@ -42,59 +49,71 @@ const renewal = (count: number): Renewal => ({
 });
 
 describe('renewals', () => {
-  it('come back as they were and leave what follows them', () => {
+  it('come back as they were', () => {
     fc.assert(
-      fc.property(renewals, bytes(9), (value, rest) => {
-        const block = encodeRenewals(value);
-        expect(decodeRenewals(concat(block, rest))).toEqual({ renewals: value, length: block.length });
+      fc.property(renewals, answers, fc.array(answer), fc.array(fc.uint8Array()), (asked, given, list, calls) => {
+        expect(decodeRenewals(encodeRenewals(asked))).toEqual(asked);
+        expect(decodeRenewalAnswers(encodeRenewalAnswers(given))).toEqual(given);
+        expect(decodeAnswers(encodeAnswers(list))).toEqual(list);
+        expect(decodeFirstCalls(encodeFirstCalls(calls))).toEqual(calls);
       }),
     );
   });
 
-  it('and their answers too', () => {
-    fc.assert(
-      fc.property(answers, bytes(9), (value, rest) => {
-        const block = encodeRenewalAnswers(value);
-        expect(decodeRenewalAnswers(concat(block, rest))).toEqual({ answers: value, length: block.length });
-      }),
-    );
-  });
-
-  it('are refused cut at any length', () => {
-    const [one, two] = [
-      encodeRenewals([renewal(2), renewal(0)]),
-      encodeRenewalAnswers([[{ known: 'result', reply: new Uint8Array(9) }], []]),
+  it('are refused cut at any length, or with a byte more', () => {
+    const result: NumberAnswer = { known: 'result', frame: new Uint8Array(9) };
+    const blocks: [Uint8Array, (bytes: Uint8Array) => unknown][] = [
+      [encodeRenewals([renewal(2), renewal(0)]), decodeRenewals],
+      [encodeRenewalAnswers([list([result]), list([])]), decodeRenewalAnswers],
+      [encodeAnswers([result, { known: 'ran' }]), decodeAnswers],
+      [encodeFirstCalls([new Uint8Array(9), new Uint8Array(0)]), decodeFirstCalls],
     ];
-    for (let length = 0; length < one.length; length++) {
-      expect(codeOf(() => decodeRenewals(one.slice(0, length)))).toBe('bad_payload');
-    }
-    for (let length = 0; length < two.length; length++) {
-      expect(codeOf(() => decodeRenewalAnswers(two.slice(0, length)))).toBe('bad_payload');
+    for (const [block, decode] of blocks) {
+      for (let length = 0; length < block.length; length++) {
+        expect(codeOf(() => decode(block.slice(0, length)))).toBe('bad_payload');
+      }
+      expect(codeOf(() => decode(concat(block, new Uint8Array(1))))).toBe('bad_payload');
+      expect(codeOf(() => decode(block))).toBe('nothing was thrown');
     }
   });
 
   it('are refused beyond their limits, though all bytes are there', () => {
     const half = LIMITS.renewalNumbers / 2;
-    expect(decodeRenewals(encodeRenewals([renewal(half), renewal(half)])).renewals.length).toBe(2);
-    expect(codeOf(() => decodeRenewals(encodeRenewals([renewal(half), renewal(half + 1)])))).toBe('bad_payload');
-    expect(codeOf(() => decodeRenewals(encodeRenewals(Array(5).fill(renewal(0)))))).toBe('bad_payload');
+    expect(decodeRenewals(encodeRenewals([renewal(half), renewal(half)])).length).toBe(2);
+    expect(codeOf(() => encodeRenewals([renewal(half), renewal(half + 1)]))).toBe('too_large');
+    expect(codeOf(() => encodeRenewals(Array(5).fill(renewal(0))))).toBe('too_large');
+    const one = (count: number) => encodeRenewals([renewal(count)]).slice(1);
+    expect(codeOf(() => decodeRenewals(concat(Uint8Array.of(2), one(half), one(half))))).toBe('nothing was thrown');
+    expect(codeOf(() => decodeRenewals(concat(Uint8Array.of(2), one(half), one(half), u16(0))))).toBe('bad_payload');
+    expect(codeOf(() => decodeRenewals(concat(Uint8Array.of(2), one(half), one(1), one(half))))).toBe('bad_payload');
+    const more = concat(
+      one(half),
+      encodeRenewals([renewal(half)]).slice(1, 33),
+      u16(half + 1),
+      new Uint8Array(24 * (half + 1)),
+    );
+    expect(codeOf(() => decodeRenewals(concat(Uint8Array.of(2), more)))).toBe('bad_payload');
+    expect(codeOf(() => decodeRenewals(concat(Uint8Array.of(5), ...Array(5).fill(one(0)))))).toBe('bad_payload');
 
-    const ran = (count: number): RenewalAnswer[] => Array(count).fill({ known: 'ran' });
-    expect(decodeRenewalAnswers(encodeRenewalAnswers([ran(half), ran(half)])).answers.length).toBe(2);
+    const ran = (count: number) => list(Array(count).fill({ known: 'ran' }));
+    expect(decodeRenewalAnswers(encodeRenewalAnswers([ran(half), ran(half)])).length).toBe(2);
     expect(codeOf(() => decodeRenewalAnswers(encodeRenewalAnswers([ran(half), ran(half + 1)])))).toBe('bad_payload');
-    expect(codeOf(() => decodeRenewalAnswers(encodeRenewalAnswers(Array(5).fill([]))))).toBe('bad_payload');
+    expect(codeOf(() => decodeRenewalAnswers(encodeRenewalAnswers(Array(5).fill(list([])))))).toBe('bad_payload');
+    expect(codeOf(() => decodeAnswers(encodeAnswers(ran(257).answers)))).toBe('bad_payload');
+    expect(codeOf(() => encodeFirstCalls(Array(257).fill(new Uint8Array(1))))).toBe('too_large');
+    expect(codeOf(() => decodeFirstCalls(concat(u16(257), new Uint8Array(4 * 257))))).toBe('bad_payload');
   });
 
   it('never believe a count or a length, nor an answer of another kind', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => {
-        for (const decode of [decodeRenewals, decodeRenewalAnswers]) {
+        for (const decode of [decodeRenewals, decodeRenewalAnswers, decodeAnswers, decodeFirstCalls]) {
           expect(['bad_payload', 'nothing was thrown']).toContain(codeOf(() => decode(noise)));
         }
       }),
-      { examples: [[concat(Uint8Array.of(1), u16(1), Uint8Array.of(3), u32(0xffffffff))]] },
+      { examples: [[concat(u16(1), u32(0xffffffff))], [concat(u16(1), Uint8Array.of(3), u32(0xffffffff))]] },
     );
-    expect(codeOf(() => decodeRenewalAnswers(concat(Uint8Array.of(1), u16(1), Uint8Array.of(5))))).toBe('bad_payload');
+    expect(codeOf(() => decodeAnswers(concat(u16(1), Uint8Array.of(5))))).toBe('bad_payload');
   });
 
   it('are proved by the renewal key over this very handshake', () => {
@@ -126,8 +145,8 @@ describe('a call identity', () => {
     expect(new Set(identities.map((text) => text.length))).toEqual(new Set([32]));
   });
 
-  it('of first calls is that of number 0 in lane 0, eight zero bytes', () => {
-    expect(encodeCallNumber(FIRST_CALLS)).toEqual(new Uint8Array(8));
+  it('of first calls counts their places in lane 0', () => {
+    expect(toHex(encodeCallNumber({ lane: FIRST_LANE, counter: 3 }))).toBe('0000000000000003');
   });
 
   it('is not the digest, which changes with every byte of the frame', () => {

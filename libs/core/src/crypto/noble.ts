@@ -3,8 +3,7 @@ import { x25519 } from '@noble/curves/ed25519.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { nobleKem } from './noble-kem.js';
-import { opaque } from './opaque.js';
-import type { Primitives } from './primitives.js';
+import { opaque, type Primitives } from './primitives.js';
 
 /**
  * For browsers and every other runtime with `crypto.getRandomValues`; also on pages without TLS, where `crypto.subtle`

@@ -1,8 +1,7 @@
 import * as crypto from 'node:crypto';
 import { concat, erase, fromHex } from '../bytes.js';
 import { nobleKem } from './noble-kem.js';
-import { opaque } from './opaque.js';
-import type { Primitives } from './primitives.js';
+import { opaque, type Primitives } from './primitives.js';
 
 /** PrivateKeyInfo of ML-KEM-768 up to the 64-byte seed (RFC 9935, section 6: the `[0] seed` form). */
 const PKCS8 = fromHex('3054020100300b060960864801650304040204428040');

@@ -1,8 +1,7 @@
 import * as crypto from 'node:crypto';
 import { concat } from '../bytes.js';
 import { nodeKem } from './node-kem.js';
-import { opaque } from './opaque.js';
-import type { Primitives } from './primitives.js';
+import { opaque, type Primitives } from './primitives.js';
 
 const TAG = 16;
 const RAW_KEYS = takesRawKeys();

@@ -1,3 +1,5 @@
+import { SealwireError } from '../errors.js';
+
 export interface KeyPair {
   readonly publicKey: Uint8Array;
   readonly privateKey: Uint8Array;
@@ -43,4 +45,13 @@ export interface Primitives {
   open(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, sealed: Uint8Array): Uint8Array;
   /** constant time in the content, not in the lengths */
   equal(a: Uint8Array, b: Uint8Array): boolean;
+}
+
+/** Runs a primitive. Whatever goes wrong inside becomes one error that says nothing about which check failed. */
+export function opaque<T>(operation: () => T): T {
+  try {
+    return operation();
+  } catch {
+    throw new SealwireError('open_failed');
+  }
 }

@@ -40,7 +40,10 @@ function layout<S extends Record<string, number>>(sizes: S): Layout<S> {
     read(bytes) {
       if (bytes.length < size) throw new SealwireError('bad_payload');
       let offset = 0;
-      const fields = entries.map(([name, length]) => [name, bytes.slice(offset, (offset += length))]);
+      const fields = entries.map(([name, length]) => {
+        offset += length;
+        return [name, bytes.slice(offset - length, offset)];
+      });
       return { ...(Object.fromEntries(fields) as Fields<S>), rest: bytes.slice(offset) };
     },
   };
@@ -158,6 +161,18 @@ function expectFrame(frame: Uint8Array, type: number, minimum: number, maximum: 
   if (frame[0] !== type || frame.length < minimum || frame.length > maximum || reserved !== 0) {
     throw new SealwireError('handshake_failed');
   }
+}
+
+/** Whatever fails in `step`, a frame's version apart, is the one `handshake_failed` that tells nothing. */
+export function opaquely<P extends unknown[], R>(step: (...parameters: P) => R): (...parameters: P) => R {
+  return (...parameters) => {
+    try {
+      return step(...parameters);
+    } catch (error) {
+      if (error instanceof SealwireError && error.code !== 'version') throw new SealwireError('handshake_failed');
+      throw error;
+    }
+  };
 }
 
 /** The server's policy for a module, repeated under seal in step 2: a client sees if something suppressed an upgrade. */

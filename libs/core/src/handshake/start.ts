@@ -1,0 +1,149 @@
+import { concat, erase, u16 } from '../bytes.js';
+import type { KeyPair } from '../crypto/primitives.js';
+import { SealwireError } from '../errors.js';
+import { type SecureKey, serverKeyId } from '../key-text.js';
+import { SIZE } from '../limits.js';
+import { FRAME_TYPE } from '../message/message.js';
+import type { CookieState } from './cookie.js';
+import {
+  decodeServerOptions,
+  encodeServerOptions,
+  FLAG_PINNED,
+  FLAG_SECURE_KEY,
+  frameHead,
+  type HandshakeSuite,
+  opaquely,
+  parseStartAnswer,
+  SEALED_1,
+  SEALED_2,
+  type ServerOptions,
+  START,
+  START_ANSWER,
+  type StartFrame,
+} from './frames.js';
+import { type KeySize, SymmetricState } from './key-schedule.js';
+
+export interface ClientHandshakeConfig {
+  /** the module's configured path, not the URL */
+  readonly modulePath: string;
+  readonly keySize: KeySize;
+  /** pinned X25519 public key of the server, 32 bytes */
+  readonly serverKey?: Uint8Array | undefined;
+  readonly secureKey?: SecureKey | undefined;
+}
+
+export interface ServerHandshakeConfig {
+  readonly modulePath: string;
+  readonly options: ServerOptions;
+  /** the pair that step 1 named; a dummy one if the id is unknown, so that the work is the same */
+  readonly serverKey: KeyPair;
+  /** 32 secret bytes of the key that step 1 named; random ones if the id is unknown */
+  readonly secureKey: Uint8Array;
+  /** makes a session id of 16 bytes from 10 random ones, see `makeSessionId` */
+  readonly sessionId: (random10: Uint8Array) => Uint8Array;
+}
+
+export type StartSent = ReturnType<typeof startHandshake>;
+export type StartAnswered = ReturnType<typeof receiveStartAnswer>;
+
+/** Step 1, client: sealed(C1, A, client options). PROTOCOL.md section 3.2. */
+export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeConfig) {
+  const { primitives, random } = suite;
+  const { modulePath, keySize, serverKey, secureKey } = config;
+  const flags = (serverKey ? FLAG_PINNED : 0) | (secureKey ? FLAG_SECURE_KEY : 0);
+  const prologue = { modulePath, keySize, flags, serverKey, secureKey: secureKey?.secret };
+  const symmetric = SymmetricState.start(primitives, prologue);
+  const { publicKey, privateKey: ephemeral } = primitives.x25519KeyPair(random(SIZE.key, symmetric.h));
+  const { encapsulationKey, decapsulationKey } = primitives.kemKeyPair(random(SIZE.kemSeed, symmetric.h));
+  const c1 = random(SIZE.randomKey, symmetric.h);
+  const a = random(SIZE.nonceNumber, symmetric.h);
+  const clear = START.write({
+    head: frameHead(FRAME_TYPE.start, flags, keySize),
+    serverKeyId: serverKey ? serverKeyId(serverKey, primitives) : new Uint8Array(SIZE.serverKeyId),
+    keyId: secureKey?.keyId ?? new Uint8Array(SIZE.keyId),
+    clientEphemeral: publicKey,
+    encapsulationKey,
+  });
+  symmetric.mixHash(clear);
+  symmetric.mixKey(publicKey);
+  if (serverKey) symmetric.mixSecret(primitives.x25519(ephemeral, serverKey));
+  const frame = concat(clear, symmetric.seal(SEALED_1.write({ c1, a, options: new Uint8Array(SIZE.options) })));
+  symmetric.mixKey(c1);
+  return { frame, suite, symmetric, ephemeral, decapsulationKey, c1, a };
+}
+
+/**
+ * Step 2, server: opens step 1 and answers sealed(S1, A, session id, server options). The server keeps nothing: `seal`
+ * turns the half-open state into the cookie. Every failure is `handshake_failed`. PROTOCOL.md section 3.3.
+ */
+export const answerStart = opaquely(
+  (
+    suite: HandshakeSuite,
+    config: ServerHandshakeConfig,
+    start: StartFrame,
+    seal: (state: Omit<CookieState, 'issued'>) => Uint8Array,
+  ): Uint8Array => {
+    const { primitives } = suite;
+    const { options, modulePath, serverKey } = config;
+    const { flags, keySize, keyId, clientEphemeral } = start;
+    const pinned = (flags & FLAG_PINNED) !== 0;
+    const withSecureKey = (flags & FLAG_SECURE_KEY) !== 0;
+    const refused =
+      keySize < options.minKeySize ||
+      (options.requirePinned && !pinned) ||
+      (options.requireSecureKey && !withSecureKey);
+    const symmetric = SymmetricState.start(primitives, {
+      ...{ modulePath, keySize, flags },
+      serverKey: pinned ? serverKey.publicKey : undefined,
+      secureKey: withSecureKey ? config.secureKey : undefined,
+    });
+    symmetric.mixHash(start.clear);
+    symmetric.mixKey(clientEphemeral);
+    if (pinned) symmetric.mixSecret(primitives.x25519(serverKey.privateKey, clientEphemeral));
+    const { c1, a } = SEALED_1.read(symmetric.open(start.sealed));
+    if (refused) throw new SealwireError('handshake_failed');
+    symmetric.mixKey(c1);
+
+    const encoded = encodeServerOptions(options);
+    // so that no two plaintexts meet under one key, not even on a server that was cloned with its random generator
+    const context = primitives.sha256(symmetric.h, encoded);
+    const random = (length: number) => suite.random(length, context);
+    const ephemeral = primitives.x25519KeyPair(random(SIZE.key));
+    const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32));
+    const s1 = random(SIZE.randomKey);
+    const sessionId = config.sessionId(random(10));
+    const clear = START_ANSWER.write({
+      head: frameHead(FRAME_TYPE.startAnswer),
+      serverEphemeral: ephemeral.publicKey,
+      kemCiphertext: kem.ciphertext,
+      cookieSize: u16(SIZE.cookie),
+    });
+    symmetric.mixHash(clear);
+    symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, clientEphemeral));
+    symmetric.mixSecret(kem.sharedSecret);
+    const sealed = symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded }));
+    const { ck, h } = symmetric;
+    const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
+    erase(ephemeral.privateKey, c1, s1);
+    symmetric.erase();
+    return concat(clear, cookie, sealed);
+  },
+);
+
+/** Step 2, client. A frame that does not open leaves `state` usable for the true one. PROTOCOL.md section 3.3. */
+export const receiveStartAnswer = opaquely((state: StartSent, frame: Uint8Array) => {
+  const { suite, ephemeral, c1 } = state;
+  const { primitives } = suite;
+  const { clear, serverEphemeral, kemCiphertext, cookie, sealed } = parseStartAnswer(frame);
+  const symmetric = state.symmetric.clone();
+  symmetric.mixHash(clear);
+  symmetric.mixSecret(primitives.x25519(ephemeral, serverEphemeral));
+  symmetric.mixSecret(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey));
+  const { s1, a, sessionId, options } = SEALED_2.read(symmetric.open(sealed));
+  const serverOptions = decodeServerOptions(options);
+  if (!primitives.equal(a, state.a)) throw new SealwireError('handshake_failed');
+  symmetric.mixKey(s1);
+  state.symmetric.erase();
+  erase(state.decapsulationKey);
+  return { sessionId, serverOptions, h: symmetric.h.slice(), suite, symmetric, ephemeral, cookie, c1, s1 };
+});
