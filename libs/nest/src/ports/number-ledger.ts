@@ -10,8 +10,8 @@ export type NumberAnswer =
 /** What became of a call number that a frame asks to run. */
 export type Acceptance =
   | { readonly kind: 'accepted' }
-  /** the same frame is running: here (then `settled` is its result frame) or on another instance */
-  | { readonly kind: 'running'; readonly settled?: Promise<Uint8Array> }
+  /** the same frame is running: here (then `settled` is its result frame while that is kept) or on another instance */
+  | { readonly kind: 'running'; readonly settled?: Promise<Uint8Array | undefined> }
   /** the same frame ran; `result` is its result frame while that is kept */
   | { readonly kind: 'done'; readonly result: Uint8Array | undefined }
   | { readonly kind: 'conflict' | 'too_old' | 'outcome_unknown' | 'session_ended' | 'busy' }
@@ -42,8 +42,16 @@ export abstract class NumberLedger {
   abstract begin(session: LedgerSession): void;
   /** A first call (lane 0) is asked for under its session. Nothing is accepted, and the digest does not matter. */
   abstract first(session: LedgerSession, number: CallNumber): FirstAcceptance | Promise<FirstAcceptance>;
-  /** The number ran, also one of lane 0; `result` is its sealed result frame. Never awaited by the call itself. */
-  abstract finish(session: LedgerSession, number: CallNumber, digest: Uint8Array, result: Uint8Array): void;
+  /**
+   * The number ran, also one of lane 0; `result` is its sealed result frame, undefined where the keys to seal it are erased by
+   * now. Never awaited by the call itself.
+   */
+  abstract finish(
+    session: LedgerSession,
+    number: CallNumber,
+    digest: Uint8Array,
+    result: Uint8Array | undefined,
+  ): void;
   /**
    * Several numbers of one session in one statement, in their order. A frame of an older lane, a frame of an ended session and
    * a renewal ask here, so all are told the same. `never_ran` only where a durable record of every accepted number exists and
