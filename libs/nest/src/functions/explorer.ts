@@ -13,7 +13,7 @@ import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-cr
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
 import { misconfigured } from '../options.js';
-import { ExactlyOnce } from '../ports/ports.js';
+import { ExactlyOnce } from '../ports/index.js';
 import { ModuleRegistry, type RegisteredFunction } from './registry.js';
 import {
   CALL_ARGUMENT,

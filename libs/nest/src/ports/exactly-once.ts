@@ -1,5 +1,7 @@
 export interface ExactlyOnceCall {
   readonly module: string;
+  /** that sent it, its id in hexadecimal; undefined for a plain call. Sessions take turns */
+  readonly session: string | undefined;
   /** PROTOCOL.md section 6.4, 16 bytes */
   readonly callId: Uint8Array;
   /** the incarnation that a resend names, undefined for a first sending */

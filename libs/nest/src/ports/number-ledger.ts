@@ -1,11 +1,5 @@
-import type { CallNumber, Sending } from '@sealwire/core';
+import type { CallNumber, NumberAnswer, Sending } from '@sealwire/core';
 import type { LedgerSession } from './session-types.js';
-
-/** What is known of a number: of an earlier lane, of an ended session, or asked for by a renewal. */
-export type NumberAnswer =
-  | { readonly known: 'unknown' | 'never_ran' | 'ran' | 'running' }
-  /** the result frame, as it was sealed once */
-  | { readonly known: 'result'; readonly frame: Uint8Array };
 
 /** What became of a call number that a frame asks to run. */
 export type Acceptance =
@@ -46,12 +40,7 @@ export abstract class NumberLedger {
    * The number ran, also one of lane 0; `result` is its sealed result frame, undefined where the keys to seal it are erased by
    * now. Never awaited by the call itself.
    */
-  abstract finish(
-    session: LedgerSession,
-    number: CallNumber,
-    digest: Uint8Array,
-    result: Uint8Array | undefined,
-  ): void;
+  abstract finish(session: LedgerSession, number: CallNumber, digest: Uint8Array, result: Uint8Array | undefined): void;
   /**
    * Several numbers of one session in one statement, in their order. A frame of an older lane, a frame of an ended session and
    * a renewal ask here, so all are told the same. `never_ran` only where a durable record of every accepted number exists and
@@ -65,7 +54,7 @@ export abstract class NumberLedger {
     return undefined;
   }
   /** The session is over and answers for nothing any more: what this process remembers of it is erased. */
-  erase(_session: LedgerSession): void {}
+  erase(_session: Pick<LedgerSession, 'id' | 'key'>): void {}
   /** The database is another one now: results remembered here are of calls that it may not know. */
   forget(): void {}
 }

@@ -39,11 +39,13 @@ export interface SessionLimits {
   readonly secureKey: number;
 }
 
-/** A lane that was closed cleanly in the incarnation that is now. */
+/** A lane in which nothing is accepted any more, of the incarnation that is now. */
 export interface ClosedLane {
   readonly lane: number;
-  /** of `ReplayWindow`; every number in it is answered */
+  /** of `ReplayWindow`: a number that is not in it never ran */
   readonly window: Uint8Array;
+  /** every number in it is answered; else one of them may still run, or was cut off in the middle */
+  readonly answered: boolean;
 }
 
 /** The part of a session that a ledger looks at. */

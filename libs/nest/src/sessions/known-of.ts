@@ -1,4 +1,4 @@
-import { type CallNumber, FIRST_CALLS, ReplayWindow } from '@sealwire/core';
+import { type CallNumber, FIRST_LANE, ReplayWindow } from '@sealwire/core';
 import type { LedgerSession } from '../ports/session-types.js';
 
 /**
@@ -9,13 +9,14 @@ export function knownOf(
   { closed, firstCalls }: Pick<LedgerSession, 'closed' | 'firstCalls'>,
   { lane, counter }: CallNumber,
 ): 'never_ran' | 'ran' | 'unknown' {
-  if (lane === FIRST_CALLS.lane) {
+  if (lane === FIRST_LANE) {
     if (counter >= (firstCalls?.count ?? 0)) return 'unknown';
-    return closed.length > 0 ? 'ran' : 'unknown';
+    return closed.some(({ answered }) => answered) ? 'ran' : 'unknown';
   }
-  const window = closed.find((one) => one.lane === lane)?.window;
-  if (!window) return 'unknown';
-  const verdict = ReplayWindow.fromBytes(window).check(counter);
+  const known = closed.find((one) => one.lane === lane);
+  if (!known) return 'unknown';
+  const verdict = ReplayWindow.fromBytes(known.window).check(counter);
   if (verdict === 'too_old') return 'unknown';
-  return verdict === 'seen' ? 'ran' : 'never_ran';
+  if (verdict === 'fresh') return 'never_ran';
+  return known.answered ? 'ran' : 'unknown';
 }
