@@ -17,6 +17,6 @@ export function knownOf(
   if (!known) return 'unknown';
   const verdict = ReplayWindow.fromBytes(known.window).check(counter);
   if (verdict === 'too_old') return 'unknown';
-  if (verdict === 'fresh') return 'never_ran';
+  if (verdict !== 'seen') return 'never_ran';
   return known.answered ? 'ran' : 'unknown';
 }
