@@ -78,7 +78,7 @@ export class Database {
   private async attempt<T>(work: Work<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await reach(() => borrow(this.pool(), this.shared(), work));
+        return await reach(() => borrow(this.pool(), this.exclusive, work));
       } catch (error) {
         if (attempt === ATTEMPTS || !isTransient(error)) throw error;
       }
@@ -106,7 +106,7 @@ export class Database {
 /** @param spoil says that the connection can serve nobody any more */
 type Work<T> = (query: Query, spoil: () => void) => Promise<T>;
 
-/** A connection for that long. One that is late or fails is closed; `keep` waits, for there is no other. */
+/** A connection for that long. One that is late or fails is closed; but not PGlite's only one (`keep`), which is waited for. */
 function borrow<T>(pool: DriverPool, keep: boolean, work: Work<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     let client: DriverClient | undefined;

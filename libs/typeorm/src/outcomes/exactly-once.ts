@@ -142,8 +142,10 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
   /** Module, the call and what it is bound to. Equal arguments of two calls are not to be seen in the table. */
   private identityOf({ module, callId, name, digest }: ExactlyOnceCall): [string, Uint8Array, Uint8Array] {
     const key = this.incarnation.derive('sealwire outcome');
-    const mac = (...parts: Uint8Array[]) => this.primitives.hmac(key, concat(...parts));
-    return [module, mac(callId), mac(callId, digest, new TextEncoder().encode(name))];
+    const mac = (text: string, ...parts: Uint8Array[]) =>
+      this.primitives.hmac(key, concat(...parts, new TextEncoder().encode(text)));
+    const identity = mac(module, callId);
+    return [module, identity, mac(name, identity, digest)];
   }
 
   /**
