@@ -10,7 +10,7 @@ import { nodePrimitives } from '@sealwire/core/node';
 import { KeyStore, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { typeOrmStore } from '@sealwire/typeorm';
 import { ModuleRegistry } from '../../libs/nest/src/functions/registry.js';
-import { HandshakeService } from '../../libs/nest/src/sessions/handshakes.js';
+import { Handshakes } from '../../libs/nest/src/sessions/handshakes.js';
 import { openDatabase } from '../../src/database.js';
 import { PaymentsModule } from '../../src/payments/payments.module.js';
 import { heapUsed, openingArrays, textOccurrences } from './memory-probe.js';
@@ -84,18 +84,22 @@ class FireModule {}
 async function halfOpen(frame: string, count: number): Promise<number> {
   const module = app.get(ModuleRegistry, { strict: false }).get('trace');
   if (!module) throw new Error('there is no module trace');
-  const handshakes = app.get(HandshakeService, { strict: false });
+  const handshakes = app.get(Handshakes, { strict: false });
   cheapen(handshakes);
   let answered = 0;
   for (let index = 0; index < count; index++) {
-    const answer = await handshakes.start(module, fromHex(frame), { address: `address ${index}`, lock: undefined });
+    const answer = await handshakes.start(module, fromHex(frame), {
+      address: `address ${index}`,
+      lock: undefined,
+      forwardingIgnored: false,
+    });
     if (answer[0] === FRAME_TYPE.startAnswer) answered++;
   }
   return answered;
 }
 
 /** Nearly all of the work is public-key cryptography, which keeps no state: each result is computed once and then copied. */
-function cheapen(handshakes: HandshakeService): void {
+function cheapen(handshakes: Handshakes): void {
   const { x25519, x25519KeyPair, kemEncapsulate } = nodePrimitives;
   const results = new Map<string, Uint8Array>();
   const pair = x25519KeyPair(nodePrimitives.random(32));

@@ -13,20 +13,31 @@ export {
   remoteCall,
 } from './functions/remote-function.decorator.js';
 export { KeyRing } from './keys/key-ring.js';
-export type { SealwireModuleOptions, SealwireOptions, SealwireStore } from './options.js';
+export type { Rate, SealwireModuleOptions, SealwireOptions, SealwireStore } from './options.js';
 export {
   type Acceptance,
-  type AttachedSession,
+  type ClosedLane,
   type CloseReason,
+  type CookieRandom,
   ExactlyOnce,
+  type ExactlyOnceCall,
+  type FirstAcceptance,
+  type FirstCalls,
   KeyStore,
   type LedgerSession,
   type NewSession,
+  type NumberAnswer,
   NumberLedger,
+  type RenewedSession,
+  SessionData,
+  type SessionDataRow,
+  SessionDirectory,
+  type SessionLimits,
   type SessionSelector,
   SessionStore,
   type SessionStoreListener,
   type SessionSummary,
-} from './ports/ports.js';
+  type StoredSession,
+} from './ports/index.js';
 export { SealwireModule } from './sealwire.module.js';
 export { SessionValueError } from './sessions/json-copy.js';

@@ -12,6 +12,12 @@ export interface SealwireStore {
   readonly exports?: ModuleMetadata['exports'];
 }
 
+/** So many a second, and so many at once after a pause. */
+export interface Rate {
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
 /** `SealwireModule.forRoot()`: what holds for all modules of the server. */
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
@@ -26,8 +32,15 @@ export interface SealwireOptions {
   readonly maxWaitingBytes?: number;
   /** milliseconds in which a body has to come, 30000 by default */
   readonly bodyTimeout?: number;
-  /** handshakes from one address: 60 in 10 seconds by default; false puts no limit */
-  readonly handshakeRate?: { readonly points: number; readonly duration: number } | false;
+  /**
+   * Handshakes of one address (of IPv6 the first 64 bits): 50 a second and 500 at once by default; false puts no limit. Behind a
+   * proxy that the platform does not trust, all clients are one address.
+   */
+  readonly handshakeRate?: Rate | false;
+  /** handshakes of all addresses together, for the processor's sake: 200 a second and 1000 at once by default, then `busy` */
+  readonly handshakeRateTotal?: Rate | false;
+  /** calls of one session that run at once, 256 by default; a message above it is answered `busy` under seal */
+  readonly sessionCalls?: number;
   /** results kept for duplicates of their calls: 10,000 of together 32 MiB for 120 seconds by default */
   readonly resultCache?: { readonly entries?: number; readonly bytes?: number; readonly seconds?: number };
   /**
@@ -55,10 +68,14 @@ export interface SealwireModuleOptions {
   readonly forceEncryption?: boolean;
   /** SecureKeys `swk1...` that clients of this module may hold */
   readonly secureKeys?: readonly string[];
-  /** refuse clients without a SecureKey; true by default where secureKeys are given */
+  /** refuse clients without a SecureKey; by default as soon as the module has one, here or in the store */
   readonly requireSecureKey?: boolean;
   /** refuse clients that pinned no server key; false by default */
   readonly requirePinnedKey?: boolean;
+  /** live sessions of the module, 100,000 by default; above it the longest unused one ends as `evicted` */
+  readonly maxSessions?: number;
+  /** live sessions of one SecureKey, 10,000 by default; above it the longest unused one ends as `evicted` */
+  readonly maxSessionsPerKey?: number;
   readonly autoSessionsLive?: number;
   readonly maxBody?: number;
 }
@@ -76,8 +93,11 @@ export interface ModulePolicy {
   readonly keySize: 0 | 16 | 32;
   readonly force: boolean;
   readonly secureKeys: readonly SecureKey[];
-  readonly requireSecureKey: boolean;
+  /** undefined: as soon as the module has a SecureKey, here or in the store */
+  readonly requireSecureKey: boolean | undefined;
   readonly requirePinned: boolean;
+  readonly maxSessions: number;
+  readonly maxSessionsPerKey: number;
   readonly autoSessionsLive: number | undefined;
   readonly maxBody: number | undefined;
 }
@@ -106,7 +126,9 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     maxBody: 1_048_576,
     maxWaitingBytes: 64 * 1_048_576,
     bodyTimeout: 30_000,
-    handshakeRate: { points: 60, duration: 10 },
+    handshakeRate: { perSecond: 50, burst: 500 },
+    handshakeRateTotal: { perSecond: 200, burst: 1_000 },
+    sessionCalls: 256,
     peerLock: 'none',
     autoSessionsLive: 1_800,
     sessionLifetime: LIMITS.sessionSeconds,
@@ -125,7 +147,10 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     'sessionLifetime',
     'hotSessions',
     'storeTimeout',
+    'sessionCalls',
   );
+  rated(resolved.handshakeRate, 'handshakeRate');
+  rated(resolved.handshakeRateTotal, 'handshakeRateTotal');
   roomy(resolved.maxBody);
   if (resolved.sessionLifetime > LIMITS.sessionSeconds) {
     throw misconfigured(
@@ -151,7 +176,14 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
   if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || options.requirePinnedKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
   }
-  positive({ autoSessionsLive: 1, maxBody: 1, ...withoutUndefined(options) }, 'autoSessionsLive', 'maxBody');
+  const numbers = { autoSessionsLive: 1, maxBody: 1, maxSessions: 1, maxSessionsPerKey: 1 };
+  positive(
+    { ...numbers, ...withoutUndefined(options) },
+    'autoSessionsLive',
+    'maxBody',
+    'maxSessions',
+    'maxSessionsPerKey',
+  );
   if (encryptionKey !== 0) roomy(options.maxBody ?? LIMITS.body);
   if (!Array.isArray(secureKeys))
     throw refuse('secureKeys is an array of SecureKeys, got a single value; write [key].');
@@ -168,8 +200,10 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
     keySize: encryptionKey,
     force: forceEncryption,
     secureKeys: parsed,
-    requireSecureKey: options.requireSecureKey ?? parsed.length > 0,
+    requireSecureKey: options.requireSecureKey,
     requirePinned: options.requirePinnedKey ?? false,
+    maxSessions: options.maxSessions ?? 100_000,
+    maxSessionsPerKey: options.maxSessionsPerKey ?? 10_000,
     autoSessionsLive: options.autoSessionsLive,
     maxBody: options.maxBody,
   };
@@ -183,6 +217,8 @@ const ROOT_OPTIONS: Names<SealwireOptions> = {
   maxWaitingBytes: true,
   bodyTimeout: true,
   handshakeRate: true,
+  handshakeRateTotal: true,
+  sessionCalls: true,
   resultCache: true,
   peerLock: true,
   autoSessionsLive: true,
@@ -198,6 +234,8 @@ const FEATURE_OPTIONS: Names<SealwireModuleOptions> = {
   secureKeys: true,
   requireSecureKey: true,
   requirePinnedKey: true,
+  maxSessions: true,
+  maxSessionsPerKey: true,
   autoSessionsLive: true,
   maxBody: true,
 };
@@ -229,6 +267,15 @@ function positive<K extends string>(options: { readonly [key in K]: unknown }, .
     if (!Number.isSafeInteger(value) || Number(value) <= 0) {
       throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
     }
+  }
+}
+
+function rated(rate: unknown, name: string): void {
+  if (rate === false) return;
+  named(rate, ['perSecond', 'burst'], name);
+  const { perSecond, burst } = rate as Rate;
+  if (!(perSecond > 0) || !(burst >= 1)) {
+    throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
   }
 }
 

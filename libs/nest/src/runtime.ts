@@ -8,8 +8,8 @@ import {
 } from '@nestjs/common';
 import { RemoteFunctionExplorer } from './functions/explorer.js';
 import { KeyRing } from './keys/key-ring.js';
-import { NumberLedger, SessionStore } from './ports/ports.js';
-import { SessionCache } from './sessions/sessions.js';
+import { NumberLedger, SessionStore } from './ports/index.js';
+import { Sessions } from './sessions/sessions.js';
 
 /** Starts and stops with the application. */
 @Injectable()
@@ -21,7 +21,7 @@ export class SealwireRuntime implements OnModuleInit, OnApplicationBootstrap, Be
     @Inject(KeyRing) private readonly keys: KeyRing,
     @Inject(SessionStore) private readonly store: SessionStore,
     @Inject(NumberLedger) private readonly ledger: NumberLedger,
-    @Inject(SessionCache) private readonly sessions: SessionCache,
+    @Inject(Sessions) private readonly sessions: Sessions,
   ) {}
 
   onModuleInit(): void {

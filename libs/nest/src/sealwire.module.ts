@@ -26,13 +26,15 @@ import {
   type SealwireOptions,
   type SealwireStore,
 } from './options.js';
-import { KeyStore, NumberLedger, SessionStore } from './ports/ports.js';
+import { KeyStore, NumberLedger, SessionData, SessionDirectory, SessionStore } from './ports/index.js';
 import { SealwireRuntime } from './runtime.js';
-import { HandshakeService } from './sessions/handshakes.js';
+import { HandshakeLimits } from './sessions/handshake-limits.js';
+import { Handshakes } from './sessions/handshakes.js';
+import { MemoryKeyStore } from './sessions/memory-key-store.js';
 import { MemoryLedger } from './sessions/memory-ledger.js';
-import { MemoryKeyStore, MemorySessionStore } from './sessions/memory-store.js';
-import { SessionService } from './sessions/receive.js';
-import { SessionCache } from './sessions/sessions.js';
+import { MemoryStore } from './sessions/memory-store.js';
+import { Receiver } from './sessions/receive.js';
+import { Sessions } from './sessions/sessions.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 
 /** What has to be known before the options are: also given to `forRootAsync` beside its factory. */
@@ -119,12 +121,13 @@ function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions)
       BodyReader,
       Door,
       EncryptionInterceptor,
-      HandshakeService,
+      HandshakeLimits,
+      Handshakes,
+      Receiver,
       RemoteFunctionDispatcher,
       RemoteFunctionExplorer,
       SealwireRuntime,
-      SessionCache,
-      SessionService,
+      Sessions,
       ...EXPORTED,
     ],
     exports: [...EXPORTED, ...exports],
@@ -134,7 +137,9 @@ function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions)
 function memoryStore(): SealwireStore {
   return {
     providers: [
-      { provide: SessionStore, useClass: MemorySessionStore },
+      { provide: SessionStore, useClass: MemoryStore },
+      { provide: SessionDirectory, useExisting: SessionStore },
+      { provide: SessionData, useExisting: SessionStore },
       { provide: KeyStore, useClass: MemoryKeyStore },
     ],
   };

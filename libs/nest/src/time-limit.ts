@@ -3,18 +3,33 @@ import { SealwireError } from '@sealwire/core';
 /**
  * What a request asks of the store, within a time. Late or failed, the store did nothing that the client may count on, so
  * the answer is `busy`: a request never hangs on a database.
+ * @param late gets what the store answered after the time was over: keys in it are erased
  */
-export async function withinTime<T>(work: Promise<T>, milliseconds: number): Promise<T> {
+export async function withinTime<T>(work: Promise<T>, milliseconds: number, late?: (value: T) => void): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new SealwireError('busy')), milliseconds);
+  const over = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      if (late) work.then(late, () => undefined);
+      reject(new SealwireError('busy'));
+    }, milliseconds);
   });
   try {
-    return await Promise.race([work, late]);
+    return await Promise.race([work, over]);
   } catch (error) {
     if (error instanceof SealwireError) throw error;
     throw new SealwireError('busy', undefined, { cause: error });
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Whether `work`, which never rejects, is done within a time. */
+export async function doneWithin(work: Promise<unknown>, milliseconds: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  const done = await Promise.race([work.then(() => true), over]);
+  clearTimeout(timer);
+  return done;
 }

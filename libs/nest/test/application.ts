@@ -274,7 +274,12 @@ export interface Setup {
 export async function startApplication(setup: Setup = {}): Promise<INestApplication> {
   const module = await Test.createTestingModule({
     imports: [
-      SealwireModule.forRoot({ serverKey: serverKeyText, handshakeRate: false, ...setup.options }),
+      SealwireModule.forRoot({
+        serverKey: serverKeyText,
+        handshakeRate: false,
+        handshakeRateTotal: false,
+        ...setup.options,
+      }),
       SealwireModule.forFeature({ path: 'payments', secureKeys: [secureKeyText], ...setup.payments }),
       SealwireModule.forFeature({ path: 'public', forceEncryption: false }),
       SealwireModule.forFeature({ path: 'scoped', encryptionKey: 16 }),

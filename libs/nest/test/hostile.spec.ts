@@ -5,13 +5,11 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import {
   CONTENT_TYPE,
   encodeCalls,
-  FIRST_CALLS,
   generateKeyText,
   LIMITS,
   outerMessage,
   parseSecureKey,
   receiveStartAnswer,
-  sealCall,
 } from '@sealwire/core';
 import { type SealwireEventMap, SealwireEvents, SealwireSessions } from '@sealwire/nest';
 import fc from 'fast-check';
@@ -154,18 +152,18 @@ describe.each([
     expect(only(await client.send(frame))).toBe('renamed');
   });
 
-  it('refuses the lane of first calls in a call frame', async () => {
-    const frame = client.frame([{ name: 'renamed', args: [] }], FIRST_CALLS);
+  it('runs nothing in the lane of first calls', async () => {
+    const runs = app.get(Ledger).runs;
+    const frame = client.frame([{ name: 'add', args: [1] }], { lane: 0, counter: 0 });
     expectProblem(await post(client.url, frame), 400, 'bad_frame');
+    expect(await client.send(client.askFirst())).toEqual({ status: 'outcome_unknown' });
+    expect(app.get(Ledger).runs).toBe(runs);
   });
 
   it('refuses a payload that opens and is none, without taking its number', async () => {
-    const { sessionId, secrets } = client.session;
     const number = client.next();
-    const key = { primitives, keySize: 32, secret: secrets.clientToServer } as const;
-    const call = { epoch: 0, sessionId, number, salt: primitives.random(8) };
     for (const body of [new Uint8Array(0), Uint8Array.of(0x80), new Uint8Array(200).fill(0x81)]) {
-      expectProblem(await post(client.url, sealCall(key, call, body).frame), 400, 'bad_frame');
+      expectProblem(await post(client.url, client.seal(body, number)), 400, 'bad_frame');
     }
     expect(only(await client.send(client.frame([{ name: 'renamed', args: [] }], number)))).toBe('renamed');
   });
@@ -223,7 +221,7 @@ describe.each([
 
 describe('limits', () => {
   it('slows handshakes of one address down', async () => {
-    const app = await startApplication({ options: { handshakeRate: { points: 3, duration: 60 } } });
+    const app = await startApplication({ options: { handshakeRate: { perSecond: 0.01, burst: 3 } } });
     const client = paymentsClient(app);
     for (let i = 0; i < 3; i++) await client.steps1and2();
     const answer = await post(client.url, client.start().frame);

@@ -2,19 +2,20 @@ import { toHex } from '@sealwire/core';
 import { SessionConflictError, SessionValueError } from '@sealwire/nest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openPglite, openSession, primitives, startInstance } from '../../typeorm/test/support.js';
-import type { SessionStore } from '../src/ports/ports.js';
+import type { SessionData, SessionStore } from '../src/ports/index.js';
 import { CallSession } from '../src/sessions/call-session.js';
-import { MemorySessionStore } from '../src/sessions/memory-store.js';
+import { MemoryStore } from '../src/sessions/memory-store.js';
 
 async function memory() {
-  return { sessions: new MemorySessionStore(primitives) as SessionStore, close: async () => undefined };
+  const store = new MemoryStore(primitives);
+  return { sessions: store as SessionStore, data: store as SessionData, close: async () => undefined };
 }
 
 async function database() {
   const { dataSource, close } = await openPglite();
-  const { sessions } = await startInstance(dataSource, { exclusiveDatabase: true });
+  const { sessions, data } = await startInstance(dataSource, { exclusiveDatabase: true });
   const stopped = () => sessions.stop().then(close);
-  return { sessions: sessions as SessionStore, close: stopped };
+  return { sessions: sessions as SessionStore, data: data as SessionData, close: stopped };
 }
 
 class Basket {
@@ -29,12 +30,13 @@ describe.each([
   ['the database', database],
 ])('the data of a session in %s', (_name, open) => {
   let sessions: SessionStore;
+  let data: SessionData;
   let close: () => Promise<void>;
   let id: Uint8Array;
-  const session = () => new CallSession(sessions, { id, key: toHex(id), module: 'payments', keyId: undefined });
+  const session = () => new CallSession(data, { id, key: toHex(id), module: 'payments', keyId: undefined });
 
   beforeAll(async () => {
-    ({ sessions, close } = await open());
+    ({ sessions, data, close } = await open());
   });
   afterAll(() => close());
   beforeEach(async () => {

@@ -1,11 +1,11 @@
 import type { INestApplication } from '@nestjs/common';
 import {
+  type Asked,
   type Call,
   callIdentity,
   frameDigest,
   LIMITS,
-  proveSession,
-  type Renewal,
+  type NumberAnswer,
   type Reply,
   toHex,
 } from '@sealwire/core';
@@ -18,7 +18,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { SessionCache } from '../src/sessions/sessions.js';
+import { Sessions } from '../src/sessions/sessions.js';
 import { Ledger, paymentsClient, startApplication } from './application.js';
 import { only, post, primitives, TestClient } from './support.js';
 
@@ -61,11 +61,11 @@ afterEach(() => app.close());
 describe('numbers', () => {
   beforeEach(() => start());
 
-  it('run once: a duplicate gets the result again under another salt', async () => {
+  it('run once: a duplicate gets the bytes of the result again, which was sealed once', async () => {
     const frame = client.frame(add(1, 2));
     const [first, second] = [await post(client.url, frame), await post(client.url, frame)];
-    expect(Buffer.from(second.body)).not.toEqual(Buffer.from(first.body));
-    expect([only(client.open(frame, first.body)), only(client.open(frame, second.body))]).toEqual([3, 3]);
+    expect(Buffer.from(second.body)).toEqual(Buffer.from(first.body));
+    expect(only(client.open(frame, first.body))).toBe(3);
     expect(ledger.runs).toBe(1);
   });
 
@@ -146,12 +146,12 @@ describe('lanes', () => {
     expect(events).toContainEqual(['resumed', { sessionId: toHex(client.session.sessionId), module: 'payments' }]);
   });
 
-  it('know nothing of a lane before the last one', async () => {
+  it('know the last four lanes before theirs, and nothing of those before', async () => {
     const unsent = client.frame(add(2));
-    await evict();
-    await client.send(unsent);
-    await evict();
-    expect(await client.send(unsent)).toMatchObject({ status: 'lane_moved', known: 'unknown' });
+    for (const known of ['never_ran', 'never_ran', 'never_ran', 'never_ran', 'unknown']) {
+      await evict();
+      expect(await client.send(unsent)).toMatchObject({ status: 'lane_moved', known });
+    }
     expect(ledger.runs).toBe(0);
   });
 
@@ -159,7 +159,7 @@ describe('lanes', () => {
     const ran = client.frame(add(1));
     expect(only(await client.send(ran))).toBe(1);
     await evict();
-    app.get(SessionCache, { strict: false }).incarnationChanged();
+    app.get(Sessions, { strict: false }).incarnationChanged();
     expect(await client.send(ran)).toMatchObject({ status: 'lane_moved', known: 'ran' });
     expect(ledger.runs).toBe(1);
   });
@@ -209,7 +209,7 @@ describe('epochs', () => {
       client.ratchet();
       expect(only(await client.call('add', 3))).toBe(3);
       vi.advanceTimersByTime(LIMITS.epochGraceSeconds * 1000);
-      expect(await code(late)).toBe('bad_frame');
+      expect(await code(late)).toBe('session_unknown');
     } finally {
       vi.useRealTimers();
     }
@@ -218,7 +218,7 @@ describe('epochs', () => {
   it('do not skip one', async () => {
     client.ratchet();
     client.ratchet();
-    expect(await code(client.frame(add(1)))).toBe('bad_frame');
+    expect(await code(client.frame(add(1)))).toBe('session_unknown');
   });
 });
 
@@ -280,14 +280,9 @@ describe('the end of a session', () => {
 describe('renewal', () => {
   beforeEach(() => start());
 
-  const renewalOf = (
-    old: TestClient,
-    fresh: TestClient,
-    frames: Uint8Array[],
-    key = old.session.secrets.renewal,
-  ): Renewal => ({
+  const askedOf = (old: TestClient, frames: Uint8Array[], key = old.session.secrets.renewal): Asked => ({
     sessionId: old.session.sessionId,
-    proof: proveSession(primitives, key, fresh.answered.h),
+    key,
     numbers: frames.map((frame) => ({
       number: {
         lane: new DataView(frame.buffer).getUint32(20),
@@ -299,11 +294,11 @@ describe('renewal', () => {
 
   async function renew(old: TestClient, frames: Uint8Array[], key?: Uint8Array): Promise<TestClient> {
     const fresh = paymentsClient(app);
-    await fresh.steps1and2();
-    const answer = await post(fresh.url, fresh.step3([], [renewalOf(old, fresh, frames, key)]));
-    fresh.step4(answer.body);
+    await fresh.connect([], [askedOf(old, frames, key)]);
     return fresh;
   }
+
+  const resultOf = (answer: NumberAnswer | undefined) => (answer?.known === 'result' ? answer.frame : undefined);
 
   it('tells what became of each number, and ends the old session', async () => {
     const ran = client.frame(add(1));
@@ -312,10 +307,11 @@ describe('renewal', () => {
     await client.send(ran);
     const fresh = await renew(client, [ran, unsent, altered]);
     expect(fresh.session.renewalAnswers[0]).toEqual([
-      { known: 'result', reply: expect.any(Uint8Array) },
+      { known: 'result', frame: expect.any(Uint8Array) },
       { known: 'never_ran' },
       { known: 'never_ran' },
     ]);
+    expect(only(client.open(ran, resultOf(fresh.session.renewalAnswers[0]?.[0])!))).toBe(1);
     expect(status(await client.send(unsent))).toBe('session_ended');
     expect(ledger.runs).toBe(1);
     const previous = [toHex(client.session.sessionId)];
@@ -360,42 +356,42 @@ describe('renewal', () => {
     const step3 = lost.step3(add(7));
     await post(lost.url, step3);
     const fresh = paymentsClient(app);
-    await fresh.steps1and2();
-    const renewal: Renewal = {
-      sessionId: lost.finishSent.sessionId,
-      proof: proveSession(primitives, lost.finishSent.firstKey, fresh.answered.h),
-      numbers: [
-        { number: { lane: 0, counter: 0 }, digest: frameDigest(primitives, step3) },
-        { number: { lane: client.session.terms.lane, counter: 5 }, digest: frameDigest(primitives, step3) },
-      ],
-    };
-    fresh.step4((await post(fresh.url, fresh.step3([], [renewal]))).body);
-    expect(fresh.session.renewalAnswers[0]).toEqual([
-      { known: 'result', reply: expect.any(Uint8Array) },
+    const { sessionId, digest } = lost.finishSent;
+    const numbers = [
+      { number: { lane: 0, counter: 0 }, digest },
+      { number: { lane: 0, counter: 0 }, digest: primitives.random(16) },
+      { number: { lane: 0, counter: 1 }, digest },
+      { number: { lane: client.session.terms.lane, counter: 5 }, digest },
+    ];
+    await fresh.connect([], [{ sessionId, key: lost.firstKey, numbers }]);
+    const [answers] = fresh.session.renewalAnswers;
+    expect(answers).toEqual([
+      { known: 'result', frame: expect.any(Uint8Array) },
+      { known: 'never_ran' },
+      { known: 'unknown' },
       { known: 'unknown' },
     ]);
+    expect(only(lost.openFirst(resultOf(answers?.[0])!))).toBe(7);
     expect(ledger.runs).toBe(1);
   });
 
-  it('waits for first calls that still run when their client comes again', async () => {
+  it('is told at once that first calls still run, and of their result later', async () => {
     const lost = paymentsClient(app);
     await lost.steps1and2();
     const latch = ledger.hold();
-    const step3 = lost.step3([{ name: 'slow', args: [] }]);
-    const first = post(lost.url, step3);
+    const first = post(lost.url, lost.step3([{ name: 'slow', args: [] }]));
     await latch.entered;
+    const { sessionId, digest } = lost.finishSent;
+    const asked: Asked = { sessionId, key: lost.firstKey, numbers: [{ number: { lane: 0, counter: 0 }, digest }] };
     const fresh = paymentsClient(app);
-    await fresh.steps1and2();
-    const renewal: Renewal = {
-      sessionId: lost.finishSent.sessionId,
-      proof: proveSession(primitives, lost.finishSent.firstKey, fresh.answered.h),
-      numbers: [{ number: { lane: 0, counter: 0 }, digest: frameDigest(primitives, step3) }],
-    };
-    const renewed = post(fresh.url, fresh.step3([], [renewal]));
+    await fresh.connect([], [asked]);
+    expect(fresh.session.renewalAnswers[0]).toEqual([{ known: 'running' }]);
     latch.release();
-    fresh.step4((await renewed).body);
-    expect(fresh.session.renewalAnswers[0]).toMatchObject([{ known: 'result' }]);
     await first;
+    const later = paymentsClient(app);
+    await later.connect([], [asked]);
+    expect(only(lost.openFirst(resultOf(later.session.renewalAnswers[0]?.[0])!))).toBe(1);
+    expect(ledger.runs).toBe(1);
   });
 
   it('lets only an idempotent function run again for a resend', async () => {
@@ -434,10 +430,12 @@ describe('a server in trouble', () => {
   it('is busy while its store does not answer, and nothing ran', async () => {
     const store = app.get(SessionStore, { strict: false });
     await evict();
-    vi.spyOn(store, 'attach').mockReturnValueOnce(new Promise(() => undefined));
+    vi.spyOn(store, 'find').mockReturnValueOnce(new Promise(() => undefined));
     const answer = await post(client.url, client.frame(add(1)));
     expect([answer.status, answer.code, answer.headers['retry-after']]).toEqual([503, 'busy', '1']);
-    vi.spyOn(store, 'attach').mockRejectedValueOnce(new Error('connection lost'));
+    vi.spyOn(store, 'takeLane').mockReturnValueOnce(new Promise(() => undefined));
+    expect(await code(client.frame(add(1)))).toBe('busy');
+    vi.spyOn(store, 'takeLane').mockRejectedValueOnce(new Error('connection lost'));
     expect(await code(client.frame(add(1)))).toBe('busy');
     vi.spyOn(store, 'create').mockRejectedValueOnce(new Error('connection lost'));
     await expect(paymentsClient(app).connect(add(1))).rejects.toThrow('busy');

@@ -15,11 +15,14 @@ import {
   type SealwireModuleOptions,
   type SealwireOptions,
   type SealwireStore,
+  SessionData,
+  SessionDirectory,
   SessionStore,
 } from '@sealwire/nest';
 import { text } from 'express';
 import { afterEach, describe, expect, it } from 'vitest';
-import { MemoryKeyStore, MemorySessionStore } from '../src/sessions/memory-store.js';
+import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
+import { MemoryStore } from '../src/sessions/memory-store.js';
 import { Ledger, PublicFunctions } from './application.js';
 import { only, post, primitives, secureKeyText, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
 
@@ -338,7 +341,9 @@ describe('exactly once', () => {
 
   const store: SealwireStore = {
     providers: [
-      { provide: SessionStore, useClass: MemorySessionStore },
+      { provide: SessionStore, useClass: MemoryStore },
+      { provide: SessionDirectory, useExisting: SessionStore },
+      { provide: SessionData, useExisting: SessionStore },
       { provide: KeyStore, useClass: MemoryKeyStore },
       { provide: ExactlyOnce, useClass: FakeExactlyOnce },
     ],

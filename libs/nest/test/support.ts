@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
 import {
+  type Asked,
   type Call,
   type CallNumber,
   type ClientFinished,
@@ -9,15 +10,16 @@ import {
   CONTENT_TYPE,
   decodeReply,
   encodeCalls,
+  FIRST_LANE,
   type FinishSent,
   finishHandshake,
+  firstHeader,
   generateKeyText,
   type HandshakeSuite,
   hedgedRandom,
   nextEpochSecret,
   openResult,
   parseServerPrivateKey,
-  type Renewal,
   type Reply,
   receiveFinishAnswer,
   receiveStartAnswer,
@@ -72,6 +74,7 @@ export class TestClient {
   answered!: StartAnswered;
   finishSent!: FinishSent;
   session!: ClientFinished;
+  firstKey!: Uint8Array;
   private secrets!: { clientToServer: Uint8Array; serverToClient: Uint8Array };
 
   constructor(
@@ -91,26 +94,43 @@ export class TestClient {
     return this.answered;
   }
 
-  step3(calls: Call[] = [], renewals: Renewal[] = []): Uint8Array {
-    this.finishSent = finishHandshake(
-      this.answered,
-      renewals,
-      calls.length > 0 ? encodeCalls(calls) : new Uint8Array(0),
-    );
+  /** all calls are one message */
+  step3(calls: Call[] = [], asked: Asked[] = []): Uint8Array {
+    return this.step3Of(calls.length > 0 ? [encodeCalls(calls)] : [], asked);
+  }
+
+  step3Of(messages: Uint8Array[], asked: Asked[] = []): Uint8Array {
+    this.finishSent = finishHandshake(this.answered, asked, messages);
+    // kept longer than any client keeps it
+    this.firstKey = this.finishSent.firstKey.slice();
     return this.finishSent.frame;
   }
 
+  /** The reply of the first message where step 4 has it. */
   step4(frame: Uint8Array): Reply | undefined {
     this.session = receiveFinishAnswer(this.finishSent, frame);
     this.secrets = this.session.secrets;
-    return this.session.firstReply.length > 0 ? decodeReply(this.session.firstReply) : undefined;
+    const [first] = this.session.firstAnswers;
+    return first?.known === 'result' ? this.openFirst(first.frame) : undefined;
   }
 
-  async connect(calls: Call[] = [], renewals: Renewal[] = []): Promise<Reply | undefined> {
+  /** The result of a first call, from step 4, under the session, or from a renewal. */
+  openFirst(result: Uint8Array, index = 0): Reply {
+    const { sessionId, digest, firstResults } = this.finishSent;
+    const key = { primitives, keySize: this.config.keySize, secret: firstResults };
+    return decodeReply(openResult(key, firstHeader(sessionId, digest, index), result));
+  }
+
+  async connect(calls: Call[] = [], asked: Asked[] = []): Promise<Reply | undefined> {
     await this.steps1and2();
-    const answer = await post(this.url, this.step3(calls, renewals));
+    const answer = await post(this.url, this.step3(calls, asked));
     if (answer.code) throw new Error(answer.code);
     return this.step4(answer.body);
+  }
+
+  /** Asks under the session for the first message at that place of step 3. */
+  askFirst(index = 0): Uint8Array {
+    return this.seal(new Uint8Array(0), { lane: FIRST_LANE, counter: index });
   }
 
   next(): CallNumber {
@@ -118,10 +138,13 @@ export class TestClient {
   }
 
   frame(calls: Call[], number: CallNumber = this.next()): Uint8Array {
+    return this.seal(encodeCalls(calls), number);
+  }
+
+  seal(payload: Uint8Array, number: CallNumber = this.next()): Uint8Array {
     const { sessionId } = this.session;
     const key = { primitives, keySize: this.config.keySize, secret: this.secrets.clientToServer };
-    const call = { epoch: this.epoch & 0xff, sessionId, number, salt: primitives.random(8) };
-    return sealCall(key, call, encodeCalls(calls)).frame;
+    return sealCall(key, { epoch: this.epoch & 0xff, sessionId, number }, suite.random, payload).frame;
   }
 
   open(frame: Uint8Array, result: Uint8Array): Reply {

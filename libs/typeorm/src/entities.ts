@@ -7,6 +7,8 @@ const time = 'timestamptz';
 @Entity('sealwire_session')
 @Index('sealwire_session_key', ['keyId'])
 @Index('sealwire_session_ended', ['endedAt'], { where: '(ended_at IS NOT NULL)' })
+@Index('sealwire_session_evicted', ['endedAt'], { where: "(ended_reason = 'evicted'::text)" })
+@Index('sealwire_session_erase', ['endedAt'], { where: '((ended_at IS NOT NULL) AND (traffic IS NOT NULL))' })
 @Index('sealwire_session_wanted', ['owner'], { where: 'release_wanted' })
 export class SessionEntity {
   @PrimaryColumn('bytea') id!: Buffer;
@@ -25,15 +27,21 @@ export class SessionEntity {
   /** numbers of this lane at or below it are accepted no more, so that their rows may go */
   @Column('bigint', { default: -1 }) floor!: string;
   @Column(time, { name: 'floored_at', nullable: true }) flooredAt!: Date | null;
-  @Column('bigint', { name: 'closed_lane', nullable: true }) closedLane!: string | null;
-  @Column('bytea', { name: 'closed_window', nullable: true }) closedWindow!: Buffer | null;
+  /** the last lanes that were closed, newest first; with each its window, and whether everything in that is answered */
+  @Column('bigint', { name: 'closed_lanes', array: true, default: '{}' }) closedLanes!: string[];
+  @Column('bytea', { name: 'closed_windows', array: true, default: '{}' }) closedWindows!: Buffer[];
+  @Column('boolean', { name: 'closed_answered', array: true, default: '{}' }) closedAnswered!: boolean[];
+  /** of the step-3 frame that carried first calls, and how many */
+  @Column('bytea', { name: 'first_digest', nullable: true }) firstDigest!: Buffer | null;
+  @Column('smallint', { name: 'first_count', default: 0 }) firstCount!: number;
 
   @Column('integer', { default: 0 }) epoch!: number;
-  /** both traffic secrets of `epoch`; wiped at the end */
+  /** both traffic secrets of `epoch`; erased a minute after the end */
   @Column('bytea', { nullable: true }) traffic!: Buffer | null;
-  @Column('bytea', { nullable: true }) exporter!: Buffer | null;
-  /** first key, then the renewal key: what a client proves the session with, also after its end */
-  @Column('bytea') proof!: Buffer;
+  /** proves the session until its first frame opened, then it is erased */
+  @Column('bytea', { name: 'first_key', nullable: true }) firstKey!: Buffer | null;
+  /** proves the session, also after its end */
+  @Column('bytea', { nullable: true }) renewal!: Buffer | null;
 
   @Column(time, { name: 'created_at', default: () => 'now()' }) createdAt!: Date;
   @Column(time, { name: 'last_used_at', default: () => 'now()' }) lastUsedAt!: Date;
@@ -42,7 +50,8 @@ export class SessionEntity {
   @Column(time, { name: 'ended_at', nullable: true }) endedAt!: Date | null;
   @Column('text', { name: 'ended_reason', nullable: true }) endedReason!: string | null;
 
-  @Column('jsonb', { default: {} }) data!: Record<string, unknown>;
+  /** the application's, wrapped JSON; null where there is none */
+  @Column('bytea', { nullable: true }) data!: Buffer | null;
   @Column('integer', { name: 'data_version', default: 0 }) dataVersion!: number;
 }
 
@@ -59,9 +68,9 @@ export class InstanceEntity {
   @Column('text', { name: 'process_start', nullable: true }) processStart!: string | null;
 }
 
-/** A call number that was accepted in a shared lane. */
+/** A call number that was accepted in a shared lane, or a first call (lane 0) of a session that began in one. */
 @Entity('sealwire_accepted')
-@Index('sealwire_accepted_reply', ['at'], { where: '(reply IS NOT NULL)' })
+@Index('sealwire_accepted_result', ['at'], { where: '(result IS NOT NULL)' })
 export class AcceptedEntity {
   @PrimaryColumn('bytea', { name: 'session_id' }) sessionId!: Buffer;
   @PrimaryColumn('bigint') lane!: string;
@@ -69,20 +78,25 @@ export class AcceptedEntity {
   @Column('bytea') digest!: Buffer;
   @Column('text') owner!: string;
   @Column('text', { default: 'running' }) state!: 'running' | 'done';
-  @Column('bytea', { nullable: true }) reply!: Buffer | null;
+  /** the sealed result frame, which only the session's keys open */
+  @Column('bytea', { nullable: true }) result!: Buffer | null;
   /** how often the number came again */
   @Column('integer', { default: 0 }) repeats!: number;
   @Column(time, { default: () => 'now()' }) at!: Date;
 }
 
-/** What a call that runs exactly once came to; written in the call's own transaction. */
+/**
+ * What a call that runs exactly once came to; written in the call's own transaction. Whoever knows a call's identity may ask
+ * for its outcome, so the table has only MACs of it.
+ */
 @Entity('sealwire_outcome')
 @Index('sealwire_outcome_at', ['at'])
 export class OutcomeEntity {
   @PrimaryColumn('text') module!: string;
-  /** empty where no SecureKey was used */
-  @PrimaryColumn('bytea', { name: 'key_id' }) keyId!: Buffer;
-  @PrimaryColumn('bytea', { name: 'call_id' }) callId!: Buffer;
+  /** MAC of the call's identity */
+  @PrimaryColumn('bytea') call!: Buffer;
+  /** MAC of the function's name and the digest of its arguments: the identity is good for this call only */
+  @Column('bytea') binding!: Buffer;
   @Column('bytea', { nullable: true }) outcome!: Buffer | null;
   @Column(time, { default: () => 'now()' }) at!: Date;
 }

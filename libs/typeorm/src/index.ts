@@ -13,6 +13,8 @@ export { SealwireKeys } from './keys/sealwire-keys.js';
 export { sealwireMigrations } from './migrations.js';
 export { PostgresLedger } from './numbers/postgres-ledger.js';
 export { TypeOrmExactlyOnce } from './outcomes/exactly-once.js';
+export { TypeOrmSessionData } from './sessions/session-data.js';
+export { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 export { TypeOrmSessionStore } from './sessions/session-store.js';
 export {
   connectTypeOrmStore,

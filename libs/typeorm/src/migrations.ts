@@ -20,23 +20,33 @@ export class SealwireTables1767225600000 implements MigrationInterface {
         lane_incarnation bytea NOT NULL,
         floor bigint NOT NULL DEFAULT -1,
         floored_at timestamptz,
-        closed_lane bigint,
-        closed_window bytea,
+        closed_lanes bigint[] NOT NULL DEFAULT '{}',
+        closed_windows bytea[] NOT NULL DEFAULT '{}',
+        closed_answered boolean[] NOT NULL DEFAULT '{}',
+        first_digest bytea,
+        first_count smallint NOT NULL DEFAULT 0,
         epoch integer NOT NULL DEFAULT 0,
         traffic bytea,
-        exporter bytea,
-        proof bytea NOT NULL,
+        first_key bytea,
+        renewal bytea,
         created_at timestamptz NOT NULL DEFAULT now(),
         last_used_at timestamptz NOT NULL DEFAULT now(),
         idle_seconds integer NOT NULL,
         expires_at timestamptz NOT NULL,
         ended_at timestamptz,
         ended_reason text,
-        data jsonb NOT NULL DEFAULT '{}',
+        data bytea,
         data_version integer NOT NULL DEFAULT 0
       ) WITH (fillfactor = 80)`);
     await runner.query('CREATE INDEX sealwire_session_key ON sealwire_session (key_id)');
     await runner.query('CREATE INDEX sealwire_session_ended ON sealwire_session (ended_at) WHERE ended_at IS NOT NULL');
+    // tombstones that go early, and sessions whose keys are to be erased: few among the tombstones
+    await runner.query(
+      `CREATE INDEX sealwire_session_evicted ON sealwire_session (ended_at) WHERE ended_reason = 'evicted'`,
+    );
+    await runner.query(
+      'CREATE INDEX sealwire_session_erase ON sealwire_session (ended_at) WHERE ended_at IS NOT NULL AND traffic IS NOT NULL',
+    );
     await runner.query('CREATE INDEX sealwire_session_wanted ON sealwire_session (owner) WHERE release_wanted');
     await runner.query(`
       CREATE TABLE sealwire_instance (
@@ -55,21 +65,21 @@ export class SealwireTables1767225600000 implements MigrationInterface {
         digest bytea NOT NULL,
         owner text NOT NULL,
         state text NOT NULL DEFAULT 'running',
-        reply bytea,
+        result bytea,
         repeats integer NOT NULL DEFAULT 0,
         at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (session_id, lane, counter)
       ) WITH (fillfactor = 80)`);
     // stored results whose time is over: few among the numbers, which stay
-    await runner.query('CREATE INDEX sealwire_accepted_reply ON sealwire_accepted (at) WHERE reply IS NOT NULL');
+    await runner.query('CREATE INDEX sealwire_accepted_result ON sealwire_accepted (at) WHERE result IS NOT NULL');
     await runner.query(`
       CREATE TABLE sealwire_outcome (
         module text NOT NULL,
-        key_id bytea NOT NULL,
-        call_id bytea NOT NULL,
+        call bytea NOT NULL,
+        binding bytea NOT NULL,
         outcome bytea,
         at timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (module, key_id, call_id)
+        PRIMARY KEY (module, call)
       )`);
     await runner.query('CREATE INDEX sealwire_outcome_at ON sealwire_outcome (at)');
     await runner.query(`

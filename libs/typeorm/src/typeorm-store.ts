@@ -1,8 +1,16 @@
 import { getDataSourceToken } from '@nestjs/typeorm';
-import { SealwireError } from '@sealwire/core';
+import { SealwireError, unknownOption } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import type { ResolvedOptions, SealwireStore } from '@sealwire/nest/ports';
-import { ExactlyOnce, KeyStore, NumberLedger, RESOLVED_OPTIONS, SessionStore } from '@sealwire/nest/ports';
+import {
+  ExactlyOnce,
+  KeyStore,
+  NumberLedger,
+  RESOLVED_OPTIONS,
+  SessionData,
+  SessionDirectory,
+  SessionStore,
+} from '@sealwire/nest/ports';
 import { DataSource } from 'typeorm';
 import { Database } from './connection/database.js';
 import { KeyEncryption } from './keys/key-encryption.js';
@@ -13,6 +21,8 @@ import { PostgresLedger } from './numbers/postgres-ledger.js';
 import { TypeOrmExactlyOnce } from './outcomes/exactly-once.js';
 import { Incarnation } from './sessions/incarnation.js';
 import { Lease } from './sessions/lease.js';
+import { TypeOrmSessionData } from './sessions/session-data.js';
+import { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 import { TypeOrmSessionStore } from './sessions/session-store.js';
 
 export interface TypeOrmStoreOptions {
@@ -34,10 +44,28 @@ export interface TypeOrmStoreOptions {
   readonly operatorEpoch?: string | number;
   /** No other process can open this database (PGlite): instances found in it are dead, and there is no lease to lose. */
   readonly exclusiveDatabase?: boolean;
+  /**
+   * Start although the server has `fsync = off` and may forget in a crash what it acknowledged: then a call can run twice. For
+   * tests only.
+   */
+  readonly allowFsyncOff?: boolean;
 }
+
+const OPTIONS = [
+  'kek',
+  'ledger',
+  'tombstoneSeconds',
+  'outcomeSeconds',
+  'operatorEpoch',
+  'exclusiveDatabase',
+  'allowFsyncOff',
+  'dataSource',
+] satisfies (keyof TypeOrmStoreOptions | 'dataSource')[];
 
 export interface TypeOrmStoreParts {
   readonly sessions: TypeOrmSessionStore;
+  readonly directory: TypeOrmSessionDirectory;
+  readonly data: TypeOrmSessionData;
   readonly keys: TypeOrmKeyStore;
   readonly admin: SealwireKeys;
   readonly exactlyOnce: TypeOrmExactlyOnce;
@@ -45,6 +73,8 @@ export interface TypeOrmStoreParts {
   readonly ledger: PostgresLedger | undefined;
   /** Brings all secrets under the current key-encryption key; can be broken off and run again. */
   rewrap(batch?: number): Promise<RewrapResult>;
+  /** Closes the store's own connections; `sessions.stop()` does so too. */
+  close(): Promise<void>;
 }
 
 /** What the options of the server decide of the store. */
@@ -59,6 +89,7 @@ const PARTS = Symbol('sealwire typeorm store');
 export function typeOrmStore(
   options: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
 ): SealwireStore {
+  unknownOption(options, OPTIONS, 'typeOrmStore');
   const part = <T>(token: abstract new (...args: never[]) => T, pick: (parts: TypeOrmStoreParts) => T) => ({
     provide: token,
     useFactory: pick,
@@ -73,6 +104,8 @@ export function typeOrmStore(
         inject: [getDataSourceToken(options.dataSource), { token: RESOLVED_OPTIONS, optional: true }],
       },
       part(SessionStore, ({ sessions }) => sessions),
+      part(SessionDirectory, ({ directory }) => directory),
+      part(SessionData, ({ data }) => data),
       part(KeyStore, ({ keys }) => keys),
       part(ExactlyOnce, ({ exactlyOnce }) => exactlyOnce),
       {
@@ -109,13 +142,24 @@ export function createTypeOrmStore(
   if (dataSource.options.type !== 'postgres') {
     throw refused(`The TypeORM store needs a DataSource of type 'postgres', got '${dataSource.options.type}'.`);
   }
+  const exclusive = options.exclusiveDatabase ?? false;
   const keys = new KeyEncryption(nodePrimitives, options.kek);
-  const database = new Database(dataSource, options.exclusiveDatabase ?? false);
-  const lease = new Lease(nodePrimitives, options.exclusiveDatabase ?? false);
+  const database = new Database(dataSource, exclusive);
+  const lease = new Lease(nodePrimitives, exclusive);
   const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));
   const shared = ledger === 'postgres';
   const retention = { tombstoneSeconds, outcomeSeconds, resultSeconds: server?.resultCache.seconds };
-  const sessions = new TypeOrmSessionStore({ database, keys, lease, incarnation, shared, retention });
+  const directory: TypeOrmSessionDirectory = new TypeOrmSessionDirectory(
+    database,
+    retention,
+    (): Promise<void> => sessions.refresh(),
+  );
+  const sessions = new TypeOrmSessionStore({
+    ...{ database, keys, lease, incarnation, shared },
+    // PGlite keeps its files in its own way
+    allowFsyncOff: exclusive || (options.allowFsyncOff ?? false),
+    purge: (): Promise<number> => directory.purge(),
+  });
   const databaseChanged = () => {
     // the next tick tries again
     sessions.refresh().catch(() => undefined);
@@ -123,20 +167,19 @@ export function createTypeOrmStore(
   const keyStore = new TypeOrmKeyStore(database, keys, nodePrimitives);
   const rewrapAll = (batch?: number) => rewrap(database, keys, batch);
   return {
-    sessions,
+    ...{ sessions, directory },
+    data: new TypeOrmSessionData(database, keys),
     keys: keyStore,
     admin: new SealwireKeys(keyStore, rewrapAll),
-    exactlyOnce: new TypeOrmExactlyOnce(database, keys, incarnation),
-    ledger: shared ? new PostgresLedger(database, keys, lease, incarnation, databaseChanged) : undefined,
+    exactlyOnce: new TypeOrmExactlyOnce(nodePrimitives, dataSource, exclusive, keys, incarnation),
+    ledger: shared ? new PostgresLedger(database, lease, incarnation, databaseChanged) : undefined,
     rewrap: rewrapAll,
+    close: () => database.close(),
   };
 }
 
 /** The store of a running or stopped server, from outside it: for administration, takes part in nothing. */
-export async function connectTypeOrmStore(
-  url: string,
-  options: TypeOrmStoreOptions,
-): Promise<TypeOrmStoreParts & { close(): Promise<void> }> {
+export async function connectTypeOrmStore(url: string, options: TypeOrmStoreOptions): Promise<TypeOrmStoreParts> {
   const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
   const store = createTypeOrmStore(dataSource, options);
   await dataSource.initialize();
@@ -147,7 +190,11 @@ export async function connectTypeOrmStore(
       'This database has no Sealwire tables: run the migrations (sealwireMigrations), or look at DATABASE_URL.',
     );
   }
-  return { ...store, close: () => dataSource.destroy() };
+  const close = async () => {
+    await store.close();
+    await dataSource.destroy();
+  };
+  return { ...store, close };
 }
 
 function refused(sentence: string): SealwireError {

@@ -4,6 +4,8 @@ import {
   connect,
   emptyTables,
   type Instance,
+  kek,
+  nextKek,
   openPglite,
   openPostgres,
   primitives,
@@ -21,11 +23,13 @@ describe.each([
   let database: TestDatabase;
   let instance: Instance;
   const pglite = name === 'PGlite';
-  const call = (claimed?: Uint8Array) => ({
+  const call = (claimed?: Uint8Array, session?: string) => ({
     module: 'payments',
-    keyId: primitives.random(8),
+    session,
     callId: primitives.random(16),
     claimed,
+    name: 'pay',
+    digest: primitives.random(32),
   });
   const transfer =
     (amount = 1) =>
@@ -58,13 +62,60 @@ describe.each([
     expect(await transfers()).toBe(1);
   });
 
-  it('keeps calls apart by module and SecureKey', async () => {
+  it('keeps calls apart by module', async () => {
     const one = call();
     await instance.exactlyOnce.run(one, transfer(1));
     await instance.exactlyOnce.run({ ...one, module: 'other' }, transfer(2));
-    await instance.exactlyOnce.run({ ...one, keyId: undefined }, transfer(3));
-    await instance.exactlyOnce.run({ ...one, keyId: undefined }, transfer(4));
+    expect(await transfers()).toBe(2);
+  });
+
+  it.each([{ name: 'refund' }, { digest: new Uint8Array(32) }])(
+    'refuses an identity for another call, %o, and tells it nothing',
+    async (other) => {
+      const one = call();
+      await instance.exactlyOnce.run(one, transfer(1));
+      const stolen = instance.exactlyOnce.run({ ...one, ...other }, transfer(2));
+      await expect(stolen).rejects.toMatchObject({ code: 'number_conflict' });
+      expect(await instance.exactlyOnce.run(one, transfer(3))).toEqual(outcome);
+      expect(await transfers()).toBe(1);
+    },
+  );
+
+  it('has no identity of a call, name or arguments in the table', async () => {
+    const [one, two] = [call(), call()];
+    await instance.exactlyOnce.run(one, transfer(1));
+    await instance.exactlyOnce.run({ ...two, digest: one.digest }, transfer(2));
+    const rows = await database.dataSource.query('SELECT o::text AS line, binding FROM sealwire_outcome o');
+    const text = rows.map(({ line }: { line: string }) => line).join();
+    for (const secret of [one.callId, two.callId, one.digest]) {
+      expect(text).not.toContain(Buffer.from(secret.subarray(0, 8)).toString('hex'));
+    }
+    expect(text).not.toContain('pay"');
+    const bindings = rows.map(({ binding }: { binding: Buffer }) => binding.toString('hex'));
+    expect(new Set(bindings).size).toBe(bindings.length);
+  });
+
+  it('makes no second row of a call while key-encryption keys change', async () => {
+    const one = call();
+    await instance.exactlyOnce.run(one, transfer(1));
+    const options = { kek: `${nextKek} ${kek}`, exclusiveDatabase: pglite };
+    const rotating = await startInstance(database.dataSource, options);
+    expect(await rotating.exactlyOnce.run(one, transfer(2))).toEqual(outcome);
+    const two = call();
+    await rotating.exactlyOnce.run(two, transfer(3));
+    // rewrapped, and then read by one that has only the new key, while one with the old order still runs
+    await rotating.rewrap();
+    await rotating.sessions.stop();
+    const after = await startInstance(database.dataSource, { kek: nextKek, exclusiveDatabase: pglite });
+    for (const done of [one, two]) expect(await after.exactlyOnce.run(done, transfer(4))).toEqual(outcome);
+    const three = call();
+    await after.exactlyOnce.run(three, transfer(5));
+    await after.sessions.stop();
     expect(await transfers()).toBe(3);
+    await database.dataSource.query('DELETE FROM sealwire_outcome');
+    const back = await startInstance(database.dataSource, { kek: `${kek} ${nextKek}`, exclusiveDatabase: pglite });
+    await back.rewrap();
+    await back.sessions.stop();
   });
 
   it('stores an error without what the call had written', async () => {
@@ -128,8 +179,8 @@ describe.each([
     await instance.exactlyOnce.run(one, transfer(1));
     await instance.exactlyOnce.run(two, transfer(2));
     await database.dataSource.query(
-      'UPDATE sealwire_outcome SET outcome = (SELECT outcome FROM sealwire_outcome WHERE call_id = $1) WHERE call_id = $2',
-      [one.callId, two.callId],
+      `UPDATE sealwire_outcome SET outcome = (SELECT outcome FROM sealwire_outcome ORDER BY at LIMIT 1)
+       WHERE at = (SELECT max(at) FROM sealwire_outcome)`,
     );
     await expect(instance.exactlyOnce.run(two, transfer(3))).rejects.toMatchObject({ code: 'outcome_unknown' });
     expect(await transfers()).toBe(2);
@@ -251,7 +302,7 @@ describe.each([
       });
       let began = 0;
       const calls = Array.from({ length: 20 }, (_, i) =>
-        second.exactlyOnce.run(call(), async (manager) => {
+        second.exactlyOnce.run(call(undefined, `session ${i}`), async (manager) => {
           began += 1;
           await gate;
           return transfer(i)(manager);
@@ -259,12 +310,35 @@ describe.each([
       );
       await vi.waitFor(() => expect(began).toBe(3));
       await second.sessions.refresh();
-      await Promise.all(Array.from({ length: 10 }, () => second.sessions.readData(new Uint8Array(16))));
+      await Promise.all(Array.from({ length: 10 }, () => second.data.read(new Uint8Array(16))));
       expect(began).toBe(3);
       open();
       await Promise.all(calls);
       expect(began).toBe(20);
       expect(await transfers()).toBe(20);
+    });
+
+    it('has a place for another session, however many slow calls one has', async () => {
+      let open = () => {};
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      let began = 0;
+      const slow = Array.from({ length: 256 }, () =>
+        second.exactlyOnce.run(call(undefined, 'greedy'), async () => {
+          began += 1;
+          await gate;
+          return done;
+        }),
+      );
+      await vi.waitFor(() => expect(began).toBe(1));
+      for (let i = 0; i < 4; i++) {
+        expect(await second.exactlyOnce.run(call(undefined, 'modest'), transfer(i))).toEqual(outcome);
+      }
+      expect(began).toBe(1);
+      open();
+      await Promise.all(slow);
+      expect(began).toBe(256);
     });
 
     it('is busy where the connection is lost in the middle, and safe to repeat', async () => {
@@ -320,8 +394,8 @@ describe.each([
   it('purges outcomes after their time', async () => {
     await emptyTables(database.dataSource);
     await instance.exactlyOnce.run(call(), transfer());
-    expect(await instance.sessions.purge()).toBe(0);
+    expect(await instance.directory.purge()).toBe(0);
     await database.dataSource.query(`UPDATE sealwire_outcome SET at = now() - interval '8 days'`);
-    expect(await instance.sessions.purge()).toBe(1);
+    expect(await instance.directory.purge()).toBe(1);
   });
 });

@@ -152,7 +152,7 @@ describe('the key store', () => {
     await server.sessions.refresh();
     await server.keys.rotateSecureKey('payments', { validUntil: new Date(Date.now() - HOUR) });
     await server.keys.rotateServerKey({ validUntil: new Date(Date.now() - HOUR) });
-    await expect.poll(() => server.sessions.count({ keyId })).toBe(0);
+    await expect.poll(() => server.directory.count({ keyId })).toBe(0);
     const recent = `SELECT 1 FROM sealwire_key WHERE valid_until > now() - interval '1 minute'`;
     expect(await database.dataSource.query(recent)).not.toEqual([]);
     await server.sessions.stop();

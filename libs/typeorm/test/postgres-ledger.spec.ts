@@ -1,8 +1,10 @@
 import { type CallNumber, LIMITS } from '@sealwire/core';
+import type { Acceptance, LedgerSession } from '@sealwire/nest/ports';
+import pg from 'pg';
 import type { DataSource } from 'typeorm';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Acceptance, LedgerSession } from '../../nest/src/ports/ports.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
+  asked,
   connect,
   emptyTables,
   guarded,
@@ -10,15 +12,15 @@ import {
   openPostgres,
   openSession,
   primitives,
-  proves,
-  renewal,
+  renewed,
   startInstance,
   type TestDatabase,
 } from './support.js';
 
+const real = pg.Client.prototype.query;
 const digest = new Uint8Array(16).fill(1);
 const other = new Uint8Array(16).fill(2);
-const reply = new Uint8Array(40).fill(3);
+const result = new Uint8Array(40).fill(3);
 
 describe('the ledger in PostgreSQL', () => {
   let database: TestDatabase;
@@ -50,9 +52,9 @@ describe('the ledger in PostgreSQL', () => {
     instance: Instance,
     session: LedgerSession,
     number: CallNumber,
-    asked: Uint8Array,
+    wanted: Uint8Array,
     milliseconds = 10_000,
-  ) => instance.ledger!.accept(session, number, asked, milliseconds);
+  ) => instance.ledger!.accept(session, number, wanted, milliseconds);
 
   /** A transaction that holds what the statement locks. */
   async function held(source: DataSource, statement: string) {
@@ -79,19 +81,33 @@ describe('the ledger in PostgreSQL', () => {
     return (await isBlocked(statement)) ?? blocked(statement);
   }
 
+  /** What the store's own connections are asked meanwhile. */
+  async function countStatements<T>(work: () => Promise<T>): Promise<{ texts: string[]; result: T }> {
+    const texts: string[] = [];
+    const spy = vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+      this: pg.Client,
+      ...args: unknown[]
+    ) {
+      texts.push(String(args[0]));
+      return Reflect.apply(real, this, args);
+    } as never);
+    const result = await work().finally(() => spy.mockRestore());
+    return { texts, result };
+  }
+
   async function session() {
-    const { id, secrets, firstKey } = await openSession(first());
-    return { id, secrets, firstKey, guarded: await guarded(first(), id) };
+    const opened = await openSession(first());
+    return { ...opened, opened, guarded: await guarded(first(), opened.id) };
   }
 
   /** Asks the first instance for a number and breaks the connection while the statement waits. */
   async function breakOff(one: LedgerSession, number: CallNumber): Promise<void> {
     const gate = await held(sources[1]!, 'LOCK TABLE sealwire_accepted IN SHARE MODE');
-    const asked = accept(first(), one, number, digest);
+    const broken = accept(first(), one, number, digest);
     await database.dataSource.query('SELECT pg_terminate_backend($1)', [
       await blocked('INSERT INTO sealwire_accepted'),
     ]);
-    expect(await asked).toEqual({ kind: 'busy' });
+    expect(await broken).toEqual({ kind: 'busy' });
     await gate.release();
   }
 
@@ -126,11 +142,11 @@ describe('the ledger in PostgreSQL', () => {
     expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'running' });
     expect(await accept(first(), one, number, other)).toEqual({ kind: 'conflict' });
     expect(await accept(instances[1]!, one, number, other)).toEqual({ kind: 'conflict' });
-    first().ledger!.finish(one, number, digest, reply);
-    expect(await here.settled).toEqual(reply);
+    first().ledger!.finish(one, number, digest, result);
+    expect(await here.settled).toEqual(result);
     await first().ledger!.drain();
     for (const instance of instances) {
-      expect(await accept(instance, one, number, digest)).toEqual({ kind: 'done', reply });
+      expect(await accept(instance, one, number, digest)).toEqual({ kind: 'done', result });
       expect(await accept(instance, one, number, other)).toEqual({ kind: 'conflict' });
     }
   });
@@ -141,7 +157,7 @@ describe('the ledger in PostgreSQL', () => {
     await accept(first(), one, number, digest);
     first().ledger!.finish(one, number, digest, new Uint8Array(65_537));
     await first().ledger!.drain();
-    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'done', reply: undefined });
+    expect(await accept(instances[1]!, one, number, digest)).toEqual({ kind: 'done', result: undefined });
   });
 
   it('says outcome_unknown of a number that a dead instance left running', async () => {
@@ -186,14 +202,14 @@ describe('the ledger in PostgreSQL', () => {
     expect(await accept(first(), one, at(20), digest)).toEqual({ kind: 'too_old' });
     expect(await accept(instances[1]!, one, at(10), digest)).toEqual({ kind: 'running' });
     expect(await accept(first(), one, at(21), digest)).toEqual({ kind: 'accepted' });
-    await instances[1]!.sessions.end({ id }, 'revoked');
+    await instances[1]!.directory.end({ id }, 'revoked');
     expect(await accept(first(), one, at(22), digest)).toEqual({ kind: 'session_ended' });
     const [{ count }] = await database.dataSource.query('SELECT count(*)::int AS count FROM sealwire_accepted');
     expect(count).toBe(2);
   });
 
   it('says never_ran of no number that is being accepted', async () => {
-    const { id, secrets, guarded: one } = await session();
+    const { opened, secrets, guarded: one } = await session();
     const number = { lane: one.lane, counter: 0 };
     // the accepting statement has looked at the session and stands still before its row is written
     const gate = await held(sources[2]!, 'SELECT pg_advisory_xact_lock(1)');
@@ -206,12 +222,11 @@ describe('the ledger in PostgreSQL', () => {
     const accepting = accept(first(), one, number, digest);
     await blocked('INSERT INTO sealwire_accepted');
     let answered = false;
-    const answers = instances[1]!.sessions
-      .reconcile(renewal(id, [one.lane, 0, digest], [one.lane, 1, digest]), proves(secrets.renewal))
-      .finally(() => {
-        answered = true;
-      });
-    while (!answered && !(await isBlocked('FOR UPDATE'))) {}
+    const numbers = asked([one.lane, 0, digest], [one.lane, 1, digest]);
+    const answers = renewed(instances[1]!, opened, secrets.renewal, numbers).finally(() => {
+      answered = true;
+    });
+    while (!answered && !(await isBlocked('UPDATE sealwire_session'))) {}
     await gate.release();
     expect(await accepting).toEqual({ kind: 'accepted' });
     expect(await answers).toEqual([{ known: 'running' }, { known: 'never_ran' }]);
@@ -265,34 +280,105 @@ describe('the ledger in PostgreSQL', () => {
   });
 
   it('answers a renewal from its rows', async () => {
-    const { id, secrets, guarded: one } = await session();
+    const { opened, secrets, guarded: one } = await session();
     const finished = { lane: one.lane, counter: 1 };
     const long = { lane: one.lane, counter: 2 };
     for (const number of [finished, long, { lane: one.lane, counter: 3 }]) await accept(first(), one, number, digest);
-    const firstCalls = { lane: 0, counter: 0 };
-    first().ledger!.finish(one, finished, digest, reply);
+    first().ledger!.finish(one, finished, digest, result);
     first().ledger!.finish(one, long, digest, new Uint8Array(70_000));
-    first().ledger!.finish(one, firstCalls, digest, reply);
     await first().ledger!.drain();
-    expect(await first().ledger!.recall(one, finished, digest)).toEqual({ known: 'result', reply });
-    expect(await first().ledger!.recall(one, { lane: one.lane, counter: 3 }, digest)).toEqual({
-      known: 'running',
-    });
-    const numbers = [1, 2, 3, 4].map((counter): [number, number, Uint8Array] => [one.lane, counter, digest]);
-    const answers = await instances[1]!.sessions.reconcile(
-      renewal(id, ...numbers, [one.lane, 1, other], [0, 0, digest], [one.lane - 1, 9, digest]),
-      proves(secrets.renewal),
+    const numbers = asked(
+      ...[1, 2, 3, 4].map((counter): [number, number, Uint8Array] => [one.lane, counter, digest]),
+      [one.lane, 1, other],
+      [0, 0, digest],
+      [one.lane - 1, 9, digest],
     );
-    expect(answers).toEqual([
-      { known: 'result', reply },
+    const recalled = [
+      { known: 'result', frame: result },
       { known: 'ran' },
       { known: 'running' },
-      { known: 'never_ran' },
+      { known: 'unknown' },
       // the number went to another frame
       { known: 'never_ran' },
-      { known: 'result', reply },
+      // there were no first calls
+      { known: 'unknown' },
+      { known: 'unknown' },
+    ];
+    // while the session lives, more numbers may be accepted
+    expect(await first().ledger!.recall(one, numbers)).toEqual(recalled);
+    const answers = await renewed(instances[1]!, opened, secrets.renewal, numbers);
+    expect(answers).toEqual(recalled.with(3, { known: 'never_ran' }));
+  });
+
+  it('answers for first calls as for any number, at every instance', async () => {
+    const firstCalls = { digest, count: 3 };
+    const opened = await openSession(first(), { firstCalls });
+    const { guarded: one } = { guarded: await guarded(first(), opened.id) };
+    expect(one.firstCalls).toEqual(firstCalls);
+    const at = (counter: number) => ({ lane: 0, counter });
+    first().ledger!.begin(one);
+    const here = (await first().ledger!.first(one, at(0))) as Extract<Acceptance, { kind: 'running' }>;
+    expect(here.kind).toBe('running');
+    const there = await guarded(instances[1]!, opened.id);
+    expect(await instances[1]!.ledger!.first(there, at(0))).toEqual({ kind: 'running' });
+    first().ledger!.finish(one, at(0), digest, result);
+    first().ledger!.finish(one, at(1), digest, undefined);
+    expect(await here.settled).toEqual(result);
+    await first().ledger!.drain();
+    for (const [instance, its] of [[first(), one] as const, [instances[1]!, there] as const]) {
+      expect(await instance.ledger!.first(its, at(0))).toEqual({ kind: 'done', result });
+      expect(await instance.ledger!.first(its, at(1))).toEqual({ kind: 'done', result: undefined });
+      expect((await instance.ledger!.first(its, at(2))).kind).toBe('running');
+      expect(await instance.ledger!.first(its, at(3))).toEqual({ kind: 'outcome_unknown' });
+    }
+    const numbers = asked([0, 0, digest], [0, 1, digest], [0, 2, digest], [0, 3, digest]);
+    expect(await renewed(instances[1]!, opened, opened.firstKey, numbers)).toEqual([
+      { known: 'result', frame: result },
+      { known: 'ran' },
+      { known: 'running' },
       { known: 'unknown' },
     ]);
+    await database.dataSource.query(`UPDATE sealwire_instance SET lease_until = now() - interval '1 second'`);
+    expect(await instances[1]!.ledger!.first(there, at(2))).toEqual({ kind: 'outcome_unknown' });
+  });
+
+  it('asks for 256 numbers of a renewal in three statements', async () => {
+    const { opened, secrets, guarded: one } = await session();
+    for (let counter = 0; counter < 20; counter++) await accept(first(), one, { lane: one.lane, counter }, digest);
+    const numbers = asked(
+      ...Array.from({ length: 256 }, (_, counter): [number, number, Uint8Array] => [one.lane, counter, digest]),
+    );
+    const statements = await countStatements(() => renewed(instances[1]!, opened, secrets.renewal, numbers));
+    expect(statements.result?.map(({ known }) => known)).toEqual([
+      ...Array(20).fill('running'),
+      ...Array(236).fill('never_ran'),
+    ]);
+    expect(statements.texts.filter((text) => !text.includes('sealwire_instance SET'))).toHaveLength(3);
+  });
+
+  it('finds made-up sessions, however many at a time, in few statements', async () => {
+    const { id } = await session();
+    const ids = Array.from({ length: 1_000 }, () => primitives.random(16));
+    const { texts, result: found } = await countStatements(() =>
+      Promise.all([...ids, id].map((one) => first().sessions.find(one))),
+    );
+    expect(found.filter(Boolean)).toHaveLength(1);
+    // of 500 ids at most
+    expect(texts.filter((text) => text.includes('ANY($1::bytea[])')).length).toBeLessThanOrEqual(3);
+    expect(texts.filter((text) => !/ANY|sealwire_instance/.test(text))).toEqual([]);
+  });
+
+  it('accepts numbers and keeps its lease while everything else waits for the database', async () => {
+    const { id, guarded: one } = await session();
+    // statements of all kinds that anybody can cause stand still
+    const gate = await held(sources[1]!, 'LOCK TABLE sealwire_cookie_key IN ACCESS EXCLUSIVE MODE');
+    const waiting = Array.from({ length: 20 }, () => first().keys.cookieKey(primitives.random(4)));
+    await blocked('sealwire_cookie_key');
+    expect(await accept(first(), one, { lane: one.lane, counter: 0 }, digest)).toEqual({ kind: 'accepted' });
+    await first().sessions.refresh();
+    await gate.release();
+    expect(await Promise.all(waiting)).toEqual(Array(20).fill(undefined));
+    expect(await first().sessions.find(id)).toBeDefined();
   });
 
   it('runs a number whose statement broke off when its frame comes again', async () => {
@@ -334,10 +420,10 @@ describe('the ledger in PostgreSQL', () => {
     const number = { lane: one.lane, counter: 0 };
     await breakOff(one, number);
     expect(await accept(first(), one, number, digest)).toEqual({ kind: 'accepted' });
-    first().ledger!.finish(one, number, digest, reply);
+    first().ledger!.finish(one, number, digest, result);
     await first().ledger!.drain();
     // as if its result could not be written
-    await database.dataSource.query(`UPDATE sealwire_accepted SET state = 'running', reply = NULL`);
+    await database.dataSource.query(`UPDATE sealwire_accepted SET state = 'running', result = NULL`);
     expect(await accept(first(), one, number, digest)).toEqual({ kind: 'outcome_unknown' });
   });
 
@@ -349,10 +435,10 @@ describe('the ledger in PostgreSQL', () => {
       await held(sources[1]!, 'SELECT 1 FROM sealwire_accepted WHERE counter = 0 FOR UPDATE'),
       await held(sources[2]!, 'SELECT 1 FROM sealwire_accepted WHERE counter = 1 FOR UPDATE'),
     ];
-    first().ledger!.finish(one, early, digest, reply);
+    first().ledger!.finish(one, early, digest, result);
     const draining = first().ledger!.drain();
-    await blocked(`'done', i.reply`);
-    first().ledger!.finish(one, late, digest, reply);
+    await blocked(`'done', i.result`);
+    first().ledger!.finish(one, late, digest, result);
     await gates[0]!.release();
     await draining;
     const states = () => database.dataSource.query('SELECT state FROM sealwire_accepted ORDER BY counter');
@@ -367,27 +453,15 @@ describe('the ledger in PostgreSQL', () => {
        SELECT $1, $2, n, $3, 'x', 'done', now() - interval '1 hour' FROM generate_series(0, 5000) AS n`,
       [id, one.lane, digest],
     );
-    expect(await first().sessions.purge()).toBe(0);
-    expect(await first().sessions.purge()).toBe(0);
+    expect(await first().directory.purge()).toBe(0);
+    expect(await first().directory.purge()).toBe(0);
     expect(await accept(first(), one, { lane: one.lane, counter: 904 }, other)).toEqual({ kind: 'conflict' });
     await database.dataSource.query(`UPDATE sealwire_session SET floored_at = now() - interval '2 minutes'`);
-    expect(await first().sessions.purge()).toBe(905);
+    expect(await first().directory.purge()).toBe(905);
     expect(await accept(first(), one, { lane: one.lane, counter: 904 }, digest)).toEqual({ kind: 'too_old' });
     expect(await accept(first(), one, { lane: one.lane, counter: 905 }, digest)).toEqual({
       kind: 'done',
-      reply: undefined,
+      result: undefined,
     });
-  });
-
-  it('wraps results', async () => {
-    const { guarded: one } = await session();
-    const number = { lane: one.lane, counter: 0 };
-    await accept(first(), one, number, digest);
-    first().ledger!.finish(one, number, digest, reply);
-    await first().ledger!.drain();
-    const [{ stored }] = await database.dataSource.query('SELECT reply AS stored FROM sealwire_accepted');
-    expect(Buffer.from(stored).includes(Buffer.from(reply))).toBe(false);
-    await database.dataSource.query('UPDATE sealwire_accepted SET reply = $1', [primitives.random(stored.length)]);
-    expect(await accept(first(), one, number, digest)).toEqual({ kind: 'done', reply: undefined });
   });
 });

@@ -2,14 +2,14 @@ import { createTypeOrmStore } from '@sealwire/typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { resolveOptions } from '../../nest/src/options.js';
 import {
+  asked,
   emptyTables,
   type Instance,
   kek,
   openPostgres,
   openSession,
   primitives,
-  proves,
-  renewal,
+  renewed,
   startInstance,
   type TestDatabase,
 } from './support.js';
@@ -45,7 +45,7 @@ describe('purging', () => {
     const session = await openSession(instance);
     await query('UPDATE sealwire_session SET lane = $2 WHERE id = $1', [session.id, LANE]);
     await query(
-      `INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner, state, reply)
+      `INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner, state, result)
        SELECT $1, $2, n, '\\x00', 'x', 'done', '\\x01' FROM generate_series(0, $3 - 1) n`,
       [session.id, LANE, calls],
     );
@@ -65,7 +65,7 @@ describe('purging', () => {
       FOR EACH STATEMENT EXECUTE FUNCTION note()`);
     await Promise.all([used(1_500), used(2_100), used(0), used(1)]);
     await endedLongAgo();
-    expect(await instance.sessions.purge()).toBe(4);
+    expect(await instance.directory.purge()).toBe(4);
     await query('DROP TRIGGER note ON sealwire_accepted');
     expect([await count('session'), await count('accepted')]).toEqual([0, 0]);
     const [{ rows, largest }] = await query('SELECT sum(rows)::int AS rows, max(rows) AS largest FROM statement');
@@ -75,31 +75,38 @@ describe('purging', () => {
   it('deletes the numbers below floors however many there are', async () => {
     await Promise.all([used(1_500), used(2_100), used(10)]);
     await query(`UPDATE sealwire_session SET floor = 1499, floored_at = now() - interval '2 minutes'`);
-    expect(await instance.sessions.purge()).toBe(3_010);
+    expect(await instance.directory.purge()).toBe(3_010);
     expect(await query('SELECT min(counter)::int AS min, count(*)::int AS count FROM sealwire_accepted')).toEqual([
       { min: 1_500, count: 600 },
     ]);
   });
 
   it('never says of a number whose row it deleted that it never ran', async () => {
-    const { id, secrets } = await used(5);
+    const session = await used(5);
     await endedLongAgo();
     await whileRefusing('session', async () => {
-      await expect(instance.sessions.purge()).rejects.toThrow('the disk is full');
+      await expect(instance.directory.purge()).rejects.toThrow('the disk is full');
     });
     expect(await count('accepted')).toBe(0);
-    const answers = await instance.sessions.reconcile(renewal(id, [LANE, 3], [LANE, 9]), proves(secrets.renewal));
+    const answers = await renewed(instance, session, session.secrets.renewal, asked([LANE, 3], [LANE, 9]));
     expect(answers).toEqual([{ known: 'unknown' }, { known: 'unknown' }]);
   });
 
   it('purges the other kinds where one fails', async () => {
     await used(5);
     await endedLongAgo();
-    const call = { module: 'm', keyId: undefined, callId: primitives.random(16), claimed: undefined };
+    const call = {
+      module: 'm',
+      session: undefined,
+      callId: primitives.random(16),
+      claimed: undefined,
+      name: 'f',
+      digest: primitives.random(32),
+    };
     await instance.exactlyOnce.run(call, async () => ({ outcome: Uint8Array.of(1), rollback: false }));
     await query(`UPDATE sealwire_outcome SET at = now() - interval '8 days'`);
     await whileRefusing('accepted', async () => {
-      await expect(instance.sessions.purge()).rejects.toThrow('the disk is full');
+      await expect(instance.directory.purge()).rejects.toThrow('the disk is full');
     });
     expect([await count('session'), await count('accepted'), await count('outcome')]).toEqual([1, 5, 0]);
   });
@@ -114,10 +121,10 @@ describe('purging', () => {
       );
       return row.whole;
     };
-    const { sessions } = createTypeOrmStore(alone.dataSource, { kek, ledger: 'postgres' }, resolveOptions({}));
+    const { directory } = createTypeOrmStore(alone.dataSource, { kek, ledger: 'postgres' }, resolveOptions({}));
     await alone.dataSource.query(
-      `INSERT INTO sealwire_session (id, module, key_size, lane, shared, lane_incarnation, proof, idle_seconds, expires_at, ended_at)
-       SELECT decode(md5(n::text), 'hex'), 'm', 32, 1, true, '', '', 1800, now() + interval '1 hour',
+      `INSERT INTO sealwire_session (id, module, key_size, lane, shared, lane_incarnation, idle_seconds, expires_at, ended_at)
+       SELECT decode(md5(n::text), 'hex'), 'm', 32, 1, true, '', 1800, now() + interval '1 hour',
          CASE WHEN n > 2 THEN now() - interval '2 days' END FROM generate_series(1, 4) n`,
     );
     const insert = (calls: number) =>
@@ -130,7 +137,7 @@ describe('purging', () => {
     await alone.dataSource.query('ANALYZE');
     await insert(6_000);
     const before = await wholeReads();
-    expect(await sessions.purge()).toBe(2);
+    expect(await directory.purge()).toBe(2);
     expect(await wholeReads()).toBe(before);
     await alone.close();
   });
@@ -139,13 +146,13 @@ describe('purging', () => {
     const { id } = await used(3);
     await query(`UPDATE sealwire_accepted SET at = now() - counter * interval '1 minute'`);
     const kept = async () =>
-      (await query(`SELECT counter::int FROM sealwire_accepted WHERE reply IS NOT NULL ORDER BY counter`)).map(
+      (await query(`SELECT counter::int FROM sealwire_accepted WHERE result IS NOT NULL ORDER BY counter`)).map(
         (row: { counter: number }) => row.counter,
       );
-    await instance.sessions.purge();
+    await instance.directory.purge();
     expect(await kept()).toEqual([0, 1, 2]);
     const times = resolveOptions({ resultCache: { seconds: 90 } });
-    await createTypeOrmStore(database.dataSource, { kek }, times).sessions.purge();
+    await createTypeOrmStore(database.dataSource, { kek }, times).directory.purge();
     expect(await kept()).toEqual([0, 1]);
     const [row] = await query('SELECT state FROM sealwire_accepted WHERE session_id = $1 AND counter = 2', [id]);
     expect(row).toEqual({ state: 'done' });
@@ -154,10 +161,10 @@ describe('purging', () => {
   it('erases cookie keys that may be read no more', async () => {
     await instance.keys.currentCookieKey();
     await query(`UPDATE sealwire_cookie_key SET created_at = now() - interval '355 seconds'`);
-    await instance.sessions.purge();
+    await instance.directory.purge();
     expect(await count('cookie_key')).toBe(1);
     await query(`UPDATE sealwire_cookie_key SET created_at = now() - interval '361 seconds'`);
-    await instance.sessions.purge();
+    await instance.directory.purge();
     expect(await count('cookie_key')).toBe(0);
   });
 });

@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
+  asked,
   connect,
   emptyTables,
   guarded,
@@ -14,7 +15,7 @@ import {
   openSession,
   primitives,
   proves,
-  renewal,
+  renewed,
   startInstance,
   type TestDatabase,
 } from './support.js';
@@ -48,42 +49,44 @@ describe('sessions of several instances', () => {
 
   it('belong to one at a time, who is asked to let go', async () => {
     const { id } = await openSession(one());
-    const owned = await one().sessions.attach(id, true);
+    const owned = await one().sessions.takeLane(id, true);
     if (!owned || owned === 'busy') throw new Error('not attached');
-    expect(await two().sessions.attach(id, true)).toBe('busy');
+    expect(await two().sessions.takeLane(id, true)).toBe('busy');
     one().listener.onRelease = () => one().sessions.closeLane(id, owned.lane, closed, true);
     await one().sessions.refresh();
     expect(one().listener.wanted).toEqual([id]);
     await vi.waitFor(async () => {
-      expect(await two().sessions.attach(id, true)).toMatchObject({ closed: { lane: owned.lane, window: closed } });
+      expect(await two().sessions.takeLane(id, true)).toMatchObject({
+        closed: [{ lane: owned.lane, window: closed, answered: true }],
+      });
     });
     await one().sessions.refresh();
     expect(one().listener.wanted).toHaveLength(1);
     // the former owner has no say any more
     await one().sessions.closeLane(id, owned.lane, closed, true);
-    expect(await one().sessions.attach(id, true)).toBe('busy');
+    expect(await one().sessions.takeLane(id, true)).toBe('busy');
   });
 
   it('are taken over when the lease has ended, and the former owner starts over', async () => {
     const { id } = await openSession(one());
-    await one().sessions.attach(id, true);
+    await one().sessions.takeLane(id, true);
     await query(`UPDATE sealwire_instance SET lease_until = now() - interval '1 second'
       WHERE boot_id = (SELECT owner FROM sealwire_session)`);
     const [{ lane }] = await query('SELECT lane::float8 AS lane FROM sealwire_session');
-    expect(await two().sessions.attach(id, true)).toMatchObject({ lane: lane + 1, closed: undefined });
+    expect(await two().sessions.takeLane(id, true)).toMatchObject({ lane: lane + 1, closed: [] });
     await one().sessions.refresh();
     expect(one().listener.changes).toBe(1);
     expect(one().sessions.leaseHolds()).toBe(true);
-    expect(await one().sessions.attach(id, true)).toBe('busy');
+    expect(await one().sessions.takeLane(id, true)).toBe('busy');
   });
 
   it('stay with an owner whose lease was renewed late but in time', async () => {
     const { id } = await openSession(one());
-    await one().sessions.attach(id, true);
+    await one().sessions.takeLane(id, true);
     await query(`UPDATE sealwire_instance SET lease_until = now() - interval '1 second'
       WHERE boot_id = (SELECT owner FROM sealwire_session)`);
     await one().sessions.refresh();
-    expect(await two().sessions.attach(id, true)).toBe('busy');
+    expect(await two().sessions.takeLane(id, true)).toBe('busy');
     expect(one().listener.changes).toBe(0);
   });
 
@@ -94,7 +97,7 @@ describe('sessions of several instances', () => {
     const gate = second.createQueryRunner();
     await gate.startTransaction();
     await gate.query('SELECT 1 FROM sealwire_session FOR UPDATE');
-    const attaching = instances.map(({ sessions }) => sessions.attach(id, true));
+    const attaching = instances.map(({ sessions }) => sessions.takeLane(id, true));
     await vi.waitFor(async () => {
       const [{ waiting }] = await query(`SELECT count(*)::int AS waiting FROM pg_stat_activity
         WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE 'UPDATE sealwire_session%'`);
@@ -115,21 +118,21 @@ describe('sessions of several instances', () => {
       [host, process.pid],
     );
     await query(`UPDATE sealwire_session SET owner = 'elsewhere'`);
-    expect(await one().sessions.attach(id, true)).toBe('busy');
+    expect(await one().sessions.takeLane(id, true)).toBe('busy');
     await query(`UPDATE sealwire_session SET owner = 'gone'`);
-    expect(await one().sessions.attach(id, true)).toMatchObject({ id });
+    expect(await one().sessions.takeLane(id, true)).toMatchObject({ id });
   });
 
   it('tell an end elsewhere, its own ends at once, and the end of one that was just used', async () => {
     const { id } = await openSession(one());
     const used = await openSession(one());
-    await two().sessions.end({ id }, 'revoked');
+    await two().directory.end({ id }, 'revoked');
     expect(two().listener.ends).toEqual([{ id, reason: 'revoked' }]);
     await query(
       `UPDATE sealwire_session SET ended_at = now() - interval '1 minute', ended_reason = 'idle' WHERE id = $1`,
       [used.id],
     );
-    one().sessions.touch(used.id);
+    one().sessions.touch(used.id, false);
     await one().sessions.refresh();
     await one().sessions.refresh();
     expect(one().listener.ends).toHaveLength(2);
@@ -144,7 +147,7 @@ describe('sessions of several instances', () => {
   it('write last uses in batches, by the clock of the database', async () => {
     const { id } = await openSession(one());
     await query(`UPDATE sealwire_session SET last_used_at = now() - interval '10 minutes'`);
-    one().sessions.touch(id);
+    one().sessions.touch(id, false);
     const [before] = await query('SELECT now() - last_used_at > interval $$9 minutes$$ AS old FROM sealwire_session');
     expect(before.old).toBe(true);
     await one().sessions.refresh();
@@ -172,36 +175,45 @@ describe('sessions of several instances', () => {
       [id],
     );
     await query(`UPDATE sealwire_session SET expires_at = now() - interval '1 second'`);
-    expect(await one().sessions.purge()).toBe(0);
-    const [row] = await query('SELECT ended_reason, traffic, exporter FROM sealwire_session');
-    expect(row).toEqual({ ended_reason: 'expired', traffic: null, exporter: null });
+    expect(await one().directory.purge()).toBe(0);
+    const [row] = await query('SELECT ended_reason, traffic IS NULL AS erased FROM sealwire_session');
+    expect(row).toEqual({ ended_reason: 'expired', erased: false });
+    await query(`UPDATE sealwire_session SET ended_at = now() - interval '61 seconds'`);
+    await one().directory.purge();
+    expect(await query('SELECT traffic, data FROM sealwire_session')).toEqual([{ traffic: null, data: null }]);
     await query(`UPDATE sealwire_session SET ended_at = now() - interval '2 days'`);
-    expect(await one().sessions.purge()).toBe(1);
+    expect(await one().directory.purge()).toBe(1);
     expect(await query('SELECT 1 FROM sealwire_accepted')).toEqual([]);
   });
 
   it('move from memory to the shared guard only through another lane', async () => {
-    const { id, secrets } = await openSession(one());
-    const owned = await one().sessions.attach(id, true);
+    const session = await openSession(one());
+    const { id, secrets } = session;
+    const owned = await one().sessions.takeLane(id, true);
     if (!owned || owned === 'busy') throw new Error('not attached');
-    expect(await two().sessions.attach(id, false)).toBe('busy');
+    expect(await two().sessions.takeLane(id, false)).toBe('busy');
     await one().sessions.closeLane(id, owned.lane, closed, true);
-    const shared = await two().sessions.attach(id, false);
-    expect(shared).toMatchObject({ lane: owned.lane + 1, closed: { lane: owned.lane } });
-    expect(await one().sessions.attach(id, false)).toMatchObject({ lane: owned.lane + 1 });
-    const answers = await one().sessions.reconcile(
-      renewal(id, [owned.lane, 1], [owned.lane + 1, 1]),
-      proves(secrets.renewal),
-    );
+    const shared = await two().sessions.takeLane(id, false);
+    expect(shared).toMatchObject({ lane: owned.lane + 1, closed: [{ lane: owned.lane }] });
+    expect(await one().sessions.takeLane(id, false)).toMatchObject({ lane: owned.lane + 1 });
+    const numbers = asked([owned.lane, 1], [owned.lane + 1, 1]);
+    const other = await startInstance(second, { ledger: 'postgres' });
+    const answers = await renewed(other, session, secrets.renewal, numbers);
+    await other.sessions.stop();
     expect(answers).toEqual([{ known: 'never_ran' }, { known: 'never_ran' }]);
   });
 
   it('open no lane beyond 32 bits', async () => {
     const { id } = await openSession(one());
     await query('UPDATE sealwire_session SET lane = 4294967294');
-    expect(await one().sessions.attach(id, true)).toMatchObject({ lane: 4_294_967_295 });
-    expect(await one().sessions.attach(id, true)).toBeUndefined();
+    expect(await one().sessions.takeLane(id, true)).toMatchObject({ lane: 4_294_967_295 });
+    expect(await one().sessions.takeLane(id, true)).toBeUndefined();
   });
+});
+
+const exactCall = () => ({
+  ...{ module: 'payments', session: undefined, claimed: undefined, name: 'pay' },
+  ...{ callId: primitives.random(16), digest: primitives.random(32) },
 });
 
 describe('rows at rest', () => {
@@ -221,9 +233,9 @@ describe('rows at rest', () => {
 
   it.each([
     'traffic = other.traffic',
-    'exporter = other.exporter',
-    'proof = other.proof',
-    'traffic = other.traffic, exporter = other.exporter, proof = other.proof',
+    'renewal = other.renewal',
+    'traffic = other.traffic, renewal = other.renewal',
+    'traffic = other.traffic, renewal = other.renewal, first_key = other.first_key',
     `module = 'public'`,
     'key_id = NULL',
     'key_size = 16',
@@ -231,31 +243,47 @@ describe('rows at rest', () => {
     'epoch = 1',
     'traffic = set_byte(sealwire_session.traffic, 30, get_byte(sealwire_session.traffic, 30) # 1)',
   ])('are refused after SET %s', async (change) => {
-    const { id, secrets } = await openSession(instance);
+    const session = await openSession(instance);
+    const { id, secrets } = session;
     const other = await openSession(instance);
-    expect(await instance.sessions.attach(id, true)).toMatchObject({ id });
+    expect(await instance.sessions.takeLane(id, true)).toMatchObject({ id });
     await query(
       `UPDATE sealwire_session SET ${change} FROM sealwire_session other WHERE sealwire_session.id = $1 AND other.id = $2`,
       [id, other.id],
     );
-    expect(await instance.sessions.attach(id, true)).toBeUndefined();
-    expect(await instance.sessions.attach(other.id, true)).toMatchObject({ id: other.id });
-    if (/proof|module/.test(change)) {
-      expect(await instance.sessions.reconcile(renewal(id, [0, 0]), proves(secrets.renewal))).toEqual([
-        { known: 'unknown' },
-      ]);
+    expect(await instance.sessions.takeLane(id, true)).toBeUndefined();
+    expect(await instance.sessions.takeLane(other.id, true)).toMatchObject({ id: other.id });
+    expect(await instance.sessions.find(id)).toBeUndefined();
+    if (/renewal|module|key_id/.test(change)) {
+      expect(await instance.sessions.renew(id, session, proves(secrets.renewal))).toBeUndefined();
+      expect(await instance.sessions.renew(id, session, proves(other.secrets.renewal))).toBeUndefined();
     }
   });
 
-  it('hold no secret, and after the end not even wrapped ones but the proof', async () => {
+  it('do not give data of another session, or an earlier version of it', async () => {
+    const [one, two] = [await openSession(instance), await openSession(instance)];
+    for (const { id } of [one, two]) {
+      await instance.data.write(id, { n: 1 }, 0);
+      await instance.data.write(id, { n: 2 }, 1);
+    }
+    const first = await query('SELECT data FROM sealwire_session WHERE id = $1', [one.id]);
+    await instance.data.write(one.id, { n: 3 }, 2);
+    await query('UPDATE sealwire_session SET data = $2 WHERE id = $1', [one.id, first[0].data]);
+    await expect(instance.data.read(one.id)).rejects.toMatchObject({ code: 'open_failed' });
+    await query('UPDATE sealwire_session SET data = $2 WHERE id = $1', [two.id, first[0].data]);
+    await expect(instance.data.read(two.id)).rejects.toMatchObject({ code: 'open_failed' });
+  });
+
+  it('hold no secret, and a minute after the end not even wrapped ones but the proof', async () => {
     const session = await openSession(instance);
     const [pair] = await instance.keys.serverKeys();
     const secureKey = { keyId: primitives.random(8), secret: primitives.random(32) };
     await instance.keys.addSecureKey('payments', secureKey);
     const cookie = await instance.keys.currentCookieKey();
     const outcome = primitives.random(32);
-    const call = { module: 'payments', keyId: undefined, callId: primitives.random(16), claimed: undefined };
+    const call = exactCall();
     await instance.exactlyOnce.run(call, async () => ({ outcome, rollback: false }));
+    await instance.data.write(session.id, { secret: 'the basket' }, 0);
     const dump = async () => {
       const tables = ['session', 'instance', 'accepted', 'outcome', 'cookie_key', 'key'];
       const rows = [];
@@ -266,33 +294,44 @@ describe('rows at rest', () => {
     expect(text).toContain(Buffer.from(session.id).toString('hex'));
     expect(text).toContain(Buffer.from(secureKey.keyId).toString('hex'));
     const hidden = [
+      ...[call.callId, call.digest, new TextEncoder().encode('the basket')],
       ...Object.values(session.secrets),
       ...[session.firstKey, pair!.privateKey, secureKey.secret, cookie.random, outcome],
       new Uint8Array(32).fill(7),
     ];
     for (const secret of hidden) expect(text).not.toContain(Buffer.from(secret.subarray(0, 8)).toString('hex'));
-    await instance.sessions.end({ all: true }, 'revoked');
-    expect(await query('SELECT traffic, exporter FROM sealwire_session')).toEqual([{ traffic: null, exporter: null }]);
+    await instance.directory.end({ all: true }, 'revoked');
+    const kept = () => query('SELECT traffic IS NOT NULL AS traffic, data IS NOT NULL AS data FROM sealwire_session');
+    expect(await kept()).toEqual([{ traffic: true, data: false }]);
+    await query(`UPDATE sealwire_session SET ended_at = now() - interval '59 seconds'`);
+    for (let tick = 0; tick < 5; tick++) await instance.sessions.refresh();
+    expect(await instance.sessions.find(session.id)).toMatchObject({ ended: 'revoked' });
+    await query(`UPDATE sealwire_session SET ended_at = now() - interval '61 seconds'`);
+    expect(await instance.sessions.find(session.id)).toBeUndefined();
+    for (let tick = 0; tick < 5; tick++) await instance.sessions.refresh();
+    expect(await kept()).toEqual([{ traffic: false, data: false }]);
   });
 
   it('move to the next key-encryption key, a batch at a time, and again where that broke off', async () => {
     const sessions = [await openSession(instance), await openSession(instance), await openSession(instance)];
-    await instance.sessions.end({ id: sessions[2]!.id }, 'revoked');
+    await instance.directory.end({ id: sessions[2]!.id }, 'revoked');
     const [pair] = await instance.keys.serverKeys();
     const secureKey = { keyId: primitives.random(8), secret: primitives.random(32) };
     await instance.keys.addSecureKey('payments', secureKey);
     await instance.keys.addSecureKey('public', secureKey);
-    const call = { module: 'payments', keyId: undefined, callId: primitives.random(16), claimed: undefined };
+    const call = exactCall();
     await instance.exactlyOnce.run(call, async () => ({ outcome: Uint8Array.of(1), rollback: false }));
+    await instance.data.write(sessions[1]!.id, { basket: [1] }, 0);
+    const idKey = instance.sessions.sessionIdKey();
     const incarnation = instance.sessions.incarnation();
     await instance.sessions.stop();
 
-    const [{ proof }] = await query('SELECT proof FROM sealwire_session WHERE id = $1', [sessions[0]!.id]);
-    await query('UPDATE sealwire_session SET proof = $2 WHERE id = $1', [sessions[0]!.id, Buffer.alloc(60)]);
+    const [row] = await query('SELECT renewal FROM sealwire_session WHERE id = $1', [sessions[0]!.id]);
+    await query('UPDATE sealwire_session SET renewal = $2 WHERE id = $1', [sessions[0]!.id, Buffer.alloc(60)]);
     const rotating = await startInstance(database.dataSource, { kek: `${nextKek} ${kek}`, exclusiveDatabase: true });
     expect(rotating.sessions.incarnation()).toEqual(incarnation);
-    expect(await rotating.rewrap(1)).toEqual({ rewrapped: 7, unreadable: 1 });
-    await query('UPDATE sealwire_session SET proof = $2 WHERE id = $1', [sessions[0]!.id, proof]);
+    expect(await rotating.rewrap(1)).toEqual({ rewrapped: 8, unreadable: 1 });
+    await query('UPDATE sealwire_session SET renewal = $2 WHERE id = $1', [sessions[0]!.id, row.renewal]);
     expect(await rotating.rewrap(1)).toEqual({ rewrapped: 1, unreadable: 0 });
     expect(await rotating.rewrap()).toEqual({ rewrapped: 0, unreadable: 0 });
     await rotating.sessions.stop();
@@ -300,10 +339,13 @@ describe('rows at rest', () => {
     instance = await startInstance(database.dataSource, { kek: nextKek, exclusiveDatabase: true });
     expect(instance.sessions.incarnation()).toEqual(incarnation);
     for (const { id, secrets } of sessions.slice(0, 2)) {
-      expect(await instance.sessions.attach(id, true)).toMatchObject({ secrets });
+      expect(await instance.sessions.takeLane(id, true)).toMatchObject({ secrets });
     }
-    const { id, secrets } = sessions[2]!;
-    expect(await instance.sessions.reconcile(renewal(id, [0, 0]), proves(secrets.renewal))).toEqual([{ known: 'ran' }]);
+    const ended = sessions[2]!;
+    const { renewal } = ended.secrets;
+    expect(await instance.sessions.renew(ended.id, ended, proves(renewal))).toMatchObject({ key: renewal });
+    expect(await instance.data.read(sessions[1]!.id)).toMatchObject({ data: { basket: [1] } });
+    expect(instance.sessions.sessionIdKey()).toEqual(idKey);
     expect((await instance.keys.serverKeys())[0]).toEqual(pair);
     expect(await instance.keys.secureKey('public', secureKey.keyId)).toEqual(secureKey.secret);
     const repeated = instance.exactlyOnce.run(call, async () => ({ outcome: Uint8Array.of(2), rollback: false }));
@@ -321,7 +363,7 @@ describe('rows at rest', () => {
   it('are asked for where the migrations did not run', async () => {
     await instance.sessions.stop();
     await database.dataSource.undoLastMigration();
-    await expect(startInstance(database.dataSource)).rejects.toThrow(/run the migrations/);
+    await expect(startInstance(database.dataSource, { exclusiveDatabase: true })).rejects.toThrow(/run the migrations/);
     await database.dataSource.runMigrations();
     instance = await startInstance(database.dataSource);
   });
@@ -339,7 +381,8 @@ describe('a database that was put back', () => {
     // a server that is cut off says so on connections that wait in the pool
     const instance = await startInstance(source, { ledger: 'postgres' });
     try {
-      const { id, secrets } = await openSession(instance);
+      const session = await openSession(instance);
+      const { id, secrets } = session;
       const before = await guarded(instance, id);
       const digest = new Uint8Array(16);
       const restore = async (from: string, to: string) => {
@@ -372,10 +415,8 @@ describe('a database that was put back', () => {
       const after = await guarded(instance, id);
       expect(after.lane).toBeGreaterThan(before.lane);
       expect(after.incarnation).toEqual(instance.sessions.incarnation());
-      expect(await instance.ledger!.recall(after, { lane: before.lane, counter: 1 }, digest)).toEqual({
-        known: 'unknown',
-      });
-      const answers = await instance.sessions.reconcile(renewal(id, [before.lane, 1]), proves(secrets.renewal));
+      expect(await instance.ledger!.recall(after, asked([before.lane, 1, digest]))).toEqual([{ known: 'unknown' }]);
+      const answers = await renewed(instance, session, secrets.renewal, asked([before.lane, 1, digest]));
       expect(answers).toEqual([{ known: 'unknown' }]);
       await instance.sessions.stop();
     } finally {

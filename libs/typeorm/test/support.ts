@@ -1,11 +1,18 @@
 import { PGlite } from '@electric-sql/pglite';
 import { createPgConfig } from '@electric-sql/pglite/node-postgres';
-import { formatKeyText, type Renewal, type SessionSecrets } from '@sealwire/core';
+import { formatKeyText, type Sending, type SessionSecrets } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
+import type {
+  CloseReason,
+  LedgerSession,
+  NewSession,
+  NumberAnswer,
+  SessionLimits,
+  SessionStoreListener,
+} from '@sealwire/nest/ports';
 import { createTypeOrmStore, sealwireEntities, sealwireMigrations, type TypeOrmStoreOptions } from '@sealwire/typeorm';
 import { DataSource } from 'typeorm';
 import { freshDatabase } from '../../../test/support/postgres.js';
-import type { CloseReason, LedgerSession, NewSession, SessionStoreListener } from '../../nest/src/ports/ports.js';
 
 export const primitives = nodePrimitives;
 export const kek = formatKeyText('swe1', new Uint8Array(36).fill(7));
@@ -97,11 +104,13 @@ export type Instance = Awaited<ReturnType<typeof startInstance>>;
 
 /** One running server, as far as the store knows. */
 export async function startInstance(dataSource: DataSource, options: Partial<TypeOrmStoreOptions> = {}) {
-  const store = createTypeOrmStore(dataSource, { kek, ...options });
+  const store = createTypeOrmStore(dataSource, { kek, allowFsyncOff: true, ...options });
   const listener = new Listener();
   await store.sessions.start(listener);
   return { ...store, listener };
 }
+
+export const limits: SessionLimits = { module: 100_000, secureKey: 10_000 };
 
 export function newSession(overrides: Partial<NewSession> = {}): NewSession {
   return {
@@ -113,6 +122,8 @@ export function newSession(overrides: Partial<NewSession> = {}): NewSession {
     idleSeconds: 1_800,
     lifetimeSeconds: 43_200,
     peer: undefined,
+    firstCalls: undefined,
+    previous: [],
     ...overrides,
   };
 }
@@ -122,8 +133,7 @@ export function secrets(): SessionSecrets {
     clientToServer: primitives.random(32),
     serverToClient: primitives.random(32),
     renewal: primitives.random(32),
-    exporter: primitives.random(32),
-  };
+  } as SessionSecrets;
 }
 
 /** A session that went through its handshake. */
@@ -132,27 +142,32 @@ export async function openSession(
   overrides: Partial<NewSession> = {},
 ): Promise<NewSession & { secrets: SessionSecrets }> {
   const session = newSession(overrides);
-  await sessions.create(session);
+  await sessions.create(session, limits);
   const keys = secrets();
   await sessions.activate(session.id, keys);
   return { ...session, secrets: keys };
 }
 
+/** The session with its lane taken, as a server without the ledger in memory does. */
 export async function guarded({ sessions }: Pick<Instance, 'sessions'>, id: Uint8Array): Promise<LedgerSession> {
-  const attached = await sessions.attach(id, false);
-  if (attached === undefined || attached === 'busy') throw new Error(`not attached: ${attached}`);
-  return { ...attached, key: Buffer.from(id).toString('hex') };
+  const taken = await sessions.takeLane(id, false);
+  if (taken === undefined || taken === 'busy') throw new Error(`not taken: ${taken}`);
+  return taken;
 }
 
-export function renewal(
-  sessionId: Uint8Array,
-  ...numbers: [lane: number, counter: number, digest?: Uint8Array][]
-): Renewal {
-  return {
-    sessionId,
-    proof: new Uint8Array(16),
-    numbers: numbers.map(([lane, counter, digest = new Uint8Array(16)]) => ({ number: { lane, counter }, digest })),
-  };
+export function asked(...numbers: [lane: number, counter: number, digest?: Uint8Array][]): Sending[] {
+  return numbers.map(([lane, counter, digest = new Uint8Array(16)]) => ({ number: { lane, counter }, digest }));
+}
+
+/** What a client that proves the session with that key learns of its numbers. */
+export async function renewed(
+  { sessions, ledger }: Pick<Instance, 'sessions' | 'ledger'>,
+  { id, module, keyId }: Pick<NewSession, 'id' | 'module' | 'keyId'>,
+  key: Uint8Array,
+  numbers: Sending[],
+): Promise<NumberAnswer[] | undefined> {
+  const session = await sessions.renew(id, { module, keyId }, proves(key));
+  return session && ledger?.recall(session.session, numbers);
 }
 
 /** A client's proof that holds for this key and no other. */

@@ -18,12 +18,12 @@ afterEach(() => instance.sessions.stop());
 it('ticks on however fast sessions are touched', async () => {
   const { id } = await openSession(instance);
   let ticked = false;
-  instance.sessions.touch(id);
+  instance.sessions.touch(id, false);
   const ticking = instance.sessions.refresh().finally(() => {
     ticked = true;
   });
   while (!ticked) {
-    instance.sessions.touch(id);
+    instance.sessions.touch(id, false);
     await turn();
   }
   await ticking;
@@ -42,7 +42,7 @@ it('writes last uses, and keeps its lease, while somebody holds the row of one s
   const holder = database.dataSource.createQueryRunner();
   await holder.startTransaction();
   await holder.query('SELECT 1 FROM sealwire_session WHERE id = $1 FOR UPDATE', [held.id]);
-  for (const { id } of [held, free]) instance.sessions.touch(id);
+  for (const { id } of [held, free]) instance.sessions.touch(id, false);
   await instance.sessions.refresh();
   await instance.sessions.refresh();
   expect(await written()).toEqual([names[1]]);

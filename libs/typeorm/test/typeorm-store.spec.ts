@@ -1,11 +1,11 @@
 import type { Provider } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { getDataSourceToken } from '@nestjs/typeorm';
+import { ExactlyOnce, KeyStore, NumberLedger, SessionData, SessionDirectory, SessionStore } from '@sealwire/nest/ports';
 import { typeOrmStore } from '@sealwire/typeorm';
 import { DataSource } from 'typeorm';
 import { describe, expect, it } from 'vitest';
 import { resolveOptions } from '../../nest/src/options.js';
-import { ExactlyOnce, KeyStore, NumberLedger, SessionStore } from '../../nest/src/ports/ports.js';
 import { RESOLVED_OPTIONS } from '../../nest/src/tokens.js';
 import { kek } from './support.js';
 
@@ -23,6 +23,8 @@ describe('typeOrmStore', () => {
   it('provides what a store provides, of one make', async () => {
     const module = await compile({ kek, ledger: 'postgres', dataSource: 'sessions' });
     expect(module.get(SessionStore)).toBeInstanceOf(SessionStore);
+    expect(module.get(SessionDirectory)).toBeInstanceOf(SessionDirectory);
+    expect(module.get(SessionData)).toBeInstanceOf(SessionData);
     expect(module.get(KeyStore)).toBeInstanceOf(KeyStore);
     expect(module.get(ExactlyOnce)).toBeInstanceOf(ExactlyOnce);
     expect(module.get(NumberLedger)).toMatchObject({ exclusive: false });
@@ -53,6 +55,11 @@ describe('typeOrmStore', () => {
     );
     await compile({ kek, outcomeSeconds }, dataSource, server(39_600));
     await compile({ kek, outcomeSeconds });
+  });
+
+  it('refuses an option that it does not know, at once', () => {
+    const mistyped = { kek, outcomesSeconds: 1_000_000 } as Parameters<typeof typeOrmStore>[0];
+    expect(() => typeOrmStore(mistyped)).toThrow(/unknown option `outcomesSeconds`; did you mean `outcomeSeconds`\?/);
   });
 
   it('refuses another kind of database', async () => {

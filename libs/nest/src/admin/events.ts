@@ -1,5 +1,5 @@
 import { Injectable, Logger } from '@nestjs/common';
-import type { CloseReason } from '../ports/ports.js';
+import type { CloseReason } from '../ports/index.js';
 
 /** Ids are hexadecimal. */
 export interface SealwireEventMap {
@@ -22,21 +22,21 @@ export interface SealwireEventMap {
 /** What happens to sessions, for whoever injects it. */
 @Injectable()
 export class SealwireEvents {
-  private readonly logger = new Logger('Sealwire');
-  private readonly listeners = new Map<keyof SealwireEventMap, Set<(event: never) => void>>();
+  readonly #logger = new Logger('Sealwire');
+  readonly #listeners = new Map<keyof SealwireEventMap, Set<(event: never) => void>>();
 
   /** @returns a function that takes the listener away again */
   on<K extends keyof SealwireEventMap>(name: K, listener: (event: SealwireEventMap[K]) => unknown): () => void {
-    const listeners = this.listeners.get(name) ?? new Set();
-    this.listeners.set(name, listeners.add(listener));
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
     return () => listeners.delete(listener);
   }
 
   /** A listener that throws disturbs nobody else; one that rejects later would otherwise end the process. */
   emit<K extends keyof SealwireEventMap>(name: K, event: SealwireEventMap[K]): void {
-    for (const listener of this.listeners.get(name) ?? []) {
+    for (const listener of this.#listeners.get(name) ?? []) {
       const listening = async () => (listener as (event: SealwireEventMap[K]) => unknown)(event);
-      listening().catch((error) => this.logger.error(error));
+      listening().catch((error) => this.#logger.error(error));
     }
   }
 }

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ResolvedOptions } from '../options.js';
-import { SessionStore } from '../ports/ports.js';
-import { SessionCache } from '../sessions/sessions.js';
+import { SessionDirectory } from '../ports/index.js';
+import { Sessions } from '../sessions/sessions.js';
 import { withinTime } from '../time-limit.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 
@@ -15,22 +15,30 @@ export interface SealwireHealth {
 /** For `@nestjs/terminus`: `health.check([() => sealwire.check('sealwire')])`. */
 @Injectable()
 export class SealwireHealthIndicator {
+  readonly #options: ResolvedOptions;
+  readonly #directory: SessionDirectory;
+  readonly #sessions: Sessions;
+
   constructor(
-    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    @Inject(SessionStore) private readonly store: SessionStore,
-    @Inject(SessionCache) private readonly sessions: SessionCache,
-  ) {}
+    @Inject(RESOLVED_OPTIONS) options: ResolvedOptions,
+    @Inject(SessionDirectory) directory: SessionDirectory,
+    @Inject(Sessions) sessions: Sessions,
+  ) {
+    this.#options = options;
+    this.#directory = directory;
+    this.#sessions = sessions;
+  }
 
   /** Up while calls are accepted and the store answers. */
   async check<K extends string>(key: K): Promise<Record<K, SealwireHealth>> {
     const result = (status: 'up' | 'down', message?: string) =>
-      ({ [key]: { status, hotSessions: this.sessions.size, ...(message && { message }) } }) as Record<
+      ({ [key]: { status, hotSessions: this.#sessions.size, ...(message && { message }) } }) as Record<
         K,
         SealwireHealth
       >;
-    if (!this.sessions.accepting) return result('down', 'no calls are accepted');
+    if (!this.#sessions.accepting) return result('down', 'no calls are accepted');
     try {
-      await withinTime(this.store.count({ module: '' }), this.options.storeTimeout);
+      await withinTime(this.#directory.ping(), this.#options.storeTimeout);
       return result('up');
     } catch {
       return result('down', 'the session store does not answer');

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { fromHex } from '@sealwire/core';
 import { misconfigured } from '../options.js';
-import { KeyStore, type SessionSelector, SessionStore, type SessionSummary } from '../ports/ports.js';
+import { KeyStore, SessionDirectory, type SessionSelector, type SessionSummary } from '../ports/index.js';
 
 /** Which sessions: all, or those of an id, a SecureKey or a module, one of these. Ids are hexadecimal. */
 export interface SessionFilter {
@@ -13,26 +13,29 @@ export interface SessionFilter {
 /** Administration of sessions, for the application's own operators. */
 @Injectable()
 export class SealwireSessions {
-  constructor(
-    @Inject(SessionStore) private readonly store: SessionStore,
-    @Inject(KeyStore) private readonly keys: KeyStore,
-  ) {}
+  readonly #directory: SessionDirectory;
+  readonly #keys: KeyStore;
+
+  constructor(@Inject(SessionDirectory) directory: SessionDirectory, @Inject(KeyStore) keys: KeyStore) {
+    this.#directory = directory;
+    this.#keys = keys;
+  }
 
   /** In the order of their ids; `after` is the last id of the page before. */
   async list(
     filter: SessionFilter = {},
     page: { readonly limit?: number; readonly after?: string } = {},
   ): Promise<SessionSummary[]> {
-    return this.store.list(selectorOf(filter), { limit: 100, ...page });
+    return this.#directory.list(selectorOf(filter), { limit: 100, ...page });
   }
 
   async count(filter: SessionFilter = {}): Promise<number> {
-    return this.store.count(selectorOf(filter));
+    return this.#directory.count(selectorOf(filter));
   }
 
   /** Whether there was such a session. Its client is told under seal and makes a new one. */
   async revoke(id: string): Promise<boolean> {
-    return (await this.store.end({ id: fromHex(id) }, 'revoked')) > 0;
+    return (await this.#directory.end({ id: fromHex(id) }, 'revoked')) > 0;
   }
 
   /**
@@ -41,22 +44,22 @@ export class SealwireSessions {
    */
   async revokeSecureKey(keyId: string): Promise<number> {
     const id = fromHex(keyId);
-    await this.keys.revokeSecureKey(id);
-    return this.store.end({ keyId: id }, 'secure_key_revoked');
+    await this.#keys.revokeSecureKey(id);
+    return this.#directory.end({ keyId: id }, 'secure_key_revoked');
   }
 
   /** Answers how many; their clients may open new ones. */
   revokeModule(module: string): Promise<number> {
-    return this.store.end({ module }, 'revoked');
+    return this.#directory.end({ module }, 'revoked');
   }
 
   revokeAll(): Promise<number> {
-    return this.store.end({ all: true }, 'revoked');
+    return this.#directory.end({ all: true }, 'revoked');
   }
 
   /** Deletes what is over and past its time of remembrance; answers how many rows. */
   purge(): Promise<number> {
-    return this.store.purge();
+    return this.#directory.purge();
   }
 }
 

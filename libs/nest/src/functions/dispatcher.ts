@@ -1,9 +1,10 @@
 import { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
-import { type Call, decodeReply, encodeReply, type Outcome, SealwireError } from '@sealwire/core';
-import { ExactlyOnce } from '../ports/ports.js';
-import type { CallSession } from '../sessions/call-session.js';
+import { type Call, decodeReply, encodeReply, encodeValue, type Outcome, SealwireError } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import { ExactlyOnce } from '../ports/index.js';
+import type { SealedOrigin } from '../sessions/origin.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
 import { RunningCall } from './running-call.js';
@@ -15,14 +16,6 @@ export interface OpenedCalls {
   readonly request: object;
   /** undefined for plaintext */
   readonly sealed: SealedOrigin | undefined;
-}
-
-export interface SealedOrigin {
-  /** a new one for each call, in the transaction that the call runs in */
-  readonly session: (transaction: unknown) => CallSession;
-  readonly keyId: Uint8Array | undefined;
-  /** identity of the call at that place of the batch, PROTOCOL.md section 6.4 */
-  readonly callId: (index: number) => Uint8Array;
 }
 
 interface Settled {
@@ -87,7 +80,9 @@ export class RemoteFunctionDispatcher {
     if (!this.exactlyOnce || !sealed) return INTERNAL;
     const identity = {
       module: module.path,
-      keyId: sealed.keyId,
+      session: sealed.session(undefined).id,
+      name: call.name,
+      digest: nodePrimitives.sha256(encodeValue([call.name, call.args])),
       callId: call.resend?.callId ?? sealed.callId(index),
       claimed: call.resend?.incarnation,
     };

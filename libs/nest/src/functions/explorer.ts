@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
 import { misconfigured } from '../options.js';
-import { ExactlyOnce } from '../ports/ports.js';
+import { ExactlyOnce } from '../ports/index.js';
 import {
   EXCEPTION_FILTERS_METADATA,
   ExternalContextCreator,

@@ -7,14 +7,16 @@ import {
   Logger,
   type NestInterceptor,
 } from '@nestjs/common';
-import { type Call, CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
+import { CONTENT_TYPE, decodeCalls, frameType, type Outcome, SealwireError } from '@sealwire/core';
 import { firstValueFrom, type Observable, of } from 'rxjs';
-import { RemoteFunctionDispatcher, type SealedOrigin } from '../functions/dispatcher.js';
+import { RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
-import { HandshakeService, type Peer } from '../sessions/handshakes.js';
-import { SessionService } from '../sessions/receive.js';
+import { Handshakes } from '../sessions/handshakes.js';
+import type { Prepared } from '../sessions/origin.js';
+import { peerOf } from '../sessions/peer.js';
+import { Receiver } from '../sessions/receive.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { BodyReader } from './body.js';
 import type { DoorContext } from './door.js';
@@ -56,8 +58,8 @@ export class EncryptionInterceptor implements NestInterceptor {
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(ModuleRegistry) private readonly modules: ModuleRegistry,
     @Inject(BodyReader) private readonly bodies: BodyReader,
-    @Inject(HandshakeService) private readonly handshakes: HandshakeService,
-    @Inject(SessionService) private readonly sessions: SessionService,
+    @Inject(Handshakes) private readonly handshakes: Handshakes,
+    @Inject(Receiver) private readonly receiver: Receiver,
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
@@ -81,17 +83,22 @@ export class EncryptionInterceptor implements NestInterceptor {
 
   private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
     const { module, request, context, next } = exchange;
-    const run = async (calls: readonly Call[], sealed: SealedOrigin): Promise<Uint8Array> => {
-      context.open({ module, request, calls, sealed });
-      return this.dispatcher.encode(await firstValueFrom<Outcome[]>(next.handle()));
+    const prepare = (payload: Uint8Array): Prepared => {
+      const calls = decodeCalls(payload);
+      const run: Prepared['run'] = async (sealed) => {
+        context.open({ module, request, calls, sealed });
+        return this.dispatcher.encode(await firstValueFrom<Outcome[]>(next.handle()));
+      };
+      return { calls: calls.length, run };
     };
+    const peer = peerOf(request, this.options.peerLock);
     switch (frameType(bytes)) {
       case 'call':
-        return this.sessions.answer(module, bytes, this.lockOf(request), run);
+        return this.receiver.receive(module, bytes, peer, prepare);
       case 'start':
-        return this.handshakes.start(module, bytes, this.peerOf(request));
+        return this.handshakes.start(module, bytes, peer);
       case 'finish':
-        return this.handshakes.finish(module, bytes, this.peerOf(request), run);
+        return this.handshakes.finish(module, bytes, peer, prepare);
       default:
         throw new SealwireError('bad_frame');
     }
@@ -119,26 +126,11 @@ export class EncryptionInterceptor implements NestInterceptor {
   private limitOf(module: RegisteredModule): number {
     return module.maxBody ?? this.options.maxBody;
   }
-
-  private peerOf(request: PlatformRequest): Peer {
-    return { address: request.ip ?? connectionOf(request), lock: this.lockOf(request) };
-  }
-
-  /** What a session is bound to. The platform's `ip` is costly, so it is asked only where it counts. */
-  private lockOf(request: PlatformRequest): string | undefined {
-    const { peerLock } = this.options;
-    if (peerLock === 'none') return undefined;
-    return peerLock === 'ip' ? connectionOf(request) : (request.ip ?? connectionOf(request));
-  }
 }
 
 /** Node's own request behind that of a platform. */
 export function nodeRequest(request: PlatformRequest): IncomingMessage {
   return request.raw ?? (request as unknown as IncomingMessage);
-}
-
-function connectionOf(request: PlatformRequest): string {
-  return nodeRequest(request).socket.remoteAddress ?? '';
 }
 
 function mediaType(header: string | undefined): string | undefined {

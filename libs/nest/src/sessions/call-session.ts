@@ -1,8 +1,8 @@
 import { toHex } from '@sealwire/core';
 import { SessionConflictError } from '../functions/outcome.js';
-import type { SessionStore } from '../ports/ports.js';
+import type { SessionData, SessionDataRow } from '../ports/index.js';
 import { jsonCopy } from './json-copy.js';
-import type { LiveSession } from './session.js';
+import type { Session } from './session.js';
 
 /**
  * The session of a call and the application's data in it, which every instance of the server sees. Values are JSON; `set`
@@ -16,59 +16,63 @@ export class CallSession {
   readonly module: string;
   /** name of the SecureKey that the client holds, hexadecimal */
   readonly keyId: string | undefined;
-  private readonly sessionId: Uint8Array;
+  readonly #sessionId: Uint8Array;
+  readonly #store: SessionData;
+  /** of an exactlyOnce function */
+  readonly #transaction: unknown;
   /** The first version read is the one that `set` defends. */
-  private version: number | undefined;
+  #version: number | undefined;
   /** of that version, with what was set since */
-  private data: Record<string, unknown> = {};
-  private unsaved = false;
+  #data: Record<string, unknown> = {};
+  #unsaved = false;
 
   constructor(
-    private readonly store: SessionStore,
-    { id, key, module, keyId }: Pick<LiveSession, 'id' | 'key' | 'module' | 'keyId'>,
-    /** of an exactlyOnce function */
-    private readonly transaction?: unknown,
+    store: SessionData,
+    { id, key, module, keyId }: Pick<Session, 'id' | 'key' | 'module' | 'keyId'>,
+    transaction?: unknown,
   ) {
-    this.sessionId = id;
+    this.#store = store;
+    this.#transaction = transaction;
+    this.#sessionId = id;
     this.id = key;
     this.module = module;
     this.keyId = keyId && toHex(keyId);
   }
 
   async get<T = unknown>(name: string): Promise<T | undefined> {
-    const data = this.unsaved ? this.data : (await this.read()).data;
+    const data = this.#unsaved ? this.#data : (await this.#read()).data;
     return (Object.hasOwn(data, name) ? structuredClone(data[name]) : undefined) as T | undefined;
   }
 
   /** @throws SessionValueError where the value is not JSON */
   async set(name: string, value: unknown): Promise<void> {
     const entry = jsonCopy({ [name]: value }, name);
-    const version = this.version ?? (await this.read()).version;
-    const data = { ...this.data, ...entry };
+    const version = this.#version ?? (await this.#read()).version;
+    const data = { ...this.#data, ...entry };
     // written now, the session's row would be locked until the function is done, and the session's next calls wait for it
-    if (this.transaction) this.unsaved = true;
-    else await this.write(data, version);
-    this.data = data;
+    if (this.#transaction) this.#unsaved = true;
+    else await this.#write(data, version);
+    this.#data = data;
   }
 
   /** Writes what was set in a transaction, which is to be committed next. */
   async save(): Promise<void> {
-    if (this.unsaved && this.version !== undefined) await this.write(this.data, this.version);
-    this.unsaved = false;
+    if (this.#unsaved && this.#version !== undefined) await this.#write(this.#data, this.#version);
+    this.#unsaved = false;
   }
 
-  private async write(data: Record<string, unknown>, version: number): Promise<void> {
-    const written = await this.store.writeData(this.sessionId, data, version, this.transaction);
+  async #write(data: Record<string, unknown>, version: number): Promise<void> {
+    const written = await this.#store.write(this.#sessionId, data, version, this.#transaction);
     if (!written) throw new SessionConflictError();
-    this.version = version + 1;
+    this.#version = version + 1;
   }
 
-  private async read(): Promise<{ readonly data: Record<string, unknown>; readonly version: number }> {
-    const row = await this.store.readData(this.sessionId, this.transaction);
+  async #read(): Promise<SessionDataRow> {
+    const row = await this.#store.read(this.#sessionId, this.#transaction);
     if (!row) throw new SessionConflictError();
-    if (this.version === undefined) {
-      this.data = row.data;
-      this.version = row.version;
+    if (this.#version === undefined) {
+      this.#data = row.data;
+      this.#version = row.version;
     }
     return row;
   }

@@ -1,61 +1,73 @@
 import { Inject, Injectable } from '@nestjs/common';
 import {
+  type Answered,
   answerFinish,
   answerStart,
-  type Call,
   type CookieState,
-  decodeCalls,
-  FIRST_CALLS,
+  discardHandshake,
   type FinishOpened,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
   frameDigest,
   type HandshakeSuite,
   hedgedRandom,
+  isSessionIdOf,
   LIMITS,
+  makeSessionId,
   openFinish,
   type Primitives,
   parseFinish,
   parseStart,
   proveSession,
-  type RenewalAnswer,
+  type Renewal,
   SealwireError,
   type ServerOptions,
   type StartFrame,
   serverKeyId,
   toHex,
 } from '@sealwire/core';
-import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { SealwireEvents } from '../admin/events.js';
+import { SparseLog } from '../admin/sparse-log.js';
 import type { RegisteredModule } from '../functions/registry.js';
 import { KeyRing } from '../keys/key-ring.js';
 import type { ResolvedOptions } from '../options.js';
-import { type NewSession, NumberLedger, SessionStore } from '../ports/ports.js';
-import { withinTime } from '../time-limit.js';
+import { type NewSession, NumberLedger, SessionData, SessionStore } from '../ports/index.js';
+import { doneWithin, withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
-import { type Run, SessionService } from './receive.js';
-import { SessionCache } from './sessions.js';
+import { prepareFirstCalls, runFirstCalls } from './first-calls.js';
+import { HandshakeLimits } from './handshake-limits.js';
+import type { Prepare, Prepared } from './origin.js';
+import type { Peer } from './peer.js';
+import { RecentIds } from './recent-ids.js';
+import { Sessions } from './sessions.js';
 
-const EMPTY = new Uint8Array(0);
-
-/** Addresses of whoever sent a frame. */
-export interface Peer {
-  /** for the rate limit and the events */
-  readonly address: string;
-  /** what sessions are locked to, undefined where they are not */
-  readonly lock: string | undefined;
-}
+/** How long step 4 waits for first calls; the results of others are asked for under the session. */
+const FIRST_CALLS_WAIT = 250;
+const SECOND = 1_000;
 
 /** What was wrong with a handshake: told to the operator, never to the client. */
 class Refused extends Error {}
 
+/** A step 3 that opened. */
+interface Finish {
+  readonly cookie: CookieState;
+  readonly opened: FinishOpened;
+  readonly messages: readonly Prepared[];
+  readonly keyId: Uint8Array | undefined;
+}
+
 /** The likeliest reason why step 1 was refused; the client is not told which. */
-function refusalOf(module: RegisteredModule, start: StartFrame, known: { server: boolean; secure: boolean }): string {
+function refusalOf(
+  module: RegisteredModule,
+  start: StartFrame,
+  policy: ServerOptions,
+  known: { server: boolean; secure: boolean },
+): string {
   const pinned = (start.flags & FLAG_PINNED) !== 0;
   const secured = (start.flags & FLAG_SECURE_KEY) !== 0;
   if (start.keySize < module.keySize) return 'the EncryptionKey is shorter than the module asks for';
-  if (module.requirePinned && !pinned) return 'the client pinned no server key';
-  if (module.requireSecureKey && !secured) return 'the client has no SecureKey';
+  if (policy.requirePinned && !pinned) return 'the client pinned no server key';
+  if (policy.requireSecureKey && !secured) return 'the client has no SecureKey';
   if (pinned && !known.server) return 'the pinned server key is not known';
   if (secured && !known.secure) return 'the SecureKey is not known';
   return 'the frame did not open: another key, another module path, or altered on the way';
@@ -63,42 +75,52 @@ function refusalOf(module: RegisteredModule, start: StartFrame, known: { server:
 
 /** Steps 1 and 3 at the server. Between them it keeps nothing. */
 @Injectable()
-export class HandshakeService {
+export class Handshakes {
   private readonly suite: HandshakeSuite;
-  private readonly limiter: RateLimiterMemory | undefined;
-  /** first calls that run now, by session: a client that lost patience with step 4 gets their reply by its next handshake */
-  private readonly running = new Map<string, { readonly digest: Uint8Array; readonly reply: Promise<Uint8Array> }>();
+  private readonly log = new SparseLog(SECOND);
+  /** sessions that step 3 was answered for: a copy of one costs no statement */
+  private readonly used = new RecentIds();
 
   constructor(
     @Inject(PRIMITIVES) private readonly primitives: Primitives,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(SessionStore) private readonly store: SessionStore,
+    @Inject(SessionData) private readonly data: SessionData,
     @Inject(NumberLedger) private readonly ledger: NumberLedger,
     @Inject(KeyRing) private readonly keys: KeyRing,
-    @Inject(SessionCache) private readonly sessions: SessionCache,
-    @Inject(SessionService) private readonly calls: SessionService,
+    @Inject(Sessions) private readonly sessions: Sessions,
+    @Inject(HandshakeLimits) private readonly limits: HandshakeLimits,
     @Inject(SealwireEvents) private readonly events: SealwireEvents,
   ) {
     this.suite = { primitives, random: hedgedRandom(primitives) };
-    if (options.handshakeRate) this.limiter = new RateLimiterMemory(options.handshakeRate);
   }
 
   /** Answers step 1 with step 2. */
-  async start(module: RegisteredModule, bytes: Uint8Array, peer: Peer): Promise<Uint8Array> {
-    await this.limit('1', peer);
+  start(module: RegisteredModule, bytes: Uint8Array, peer: Peer): Promise<Uint8Array> {
     return this.opaquely(module, peer, async () => {
       if (module.keySize === 0) throw new Refused('the module is configured without encryption');
       const start = parseStart(bytes);
-      const server = await this.keys.named(start.serverKeyId);
-      const secure = await this.keys.secureKey(module, start.keyId);
-      const seal = await this.keys.cookieSealer(module.path, this.store.now());
-      const options = await this.policyOf(module, module.keySize);
+      this.limits.ask(peer);
+      const secured = (start.flags & FLAG_SECURE_KEY) !== 0;
+      const [server, secure, seal, options] = await Promise.all([
+        this.keys.named(start.serverKeyId),
+        this.keys.secureKey(module, secured ? start.keyId : undefined),
+        this.keys.cookieSealer(module.path, this.store.now()),
+        this.policyOf(module, module.keySize),
+      ]);
+      // what others took meanwhile counts; from here to the charge nothing is awaited
+      this.limits.ask(peer);
+      const sessionId = (random: Uint8Array) =>
+        makeSessionId(this.primitives, this.store.sessionIdKey(), module.path, random);
+      const keys = { serverKey: server.pair, secureKey: secure.secret };
       try {
-        const config = { modulePath: module.path, options, serverKey: server.pair, secureKey: secure.secret };
-        return answerStart(this.suite, config, start, seal);
+        const answer = answerStart(this.suite, { modulePath: module.path, options, sessionId, ...keys }, start, seal);
+        this.limits.opened(peer);
+        return answer;
       } catch (error) {
+        this.limits.unopened();
         const known = { server: server.known, secure: secure.known };
-        throw new Refused(refusalOf(module, start, known), { cause: error });
+        throw new Refused(refusalOf(module, start, options, known), { cause: error });
       }
     });
   }
@@ -107,153 +129,142 @@ export class HandshakeService {
    * Answers step 3 with step 4: the old sessions end, the new one is written down, then its first calls run. Only whoever
    * inserts the session answers, so a cookie serves once.
    */
-  async finish(module: RegisteredModule, bytes: Uint8Array, peer: Peer, run: Run): Promise<Uint8Array> {
+  async finish(module: RegisteredModule, bytes: Uint8Array, peer: Peer, prepare: Prepare): Promise<Uint8Array> {
     if (!this.sessions.accepting) throw new SealwireError('busy');
-    await this.limit('3', peer);
-    const { cookie, opened, calls } = await this.opaquely(module, peer, () => this.openFinish(module, bytes));
-    const { answers, previous } = await this.reconcile(opened);
-    const session = this.describe(module, cookie, opened, peer);
-    const created = await this.ask(this.store.create(session));
+    const finish = await this.opaquely(module, peer, () => this.openFinish(module, bytes, prepare));
+    const { opened } = finish;
+    const id = toHex(opened.sessionId);
+    if (!this.used.add(id)) {
+      discardHandshake(opened);
+      throw new SealwireError('handshake_used');
+    }
+    try {
+      return await this.establish(module, finish, frameDigest(this.primitives, bytes), peer);
+    } catch (error) {
+      // the client sends it again
+      if (error instanceof SealwireError && error.code === 'busy') this.used.delete(id);
+      discardHandshake(opened);
+      throw error;
+    }
+  }
+
+  private async establish(
+    module: RegisteredModule,
+    { cookie, opened, messages, keyId }: Finish,
+    digest: Uint8Array,
+    peer: Peer,
+  ): Promise<Uint8Array> {
+    const { answers, previous } = await this.renew(module, keyId, opened);
+    const firstCalls = messages.length > 0 ? { digest, count: messages.length } : undefined;
+    const row: NewSession = {
+      id: opened.sessionId,
+      module: module.path,
+      keyId,
+      keySize: cookie.keySize,
+      firstKey: opened.firstKey.slice(),
+      idleSeconds: module.autoSessionsLive ?? this.options.autoSessionsLive,
+      lifetimeSeconds: this.options.sessionLifetime,
+      peer: peer.lock,
+      firstCalls,
+      previous,
+    };
+    const limits = { module: module.maxSessions, secureKey: module.maxSessionsPerKey };
+    const created = await this.ask(this.store.create(row, limits));
     if (!created) throw new SealwireError('handshake_used');
 
-    const key = toHex(session.id);
-    const identity = { ...session, key, lane: created.lane, incarnation: created.incarnation, closed: undefined };
-    let reply: Uint8Array = EMPTY;
-    if (calls.length > 0) {
-      const digest = frameDigest(this.primitives, bytes);
-      const running = run(calls, this.calls.originOf(identity, opened.firstKey, { number: FIRST_CALLS, digest }));
-      this.running.set(key, { digest, reply: running });
-      reply = await running;
-      this.ledger.finish(identity, FIRST_CALLS, digest, reply);
-      this.running.delete(key);
-    }
-    const { idleSeconds: idle, lifetimeSeconds: lifetime } = session;
-    const { lane, incarnation } = created;
-    const { frame, secrets } = answerFinish(opened, { lane, idle, lifetime, incarnation }, answers, reply);
-    if (!(await this.ask(this.store.activate(session.id, secrets)))) throw new SealwireError('session_unknown');
     const now = this.store.now();
-    this.sessions.add({ ...identity, epoch: 0, secrets, lastUsed: now, expires: now + lifetime * 1000 });
-    this.announce(key, module, session, previous, peer);
+    const { idleSeconds: idle, lifetimeSeconds: lifetime } = row;
+    const times = { lastUsed: now, expires: now + lifetime * 1000, idleSeconds: idle };
+    const session = this.sessions.make({ ...row, ...created, ...times, closed: [], ended: undefined });
+    const means = { session, ledger: this.ledger, data: this.data };
+    const { suite, firstKey, firstResults } = opened;
+    const run = runFirstCalls(means, { suite, firstKey, firstResults, keySize: row.keySize }, digest, messages);
+    await doneWithin(run.done, messages.length > 0 ? FIRST_CALLS_WAIT : 0);
+    const terms = { ...created, idle, lifetime };
+    const { frame, secrets } = answerFinish(opened, terms, answers, run.answers());
+    if (!(await this.ask(this.store.activate(row.id, secrets)))) throw new SealwireError('session_unknown');
+    session.activate(secrets);
+    this.sessions.add(session);
+    const opening = { sessionId: session.key, module: module.path };
+    this.events.emit('opened', { ...opening, keyId: keyId && toHex(keyId), peer: peer.address });
+    if (previous.length > 0) this.events.emit('renewed', { ...opening, previous: previous.map((old) => toHex(old)) });
     return frame;
   }
 
-  private async openFinish(
-    module: RegisteredModule,
-    bytes: Uint8Array,
-  ): Promise<{ cookie: CookieState; opened: FinishOpened; calls: Call[] }> {
+  private async openFinish(module: RegisteredModule, bytes: Uint8Array, prepare: Prepare): Promise<Finish> {
     const finish = parseFinish(bytes);
     const cookie = await this.keys.openCookie(module.path, finish.cookie);
     const age = this.store.now() - cookie.issued;
     if (age < -LIMITS.cookieSkewSeconds * 1000 || age > LIMITS.cookieSeconds * 1000) {
       throw new Refused('the cookie is too old');
     }
-    if ((cookie.flags & FLAG_SECURE_KEY) !== 0 && !(await this.keys.secureKey(module, cookie.keyId)).known) {
-      throw new Refused('the SecureKey was revoked');
-    }
+    const keyId = (cookie.flags & FLAG_SECURE_KEY) === 0 ? undefined : cookie.keyId;
+    if (keyId && !(await this.keys.secureKey(module, keyId)).known) throw new Refused('the SecureKey was revoked');
     const opened = openFinish(this.suite, cookie, finish);
-    const calls = opened.firstCalls.length === 0 ? [] : decodeCalls(opened.firstCalls);
-    return { cookie, opened, calls };
+    return { cookie, opened, keyId, messages: prepareFirstCalls(opened.firstCalls, prepare) };
   }
 
-  private describe(module: RegisteredModule, cookie: CookieState, opened: FinishOpened, peer: Peer): NewSession {
-    return {
-      id: cookie.sessionId,
-      module: module.path,
-      keyId: (cookie.flags & FLAG_SECURE_KEY) === 0 ? undefined : cookie.keyId,
-      keySize: cookie.keySize,
-      firstKey: opened.firstKey,
-      idleSeconds: module.autoSessionsLive ?? this.options.autoSessionsLive,
-      lifetimeSeconds: this.options.sessionLifetime,
-      peer: peer.lock,
-    };
-  }
-
-  /**
-   * What became of the numbers that the client's old sessions left unanswered, with what is still known here; and those of
-   * the sessions that it proved to be its own.
-   */
-  private async reconcile(opened: FinishOpened): Promise<{ answers: RenewalAnswer[][]; previous: string[] }> {
-    const answers: RenewalAnswer[][] = [];
-    const previous: string[] = [];
-    for (const renewal of opened.renewals) {
-      let proved = false;
-      const expected = (key: Uint8Array) => proveSession(this.primitives, key, opened.provenOver);
-      const proves = (key: Uint8Array) => {
-        const right = this.primitives.equal(expected(key), renewal.proof);
-        proved ||= right;
-        return right;
-      };
-      await this.sessions.retire(renewal.sessionId, proves);
-      const known = await this.ask(this.store.reconcile(renewal, proves));
-      if (proved) previous.push(toHex(renewal.sessionId));
-      answers.push(proved ? await Promise.all(known.map((answer, i) => this.recall(renewal, i, answer))) : known);
+  /** Ends the old sessions that the client proved, and tells what became of the numbers that they left unanswered. */
+  private async renew(
+    module: RegisteredModule,
+    keyId: Uint8Array | undefined,
+    { renewals, provenOver }: FinishOpened,
+  ): Promise<{ answers: Answered[]; previous: Uint8Array[] }> {
+    const answers: Answered[] = [];
+    const previous: Uint8Array[] = [];
+    for (const renewal of renewals) {
+      const answered = await this.renewOne(module, keyId, renewal, provenOver);
+      if (answered.key) previous.push(renewal.sessionId);
+      answers.push(answered);
     }
     return { answers, previous };
   }
 
-  /** Asked only for a number of a session that its client proved. */
-  private async recall(
-    renewal: FinishOpened['renewals'][number],
-    index: number,
-    answer: RenewalAnswer,
-  ): Promise<RenewalAnswer> {
-    const asked = renewal.numbers[index];
-    if ((answer.known !== 'ran' && answer.known !== 'unknown') || !asked) return answer;
-    const { number, digest } = asked;
-    const id = renewal.sessionId;
-    const key = toHex(id);
-    const first = number.lane === FIRST_CALLS.lane;
-    const running = first ? this.running.get(key) : undefined;
-    if (running && this.primitives.equal(running.digest, digest)) {
-      // whoever waits for a long call gives it up by its own time limit, and asks again
-      return { known: 'result', reply: await running.reply };
-    }
-    const old = { id, key, lane: 0, incarnation: EMPTY, closed: undefined };
-    const recalled = await this.ask(this.ledger.recall(old, number, digest));
-    // the row of first calls is written before they run: a server that stopped in between leaves it open whether they did
-    return first || recalled.known !== 'unknown' ? recalled : answer;
-  }
-
-  private announce(
-    key: string,
+  private async renewOne(
     module: RegisteredModule,
-    session: NewSession,
-    previous: readonly string[],
-    peer: Peer,
-  ): void {
-    const keyId = session.keyId && toHex(session.keyId);
-    this.events.emit('opened', { sessionId: key, module: module.path, keyId, peer: peer.address });
-    if (previous.length > 0) this.events.emit('renewed', { sessionId: key, module: module.path, previous });
+    keyId: Uint8Array | undefined,
+    { sessionId, proof, numbers }: Renewal,
+    provenOver: Uint8Array,
+  ): Promise<Answered> {
+    const { primitives, store } = this;
+    const verify = (key: Uint8Array) => primitives.equal(proveSession(primitives, key, provenOver), proof);
+    const ours = isSessionIdOf(primitives, store.sessionIdKey(), module.path, sessionId);
+    const renewed = ours && (await this.ask(store.renew(sessionId, { module: module.path, keyId }, verify)));
+    if (!renewed) return { key: undefined, answers: numbers.map(() => ({ known: 'unknown' })) };
+    const { session, key, first } = renewed;
+    // before the ledger is asked: what it says of numbers that it did not take must stay true
+    this.sessions.ended(sessionId, 'renewed', undefined);
+    const known = numbers.length === 0 ? [] : await this.ask(this.ledger.recall(session, numbers));
+    const told = known.map((answer, i) => (first && numbers[i]?.number.lane !== 0 ? { known: 'unknown' } : answer));
+    return { key, answers: told as typeof known };
   }
 
   private async policyOf(module: RegisteredModule, minKeySize: 16 | 32): Promise<ServerOptions> {
-    const pairs = await this.keys.serverKeys();
+    const [pairs, requireSecureKey] = await Promise.all([this.keys.serverKeys(), this.keys.requiresSecureKey(module)]);
     return {
       force: module.force,
       requirePinned: module.requirePinned,
-      requireSecureKey: module.requireSecureKey,
+      requireSecureKey,
       minKeySize,
       pins: pairs.slice(0, 4).map(({ publicKey }) => serverKeyId(publicKey, this.primitives)),
       incarnation: this.store.incarnation(),
+      maxBody: module.maxBody ?? this.options.maxBody,
+      age: this.store.age(),
     };
   }
 
-  private async limit(step: string, peer: Peer): Promise<void> {
-    try {
-      await this.limiter?.consume(`${step} ${peer.address}`);
-    } catch {
-      throw new SealwireError('rate_limited');
-    }
-  }
-
-  /** Every reason becomes the one answer `handshake_failed`; a server that is busy or of another version says so. */
+  /** Every reason becomes the one answer `handshake_failed`; limits and another version say so. */
   private async opaquely<T>(module: RegisteredModule, peer: Peer, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof SealwireError && (error.code === 'busy' || error.code === 'version')) throw error;
+      const code = error instanceof SealwireError ? error.code : undefined;
+      if (code === 'busy' || code === 'version') throw error;
+      const { address } = peer;
       const reason = error instanceof Error ? error.message : String(error);
-      this.events.emit('handshakeRefused', { module: module.path, peer: peer.address, reason });
+      this.events.emit('handshakeRefused', { module: module.path, peer: address, reason });
+      if (code === 'rate_limited') throw error;
+      this.log.warn(`A handshake of ${address} with the module '${module.path}' was refused: ${reason}`);
       throw new SealwireError('handshake_failed');
     }
   }

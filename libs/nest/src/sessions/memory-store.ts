@@ -1,54 +1,44 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { type Primitives, type SessionSecrets, SIZE, toHex } from '@sealwire/core';
 import {
-  erase,
-  type KeyPair,
-  LIMITS,
-  type Primitives,
-  type Renewal,
-  type RenewalAnswer,
-  type SessionSecrets,
-  SIZE,
-  toHex,
-} from '@sealwire/core';
-import {
-  type AttachedSession,
   type CloseReason,
-  KeyStore,
   type NewSession,
+  type RenewedSession,
+  type SessionData,
+  type SessionDataRow,
+  type SessionDirectory,
+  type SessionLimits,
   type SessionSelector,
   SessionStore,
   type SessionStoreListener,
   type SessionSummary,
-} from '../ports/ports.js';
+  type StoredSession,
+} from '../ports/index.js';
 import { PRIMITIVES } from '../tokens.js';
-import { knownOf } from './memory-ledger.js';
+import { copyOf, Row, UseOrder } from './memory-rows.js';
 
+const ANSWERING_MS = 60_000;
 const TOMBSTONE_MS = 600_000;
 const PURGE_MS = 60_000;
-const COOKIE_KEY_MS = 300_000;
-
-interface Row extends NewSession {
-  readonly created: number;
-  secrets: SessionSecrets | undefined;
-  epoch: number;
-  lane: number;
-  closed: AttachedSession['closed'];
-  lastUsed: number;
-  ended: number | undefined;
-  data: { data: Record<string, unknown>; version: number };
-}
+const CLOSED_LANES = 4;
 
 /** Sessions of a process that keeps none: they end with it. */
 @Injectable()
-export class MemorySessionStore extends SessionStore {
+export class MemoryStore extends SessionStore implements SessionDirectory, SessionData {
+  /** live ones and tombstones */
   private readonly rows = new Map<string, Row>();
+  private readonly modules = new Map<string, UseOrder>();
+  private readonly secureKeys = new Map<string, UseOrder>();
   private readonly identity: Uint8Array;
+  private readonly idKey: Uint8Array;
+  private readonly since = performance.now();
   private listener: SessionStoreListener | undefined;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(@Inject(PRIMITIVES) primitives: Primitives) {
     super();
     this.identity = primitives.random(SIZE.incarnation);
+    this.idKey = primitives.random(SIZE.key);
   }
 
   async start(listener: SessionStoreListener): Promise<void> {
@@ -59,6 +49,8 @@ export class MemorySessionStore extends SessionStore {
   async stop(): Promise<void> {
     clearInterval(this.timer);
   }
+
+  async ping(): Promise<void> {}
 
   leaseHolds(): boolean {
     return true;
@@ -72,14 +64,28 @@ export class MemorySessionStore extends SessionStore {
     return this.identity;
   }
 
-  async create(session: NewSession): Promise<{ lane: number; incarnation: Uint8Array } | undefined> {
-    const key = toHex(session.id);
-    if (this.rows.has(key)) return undefined;
+  age(): number {
+    return Math.ceil(performance.now() - this.since) + 1;
+  }
+
+  sessionIdKey(): Uint8Array {
+    return this.idKey;
+  }
+
+  async create(
+    session: NewSession,
+    limits: SessionLimits,
+  ): Promise<{ lane: number; incarnation: Uint8Array } | undefined> {
+    if (this.rows.has(toHex(session.id))) return undefined;
     const now = this.now();
-    const lane = Math.floor(now / 1000);
-    const fresh = { secrets: undefined, epoch: 0, closed: undefined, ended: undefined, data: { data: {}, version: 0 } };
-    this.rows.set(key, { ...session, ...fresh, lane, created: now, lastUsed: now });
-    return { lane, incarnation: this.identity };
+    const ofModule = orderIn(this.modules, session.module);
+    const ofKey = session.keyId && orderIn(this.secureKeys, toHex(session.keyId));
+    const row = new Row(session, now, Math.floor(now / 1000), ofKey ? [ofModule, ofKey] : [ofModule]);
+    row.data = { data: this.moveData(session.previous), version: 0 };
+    this.rows.set(row.key, row);
+    this.evict(ofModule, limits.module);
+    if (ofKey) this.evict(ofKey, limits.secureKey);
+    return { lane: row.lane, incarnation: this.identity };
   }
 
   async activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean> {
@@ -88,102 +94,105 @@ export class MemorySessionStore extends SessionStore {
     return row !== undefined;
   }
 
+  async find(id: Uint8Array): Promise<StoredSession | undefined> {
+    const row = this.living(id) ?? this.rows.get(toHex(id));
+    const answers = !row?.ended || this.now() < row.ended.at + ANSWERING_MS;
+    return answers ? row?.toStored(this.identity) : undefined;
+  }
+
   /** There is no other process, so a session is always free to take up. */
-  async attach(id: Uint8Array, exclusive: boolean): Promise<AttachedSession | undefined> {
+  async takeLane(id: Uint8Array, exclusive: boolean): Promise<StoredSession | undefined> {
     const row = this.living(id);
     if (!row?.secrets) return undefined;
     if (exclusive) row.lane = Math.max(row.lane + 1, Math.floor(this.now() / 1000));
-    const { module, keyId, keySize, epoch, firstKey, lane, closed, idleSeconds, lastUsed, peer } = row;
-    const secrets = copyOf(row.secrets);
-    const expires = row.created + row.lifetimeSeconds * 1000;
-    const session = {
-      id: row.id,
-      module,
-      keyId,
-      keySize,
-      epoch,
-      secrets,
-      firstKey,
-      lane,
-      closed,
-      idleSeconds,
-      lastUsed,
-    };
-    return { ...session, incarnation: this.identity, expires, peer };
+    return row.toStored(this.identity);
   }
 
-  async closeLane(id: Uint8Array, lane: number, window: Uint8Array): Promise<void> {
+  async closeLane(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean): Promise<void> {
     const row = this.rows.get(toHex(id));
-    if (row?.lane === lane) row.closed = { lane, window };
+    if (row?.lane !== lane) return;
+    const others = row.closed.filter((closed) => closed.lane !== lane);
+    row.closed = [{ lane, window, answered }, ...others].slice(0, CLOSED_LANES);
   }
 
   async advanceEpoch(
     id: Uint8Array,
     epoch: number,
-    secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
+    { clientToServer, serverToClient }: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
   ): Promise<boolean> {
     const row = this.living(id);
     if (!row?.secrets || row.epoch !== epoch - 1) return false;
-    erase(row.secrets.clientToServer, row.secrets.serverToClient);
-    row.secrets = copyOf({ ...row.secrets, ...secrets });
+    row.eraseTraffic();
+    row.secrets = copyOf({ ...row.secrets, clientToServer, serverToClient });
     row.epoch = epoch;
     return true;
   }
 
-  touch(id: Uint8Array): void {
-    const row = this.rows.get(toHex(id));
-    if (row) row.lastUsed = this.now();
+  touch(id: Uint8Array, proved: boolean): void {
+    const row = this.living(id);
+    if (!row) return;
+    row.use(this.now());
+    if (proved) row.eraseFirst();
   }
 
-  async reconcile(renewal: Renewal, verify: (key: Uint8Array) => boolean): Promise<RenewalAnswer[]> {
-    const row = this.rows.get(toHex(renewal.sessionId));
-    const proved = row?.secrets !== undefined && verify(row.secrets.renewal);
-    if (!row || !(proved || verify(row.firstKey))) return renewal.numbers.map(() => ({ known: 'unknown' }));
+  async renew(
+    id: Uint8Array,
+    scope: { readonly module: string; readonly keyId: Uint8Array | undefined },
+    verify: (key: Uint8Array) => boolean,
+  ): Promise<RenewedSession | undefined> {
+    const row = this.living(id) ?? this.rows.get(toHex(id));
+    if (row?.session.module !== scope.module || row.keyId !== (scope.keyId && toHex(scope.keyId))) return undefined;
+    const whole = row.secrets !== undefined && verify(row.secrets.renewal);
+    const key = whole ? row.secrets?.renewal : row.firstKey;
+    if (!key || !(whole || verify(key))) return undefined;
     this.close(row, 'renewed');
-    return renewal.numbers.map(({ number }) => {
-      if (number.lane === 0) return { known: 'ran' };
-      return { known: proved ? knownOf(row.closed, number) : 'unknown' };
-    });
+    const { lane, closed } = row;
+    const { firstCalls } = row.session;
+    const session = { id, key: row.key, lane, incarnation: this.identity, closed, firstCalls };
+    return { session, key: key.slice(), first: !whole };
   }
 
   async end(selector: SessionSelector, reason: CloseReason): Promise<number> {
-    const rows = this.select(selector);
+    const rows = [...this.select(selector)];
     for (const row of rows) this.close(row, reason);
     return rows.length;
   }
 
   async list(filter: SessionSelector, page: { limit: number; after?: string }): Promise<SessionSummary[]> {
-    const rows = this.select(filter).map(summaryOf);
-    rows.sort((a, b) => (a.id < b.id ? -1 : 1));
-    return rows.filter(({ id }) => page.after === undefined || id > page.after).slice(0, page.limit);
+    const { after, limit } = page;
+    const rows = [...this.select(filter)].filter(({ key }) => after === undefined || key > after);
+    rows.sort((a, b) => (a.key < b.key ? -1 : 1));
+    return rows.slice(0, limit).map(summaryOf);
   }
 
   async count(filter: SessionSelector): Promise<number> {
-    return this.select(filter).length;
+    if ('keyId' in filter) return this.secureKeys.get(toHex(filter.keyId))?.size ?? 0;
+    if ('module' in filter) return this.modules.get(filter.module)?.size ?? 0;
+    let count = 0;
+    for (const _ of this.select(filter)) count += 1;
+    return count;
   }
 
   /** A session whose time is over ends first; its tombstone goes later. */
   async purge(): Promise<number> {
     const now = this.now();
     const before = this.rows.size;
-    for (const [key, row] of this.rows) {
-      if (row.ended !== undefined) {
-        if (row.ended + TOMBSTONE_MS < now) this.rows.delete(key);
-      } else if (row.created + row.lifetimeSeconds * 1000 < now) {
-        this.close(row, 'expired');
-      } else if (row.lastUsed + row.idleSeconds * 1000 < now) {
-        this.close(row, 'idle');
+    for (const row of this.rows.values()) {
+      if (!row.ended) this.endIfOver(row);
+      else if (row.ended.at + TOMBSTONE_MS < now) {
+        this.rows.delete(row.key);
+        row.erase();
       }
     }
     return before - this.rows.size;
   }
 
-  async readData(id: Uint8Array): Promise<{ data: Record<string, unknown>; version: number } | undefined> {
+  async read(id: Uint8Array): Promise<SessionDataRow | undefined> {
     const row = this.living(id);
     return row && structuredClone(row.data);
   }
 
-  async writeData(id: Uint8Array, data: Record<string, unknown>, version: number): Promise<boolean> {
+  async write(id: Uint8Array, data: Record<string, unknown>, version: number): Promise<boolean> {
     const row = this.living(id);
     if (row?.data.version !== version) return false;
     row.data = { data: structuredClone(data), version: version + 1 };
@@ -192,89 +201,69 @@ export class MemorySessionStore extends SessionStore {
 
   private living(id: Uint8Array): Row | undefined {
     const row = this.rows.get(toHex(id));
-    if (!row || row.ended !== undefined) return undefined;
-    const now = this.now();
-    return now < Math.min(row.created + row.lifetimeSeconds * 1000, row.lastUsed + row.idleSeconds * 1000)
-      ? row
-      : undefined;
+    if (row) this.endIfOver(row);
+    return row?.ended ? undefined : row;
   }
 
-  private select(selector: SessionSelector): Row[] {
-    const matches = matcher(selector);
-    return [...this.rows.values()].filter((row) => row.ended === undefined && matches(row));
+  private *select(selector: SessionSelector): Generator<Row> {
+    if ('id' in selector) {
+      const row = this.living(selector.id);
+      if (row) yield row;
+    } else if ('keyId' in selector) yield* this.secureKeys.get(toHex(selector.keyId)) ?? [];
+    else if ('module' in selector) yield* this.modules.get(selector.module) ?? [];
+    else for (const order of this.modules.values()) yield* order;
+  }
+
+  private evict(order: UseOrder, most: number): void {
+    for (let oldest = order.oldest(); oldest && order.size > most; oldest = order.oldest()) {
+      this.close(oldest, oldest.overAt(this.now()) ?? 'evicted');
+    }
+  }
+
+  private moveData(previous: readonly Uint8Array[]): Record<string, unknown> {
+    const moved = previous.map((id) => {
+      const row = this.rows.get(toHex(id));
+      if (row?.ended?.reason !== 'renewed') return {};
+      const { data } = row.data;
+      row.data = { data: {}, version: row.data.version };
+      return data;
+    });
+    return Object.fromEntries(moved.flatMap((data) => Object.entries(data)));
+  }
+
+  private endIfOver(row: Row): void {
+    const reason = row.overAt(this.now());
+    if (reason) this.close(row, reason);
   }
 
   private close(row: Row, reason: CloseReason): void {
-    if (row.ended !== undefined) return;
-    row.ended = this.now();
-    this.listener?.ended(row.id, reason, row.module);
+    if (row.ended) return;
+    row.ended = { at: this.now(), reason };
+    for (const use of row.uses) use.order.remove(use);
+    if (row.keyId && this.secureKeys.get(row.keyId)?.size === 0) this.secureKeys.delete(row.keyId);
+    setTimeout(() => row.eraseTraffic(), ANSWERING_MS).unref();
+    this.listener?.ended(row.session.id, reason, row.session.module);
   }
 }
 
-/** Key pair and cookie keys of a process that keeps none. */
-@Injectable()
-export class MemoryKeyStore extends KeyStore {
-  private readonly pair: KeyPair;
-  /** newest last */
-  private readonly cookieKeys: { readonly id: Uint8Array; readonly random: Uint8Array; readonly made: number }[] = [];
-
-  constructor(@Inject(PRIMITIVES) private readonly primitives: Primitives) {
-    super();
-    this.pair = primitives.x25519KeyPair(primitives.random(SIZE.key));
-  }
-
-  async serverKeys(): Promise<readonly KeyPair[]> {
-    return [this.pair];
-  }
-
-  async secureKey(): Promise<undefined> {}
-
-  async currentCookieKey(): Promise<{ id: Uint8Array; random: Uint8Array }> {
-    const newest = this.cookieKeys.at(-1);
-    if (newest && performance.now() - newest.made < COOKIE_KEY_MS) return newest;
-    const key = { id: this.primitives.random(4), random: this.primitives.random(32), made: performance.now() };
-    this.cookieKeys.push(key);
-    setTimeout(() => this.forget(key), COOKIE_KEY_MS + LIMITS.cookieSeconds * 1000).unref();
-    return key;
-  }
-
-  async cookieKey(id: Uint8Array): Promise<{ id: Uint8Array; random: Uint8Array } | undefined> {
-    return this.cookieKeys.find((key) => toHex(key.id) === toHex(id));
-  }
-
-  private forget(key: MemoryKeyStore['cookieKeys'][number]): void {
-    erase(key.random);
-    this.cookieKeys.splice(this.cookieKeys.indexOf(key), 1);
-  }
-}
-
-/** Whoever is given secrets may erase its own. */
-function copyOf(secrets: SessionSecrets): SessionSecrets {
-  return {
-    clientToServer: secrets.clientToServer.slice(),
-    serverToClient: secrets.serverToClient.slice(),
-    renewal: secrets.renewal.slice(),
-    exporter: secrets.exporter.slice(),
-  };
-}
-
-function matcher(selector: SessionSelector): (row: Row) => boolean {
-  if ('id' in selector) return (row) => toHex(row.id) === toHex(selector.id);
-  if ('keyId' in selector) return (row) => row.keyId !== undefined && toHex(row.keyId) === toHex(selector.keyId);
-  if ('module' in selector) return (row) => row.module === selector.module;
-  return () => true;
+function orderIn(orders: Map<string, UseOrder>, name: string): UseOrder {
+  const known = orders.get(name);
+  if (known) return known;
+  const order = new UseOrder();
+  orders.set(name, order);
+  return order;
 }
 
 function summaryOf(row: Row): SessionSummary {
   return {
-    id: toHex(row.id),
-    module: row.module,
-    keyId: row.keyId && toHex(row.keyId),
+    id: row.key,
+    module: row.session.module,
+    keyId: row.keyId,
     lane: row.lane,
     epoch: row.epoch,
     created: new Date(row.created),
     lastUsed: new Date(row.lastUsed),
-    expires: new Date(row.created + row.lifetimeSeconds * 1000),
-    peer: row.peer,
+    expires: new Date(row.expires),
+    peer: row.session.peer,
   };
 }

@@ -1,39 +1,17 @@
 import {
   type CallFrame,
   erase,
-  LIMITS,
-  nextEpochSecret,
+  type KeySize,
   openCall,
   type Primitives,
+  type Random,
   SealwireError,
   type SessionSecrets,
-  SIZE,
   sealResult,
   toHex,
 } from '@sealwire/core';
-import type { AttachedSession, CloseReason, LedgerSession } from '../ports/ports.js';
-import { TokenBucket } from './token-bucket.js';
-
-/** The two traffic secrets of an epoch. */
-export class EpochSecrets {
-  private erased = false;
-
-  constructor(
-    readonly epoch: number,
-    readonly clientToServer: Uint8Array,
-    readonly serverToClient: Uint8Array,
-  ) {}
-
-  erase(): void {
-    this.erased = true;
-    erase(this.clientToServer, this.serverToClient);
-  }
-
-  /** A call may outlive its epoch; its result must never be sealed under what erasing leaves, which anybody knows. */
-  assertKept(): void {
-    if (this.erased) throw new SealwireError('session_unknown');
-  }
-}
+import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
+import { type EpochSecrets, Epochs } from './epochs.js';
 
 /** A call frame that opened, and the secrets its result goes out under. */
 export interface OpenedFrame {
@@ -41,157 +19,159 @@ export interface OpenedFrame {
   readonly secrets: EpochSecrets;
 }
 
-const FAILED_OPENS_PER_SECOND = 20;
+export interface SessionSuite {
+  readonly primitives: Primitives;
+  readonly random: Random;
+}
 
-/** A session in this process's memory: opens its calls and seals their results. */
-export class LiveSession implements LedgerSession {
+/** A session as step 3 creates it has no traffic secrets until step 4 is made. */
+export type SessionRow = Omit<StoredSession, 'key' | 'epoch' | 'secrets'> &
+  Partial<Pick<StoredSession, 'epoch' | 'secrets'>>;
+
+/**
+ * A session in this process: its keys, its lane, the calls at work, and its end. Whoever handles a frame of it is inside it
+ * (`enter`, `leave`): its keys are erased when it is over for this process and the last one left.
+ */
+export class Session implements LedgerSession {
   readonly id: Uint8Array;
   readonly key: string;
   readonly module: string;
   readonly keyId: Uint8Array | undefined;
-  readonly keyIdHex: string | undefined;
   readonly lane: number;
   readonly incarnation: Uint8Array;
-  readonly closed: AttachedSession['closed'];
+  readonly closed: LedgerSession['closed'];
+  readonly firstCalls: LedgerSession['firstCalls'];
   readonly peer: string | undefined;
-  readonly renewal: Uint8Array;
-  readonly firstKey: Uint8Array;
   readonly expires: number;
   readonly idleMs: number;
-  lastUsed: number;
   /** of performance.now() */
   readonly since = performance.now();
-  ended: CloseReason | undefined;
-  /** no longer this process's: whoever held it over an `await` finds it again */
-  released = false;
+  lastUsed: number;
+  /** when the store was told of a call, by the store's clock; undefined until a frame opened here */
+  touched: number | undefined;
+  /** calls that run now */
+  calls = 0;
   /** single flight of the step to the next epoch */
   advancing: Promise<void> | undefined;
-  readonly failedOpens = new TokenBucket(FAILED_OPENS_PER_SECOND);
-  private readonly keySize: AttachedSession['keySize'];
-  private running = 0;
-  private onIdle: (() => void) | undefined;
-  private current: EpochSecrets;
-  private previous: { readonly secrets: EpochSecrets; readonly timer: NodeJS.Timeout } | undefined;
+  readonly #suite: SessionSuite;
+  readonly #keySize: KeySize;
+  #epochs: Epochs | undefined;
+  #renewal: Uint8Array | undefined;
+  #ended: CloseReason | undefined;
+  #released = false;
+  #inside = 0;
+  #onIdle: (() => void)[] = [];
 
-  constructor(
-    private readonly primitives: Primitives,
-    row: AttachedSession,
-  ) {
+  constructor(suite: SessionSuite, row: SessionRow) {
+    this.#suite = suite;
+    this.#keySize = row.keySize;
     this.id = row.id;
     this.key = toHex(row.id);
     this.module = row.module;
     this.keyId = row.keyId;
-    this.keyIdHex = row.keyId && toHex(row.keyId);
-    this.keySize = row.keySize;
     this.lane = row.lane;
     this.incarnation = row.incarnation;
     this.closed = row.closed;
+    this.firstCalls = row.firstCalls;
     this.peer = row.peer;
-    this.renewal = row.secrets.renewal;
-    this.firstKey = row.firstKey;
     this.expires = row.expires;
     this.idleMs = row.idleSeconds * 1000;
     this.lastUsed = row.lastUsed;
-    this.current = new EpochSecrets(row.epoch, row.secrets.clientToServer, row.secrets.serverToClient);
+    this.#ended = row.ended;
+    if (row.secrets) this.activate(row.secrets, row.epoch);
+  }
+
+  activate(secrets: SessionSecrets, epoch = 0): void {
+    this.#epochs = new Epochs(this.#suite.primitives, epoch, secrets);
+    this.#renewal = secrets.renewal;
   }
 
   get epoch(): number {
-    return this.current.epoch;
+    return this.#keys.epoch;
   }
 
-  /** Whether calls were accepted that have no outcome yet. */
+  /** proves the session and names its calls; erased with it */
+  get renewal(): Uint8Array {
+    return this.#renewal ?? unknown();
+  }
+
+  /** it takes no number any more and answers for those that it took */
+  get ended(): CloseReason | undefined {
+    return this.#ended;
+  }
+
+  /** no longer this process's: whoever held it over an `await` finds it again */
+  get released(): boolean {
+    return this.#released;
+  }
+
+  /** Whether somebody is inside. */
   get busy(): boolean {
-    return this.running > 0;
+    return this.#inside > 0;
   }
 
   enter(): void {
-    this.running += 1;
+    this.#inside += 1;
   }
 
   leave(): void {
-    this.running -= 1;
-    if (this.running === 0) this.onIdle?.();
+    this.#inside -= 1;
+    if (this.#inside > 0) return;
+    if (this.#released) this.erase();
+    for (const resolve of this.#onIdle.splice(0)) resolve();
   }
 
-  /** Resolves when every accepted call has its outcome. Asked once, by whoever releases the session. */
+  /** Resolves when nobody is inside: every accepted call has its outcome. */
   idle(): Promise<void> {
-    return this.running === 0
-      ? Promise.resolve()
-      : new Promise((resolve) => {
-          this.onIdle = resolve;
-        });
+    return this.busy ? new Promise((resolve) => this.#onIdle.push(resolve)) : Promise.resolve();
   }
 
-  /**
-   * Opens a call of this epoch, of the one before while that is kept, or of the next, whose secrets are then new to the
-   * caller. Nothing changes here. PROTOCOL.md section 5.4.
-   * @throws SealwireError `open_failed`
-   */
-  open(frame: CallFrame): OpenedFrame {
-    const secrets = this.secretsOf(frame.epoch);
-    secrets.assertKept();
-    const { primitives, keySize } = this;
-    return { payload: openCall({ primitives, keySize, secret: secrets.clientToServer }, frame), secrets };
+  /** It answers for its numbers until it is erased. */
+  end(reason: CloseReason): void {
+    this.#ended ??= reason;
   }
 
-  /** Takes the next epoch's secrets; those they follow are kept for calls under way, then erased. */
-  advance(next: EpochSecrets): void {
-    if (next.epoch !== this.current.epoch + 1) return;
-    this.erasePrevious();
-    const timer = setTimeout(() => this.erasePrevious(), LIMITS.epochGraceSeconds * 1000).unref();
-    this.previous = { secrets: this.current, timer };
-    this.current = next;
-  }
-
-  /** Sealed under a new salt each time, so a result that goes out again shares no key with the first. */
-  seal(frame: CallFrame, secrets: EpochSecrets, reply: Uint8Array): Uint8Array {
-    secrets.assertKept();
-    const { primitives, keySize } = this;
-    const result = { epoch: secrets.epoch & 0xff, callHeader: frame.header, salt: primitives.random(SIZE.salt) };
-    return sealResult({ primitives, keySize, secret: secrets.serverToClient }, result, reply);
+  /** It goes on elsewhere, or from the store again: here its keys are erased as soon as nobody is inside. */
+  release(): void {
+    this.#released = true;
+    if (!this.busy) this.erase();
   }
 
   erase(): void {
-    this.erasePrevious();
-    this.current.erase();
-    erase(this.renewal);
+    this.#epochs?.erase();
+    if (this.#renewal) erase(this.#renewal);
+    this.#renewal = undefined;
   }
 
-  /** Whether a frame is of an epoch that only another instance can have led to. */
-  isForeignEpoch(epoch: number): boolean {
-    const ahead = (epoch - this.current.epoch) & 0xff;
-    return ahead > 1 && ahead < 0xff;
+  /**
+   * Opens a call of this epoch, of the one before while that is kept, or of the next. Nothing changes here.
+   * @throws SealwireError `open_failed`; `session_unknown` where there are no keys for its epoch
+   */
+  open(frame: CallFrame): OpenedFrame {
+    const secrets = this.#keys.of(frame.epoch);
+    secrets.assertKept();
+    const { primitives } = this.#suite;
+    const key = { primitives, keySize: this.#keySize, secret: secrets.clientToServer };
+    return { payload: openCall(key, frame), secrets };
   }
 
-  private secretsOf(epoch: number): EpochSecrets {
-    const { current, previous } = this;
-    if (epoch === (current.epoch & 0xff)) return current;
-    if (epoch === ((current.epoch + 1) & 0xff)) return this.next();
-    if (previous && epoch === (previous.secrets.epoch & 0xff)) return previous.secrets;
-    throw new SealwireError('open_failed');
+  advance(epoch: number): void {
+    this.#keys.advance(epoch);
   }
 
-  private next(): EpochSecrets {
-    const { primitives, current } = this;
-    return new EpochSecrets(
-      current.epoch + 1,
-      nextEpochSecret(primitives, current.clientToServer, 'c2s'),
-      nextEpochSecret(primitives, current.serverToClient, 's2c'),
-    );
+  /** @throws SealwireError `session_unknown` where the keys of the call's epoch are erased by now */
+  seal(frame: CallFrame, secrets: EpochSecrets, reply: Uint8Array): Uint8Array {
+    secrets.assertKept();
+    const { primitives, random } = this.#suite;
+    const key = { primitives, keySize: this.#keySize, secret: secrets.serverToClient };
+    return sealResult(key, { epoch: secrets.epoch & 0xff, callHeader: frame.header }, random, reply);
   }
 
-  private erasePrevious(): void {
-    if (!this.previous) return;
-    clearTimeout(this.previous.timer);
-    this.previous.secrets.erase();
-    this.previous = undefined;
+  get #keys(): Epochs {
+    return this.#epochs ?? unknown();
   }
 }
 
-/** A session as its handshake leaves it. */
-export function attachedOf(
-  session: Omit<AttachedSession, 'epoch' | 'closed' | 'secrets'>,
-  secrets: SessionSecrets,
-): AttachedSession {
-  return { ...session, secrets, epoch: 0, closed: undefined };
+function unknown(): never {
+  throw new SealwireError('session_unknown');
 }

@@ -16,8 +16,8 @@ export const purge: Command = {
     };
     return withStore(
       invocation,
-      async ({ sessions }) => {
-        const deleted = await sessions.purge();
+      async ({ directory }) => {
+        const deleted = await directory.purge();
         return { text: `${deleted} ${deleted === 1 ? 'row' : 'rows'} deleted`, value: { deleted } };
       },
       times,

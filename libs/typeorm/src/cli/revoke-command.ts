@@ -22,9 +22,9 @@ export const revoke: Command = {
     if (rest.length > 0 || chosen.length !== 1 || !selector) {
       throw new UsageError('Say which sessions: one id, --key, --module or --all.');
     }
-    return withStore(invocation, async ({ sessions, keys }) => {
+    return withStore(invocation, async ({ sessions, directory, keys }) => {
       const refused = 'keyId' in selector && (await keys.revokeSecureKey(selector.keyId));
-      const ended = await sessions.end(selector, 'keyId' in selector ? 'secure_key_revoked' : 'revoked');
+      const ended = await directory.end(selector, 'keyId' in selector ? 'secure_key_revoked' : 'revoked');
       const everywhere = (ended === 0 && !refused) || (await sessions.settled(PATIENCE));
       const key = refused
         ? '; the key is refused from now on'

@@ -21,10 +21,10 @@ export const sessions: Command = {
     const after = hexadecimal(textOption(invocation, 'after') ?? '0'.repeat(32), 16, 'The id of a session');
     return withStore(invocation, async (store) => {
       if (verb === 'count') {
-        const count = await store.sessions.count(selector);
+        const count = await store.directory.count(selector);
         return { text: String(count), value: { count } };
       }
-      const listed = await store.sessions.list(selector, { limit, after });
+      const listed = await store.directory.list(selector, { limit, after });
       return { text: listed.map(line).join('\n') || 'no sessions', value: listed };
     });
   },

@@ -9,12 +9,10 @@ import {
   serverKeyId,
   toHex,
 } from '@sealwire/core';
-import { KeyStore } from '@sealwire/nest/ports';
-import { type Database, type Query, toBytes } from '../connection/database.js';
+import { type CookieRandom, KeyStore } from '@sealwire/nest/ports';
+import { type Database, DURABLE, type Query, toBytes } from '../connection/database.js';
 import { assertSharedKek, type KeyEncryption } from './key-encryption.js';
 import { cookieKeyPlace, keyPlace } from './places.js';
-
-type CookieKeyRandom = { readonly id: Uint8Array; readonly random: Uint8Array };
 
 /** seconds */
 const COOKIE_KEY_FRESH = 300;
@@ -44,10 +42,11 @@ export interface KeySummary {
 export class TypeOrmKeyStore extends KeyStore {
   private readonly logger = new Logger('SealwireKeyStore');
   private readonly query: Query;
+  private readonly decoy: Uint8Array;
   /** server keys that do not open and were told of */
   private readonly unreadable = new Set<string>();
-  private readonly cookieKeys = new Map<string, CookieKeyRandom>();
-  private cookie: { key: Promise<CookieKeyRandom>; until: number } | undefined;
+  private readonly cookieKeys = new Map<string, CookieRandom>();
+  private cookie: { key: Promise<CookieRandom>; until: number } | undefined;
 
   constructor(
     private readonly database: Database,
@@ -55,7 +54,9 @@ export class TypeOrmKeyStore extends KeyStore {
     private readonly primitives: Primitives,
   ) {
     super();
-    this.query = (statement, parameters) => database.query(statement, parameters);
+    this.query = database.query;
+    // opened where there is no key, so that a known keyId takes as long as any other
+    this.decoy = keys.wrap(keyPlace('secure', '', new Uint8Array(SIZE.keyId)), new Uint8Array(SIZE.key));
   }
 
   async serverKeys(): Promise<readonly KeyPair[]> {
@@ -74,10 +75,20 @@ export class TypeOrmKeyStore extends KeyStore {
       `SELECT wrapped FROM sealwire_key WHERE kind = 'secure' AND module = $1 AND id = $2 AND ${VALID}`,
       [module, keyId],
     );
-    return row && this.keys.unwrap(keyPlace('secure', module, keyId), toBytes(row.wrapped));
+    const place = row ? keyPlace('secure', module, keyId) : keyPlace('secure', '', new Uint8Array(SIZE.keyId));
+    const secret = this.keys.unwrap(place, toBytes(row?.wrapped ?? this.decoy));
+    return row && secret;
   }
 
-  currentCookieKey(): Promise<CookieKeyRandom> {
+  async hasSecureKeys(module: string): Promise<boolean> {
+    const [row] = await this.query<{ any: boolean }>(
+      `SELECT EXISTS (SELECT FROM sealwire_key WHERE kind = 'secure' AND module = $1 AND ${VALID}) AS any`,
+      [module],
+    );
+    return row?.any ?? false;
+  }
+
+  currentCookieKey(): Promise<CookieRandom> {
     if (!this.cookie || performance.now() > this.cookie.until) {
       const key = this.newestCookieKey();
       this.cookie = { key, until: performance.now() + COOKIE_KEY_REFRESH };
@@ -88,7 +99,7 @@ export class TypeOrmKeyStore extends KeyStore {
     return this.cookie.key;
   }
 
-  async cookieKey(id: Uint8Array): Promise<CookieKeyRandom | undefined> {
+  async cookieKey(id: Uint8Array): Promise<CookieRandom | undefined> {
     const cached = this.cookieKeys.get(id.join());
     if (cached) return cached;
     const [row] = await this.query<CookieKeyRow>(
@@ -146,7 +157,8 @@ export class TypeOrmKeyStore extends KeyStore {
 
   override async revokeSecureKey(keyId: Uint8Array): Promise<boolean> {
     const revoked = await this.query(
-      `UPDATE sealwire_key SET valid_until = now() WHERE kind = 'secure' AND id = $1 AND ${VALID} RETURNING 1`,
+      `UPDATE sealwire_key SET valid_until = now()
+       WHERE ${DURABLE} AND kind = 'secure' AND id = $1 AND ${VALID} RETURNING 1`,
       [keyId],
     );
     return revoked.length > 0;
@@ -182,10 +194,10 @@ export class TypeOrmKeyStore extends KeyStore {
     secret: Uint8Array,
   ): Promise<void> {
     await assertSharedKek(query, this.keys);
-    await query('INSERT INTO sealwire_key (kind, module, id, wrapped) VALUES ($1, $2, $3, $4)', [
-      ...[kind, module, id],
-      this.keys.wrap(keyPlace(kind, module, id), secret),
-    ]);
+    await query(
+      `INSERT INTO sealwire_key (kind, module, id, wrapped) SELECT $1, $2, $3::bytea, $4::bytea WHERE ${DURABLE}`,
+      [...[kind, module, id], this.keys.wrap(keyPlace(kind, module, id), secret)],
+    );
   }
 
   /** A key that does not open is left out: the others go on. */
@@ -221,7 +233,7 @@ export class TypeOrmKeyStore extends KeyStore {
    * Asks the database every few seconds, for it may have lost its unlogged table, and then instances would not agree. A key that
    * does not open is as good as none: another instance wraps under a key-encryption key that this one does not hold.
    */
-  private async newestCookieKey(): Promise<CookieKeyRandom> {
+  private async newestCookieKey(): Promise<CookieRandom> {
     const known = await this.freshCookieKey(this.query);
     if (known) return known;
     return this.database.transaction(async (query) => {
@@ -236,7 +248,7 @@ export class TypeOrmKeyStore extends KeyStore {
   }
 
   /** The newest that opens. */
-  private async freshCookieKey(query: Query): Promise<CookieKeyRandom | undefined> {
+  private async freshCookieKey(query: Query): Promise<CookieRandom | undefined> {
     const rows = await query<CookieKeyRow>(
       `SELECT id, wrapped, ${COOKIE_KEY_AGE} AS age FROM sealwire_cookie_key
        WHERE ${COOKIE_KEY_AGE} < ${COOKIE_KEY_FRESH} ORDER BY created_at DESC, id`,
@@ -252,7 +264,7 @@ export class TypeOrmKeyStore extends KeyStore {
   }
 
   /** In memory until it may be read no more, then overwritten. */
-  private keepCookieKey({ id, wrapped, age }: CookieKeyRow): CookieKeyRandom {
+  private keepCookieKey({ id, wrapped, age }: CookieKeyRow): CookieRandom {
     const name = Uint8Array.from(id).join();
     const known = this.cookieKeys.get(name);
     if (known) return known;

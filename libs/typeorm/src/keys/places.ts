@@ -9,11 +9,12 @@ export function cookieKeyPlace(id: Uint8Array): Place {
   return ['sealwire_cookie_key', id];
 }
 
-/** @param keyId empty where no SecureKey was used */
-export function outcomePlace(module: string, keyId: Uint8Array, callId: Uint8Array): Place {
-  return ['sealwire_outcome', module, keyId, callId];
+/** @param call, binding MACs, see OutcomeEntity */
+export function outcomePlace(module: string, call: Uint8Array, binding: Uint8Array): Place {
+  return ['sealwire_outcome', module, call, binding];
 }
 
-export function replyPlace(sessionId: Uint8Array, lane: number, counter: number): Place {
-  return ['sealwire_accepted', sessionId, lane, counter];
+/** @param version how often the session's data was written: an earlier state of it does not open in its place */
+export function dataPlace(sessionId: Uint8Array, version: number): Place {
+  return ['sealwire_session', 'data', sessionId, version];
 }

@@ -1,8 +1,8 @@
 import { toHex } from '@sealwire/core';
 import { type Database, toBytes } from '../connection/database.js';
-import { SESSION_COLUMNS, type SessionRow, SessionWrap } from '../sessions/session-row.js';
+import { SessionWrap, type WrappedSession } from '../sessions/session-row.js';
 import type { KeyEncryption, Place } from './key-encryption.js';
-import { cookieKeyPlace, keyPlace, outcomePlace, replyPlace } from './places.js';
+import { cookieKeyPlace, dataPlace, keyPlace, outcomePlace } from './places.js';
 
 export interface RewrapResult {
   readonly rewrapped: number;
@@ -56,61 +56,61 @@ export async function rewrap(database: Database, keys: KeyEncryption, batch = 50
 }
 
 function tables(keys: KeyEncryption): SecretTable<never>[] {
-  const wrap = new SessionWrap(keys);
   const move = (place: Place, wrapped: Uint8Array) => keys.wrap(place, keys.unwrap(place, toBytes(wrapped)));
 
-  const sessions: SecretTable<SessionRow> = {
-    select: `SELECT ${SESSION_COLUMNS} FROM sealwire_session s
-      WHERE (substr(s.proof, 1, 4) <> $1 OR substr(s.traffic, 1, 4) <> $1 OR substr(s.exporter, 1, 4) <> $1)
-        AND ($2::text IS NULL OR s.id > decode($2, 'hex')) ORDER BY s.id LIMIT $3`,
+  const sessions: SecretTable<WrappedSession> = {
+    select: `SELECT id, module, key_id, key_size, peer, epoch, traffic, first_key, renewal FROM sealwire_session
+      WHERE (substr(first_key, 1, 4) <> $1 OR substr(renewal, 1, 4) <> $1 OR substr(traffic, 1, 4) <> $1)
+        AND ($2::text IS NULL OR id > decode($2, 'hex')) ORDER BY id LIMIT $3`,
     after: (row) => toHex(row.id),
-    update: `UPDATE sealwire_session s SET traffic = n.traffic, exporter = n.exporter, proof = n.proof
+    update: `UPDATE sealwire_session s SET traffic = n.traffic, first_key = n.first_key, renewal = n.renewal
       FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[])
-        AS n(id, traffic, exporter, proof, old_traffic, old_exporter, old_proof)
+        AS n(id, traffic, first_key, renewal, old_traffic, old_first_key, old_renewal)
       WHERE s.id = n.id AND s.traffic IS NOT DISTINCT FROM n.old_traffic
-        AND s.exporter IS NOT DISTINCT FROM n.old_exporter AND s.proof = n.old_proof`,
+        AND s.first_key IS NOT DISTINCT FROM n.old_first_key AND s.renewal IS NOT DISTINCT FROM n.old_renewal`,
     rewrap(row) {
-      const { traffic, exporter, proof } = wrap.again(row);
-      return [row.id, traffic, exporter, proof, row.traffic, row.exporter, row.proof];
+      const secrets = SessionWrap.places(row);
+      return [
+        row.id,
+        ...secrets.map(({ place, wrapped }) => wrapped && move(place, wrapped)),
+        ...secrets.map(({ wrapped }) => wrapped),
+      ];
     },
   };
 
-  const replies: SecretTable<{ id: Buffer; lane: number; counter: number; reply: Buffer }> = {
+  const data: SecretTable<{ id: Buffer; version: number; data: Buffer }> = {
     select: upToBytes(
-      'reply',
-      'id, lane, counter',
-      `SELECT session_id AS id, lane::float8 AS lane, counter::float8 AS counter, reply
-       FROM sealwire_accepted WHERE reply IS NOT NULL AND substr(reply, 1, 4) <> $1
-         AND ($2::text IS NULL OR (session_id, lane, counter) >
-           (decode($2::json->>0, 'hex'), ($2::json->>1)::bigint, ($2::json->>2)::bigint))
-       ORDER BY session_id, lane, counter LIMIT $3`,
+      'data',
+      'id',
+      `SELECT id, data_version AS version, data FROM sealwire_session
+       WHERE data IS NOT NULL AND substr(data, 1, 4) <> $1 AND ($2::text IS NULL OR id > decode($2, 'hex'))
+       ORDER BY id LIMIT $3`,
     ),
-    after: (row) => JSON.stringify([toHex(row.id), row.lane, row.counter]),
-    update: `UPDATE sealwire_accepted a SET reply = n.reply
-      FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[]) AS n(id, lane, counter, reply, old)
-      WHERE a.session_id = n.id AND a.lane = n.lane AND a.counter = n.counter AND substr(a.reply, 1, ${HEAD}) = n.old`,
-    rewrap: ({ id, lane, counter, reply }) => [
-      ...[id, lane, counter],
-      ...[move(replyPlace(toBytes(id), lane, counter), reply), reply.subarray(0, HEAD)],
+    after: (row) => toHex(row.id),
+    update: `UPDATE sealwire_session s SET data = n.data
+      FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS n(id, data, old)
+      WHERE s.id = n.id AND substr(s.data, 1, ${HEAD}) = n.old`,
+    rewrap: ({ id, version, data: wrapped }) => [
+      ...[id, move(dataPlace(toBytes(id), version), wrapped), wrapped.subarray(0, HEAD)],
     ],
   };
 
-  const outcomes: SecretTable<{ module: string; key_id: Buffer; call_id: Buffer; outcome: Buffer }> = {
+  const outcomes: SecretTable<{ module: string; call: Buffer; binding: Buffer; outcome: Buffer }> = {
     select: upToBytes(
       'outcome',
-      'module, key_id, call_id',
-      `SELECT module, key_id, call_id, outcome FROM sealwire_outcome
-       WHERE substr(outcome, 1, 4) <> $1 AND ($2::text IS NULL OR (module, key_id, call_id) >
-         ($2::json->>0, decode($2::json->>1, 'hex'), decode($2::json->>2, 'hex')))
-       ORDER BY module, key_id, call_id LIMIT $3`,
+      'module, call',
+      `SELECT module, call, binding, outcome FROM sealwire_outcome
+       WHERE substr(outcome, 1, 4) <> $1
+         AND ($2::text IS NULL OR (module, call) > ($2::json->>0, decode($2::json->>1, 'hex')))
+       ORDER BY module, call LIMIT $3`,
     ),
-    after: (row) => JSON.stringify([row.module, toHex(row.key_id), toHex(row.call_id)]),
+    after: (row) => JSON.stringify([row.module, toHex(row.call)]),
     update: `UPDATE sealwire_outcome o SET outcome = n.outcome
-      FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[]) AS n(module, key_id, call_id, outcome, old)
-      WHERE o.module = n.module AND o.key_id = n.key_id AND o.call_id = n.call_id AND substr(o.outcome, 1, ${HEAD}) = n.old`,
-    rewrap: ({ module, key_id, call_id, outcome }) => [
-      ...[module, key_id, call_id],
-      ...[move(outcomePlace(module, toBytes(key_id), toBytes(call_id)), outcome), outcome.subarray(0, HEAD)],
+      FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[]) AS n(module, call, outcome, old)
+      WHERE o.module = n.module AND o.call = n.call AND substr(o.outcome, 1, ${HEAD}) = n.old`,
+    rewrap: ({ module, call, binding, outcome }) => [
+      ...[module, call],
+      ...[move(outcomePlace(module, toBytes(call), toBytes(binding)), outcome), outcome.subarray(0, HEAD)],
     ],
   };
 
@@ -142,7 +142,7 @@ function tables(keys: KeyEncryption): SecretTable<never>[] {
       FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS n(id, wrapped, old) WHERE k.id = n.id AND k.wrapped = n.old`,
     rewrap: ({ id, wrapped }) => [id, move(cookieKeyPlace(toBytes(id)), wrapped), wrapped],
   };
-  return [sessions, replies, outcomes, lasting, cookies] as unknown as SecretTable<never>[];
+  return [sessions, data, outcomes, lasting, cookies] as unknown as SecretTable<never>[];
 }
 
 /** The first of the rows, in that order, until their `column` has enough bytes. */

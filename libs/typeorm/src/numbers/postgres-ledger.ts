@@ -1,18 +1,23 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type CallNumber, LIMITS, type RenewalAnswer, toHex } from '@sealwire/core';
-import { type Acceptance, knownOf, type LedgerSession, NumberLedger, withinTime } from '@sealwire/nest/ports';
-import { type Database, type Query, toBytes } from '../connection/database.js';
-import type { KeyEncryption } from '../keys/key-encryption.js';
-import { replyPlace } from '../keys/places.js';
+import { type CallNumber, LIMITS, type Sending, toHex } from '@sealwire/core';
+import {
+  type Acceptance,
+  type FirstAcceptance,
+  knownOf,
+  type LedgerSession,
+  type NumberAnswer,
+  NumberLedger,
+  withinTime,
+} from '@sealwire/nest/ports';
+import { type Database, toBytes } from '../connection/database.js';
 import type { Incarnation } from '../sessions/incarnation.js';
 import { LEASE, type Lease } from '../sessions/lease.js';
-import { ACCEPTED_COLUMNS, answerOf } from '../sessions/reconcile.js';
-import { ACCEPT, FINISH, type VerdictRow } from './accepted-numbers.js';
+import { ACCEPT, FINISH, RECALL, type RecallRow, type VerdictRow } from './accepted-numbers.js';
 import { GroupCommit } from './group-commit.js';
 
-/** A reply longer than this is not kept: its duplicates are told that it ran. */
-const LARGEST_REPLY = 65_536;
+/** A result frame longer than this is not kept: its duplicates are told that it ran. */
+const LARGEST_RESULT = 65_536;
 const UNSURE = 10_000;
 /** seconds without a renewal of its lease, due every second, after which an instance may be gone */
 const SILENT = 2.5;
@@ -28,7 +33,7 @@ interface Asked {
 }
 
 interface Finished extends Asked {
-  readonly reply: Uint8Array | null;
+  readonly result: Uint8Array | null;
 }
 
 /** A number that is asked for, or runs here. */
@@ -37,8 +42,8 @@ class Running {
   waiting = 0;
   /** whether a request has taken it on to run the call */
   taken = false;
-  settle: (reply: Uint8Array) => void = () => undefined;
-  readonly settled = new Promise<Uint8Array>((resolve) => {
+  settle: (result: Uint8Array | undefined) => void = () => undefined;
+  readonly settled = new Promise<Uint8Array | undefined>((resolve) => {
     this.settle = resolve;
   });
 
@@ -62,7 +67,6 @@ export class PostgresLedger extends NumberLedger {
 
   constructor(
     private readonly database: Database,
-    private readonly keys: KeyEncryption,
     private readonly lease: Lease,
     private readonly incarnation: Incarnation,
     /** called where the database is another one than before */
@@ -90,27 +94,59 @@ export class PostgresLedger extends NumberLedger {
     return verdict;
   }
 
-  finish(session: LedgerSession, number: CallNumber, digest: Uint8Array, reply: Uint8Array): void {
+  /** The rows are there already: they were written with the session. */
+  begin(session: LedgerSession): void {
+    const { digest, count } = session.firstCalls ?? { digest: new Uint8Array(), count: 0 };
+    for (let counter = 0; counter < count; counter++) {
+      const running = new Running(toHex(digest), Promise.resolve({ kind: 'accepted' }));
+      running.taken = true;
+      this.running.set(keyOf(session, { lane: 0, counter }), running);
+    }
+  }
+
+  async first(session: LedgerSession, number: CallNumber): Promise<FirstAcceptance> {
+    const running = this.running.get(keyOf(session, number));
+    if (running) return { kind: 'running', settled: running.settled };
+    const [row] = await this.look(session, [number]);
+    if (row?.state === 'done') return { kind: 'done', result: row.result ? toBytes(row.result) : undefined };
+    return row?.state === 'running' && row.alive ? { kind: 'running' } : { kind: 'outcome_unknown' };
+  }
+
+  finish(session: LedgerSession, number: CallNumber, digest: Uint8Array, result: Uint8Array | undefined): void {
     const key = keyOf(session, number);
-    this.running.get(key)?.settle(reply);
-    const kept =
-      reply.length <= LARGEST_REPLY ? this.keys.wrap(replyPlace(session.id, number.lane, number.counter), reply) : null;
+    this.running.get(key)?.settle(result);
+    const kept = result && result.length <= LARGEST_RESULT ? result : null;
     // until the row is written, duplicates that come here are answered from memory
-    const written = this.write({ session, number, digest, reply: kept }).finally(() => {
+    const written = this.write({ session, number, digest, result: kept }).finally(() => {
       this.running.delete(key);
       this.writing.delete(written);
     });
     this.writing.add(written);
   }
 
-  async recall(session: LedgerSession, number: CallNumber, digest: Uint8Array): Promise<RenewalAnswer> {
-    const [row] = await this.database.query<Parameters<typeof answerOf>[0]>(
-      `SELECT ${ACCEPTED_COLUMNS} FROM sealwire_accepted a
-       WHERE session_id = $1 AND lane = $2 AND counter = $3`,
-      [session.id, number.lane, number.counter],
+  async recall(session: LedgerSession, asked: readonly Sending[]): Promise<NumberAnswer[]> {
+    const rows = await this.look(
+      session,
+      asked.map(({ number }) => number),
     );
-    if (!row) return { known: knownOf(session.closed, number) };
-    return answerOf(row, digest, replyPlace(session.id, number.lane, number.counter), this.keys);
+    return asked.map(({ number, digest }, i): NumberAnswer => {
+      const row = rows[i];
+      if (!row || !this.incarnation.matches(row.mark, row.lane_incarnation)) return { known: 'unknown' };
+      if (row.digest === null) return { known: row.complete ? 'never_ran' : knownOf(session, number) };
+      // a number runs for one frame only: where it went to another, this one never will
+      if (toHex(row.digest) !== toHex(digest)) return { known: 'never_ran' };
+      if (row.state !== 'done') return { known: row.alive ? 'running' : 'unknown' };
+      return row.result ? { known: 'result', frame: toBytes(row.result) } : { known: 'ran' };
+    });
+  }
+
+  /** In their order; none where the session is none. */
+  private look(session: LedgerSession, numbers: readonly CallNumber[]): Promise<RecallRow[]> {
+    return this.database.query<RecallRow>(RECALL, [
+      session.id,
+      numbers.map(({ lane }) => lane),
+      numbers.map(({ counter }) => counter),
+    ]);
   }
 
   async drain(): Promise<void> {
@@ -149,7 +185,7 @@ export class PostgresLedger extends NumberLedger {
 
   private async commitAccepts(asked: Asked[]): Promise<(Acceptance | undefined)[]> {
     const { bootId } = this.lease;
-    const rows = await this.database.query<VerdictRow>(ACCEPT, [
+    const rows = await this.database.urgent<VerdictRow>(ACCEPT, [
       ...columns(asked),
       asked.map(({ session }) => session.incarnation),
       this.incarnation.mark,
@@ -172,7 +208,7 @@ export class PostgresLedger extends NumberLedger {
     if (row.fresh) return { kind: 'accepted' };
     if (row.state === null) return { kind: 'too_old' };
     if (!row.same) return { kind: 'conflict' };
-    if (row.state === 'done') return { kind: 'done', reply: this.openReply(session, number, row.reply) };
+    if (row.state === 'done') return { kind: 'done', result: row.result ? toBytes(row.result) : undefined };
     if (row.owner === bootId) {
       // our own row of a number that is not running here: either it never ran, or its result was never written
       return { kind: unsure ? 'accepted' : 'outcome_unknown' };
@@ -186,21 +222,10 @@ export class PostgresLedger extends NumberLedger {
   private bury(owner: string): void {
     if (this.burying.has(owner)) return;
     this.burying.add(owner);
-    const query: Query = (statement, parameters) => this.database.query(statement, parameters);
     this.lease
-      .bury(query, owner)
+      .bury(this.database.query, owner)
       .catch((error) => this.logger.warn(`An instance that is silent could not be looked at: ${error}`))
       .finally(() => this.burying.delete(owner));
-  }
-
-  private openReply(session: LedgerSession, number: CallNumber, reply: Buffer | null): Uint8Array | undefined {
-    if (!reply) return undefined;
-    try {
-      return this.keys.unwrap(replyPlace(session.id, number.lane, number.counter), toBytes(reply));
-    } catch (error) {
-      this.logger.error(`A result of session ${session.key} cannot be read: ${error}`);
-      return undefined;
-    }
   }
 
   private async write(finished: Finished): Promise<void> {
@@ -219,7 +244,7 @@ export class PostgresLedger extends NumberLedger {
   }
 
   private async commitFinishes(finished: Finished[]): Promise<undefined[]> {
-    await this.database.query(FINISH, [...columns(finished), finished.map(({ reply }) => reply), this.lease.bootId]);
+    await this.database.query(FINISH, [...columns(finished), finished.map(({ result }) => result), this.lease.bootId]);
     return finished.map(() => undefined);
   }
 }

@@ -1,58 +1,68 @@
 import { Logger } from '@nestjs/common';
-import { SealwireError, toHex } from '@sealwire/core';
-import { ExactlyOnce } from '@sealwire/nest/ports';
-import type { EntityManager, QueryRunner } from 'typeorm';
-import {
-  type Database,
-  isTransient,
-  isUnavailable,
-  queryOf,
-  reach,
-  sqlState,
-  toBytes,
-} from '../connection/database.js';
+import { concat, type Primitives, SealwireError, toHex } from '@sealwire/core';
+import { ExactlyOnce, type ExactlyOnceCall } from '@sealwire/nest/ports';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { DURABLE, toBytes } from '../connection/database.js';
+import { isTransient, isUnavailable, reach, sqlState } from '../connection/errors.js';
+import { Turns } from '../connection/turns.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { outcomePlace } from '../keys/places.js';
+import { depthOf, poolOf } from '../quirks/driver.js';
 import { type Incarnation, MARK } from '../sessions/incarnation.js';
-import { Turns } from './turns.js';
+import { queryOf } from '../sessions/session-data.js';
+import { withRunner } from './lent-runner.js';
 
 const ATTEMPTS = 3;
 /** milliseconds from the wait for a turn to the commit */
 const DEADLINE = 30_000;
 /** Of these, what it may wait for its turn: begun later, it would be cut off in the middle for nothing. */
 const PATIENCE = 15_000;
-/** Connections left to what every call needs, the lease first of all. */
+/** Connections left to the application's other work. */
 const LEFT_FREE = 2;
 
-type ExactCall = Parameters<ExactlyOnce['run']>[0];
 type RunCall = Parameters<ExactlyOnce['run']>[1];
 
 /**
  * The outcome is a row of the same transaction as the call's effects, so both are there or neither. Its key is written first:
  * another sending of the same call waits there until this transaction is decided, then reads the outcome or runs itself. A
  * transaction that could not begin, or may not have been committed, is `busy`: sent again under its identity it is safe.
+ *
+ * The identity stands in the table as a MAC only, for who has it can ask for the outcome. The MAC's key is made from one in the
+ * database that lies there wrapped, so that it stays what it is while key-encryption keys change.
  */
 export class TypeOrmExactlyOnce extends ExactlyOnce {
   private readonly logger = new Logger('SealwireExactlyOnce');
-  private readonly turns = new Turns(() => Math.max(1, this.database.connections - LEFT_FREE));
+  private readonly turns = new Turns(
+    () => Math.max(1, this.connections() - LEFT_FREE),
+    // of one session; however slow its calls are, there is a place for another's
+    () => Math.max(1, Math.floor((this.connections() - LEFT_FREE) / 2)),
+  );
 
   constructor(
-    private readonly database: Database,
+    private readonly primitives: Primitives,
+    private readonly dataSource: DataSource,
+    /** PGlite: one connection, one process */
+    private readonly exclusive: boolean,
     private readonly keys: KeyEncryption,
     private readonly incarnation: Incarnation,
   ) {
     super();
   }
 
-  run(call: ExactCall, run: RunCall): Promise<Uint8Array> {
+  run(call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
     const end = performance.now() + DEADLINE;
-    return this.turns.run(PATIENCE, () => this.until(end, call, run));
+    return this.turns.run(call.session ?? '', PATIENCE, () => this.until(end, call, run));
   }
 
-  private async until(end: number, call: ExactCall, run: RunCall): Promise<Uint8Array> {
+  private connections(): number {
+    return poolOf(this.dataSource)?.options.max ?? 1;
+  }
+
+  private async until(end: number, call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.database.withRunner(end - performance.now(), (runner) => this.once(runner, call, run));
+        const left = end - performance.now();
+        return await withRunner(this.dataSource, this.exclusive, left, (runner) => this.once(runner, call, run));
       } catch (error) {
         if (!isTransient(error)) throw error;
         if (attempt === ATTEMPTS) throw new SealwireError('busy', undefined, { cause: error });
@@ -60,7 +70,7 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
     }
   }
 
-  private async once(runner: QueryRunner, call: ExactCall, run: RunCall): Promise<Uint8Array> {
+  private async once(runner: QueryRunner, call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
     await reach(() => runner.startTransaction());
     try {
       const outcome = (await this.claim(runner, call)) ?? (await this.decide(runner, call, run));
@@ -75,40 +85,44 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
   }
 
   /** Writes the call's identity; answers the stored outcome where it is there already. */
-  private async claim(runner: QueryRunner, call: ExactCall): Promise<Uint8Array | undefined> {
+  private async claim(runner: QueryRunner, call: ExactlyOnceCall): Promise<Uint8Array | undefined> {
     const query = queryOf(runner);
     // what a handler waits for in the database has an end as well, so that a lock forgotten elsewhere cannot pile up calls
     const [row] = await query<{ mark: string }>(
       `SELECT ${MARK} AS mark, set_config('lock_timeout', '5s', true), set_config('statement_timeout', '15s', true),
-         set_config('idle_in_transaction_session_timeout', '20s', true)`,
+         set_config('idle_in_transaction_session_timeout', '20s', true), ${DURABLE} AS durable`,
     );
     if (call.claimed && !this.incarnation.matches(row?.mark ?? '', call.claimed)) {
       throw new SealwireError('outcome_unknown', 'The call was first sent to another state of the database.');
     }
-    const identity = identityOf(call);
+    const identity = this.identityOf(call);
     const inserted = await query(
-      `INSERT INTO sealwire_outcome (module, key_id, call_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1`,
+      `INSERT INTO sealwire_outcome (module, call, binding) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1`,
       identity,
     );
     if (inserted.length > 0) return undefined;
-    const [stored] = await query<{ outcome: Buffer | null }>(
-      'SELECT outcome FROM sealwire_outcome WHERE module = $1 AND key_id = $2 AND call_id = $3',
-      identity,
+    const [module, name, binding] = identity;
+    const [stored] = await query<{ binding: Buffer; outcome: Buffer | null }>(
+      'SELECT binding, outcome FROM sealwire_outcome WHERE module = $1 AND call = $2',
+      [module, name],
     );
+    if (stored && !this.primitives.equal(toBytes(stored.binding), binding)) {
+      throw new SealwireError('number_conflict', 'This call identity is of another function, or of other arguments.');
+    }
     // purged between the two statements: too old to be told apart from one that never ran
     if (!stored?.outcome) throw new SealwireError('outcome_unknown');
     try {
       return this.keys.unwrap(outcomePlace(...identity), toBytes(stored.outcome));
     } catch (error) {
-      this.logger.error(`The outcome of call ${toHex(call.callId)} cannot be read: ${error}`);
+      this.logger.error(`The outcome of call ${toHex(name)} cannot be read: ${error}`);
       throw new SealwireError('outcome_unknown');
     }
   }
 
-  private async decide(runner: QueryRunner, call: ExactCall, run: RunCall): Promise<Uint8Array> {
+  private async decide(runner: QueryRunner, call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
     await reach(() => runner.startTransaction()); // a savepoint
     const depth = depthOf(runner);
-    const { manager, end } = lend(runner);
+    const { manager, end } = this.lend(runner);
     const { outcome, rollback } = await run(manager).finally(end);
     if (depthOf(runner) !== depth) {
       throw new Error(
@@ -116,45 +130,46 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
       );
     }
     await reach(() => (rollback ? runner.rollbackTransaction() : runner.commitTransaction()));
-    const identity = identityOf(call);
-    await queryOf(runner)(
-      'UPDATE sealwire_outcome SET outcome = $4 WHERE module = $1 AND key_id = $2 AND call_id = $3',
-      [...identity, this.keys.wrap(outcomePlace(...identity), outcome)],
-    );
+    const identity = this.identityOf(call);
+    const [module, name] = identity;
+    await queryOf(runner)('UPDATE sealwire_outcome SET outcome = $3 WHERE module = $1 AND call = $2', [
+      ...[module, name],
+      this.keys.wrap(outcomePlace(...identity), outcome),
+    ]);
     return outcome;
   }
-}
 
-function identityOf({ module, keyId, callId }: ExactCall): [string, Uint8Array, Uint8Array] {
-  return [module, keyId ?? new Uint8Array(), callId];
-}
+  /** Module, the call and what it is bound to. Equal arguments of two calls are not to be seen in the table. */
+  private identityOf({ module, callId, name, digest }: ExactlyOnceCall): [string, Uint8Array, Uint8Array] {
+    const key = this.incarnation.derive('sealwire outcome');
+    const mac = (text: string, ...parts: Uint8Array[]) =>
+      this.primitives.hmac(key, concat(...parts, new TextEncoder().encode(text)));
+    const identity = mac(module, callId);
+    return [module, identity, mac(name, identity, digest)];
+  }
 
-/** Transactions in each other; TypeORM commits for good only the outermost. */
-function depthOf(runner: QueryRunner): unknown {
-  return (runner as unknown as { transactionDepth: unknown }).transactionDepth;
-}
-
-/**
- * A handler's hold on the transaction, which ends with it. What it did not wait for would else go on beside the commit, and
- * what comes after that takes effect on its own; a connection handed back by it would be another's before the commit.
- */
-function lend(runner: QueryRunner): { manager: EntityManager; end(): void } {
-  let over = false;
-  const own = runner.manager;
-  const lent = new Proxy(runner, {
-    get(target, name) {
-      if (over) throw new Error('The exactlyOnce function is over, and its transaction with it.');
-      if (name === 'release') throw new Error('An exactlyOnce function cannot release its transaction.');
-      return Reflect.get(target, name);
-    },
-  });
-  // makes itself the runner's, so that transactions in this one get it too; what subscribers do at the commit is not the handler's
-  const manager = runner.dataSource.createEntityManager(lent);
-  const end = () => {
-    over = true;
-    Object.assign(runner, { manager: own });
-  };
-  return { manager, end };
+  /**
+   * A handler's hold on the transaction, which ends with it. What it did not wait for would else go on beside the commit, and
+   * what comes after that takes effect on its own; a connection handed back by it would be another's before the commit.
+   */
+  private lend(runner: QueryRunner): { manager: EntityManager; end(): void } {
+    let over = false;
+    const own = runner.manager;
+    const lent = new Proxy(runner, {
+      get(target, name) {
+        if (over) throw new Error('The exactlyOnce function is over, and its transaction with it.');
+        if (name === 'release') throw new Error('An exactlyOnce function cannot release its transaction.');
+        return Reflect.get(target, name);
+      },
+    });
+    // makes itself the runner's, so that transactions in this one get it too; what subscribers do at the commit is not the handler's
+    const manager = this.dataSource.createEntityManager(lent);
+    const end = () => {
+      over = true;
+      Object.assign(runner, { manager: own });
+    };
+    return { manager, end };
+  }
 }
 
 /** Whether the connection was still there to do so. */

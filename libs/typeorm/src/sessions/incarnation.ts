@@ -42,20 +42,23 @@ export class Incarnation {
     this.value = this.of(row.mark);
   }
 
-  private of(mark: string): Uint8Array {
+  /** A key that every instance has, now and after each rotation of the KEK, and that the database alone does not give away. */
+  derive(label: string): Uint8Array {
+    return this.primitives.hmac(this.rootKey(), new TextEncoder().encode(label));
+  }
+
+  private rootKey(): Uint8Array {
     if (!this.key) throw new Error('The store was not started.');
+    return this.key;
+  }
+
+  private of(mark: string): Uint8Array {
     const text = new TextEncoder().encode(`${mark} ${this.operatorEpoch}`);
-    return this.primitives.hmac(this.key, text).slice(0, SIZE.incarnation);
+    return this.primitives.hmac(this.rootKey(), text).slice(0, SIZE.incarnation);
   }
 
   /** Whether a database with that mark is in the incarnation `value`. */
   matches(mark: string, value: Uint8Array): boolean {
     return toHex(this.of(mark)) === toHex(value);
-  }
-
-  /** Asked of the database itself, within the transaction that acts on the answer. */
-  async isCurrent(query: Query, value: Uint8Array): Promise<boolean> {
-    const [row] = await query<{ mark: string }>(`SELECT ${MARK} AS mark`);
-    return row !== undefined && this.matches(row.mark, value);
   }
 }

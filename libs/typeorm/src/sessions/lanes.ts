@@ -1,9 +1,11 @@
-import type { Query } from '../connection/database.js';
+import { DURABLE, type Query } from '../connection/database.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { Lease } from './lease.js';
 import { LIVE, SESSION_COLUMNS, type SessionRow } from './session-row.js';
 
 const LAST_LANE = 2 ** 32 - 1;
+/** closed lanes whose windows are kept */
+const CLOSED_KEPT = 4;
 /** Unix seconds, so that lanes go up even in a database that was put back to an earlier state. */
 const NEXT_LANE = 'GREATEST(s.lane + 1, extract(epoch FROM now())::bigint)';
 
@@ -18,7 +20,7 @@ export class Lanes {
   ) {}
 
   /** `busy` where another instance owns the lane; it is asked to close it. */
-  async attach(id: Uint8Array, exclusive: boolean, bootId: string): Promise<SessionRow | 'busy' | undefined> {
+  async take(id: Uint8Array, exclusive: boolean, bootId: string): Promise<SessionRow | 'busy' | undefined> {
     for (let attempt = 0; attempt < 3; attempt++) {
       const row = (exclusive ? undefined : await this.join(id)) ?? (await this.openLane(id, exclusive, bootId));
       if (row) return row;
@@ -37,11 +39,15 @@ export class Lanes {
     return 'busy';
   }
 
-  /** The owner stays where numbers of the window may still run. */
+  /** The owner stays where numbers of the window may still run; it closes the lane once more then, and the entry is replaced. */
   async close(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean, bootId: string): Promise<void> {
+    const newest = (entry: string, column: string) =>
+      `(ARRAY[${entry}] || CASE WHEN closed_lanes[1] = lane THEN ${column}[2:] ELSE ${column} END)[1:${CLOSED_KEPT}]`;
     await this.query(
-      `UPDATE sealwire_session SET owner = CASE WHEN $4 THEN NULL ELSE owner END, closed_lane = lane, closed_window = $3,
-         release_wanted = false
+      `UPDATE sealwire_session SET owner = CASE WHEN $4 THEN NULL ELSE owner END, release_wanted = false,
+         closed_lanes = ${newest('lane', 'closed_lanes')},
+         closed_windows = ${newest('$3::bytea', 'closed_windows')},
+         closed_answered = ${newest('$4::boolean', 'closed_answered')}
        WHERE id = $1 AND lane = $2 AND owner = $5`,
       [id, lane, window, answered, bootId],
     );
@@ -67,10 +73,9 @@ export class Lanes {
     const [row] = await this.query<SessionRow>(
       `UPDATE sealwire_session s SET lane = ${NEXT_LANE}, shared = NOT $2, owner = CASE WHEN $2 THEN $3::text END,
          release_wanted = false, floor = -1, floored_at = NULL, lane_incarnation = $4,
-         closed_lane = CASE WHEN s.closed_lane = s.lane AND s.lane_incarnation = $4 THEN s.closed_lane END,
-         closed_window = CASE WHEN s.closed_lane = s.lane AND s.lane_incarnation = $4 THEN s.closed_window END
+         closed_lanes = CASE WHEN s.lane_incarnation = $4 THEN s.closed_lanes ELSE '{}' END
        FROM sealwire_session seen
-       WHERE seen.id = $1 AND s.id = seen.id AND s.owner IS NOT DISTINCT FROM seen.owner
+       WHERE ${DURABLE} AND seen.id = $1 AND s.id = seen.id AND s.owner IS NOT DISTINCT FROM seen.owner
          AND (seen.owner IS NULL OR seen.owner = $3
            OR NOT EXISTS (SELECT FROM sealwire_instance i WHERE i.boot_id = seen.owner))
          AND ($2 OR NOT (s.shared AND s.lane_incarnation = $4))

@@ -1,8 +1,9 @@
 import type { KeySize, SessionSecrets } from '@sealwire/core';
-import { concat } from '@sealwire/core';
-import type { AttachedSession, SessionSelector } from '@sealwire/nest/ports';
+import { concat, toHex } from '@sealwire/core';
+import type { ClosedLane, CloseReason, LedgerSession, SessionSelector, StoredSession } from '@sealwire/nest/ports';
 import { toBytes } from '../connection/database.js';
 import type { KeyEncryption, Place } from '../keys/key-encryption.js';
+import { type Incarnation, MARK } from './incarnation.js';
 
 /** What a session's secrets are bound to: a row whose policy was altered does not open. */
 export interface SessionIdentity {
@@ -14,31 +15,50 @@ export interface SessionIdentity {
 }
 
 export interface SessionRow extends SessionIdentity {
+  /** of the database that gave the row */
+  readonly mark: string;
   readonly lane: number;
-  readonly shared: boolean;
-  readonly owner: string | null;
   readonly lane_incarnation: Uint8Array;
-  readonly floor: number;
-  readonly closed_lane: number | null;
-  readonly closed_window: Uint8Array | null;
+  readonly closed_lanes: number[];
+  readonly closed_windows: Uint8Array[];
+  readonly closed_answered: boolean[];
+  readonly first_digest: Uint8Array | null;
+  readonly first_count: number;
   readonly epoch: number;
   readonly traffic: Uint8Array | null;
-  readonly exporter: Uint8Array | null;
-  readonly proof: Uint8Array;
+  readonly first_key: Uint8Array | null;
+  readonly renewal: Uint8Array | null;
   readonly idle_seconds: number;
   /** milliseconds */
   readonly last_used: number;
   readonly expires: number;
+  readonly ended: CloseReason | null;
 }
 
-/** bigint would come as text; lanes and counters are u32 and fit a float8 */
-export const SESSION_COLUMNS = `s.id, s.module, s.key_id, s.key_size, s.peer, s.lane::float8 AS lane, s.shared, s.owner,
-  s.lane_incarnation, s.floor::float8 AS floor, s.closed_lane::float8 AS closed_lane, s.closed_window,
-  s.epoch, s.traffic, s.exporter, s.proof, s.idle_seconds,
-  extract(epoch FROM s.last_used_at)::float8 * 1000 AS last_used, extract(epoch FROM s.expires_at)::float8 * 1000 AS expires`;
+const IDLE_END = `s.last_used_at + s.idle_seconds * interval '1 second'`;
 
-export const LIVE = `s.ended_at IS NULL AND s.expires_at > now()
-  AND s.last_used_at + s.idle_seconds * interval '1 second' > now()`;
+/** When the session ended, or will if it is not used again. */
+export const END = `COALESCE(s.ended_at, LEAST(s.expires_at, ${IDLE_END}))`;
+
+export const LIVE = `s.ended_at IS NULL AND s.expires_at > now() AND ${IDLE_END} > now()`;
+
+/** Seconds after its end that a session's keys are kept, for what its client sent before it learned of the end. */
+export const KEYS_KEPT = 60;
+
+/** bigint would come as text; lanes and counters are u32 and fit a float8 */
+export const SESSION_COLUMNS = `s.id, s.module, s.key_id, s.key_size, s.peer, ${MARK} AS mark, s.lane::float8 AS lane,
+  s.lane_incarnation, s.closed_lanes::float8[] AS closed_lanes, s.closed_windows, s.closed_answered, s.first_digest,
+  s.first_count, s.epoch, s.traffic, s.first_key, s.renewal, s.idle_seconds,
+  extract(epoch FROM s.last_used_at)::float8 * 1000 AS last_used, extract(epoch FROM s.expires_at)::float8 * 1000 AS expires,
+  CASE WHEN s.ended_at IS NOT NULL THEN s.ended_reason WHEN s.expires_at <= now() THEN 'expired'
+    WHEN ${IDLE_END} <= now() THEN 'idle' END AS ended`;
+
+/** The same times as {@link SESSION_COLUMNS}; what a row is identified by while it is rewrapped. */
+export type WrappedSession = SessionIdentity &
+  Pick<SessionRow, 'epoch' | 'traffic' | 'first_key' | 'renewal'> & {
+    readonly data: Uint8Array | null;
+    readonly data_version: number;
+  };
 
 export class SessionWrap {
   constructor(private readonly keys: KeyEncryption) {}
@@ -48,71 +68,70 @@ export class SessionWrap {
     epoch: number,
     secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
   ): Uint8Array {
-    return this.keys.wrap(place(session, 'traffic', epoch), concat(secrets.clientToServer, secrets.serverToClient));
+    return this.keys.wrap(trafficPlace(session, epoch), concat(secrets.clientToServer, secrets.serverToClient));
   }
 
-  exporter(session: SessionIdentity, exporter: Uint8Array): Uint8Array {
-    return this.keys.wrap(place(session, 'exporter'), exporter);
+  /** @param column which of the keys that prove the session */
+  proof(column: 'first_key' | 'renewal', session: SessionIdentity, key: Uint8Array): Uint8Array {
+    return this.keys.wrap(place(session, column), key);
   }
 
-  /** The renewal key is there once the session is active. */
-  proof(session: SessionIdentity, firstKey: Uint8Array, renewal?: Uint8Array): Uint8Array {
-    return this.keys.wrap(place(session, 'proof'), renewal ? concat(firstKey, renewal) : firstKey);
-  }
-
-  openProof(session: SessionIdentity, proof: Uint8Array): { firstKey: Uint8Array; renewal: Uint8Array | undefined } {
-    const keys = this.keys.unwrap(place(session, 'proof'), proof);
-    return { firstKey: keys.slice(0, 32), renewal: keys.length > 32 ? keys.slice(32) : undefined };
+  openProof(column: 'first_key' | 'renewal', row: SessionRow): Uint8Array | undefined {
+    const wrapped = row[column];
+    return wrapped ? this.keys.unwrap(place(row, column), wrapped) : undefined;
   }
 
   /** @throws where the row was altered, wrapped by an unknown KEK or is not active */
-  open(row: SessionRow): Pick<AttachedSession, 'secrets' | 'firstKey'> {
-    const traffic = this.keys.unwrap(place(row, 'traffic', row.epoch), row.traffic ?? new Uint8Array());
-    const { firstKey, renewal } = this.openProof(row, row.proof);
-    return {
-      firstKey,
-      secrets: {
-        clientToServer: traffic.slice(0, 32),
-        serverToClient: traffic.slice(32),
-        renewal: renewal ?? new Uint8Array(),
-        exporter: this.keys.unwrap(place(row, 'exporter'), row.exporter ?? new Uint8Array()),
-      },
-    };
+  open(row: SessionRow): SessionSecrets {
+    const traffic = this.keys.unwrap(trafficPlace(row, row.epoch), row.traffic ?? new Uint8Array());
+    const renewal = this.keys.unwrap(place(row, 'renewal'), row.renewal ?? new Uint8Array());
+    return { clientToServer: traffic.slice(0, 32), serverToClient: traffic.slice(32), renewal } as SessionSecrets;
   }
 
-  /** The same secrets under the current KEK. */
-  again(row: SessionRow): { traffic: Uint8Array | null; exporter: Uint8Array | null; proof: Uint8Array } {
-    const move = (where: Place, wrapped: Uint8Array | null) =>
-      wrapped && this.keys.wrap(where, this.keys.unwrap(where, wrapped));
-    return {
-      traffic: move(place(row, 'traffic', row.epoch), row.traffic),
-      exporter: move(place(row, 'exporter'), row.exporter),
-      proof: this.keys.wrap(place(row, 'proof'), this.keys.unwrap(place(row, 'proof'), row.proof)),
-    };
+  /** Where the row's secrets stand, in the order of their columns. */
+  static places(row: WrappedSession): { readonly place: Place; readonly wrapped: Uint8Array | null }[] {
+    return [
+      { place: trafficPlace(row, row.epoch), wrapped: row.traffic },
+      { place: place(row, 'first_key'), wrapped: row.first_key },
+      { place: place(row, 'renewal'), wrapped: row.renewal },
+    ];
   }
 }
 
-/** The lane that was closed; of an ended session that still has an owner, some of it may not be answered yet. */
-export function closedOf({ closed_lane: lane, closed_window: window }: SessionRow): AttachedSession['closed'] {
-  return lane === null || window === null ? undefined : { lane, window: toBytes(window) };
-}
-
-export function toAttached(row: SessionRow, opened: Pick<AttachedSession, 'secrets' | 'firstKey'>): AttachedSession {
+/** What a ledger looks at. In another state of the database than its lane's, what was closed there says nothing. */
+export function toLedgerSession(row: SessionRow, incarnation: Incarnation): LedgerSession {
   return {
-    ...opened,
     id: toBytes(row.id),
+    key: toHex(row.id),
+    lane: row.lane,
+    incarnation: toBytes(row.lane_incarnation),
+    closed: incarnation.matches(row.mark, row.lane_incarnation) ? closedOf(row) : [],
+    firstCalls: row.first_digest ? { digest: toBytes(row.first_digest), count: row.first_count } : undefined,
+  };
+}
+
+export function toStored(row: SessionRow, secrets: SessionSecrets, incarnation: Incarnation): StoredSession {
+  return {
+    ...toLedgerSession(row, incarnation),
     module: row.module,
     keyId: row.key_id ? toBytes(row.key_id) : undefined,
     keySize: row.key_size as KeySize,
     epoch: row.epoch,
-    lane: row.lane,
-    incarnation: toBytes(row.lane_incarnation),
-    closed: closedOf(row),
+    secrets,
     idleSeconds: row.idle_seconds,
     lastUsed: row.last_used,
     expires: row.expires,
     peer: row.peer ?? undefined,
+    ended: row.ended ?? undefined,
   };
+}
+
+function closedOf(row: SessionRow): ClosedLane[] {
+  return row.closed_lanes.map((lane, i) => ({
+    lane,
+    window: toBytes(row.closed_windows[i] ?? new Uint8Array()),
+    answered: row.closed_answered[i] ?? false,
+  }));
 }
 
 /** WHERE of a selector, with its one parameter as $1. */
@@ -123,7 +142,10 @@ export function selectorSql(selector: SessionSelector): { where: string; paramet
   return { where: '$1::text IS NULL', parameters: [null] };
 }
 
-function place(session: SessionIdentity, column: string, epoch?: number): Place {
-  const { id, module, key_id, key_size, peer } = session;
-  return ['sealwire_session', column, id, module, key_id ?? undefined, key_size, peer ?? undefined, epoch];
+function trafficPlace(session: SessionIdentity, epoch: number): Place {
+  return [...place(session, 'traffic'), epoch];
+}
+
+function place({ id, module, key_id, key_size, peer }: SessionIdentity, column: string): Place {
+  return ['sealwire_session', column, id, module, key_id ?? undefined, key_size, peer ?? undefined];
 }

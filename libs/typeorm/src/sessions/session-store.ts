@@ -1,32 +1,32 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type Renewal, type RenewalAnswer, SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
+import { SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
 import {
-  type AttachedSession,
-  type CloseReason,
   type NewSession,
-  type SessionSelector,
+  type RenewedSession,
+  type SessionLimits,
   SessionStore,
   type SessionStoreListener,
-  type SessionSummary,
+  type StoredSession,
 } from '@sealwire/nest/ports';
-import type { EntityManager } from 'typeorm';
-import { type Database, type Query, queryOf } from '../connection/database.js';
+import { type Database, DURABLE, type Query } from '../connection/database.js';
+import { checkServer } from '../connection/server-settings.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
-import { purge, type Retention } from '../upkeep/purge.js';
-import { endSessions } from './ends.js';
-import { type Incarnation, MARK } from './incarnation.js';
+import { GroupCommit } from '../numbers/group-commit.js';
+import { createSession } from './create-session.js';
+import { Evictions } from './evictions.js';
+import type { Incarnation } from './incarnation.js';
 import { Lanes } from './lanes.js';
 import type { Lease } from './lease.js';
-import { reconcile } from './reconcile.js';
 import {
+  END,
+  KEYS_KEPT,
   LIVE,
   SESSION_COLUMNS,
-  type SessionIdentity,
   type SessionRow,
   SessionWrap,
-  selectorSql,
-  toAttached,
+  toLedgerSession,
+  toStored,
 } from './session-row.js';
 import { Ticker } from './ticker.js';
 
@@ -40,7 +40,9 @@ export interface SessionStoreParts {
   readonly incarnation: Incarnation;
   /** numbers of new lanes are kept in the database, for all instances */
   readonly shared: boolean;
-  readonly retention: Retention;
+  /** a server may lose what it acknowledged: tests, and PGlite, which keeps its files in its own way */
+  readonly allowFsyncOff: boolean;
+  readonly purge: () => Promise<number>;
 }
 
 export class TypeOrmSessionStore extends SessionStore {
@@ -48,15 +50,19 @@ export class TypeOrmSessionStore extends SessionStore {
   private readonly wrap: SessionWrap;
   private readonly query: Query;
   private readonly lanes: Lanes;
+  private readonly evictions: Evictions;
+  /** anybody can name a session: all that are asked for at a time are one statement */
+  private readonly finds: GroupCommit<Uint8Array, SessionRow | undefined>;
   private ticker: Ticker | undefined;
   private purgeTimer: NodeJS.Timeout | undefined;
-  private purging: Promise<number> | undefined;
 
   constructor(private readonly parts: SessionStoreParts) {
     super();
     this.wrap = new SessionWrap(parts.keys);
-    this.query = (statement, parameters) => parts.database.query(statement, parameters);
+    this.query = parts.database.query;
     this.lanes = new Lanes(this.query, parts.lease, parts.incarnation, () => this.refresh());
+    this.evictions = new Evictions(this.query);
+    this.finds = new GroupCommit((ids) => this.lookUp(ids));
   }
 
   async start(listener: SessionStoreListener): Promise<void> {
@@ -70,6 +76,7 @@ export class TypeOrmSessionStore extends SessionStore {
         'The Sealwire tables are missing: run the migrations (sealwireMigrations).',
       );
     }
+    await checkServer(this.query, this.parts.allowFsyncOff, this.logger);
     await incarnation.load(this.query);
     await lease.bury(this.query);
     await lease.take(this.query);
@@ -79,13 +86,14 @@ export class TypeOrmSessionStore extends SessionStore {
     await this.ticker.tick();
     this.ticker.start();
     this.purgeTimer = setInterval(() => {
-      this.purge().catch((error) => this.logger.warn(`What is over could not be purged: ${error}`));
+      this.parts.purge().catch((error) => this.logger.warn(`What is over could not be purged: ${error}`));
     }, PURGE_PERIOD).unref();
   }
 
   async stop(): Promise<void> {
     clearInterval(this.purgeTimer);
     await this.ticker?.stop();
+    await this.parts.database.close();
   }
 
   leaseHolds(): boolean {
@@ -98,6 +106,117 @@ export class TypeOrmSessionStore extends SessionStore {
 
   incarnation(): Uint8Array {
     return this.parts.incarnation.value;
+  }
+
+  /** Sessions outlive the process. */
+  age(): number {
+    return 0;
+  }
+
+  sessionIdKey(): Uint8Array {
+    return this.parts.incarnation.derive('sealwire session id');
+  }
+
+  async create(
+    session: NewSession,
+    limits: SessionLimits,
+  ): Promise<{ readonly lane: number; readonly incarnation: Uint8Array } | undefined> {
+    const { shared, keys, incarnation, database, lease } = this.parts;
+    const { bootId } = lease;
+    const { value } = incarnation;
+    const means = { wrap: this.wrap, keys, incarnation, shared, bootId };
+    const lane = await (session.previous.length > 0
+      ? database.transaction((query) => createSession(query, means, session))
+      : createSession(this.query, means, session));
+    this.sameLife(bootId);
+    if (lane === undefined) return undefined;
+    await this.evictions.created(session, limits).catch((error) => {
+      this.logger.warn(`Sessions over the limit could not be ended: ${error}`);
+    });
+    return { lane, incarnation: value };
+  }
+
+  async activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean> {
+    const row = await this.live(id);
+    if (!row) return false;
+    const done = await this.query(
+      `UPDATE sealwire_session SET traffic = $2, renewal = $3, last_used_at = now()
+       WHERE id = $1 AND ended_at IS NULL AND traffic IS NULL RETURNING 1`,
+      [id, this.wrap.traffic(row, 0, secrets), this.wrap.proof('renewal', row, secrets.renewal)],
+    );
+    return done.length > 0;
+  }
+
+  async find(id: Uint8Array): Promise<StoredSession | undefined> {
+    const row = await this.finds.add(id);
+    return row && this.opened(row);
+  }
+
+  async takeLane(id: Uint8Array, exclusive: boolean): Promise<StoredSession | 'busy' | undefined> {
+    const { bootId } = this.parts.lease;
+    const row = await this.lanes.take(id, exclusive, bootId);
+    if (row === undefined || row === 'busy') return row;
+    this.sameLife(bootId);
+    return this.opened(row);
+  }
+
+  closeLane(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean): Promise<void> {
+    return this.lanes.close(id, lane, window, answered, this.parts.lease.bootId);
+  }
+
+  async advanceEpoch(
+    id: Uint8Array,
+    epoch: number,
+    secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
+  ): Promise<boolean> {
+    const row = await this.live(id);
+    if (row?.epoch !== epoch - 1) return false;
+    const done = await this.query(
+      `UPDATE sealwire_session SET epoch = $2, traffic = $3
+       WHERE id = $1 AND epoch = $4 AND ended_at IS NULL AND traffic IS NOT NULL RETURNING 1`,
+      [id, epoch, this.wrap.traffic(row, epoch, secrets), epoch - 1],
+    );
+    return done.length > 0;
+  }
+
+  touch(id: Uint8Array, proved: boolean): void {
+    this.ticker?.touch(id, proved);
+  }
+
+  /**
+   * The statement that ends the session waits for those that accept its numbers, which hold a share lock on its row. So whoever
+   * asks the ledger after it sees every number that was taken, and no more can be.
+   */
+  async renew(
+    id: Uint8Array,
+    { module, keyId }: { readonly module: string; readonly keyId: Uint8Array | undefined },
+    verify: (key: Uint8Array) => boolean,
+  ): Promise<RenewedSession | undefined> {
+    const [row] = await this.query<SessionRow>(`SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1`, [
+      id,
+    ]);
+    if (!row || row.module !== module || toHex(row.key_id ?? new Uint8Array()) !== toHex(keyId ?? new Uint8Array())) {
+      return undefined;
+    }
+    const proof = this.readable(row, () => this.proved(row, verify));
+    if (!proof) return undefined;
+    const [ended] = await this.query<SessionRow>(
+      `UPDATE sealwire_session s SET ended_at = COALESCE(s.ended_at, now()), ended_reason = COALESCE(s.ended_reason, 'renewed')
+       WHERE ${DURABLE} AND s.id = $1 RETURNING ${SESSION_COLUMNS}`,
+      [id],
+    );
+    return ended && { ...proof, session: toLedgerSession(ended, this.parts.incarnation) };
+  }
+
+  private proved(
+    row: SessionRow,
+    verify: (key: Uint8Array) => boolean,
+  ): Pick<RenewedSession, 'key' | 'first'> | undefined {
+    for (const column of ['renewal', 'first_key'] as const) {
+      const key = this.wrap.openProof(column, row);
+      if (key && verify(key)) return { key, first: column === 'first_key' };
+    }
+    return undefined;
   }
 
   /** Catches up with the other instances now; for a ledger that found the database changed. */
@@ -120,168 +239,33 @@ export class TypeOrmSessionStore extends SessionStore {
     }
   }
 
-  async create(session: NewSession): Promise<{ lane: number; incarnation: Uint8Array } | undefined> {
-    const { lease, incarnation, shared } = this.parts;
-    const { bootId } = lease;
-    const { value, mark } = incarnation;
-    const row: SessionIdentity = {
-      id: session.id,
-      module: session.module,
-      key_id: session.keyId ?? null,
-      key_size: session.keySize,
-      peer: session.peer ?? null,
-    };
-    const [created] = await this.query<{ lane: number }>(
-      `INSERT INTO sealwire_session
-         (id, module, key_id, key_size, peer, lane, shared, owner, lane_incarnation, proof, idle_seconds, expires_at)
-       SELECT $1, $2, $3::bytea, $4, $5::text, extract(epoch FROM now())::bigint, $6, $7::text, $8, $9, $10,
-         now() + $11::integer * interval '1 second'
-       WHERE ${MARK} = $12 ON CONFLICT (id) DO NOTHING RETURNING lane::float8 AS lane`,
-      [
-        ...[row.id, row.module, row.key_id, row.key_size, row.peer, shared, shared ? null : bootId, value],
-        ...[this.wrap.proof(row, session.firstKey), session.idleSeconds, session.lifetimeSeconds, mark],
-      ],
+  /** In the order of the ids. */
+  private async lookUp(ids: Uint8Array[]): Promise<(SessionRow | undefined)[]> {
+    const rows = await this.query<SessionRow>(
+      `SELECT ${SESSION_COLUMNS} FROM sealwire_session s
+       WHERE s.id = ANY($1::bytea[]) AND s.traffic IS NOT NULL AND ${END} > now() - ${KEYS_KEPT} * interval '1 second'`,
+      [ids],
     );
-    this.sameLife(bootId);
-    return created && { lane: created.lane, incarnation: value };
+    const found = new Map(rows.map((row) => [toHex(row.id), row]));
+    return ids.map((id) => found.get(toHex(id)));
   }
 
-  async activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean> {
-    const row = await this.find(id);
-    if (!row) return false;
-    const { firstKey } = this.wrap.openProof(row, row.proof);
-    const done = await this.query(
-      `UPDATE sealwire_session SET traffic = $2, exporter = $3, proof = $4, last_used_at = now()
-       WHERE id = $1 AND ended_at IS NULL AND traffic IS NULL RETURNING 1`,
-      [
-        id,
-        this.wrap.traffic(row, 0, secrets),
-        this.wrap.exporter(row, secrets.exporter),
-        this.wrap.proof(row, firstKey, secrets.renewal),
-      ],
-    );
-    return done.length > 0;
-  }
-
-  async attach(id: Uint8Array, exclusive: boolean): Promise<AttachedSession | 'busy' | undefined> {
-    const { bootId } = this.parts.lease;
-    const row = await this.lanes.attach(id, exclusive, bootId);
-    if (row === undefined || row === 'busy') return row;
-    this.sameLife(bootId);
-    return this.opened(row);
-  }
-
-  closeLane(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean): Promise<void> {
-    return this.lanes.close(id, lane, window, answered, this.parts.lease.bootId);
-  }
-
-  async advanceEpoch(
-    id: Uint8Array,
-    epoch: number,
-    secrets: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
-  ): Promise<boolean> {
-    const row = await this.find(id);
-    if (row?.epoch !== epoch - 1) return false;
-    const done = await this.query(
-      `UPDATE sealwire_session SET epoch = $2, traffic = $3
-       WHERE id = $1 AND epoch = $4 AND ended_at IS NULL AND traffic IS NOT NULL RETURNING 1`,
-      [id, epoch, this.wrap.traffic(row, epoch, secrets), epoch - 1],
-    );
-    return done.length > 0;
-  }
-
-  touch(id: Uint8Array): void {
-    this.ticker?.touch(id);
-  }
-
-  async reconcile(renewal: Renewal, verify: (key: Uint8Array) => boolean): Promise<RenewalAnswer[]> {
-    const { database, keys, incarnation } = this.parts;
-    const means = { wrap: this.wrap, keys, incarnation };
-    try {
-      return await database.transaction((query) => reconcile(query, means, renewal, verify));
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-      this.logger.error(`Session ${toHex(renewal.sessionId)} cannot be read: ${error.message}`);
-      return renewal.numbers.map(() => ({ known: 'unknown' }));
-    }
-  }
-
-  async end(selector: SessionSelector, reason: CloseReason): Promise<number> {
-    const total = await endSessions(this.query, selectorSql(selector), reason);
-    // this process learns of it as every other does, only sooner
-    if (total > 0) await this.refresh();
-    return total;
-  }
-
-  async list(filter: SessionSelector, page: { limit: number; after?: string }): Promise<SessionSummary[]> {
-    const { where, parameters } = selectorSql(filter);
-    return this.query<SessionSummary>(
-      `SELECT encode(s.id, 'hex') AS id, s.module, encode(s.key_id, 'hex') AS "keyId", s.lane::float8 AS lane, s.epoch,
-         s.created_at AS created, s.last_used_at AS "lastUsed", s.expires_at AS expires, s.peer
-       FROM sealwire_session s WHERE ${where} AND ${LIVE} AND s.id > decode($2, 'hex') ORDER BY s.id LIMIT $3`,
-      [...parameters, page.after ?? '', page.limit],
-    ).then((rows) => rows.map((row) => ({ ...row, keyId: row.keyId ?? undefined, peer: row.peer ?? undefined })));
-  }
-
-  async count(filter: SessionSelector): Promise<number> {
-    const { where, parameters } = selectorSql(filter);
-    const [row] = await this.query<{ count: number }>(
-      `SELECT count(*)::float8 AS count FROM sealwire_session s WHERE ${where} AND ${LIVE}`,
-      parameters,
-    );
-    return row?.count ?? 0;
-  }
-
-  /** One at a time: a large one may take longer than the period. */
-  purge(): Promise<number> {
-    this.purging ??= purge(this.parts.database, this.parts.retention).finally(() => {
-      this.purging = undefined;
-    });
-    return this.purging;
-  }
-
-  async readData(
-    id: Uint8Array,
-    transaction?: unknown,
-  ): Promise<{ data: Record<string, unknown>; version: number } | undefined> {
-    const [row] = await this.queryIn(transaction)<{ data: Record<string, unknown>; version: number }>(
-      'SELECT data, data_version AS version FROM sealwire_session WHERE id = $1 AND ended_at IS NULL',
-      [id],
-    );
-    return row;
-  }
-
-  async writeData(
-    id: Uint8Array,
-    data: Record<string, unknown>,
-    version: number,
-    transaction?: unknown,
-  ): Promise<boolean> {
-    const done = await this.queryIn(transaction)(
-      `UPDATE sealwire_session SET data = $2, data_version = data_version + 1
-       WHERE id = $1 AND data_version = $3 AND ended_at IS NULL RETURNING 1`,
-      [id, JSON.stringify(data), version],
-    );
-    return done.length > 0;
-  }
-
-  /** Another connection would have to wait for the transaction's, where all are taken or there is but one. */
-  private queryIn(transaction: unknown): Query {
-    const { queryRunner } = (transaction ?? {}) as Partial<EntityManager>;
-    return queryRunner ? queryOf(queryRunner) : this.query;
-  }
-
-  private async find(id: Uint8Array): Promise<SessionRow | undefined> {
-    const statement = `SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1 AND s.ended_at IS NULL`;
+  private async live(id: Uint8Array): Promise<SessionRow | undefined> {
+    const statement = `SELECT ${SESSION_COLUMNS} FROM sealwire_session s WHERE s.id = $1 AND ${LIVE}`;
     const [row] = await this.query<SessionRow>(statement, [id]);
     return row;
   }
 
-  private opened(row: SessionRow): AttachedSession | undefined {
+  private opened(row: SessionRow): StoredSession | undefined {
+    return this.readable(row, () => toStored(row, this.wrap.open(row), this.parts.incarnation));
+  }
+
+  /** Where the row was altered, or its KEK is not ours, the session is as good as unknown. */
+  private readable<T>(row: SessionRow, open: () => T): T | undefined {
     try {
-      return toAttached(row, this.wrap.open(row));
+      return open();
     } catch (error) {
-      if (!isUnreadable(error)) throw error;
+      if (!(error instanceof SealwireError) || !['open_failed', 'bad_configuration'].includes(error.code)) throw error;
       this.logger.error(`Session ${toHex(row.id)} cannot be read: ${error.message}`);
       return undefined;
     }
@@ -291,9 +275,4 @@ export class TypeOrmSessionStore extends SessionStore {
   private sameLife(bootId: string): void {
     if (this.parts.lease.bootId !== bootId) throw new SealwireError('busy');
   }
-}
-
-/** The row was altered, or its KEK is not ours: the session is as good as unknown. */
-function isUnreadable(error: unknown): error is SealwireError {
-  return error instanceof SealwireError && (error.code === 'open_failed' || error.code === 'bad_configuration');
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex } from '@sealwire/core';
 import type { CloseReason, SessionStoreListener } from '@sealwire/nest/ports';
 import type { Database, Query } from '../connection/database.js';
-import { endSessions } from './ends.js';
+import { endSessions, eraseKeys } from './ends.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import { clocks, LEASE, type Lease } from './lease.js';
 
@@ -12,6 +12,14 @@ const OVERLAP = 8;
 const BATCH = 1_000;
 /** How often last uses are tried to be written in a tick. */
 const FLUSHES = 4;
+/** Ticks from one look for keys to erase to the next. */
+const ERASURES = 5;
+
+interface Touch {
+  readonly at: number;
+  /** a frame of the session opened */
+  readonly proved: boolean;
+}
 
 interface TickRow {
   readonly alive: boolean;
@@ -28,7 +36,8 @@ interface TickRow {
  * poolers and on PGlite, where LISTEN does not.
  */
 export class Ticker {
-  private readonly touched = new Map<string, number>();
+  private readonly touched = new Map<string, Touch>();
+  private ticks = 0;
   /** ends told already, with the tick that told them */
   private readonly told = new Map<string, number>();
   private readonly releasing = new Set<string>();
@@ -36,16 +45,18 @@ export class Ticker {
   private ticking: Promise<void> | undefined;
   /** the database's time of the last tick that was worked off, seconds */
   private seen: number | null = null;
-  private readonly query: Query = (statement, parameters) => this.database.query(statement, parameters);
+  private readonly query: Query;
   private clock = { database: Date.now(), monotonic: performance.now() };
 
   constructor(
-    private readonly database: Database,
+    database: Database,
     private readonly lease: Lease,
     private readonly incarnation: Incarnation,
     private readonly listener: SessionStoreListener,
     private readonly warn: (message: string, error: unknown) => void,
-  ) {}
+  ) {
+    this.query = database.urgent;
+  }
 
   start(): void {
     this.timer = setInterval(() => {
@@ -61,8 +72,9 @@ export class Ticker {
     this.lease.lost();
   }
 
-  touch(id: Uint8Array): void {
-    this.touched.set(toHex(id), performance.now());
+  touch(id: Uint8Array, proved: boolean): void {
+    const key = toHex(id);
+    this.touched.set(key, { at: performance.now(), proved: proved || (this.touched.get(key)?.proved ?? false) });
   }
 
   now(): number {
@@ -104,6 +116,7 @@ export class Ticker {
     await this.endOver(row.over);
     this.seen = row.now;
     await this.flush();
+    if (this.ticks++ % ERASURES === 0) await eraseKeys(this.query);
   }
 
   /** The database was restored, or others took us for dead: nothing that this process holds is its own any more. */
@@ -164,24 +177,29 @@ export class Ticker {
    * Answers those whose row another holds. To wait for one would hold up the calls of all others in the statement. Calls that are
    * being accepted hold theirs too, for a moment, hence the attempts.
    */
-  private async write(batch: [id: string, at: number][]): Promise<Set<string>> {
+  private async write(batch: [id: string, touch: Touch][]): Promise<Set<string>> {
     const sent = performance.now();
     const rows = await this.query<{ id: string; live: boolean; reason: CloseReason | null; module: string | null }>(
-      `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[]) AS u(id, age)),
+      `WITH used AS (SELECT * FROM unnest($1::bytea[], $2::float8[], $3::boolean[]) AS u(id, age, proved)),
        live AS (
-         SELECT s.id, used.age FROM sealwire_session s JOIN used ON used.id = s.id
+         SELECT s.id, used.age, used.proved FROM sealwire_session s JOIN used ON used.id = s.id
          WHERE s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
        ),
        written AS (
-         UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second')
+         UPDATE sealwire_session s SET last_used_at = GREATEST(s.last_used_at, now() - live.age * interval '1 second'),
+           first_key = CASE WHEN live.proved THEN NULL ELSE s.first_key END
          FROM live WHERE s.id = live.id RETURNING s.id
        )
        SELECT encode(used.id, 'hex') AS id, s.id IS NOT NULL AND s.ended_at IS NULL AS live, s.ended_reason AS reason, s.module
        FROM used LEFT JOIN sealwire_session s ON s.id = used.id WHERE used.id NOT IN (SELECT id FROM written)`,
-      [batch.map(([id]) => fromHex(id)), batch.map(([, at]) => (sent - at) / 1_000)],
+      [
+        batch.map(([id]) => fromHex(id)),
+        batch.map(([, { at }]) => (sent - at) / 1_000),
+        batch.map(([, { proved }]) => proved),
+      ],
     );
     const held = new Set(rows.filter(({ live }) => live).map(({ id }) => id));
-    for (const [id, at] of batch) if (!held.has(id) && this.touched.get(id) === at) this.touched.delete(id);
+    for (const [id, touch] of batch) if (!held.has(id) && this.touched.get(id) === touch) this.touched.delete(id);
     for (const { id, live, reason, module } of rows)
       if (!live) this.listener.ended(fromHex(id), reason ?? 'expired', module ?? undefined);
     return held;

@@ -1,6 +1,7 @@
 import { LIMITS } from '@sealwire/core';
 import type { Database } from '../connection/database.js';
 import { COOKIE_KEY_READABLE } from '../keys/key-store.js';
+import { endOver, eraseKeys } from '../sessions/ends.js';
 
 export interface Retention {
   readonly tombstoneSeconds: number;
@@ -19,6 +20,8 @@ const PART = 100;
 const IDLE_SLACK = 60;
 /** Seconds between raising a floor and deleting the rows below it. */
 const FLOOR_REST = 60;
+/** How long the tombstone of an evicted session is kept: longer than its cookie could bring it back. */
+const EVICTED_SECONDS = 600;
 /** Above every lane and every counter. */
 const BEYOND = 2 ** 32;
 
@@ -29,7 +32,7 @@ const BEYOND = 2 ** 32;
 export async function purge(database: Database, retention: Retention): Promise<number> {
   let deleted = 0;
   const problems: unknown[] = [];
-  for (const kind of [overSessions, tombstones, numbers, floors, replies, outcomes, cookieKeys, instances, keys]) {
+  for (const kind of [overSessions, tombstones, numbers, floors, results, outcomes, cookieKeys, instances, keys]) {
     try {
       deleted += await kind(database, retention);
     } catch (error) {
@@ -41,16 +44,8 @@ export async function purge(database: Database, retention: Retention): Promise<n
 }
 
 const overSessions: Purger = async (database) => {
-  await repeat(() =>
-    database.query(
-      `UPDATE sealwire_session SET ended_at = now(), traffic = NULL, exporter = NULL,
-         ended_reason = CASE WHEN expires_at <= now() THEN 'expired' ELSE 'idle' END
-       WHERE id IN (SELECT id FROM sealwire_session WHERE ended_at IS NULL AND (expires_at <= now()
-           OR last_used_at + (idle_seconds + ${IDLE_SLACK}) * interval '1 second' <= now())
-         LIMIT ${BATCH} FOR UPDATE SKIP LOCKED)
-       RETURNING 1`,
-    ),
-  );
+  await endOver(database, IDLE_SLACK);
+  await eraseKeys(database.query);
   return 0;
 };
 
@@ -58,14 +53,19 @@ const overSessions: Purger = async (database) => {
  * A session goes after its numbers, for nothing else leads to them. While they go, and the session can still be asked about, the
  * absence of a number must not say that it never ran: so first the floor, which makes every number one that is not known.
  */
-const tombstones: Purger = async (database, { tombstoneSeconds }) => {
+const tombstones: Purger = async (database, { tombstoneSeconds }) =>
+  (await tombstonesOf(database, 'ended_at IS NOT NULL', tombstoneSeconds)) +
+  // an open module must not grow by the sessions that made room for others; their cookies are good no longer
+  (await tombstonesOf(database, `ended_reason = 'evicted'`, EVICTED_SECONDS));
+
+async function tombstonesOf(database: Database, which: string, seconds: number): Promise<number> {
   let total = 0;
   for (;;) {
     const over = await database.query<{ id: Buffer }>(
       `UPDATE sealwire_session SET floor = ${BEYOND} WHERE id IN (SELECT id FROM sealwire_session
-         WHERE ended_at < now() - $1 * interval '1 second' ORDER BY ended_at LIMIT ${PART} FOR UPDATE SKIP LOCKED)
+         WHERE ${which} AND ended_at < now() - $1 * interval '1 second' ORDER BY ended_at LIMIT ${PART} FOR UPDATE SKIP LOCKED)
        RETURNING id`,
-      [tombstoneSeconds],
+      [seconds],
     );
     const ids = over.map(({ id }) => id);
     const { left } = await deleteNumbers(database, {
@@ -79,7 +79,7 @@ const tombstones: Purger = async (database, { tombstoneSeconds }) => {
     total += gone.length;
     if (ids.length < PART) return total;
   }
-};
+}
 
 /**
  * A row may go only where its number stays refused without it: first a committed floor, a while later the rows at or below
@@ -121,12 +121,12 @@ const floors: Purger = async (database) => {
 };
 
 /** The number stays, without its result: whoever sends it again learns that it ran. */
-const replies: Purger = async (database, { resultSeconds }) => {
+const results: Purger = async (database, { resultSeconds }) => {
   if (resultSeconds === undefined) return 0;
   await repeat(() =>
     database.query(
-      `UPDATE sealwire_accepted SET reply = NULL WHERE ctid = ANY(ARRAY(SELECT ctid FROM sealwire_accepted
-         WHERE reply IS NOT NULL AND at < now() - $1 * interval '1 second'
+      `UPDATE sealwire_accepted SET result = NULL WHERE ctid = ANY(ARRAY(SELECT ctid FROM sealwire_accepted
+         WHERE result IS NOT NULL AND at < now() - $1 * interval '1 second'
          ORDER BY at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED)) RETURNING 1`,
       [resultSeconds],
     ),

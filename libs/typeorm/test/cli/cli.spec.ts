@@ -228,7 +228,10 @@ describe('sealwire on PostgreSQL', () => {
     );
     const times = (outcome: number) => `purge --tombstone-seconds 86400 --outcome-seconds ${outcome}`;
     expect((await sealwire(times(604_800), env())).out).toBe('1 row deleted');
-    const call = { module: 'm', keyId: undefined, callId: primitives.random(16), claimed: undefined };
+    const call = {
+      ...{ module: 'm', session: undefined, claimed: undefined, name: 'f' },
+      ...{ callId: primitives.random(16), digest: primitives.random(32) },
+    };
     await instance.exactlyOnce.run(call, async () => ({ outcome: Uint8Array.of(1), rollback: false }));
     await database.dataSource.query(`UPDATE sealwire_outcome SET at = now() - interval '8 days'`);
     expect((await sealwire(times(30 * 86_400), env())).out).toBe('0 rows deleted');

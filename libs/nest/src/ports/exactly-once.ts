@@ -1,0 +1,31 @@
+export interface ExactlyOnceCall {
+  readonly module: string;
+  /** that sent it, its id in hexadecimal; undefined for a plain call. Sessions take turns */
+  readonly session: string | undefined;
+  /** PROTOCOL.md section 6.4, 16 bytes */
+  readonly callId: Uint8Array;
+  /** the incarnation that a resend names, undefined for a first sending */
+  readonly claimed: Uint8Array | undefined;
+  /** of the function */
+  readonly name: string;
+  /** SHA-256 of the encoded `[name, args]`, 32 bytes */
+  readonly digest: Uint8Array;
+}
+
+/**
+ * Runs a call in a transaction with its outcome, under (module, call identity), so that it happens exactly once however often
+ * it is sent. Only a store with transactions offers it.
+ */
+export abstract class ExactlyOnce {
+  /**
+   * @param run gets the transaction's handle (an EntityManager with TypeORM) and answers the encoded outcome; what it throws
+   *   rolls everything back and stores nothing; after a deadlock or a failed serialization it is run again
+   * @returns the encoded outcome, the stored one where the identity already has it
+   * @throws SealwireError `outcome_unknown` where `claimed` is another incarnation, `number_conflict` where the identity is
+   *   another function's or of other arguments, `busy` where the transaction may not have been committed
+   */
+  abstract run(
+    call: ExactlyOnceCall,
+    run: (transaction: unknown) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean }>,
+  ): Promise<Uint8Array>;
+}

@@ -1,0 +1,25 @@
+import type { KeyPair } from '@sealwire/core';
+
+/** TK, PROTOCOL.md section 4.1. */
+export interface CookieRandom {
+  /** 4 bytes */
+  readonly id: Uint8Array;
+  /** 32 bytes */
+  readonly random: Uint8Array;
+}
+
+/** Keys that a server keeps for itself and shares between its instances. Cookie keys are cached by the store itself. */
+export abstract class KeyStore {
+  /** Newest first; creates the first pair where there is none and none was configured. Old ones until their time has come. */
+  abstract serverKeys(): Promise<readonly KeyPair[]>;
+  /** The 32 secret bytes of a SecureKey of that module that is kept in the store and valid now. */
+  abstract secureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Whether the store holds a SecureKey of that module that is valid now: clients without one are refused then. */
+  abstract hasSecureKeys(module: string): Promise<boolean>;
+  /** Refuses a SecureKey from now on. False where the store does not hold it: one that was configured has to go from there. */
+  abstract revokeSecureKey(keyId: Uint8Array): Promise<boolean>;
+  /** The cookie key to seal with; a new one every 5 minutes. */
+  abstract currentCookieKey(): Promise<CookieRandom>;
+  /** A cookie key that may still open: issued at most 6 minutes ago. */
+  abstract cookieKey(id: Uint8Array): Promise<CookieRandom | undefined>;
+}

@@ -1,0 +1,21 @@
+export interface SessionDataRow {
+  readonly data: Record<string, unknown>;
+  /** counts up with each write */
+  readonly version: number;
+}
+
+/**
+ * The application's data in a session. A store that writes it down wraps it like every secret.
+ * `transaction` is that of an exactlyOnce function, as `ExactlyOnce` hands it out: the data is read and written in it.
+ */
+export abstract class SessionData {
+  /** Undefined where the session is not live. */
+  abstract read(id: Uint8Array, transaction?: unknown): Promise<SessionDataRow | undefined>;
+  /** False where `version` is not the session's any more, or it is not live. */
+  abstract write(
+    id: Uint8Array,
+    data: Record<string, unknown>,
+    version: number,
+    transaction?: unknown,
+  ): Promise<boolean>;
+}

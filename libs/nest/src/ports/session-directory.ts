@@ -1,0 +1,20 @@
+import type { CloseReason, SessionSelector, SessionSummary } from './session-types.js';
+
+/** All sessions, for operators and for whoever ends one. */
+export abstract class SessionDirectory {
+  /** Live sessions in the order of their ids; `after` is the last id of the page before, hexadecimal. */
+  abstract list(
+    filter: SessionSelector,
+    page: { readonly limit: number; readonly after?: string },
+  ): Promise<SessionSummary[]>;
+  abstract count(filter: SessionSelector): Promise<number>;
+  /** Ends live sessions and leaves a tombstone for each; answers how many. By id its cost does not grow with the others. */
+  abstract end(selector: SessionSelector, reason: CloseReason): Promise<number>;
+  /**
+   * Ends sessions whose time is over, erases the keys of those that ended 60 seconds ago, deletes old tombstones, accepted
+   * numbers out of every window, and old outcomes. Answers rows deleted.
+   */
+  abstract purge(): Promise<number>;
+  /** Rejects where the store does not answer. Cheap: no table is read. */
+  abstract ping(): Promise<void>;
+}

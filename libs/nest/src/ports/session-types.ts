@@ -1,0 +1,99 @@
+import type { KeySize, SessionSecrets } from '@sealwire/core';
+
+/**
+ * Why a session ended: its lifetime, its idle time, an operator, a newer session of its client, its SecureKey, or more sessions
+ * than its module or SecureKey may have (the longest unused one ends then).
+ */
+export type CloseReason = 'expired' | 'idle' | 'revoked' | 'renewed' | 'secure_key_revoked' | 'evicted';
+
+/** The first calls inside a step 3: numbers 0 to `count` - 1 of lane 0, all of one frame. */
+export interface FirstCalls {
+  /** of the step-3 frame, 16 bytes */
+  readonly digest: Uint8Array;
+  /** how many messages, 1 to 256 */
+  readonly count: number;
+}
+
+export interface NewSession {
+  /** 16 bytes */
+  readonly id: Uint8Array;
+  readonly module: string;
+  /** 8 bytes; undefined where no SecureKey was used */
+  readonly keyId: Uint8Array | undefined;
+  readonly keySize: KeySize;
+  /** K_first: proves the session until its first frame opened, 32 bytes */
+  readonly firstKey: Uint8Array;
+  readonly idleSeconds: number;
+  readonly lifetimeSeconds: number;
+  /** address the session is locked to */
+  readonly peer: string | undefined;
+  /** undefined where step 3 carried none */
+  readonly firstCalls: FirstCalls | undefined;
+  /** Ids of the sessions that `renew` ended for the same step 3, oldest first: their application data moves to this one. */
+  readonly previous: readonly Uint8Array[];
+}
+
+/** How many live sessions a module, and one SecureKey in it, may have. */
+export interface SessionLimits {
+  readonly module: number;
+  readonly secureKey: number;
+}
+
+/** A lane in which nothing is accepted any more, of the incarnation that is now. */
+export interface ClosedLane {
+  readonly lane: number;
+  /** of `ReplayWindow`: a number that is not in it never ran */
+  readonly window: Uint8Array;
+  /** every number in it is answered; else one of them may still run, or was cut off in the middle */
+  readonly answered: boolean;
+}
+
+/** The part of a session that a ledger looks at. */
+export interface LedgerSession {
+  /** 16 bytes */
+  readonly id: Uint8Array;
+  /** the id in hexadecimal, for maps */
+  readonly key: string;
+  readonly lane: number;
+  /** of this lane: calls of lanes before it may have run in another state of the database */
+  readonly incarnation: Uint8Array;
+  /** the last lanes before this one, at most 4, newest first; also this one where it was closed since */
+  readonly closed: readonly ClosedLane[];
+  readonly firstCalls: FirstCalls | undefined;
+}
+
+/** A session as its store keeps it, with its keys in clear. */
+export interface StoredSession extends LedgerSession {
+  readonly module: string;
+  readonly keyId: Uint8Array | undefined;
+  readonly keySize: KeySize;
+  readonly epoch: number;
+  readonly secrets: SessionSecrets;
+  readonly idleSeconds: number;
+  /** milliseconds since 1970, of the last accepted call */
+  readonly lastUsed: number;
+  /** milliseconds since 1970: the end in any case */
+  readonly expires: number;
+  readonly peer: string | undefined;
+  /** set where it ended less than 60 seconds ago: it takes no number, and still answers for those that it took */
+  readonly ended: CloseReason | undefined;
+}
+
+export type SessionSelector =
+  | { readonly all: true }
+  | { readonly id: Uint8Array }
+  | { readonly keyId: Uint8Array }
+  | { readonly module: string };
+
+export interface SessionSummary {
+  /** hexadecimal */
+  readonly id: string;
+  readonly module: string;
+  readonly keyId: string | undefined;
+  readonly lane: number;
+  readonly epoch: number;
+  readonly created: Date;
+  readonly lastUsed: Date;
+  readonly expires: Date;
+  readonly peer: string | undefined;
+}

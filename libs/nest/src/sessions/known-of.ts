@@ -1,0 +1,22 @@
+import { type CallNumber, FIRST_LANE, ReplayWindow } from '@sealwire/core';
+import type { LedgerSession } from '../ports/session-types.js';
+
+/**
+ * What the lanes that were closed cleanly say of a number that no other record has. Whoever closed one waited for first calls
+ * too, so any closed lane tells that these ran.
+ */
+export function knownOf(
+  { closed, firstCalls }: Pick<LedgerSession, 'closed' | 'firstCalls'>,
+  { lane, counter }: CallNumber,
+): 'never_ran' | 'ran' | 'unknown' {
+  if (lane === FIRST_LANE) {
+    if (counter >= (firstCalls?.count ?? 0)) return 'unknown';
+    return closed.some(({ answered }) => answered) ? 'ran' : 'unknown';
+  }
+  const known = closed.find((one) => one.lane === lane);
+  if (!known) return 'unknown';
+  const verdict = ReplayWindow.fromBytes(known.window).check(counter);
+  if (verdict === 'too_old') return 'unknown';
+  if (verdict !== 'seen') return 'never_ran';
+  return known.answered ? 'ran' : 'unknown';
+}

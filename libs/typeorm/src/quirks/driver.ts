@@ -1,0 +1,63 @@
+/*
+ * What is used of TypeORM and pg beneath their documented API; test/quirks.spec.ts holds each assumption against what is
+ * installed. Nothing else in this package reaches below.
+ */
+import type { EventEmitter } from 'node:events';
+import type { DataSource, QueryRunner } from 'typeorm';
+
+/** A connection of pg, as its pool hands it out. */
+export interface DriverClient extends EventEmitter {
+  query(statement: string, parameters?: unknown[]): Promise<{ readonly rows: unknown[] }>;
+  /** @param error closes the connection instead of handing it back, at once where a statement hangs on it */
+  release(error?: Error): void;
+  /** undocumented: false while a statement runs */
+  readonly readyForQuery?: boolean;
+  getTransactionStatus?(): string | null;
+}
+
+export interface DriverPool extends EventEmitter {
+  readonly options: { readonly max: number; readonly password?: unknown };
+  connect(): Promise<DriverClient>;
+  end(): Promise<void>;
+}
+
+/** The pool of pg in TypeORM's driver; undefined before the DataSource is initialized and after it was destroyed. */
+export function poolOf(dataSource: DataSource): DriverPool | undefined {
+  return (dataSource.driver as unknown as { master?: DriverPool }).master;
+}
+
+/** Another pool to the same server in the same way, with some options of its own. */
+export function poolLike(pool: DriverPool, options: object): DriverPool {
+  const Pool = pool.constructor as new (options: object) => DriverPool;
+  // the pool hides its password from loops over its options
+  return new Pool({ ...pool.options, password: pool.options.password, ...options });
+}
+
+/** Whether it is as good as new: in no statement, in no transaction, and not about to be closed by the server after an error. */
+export function isIdle(client: DriverClient): boolean {
+  return client.readyForQuery !== false && !['T', 'E'].includes(client.getTransactionStatus?.() ?? '');
+}
+
+/** As if the connection had broken: TypeORM and the pool drop it at once, and what hangs on it fails. */
+export function breakOff(client: DriverClient, why: string): void {
+  client.emit('error', new Error(why));
+}
+
+/**
+ * The pool hands a connection out without a listener, and whoever takes it adds one a moment later. A server that is being
+ * stopped may end the connection just then, and an error that nobody hears ends the process. Its next statement meets it.
+ */
+export function hear(pool: DriverPool): void {
+  if (!pool.listeners('acquire').includes(hearClient)) pool.on('acquire', hearClient);
+}
+
+function hearClient(client: EventEmitter): void {
+  if (!client.listeners('error').includes(ignore)) client.on('error', ignore);
+}
+
+export function ignore(): void {}
+
+/** Transactions in each other; TypeORM commits for good only the outermost. */
+export function depthOf(runner: QueryRunner): unknown {
+  return (runner as unknown as { transactionDepth: unknown }).transactionDepth;
+}
