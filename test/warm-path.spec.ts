@@ -33,7 +33,11 @@ it('asks the database nothing for a warm call', async () => {
     keyEncryptionKey: generateKeyText('swe1', nodePrimitives),
     secureKey: generateKeyText('swk1', nodePrimitives),
   };
-  const app = await createApp(readConfig({ DATABASE_URL: database.url, SEALWIRE_DATA: folder }), secrets, false);
+  const app = await createApp(
+    readConfig({ DATABASE_URL: database.url, SEALWIRE_DATA: folder, SEALWIRE_ALLOW_FSYNC_OFF: 'yes' }),
+    secrets,
+    false,
+  );
   try {
     await app.listen(0, '127.0.0.1');
     const [pair] = await app.get(KeyStore, { strict: false }).serverKeys();

@@ -119,7 +119,7 @@ describe.each([
           handshakeRate: false,
           // forgets a result as soon as the next one is there
           resultCache: { entries: 1 },
-          store: typeOrmStore({ kek, ledger, exclusiveDatabase }),
+          store: typeOrmStore({ kek, ledger, exclusiveDatabase, allowFsyncOff: true }),
         }),
         SealwireModule.forFeature({ path: 'payments', secureKeys: [secureKeyText] }),
       ],
