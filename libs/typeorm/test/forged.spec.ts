@@ -39,7 +39,7 @@ describe('frames that whoever saw a session id can make', () => {
     const app = module.createNestApplication();
     app.useLogger(false);
     await app.listen(0, '127.0.0.1');
-    instances.push({ app, url: `${await app.getUrl()}/remote/m` });
+    instances.push({ app, url: await app.getUrl() });
   }
 
   beforeAll(async () => {
