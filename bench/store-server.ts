@@ -37,7 +37,7 @@ const {
     SealwireModule.forRoot({
       serverKey,
       handshakeRate: false,
-      store: typeOrmStore({ kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
+      store: typeOrmStore({ allowFsyncOff: true, kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
     }),
     SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
   ],
