@@ -37,9 +37,15 @@ const {
     SealwireModule.forRoot({
       serverKey,
       handshakeRate: false,
+      handshakeRateTotal: false,
       store: typeOrmStore({ kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
     }),
-    SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
+    SealwireModule.forFeature({
+      path: 'bench',
+      secureKeys: [secureKey],
+      maxSessions: 1_000_000,
+      maxSessionsPerKey: 1_000_000,
+    }),
   ],
   controllers: [EchoController],
 })

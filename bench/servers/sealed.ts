@@ -7,9 +7,16 @@ import { onExpress, onFastify } from './nest.js';
 
 const { BENCH_SERVER_KEY: serverKey = '', BENCH_SECURE_KEY: secureKey = '' } = process.env;
 
+const MANY = 1_000_000;
 const sealwire = [
-  SealwireModule.forRoot({ serverKey, handshakeRate: false, maxBody: 4 * 2 ** 20, hotSessions: 1_000_000 }),
-  SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
+  SealwireModule.forRoot({
+    serverKey,
+    handshakeRate: false,
+    handshakeRateTotal: false,
+    maxBody: 4 * 2 ** 20,
+    hotSessions: MANY,
+  }),
+  SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey], maxSessions: MANY, maxSessionsPerKey: MANY }),
 ];
 
 @Module({ imports: sealwire, controllers: [EchoController] })
