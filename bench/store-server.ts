@@ -37,9 +37,19 @@ const {
     SealwireModule.forRoot({
       serverKey,
       handshakeRate: false,
+<<<<<<< HEAD
       store: typeOrmStore({ allowFsyncOff: true, kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
+=======
+      handshakeRateTotal: false,
+      store: typeOrmStore({ kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
+>>>>>>> refs/heads/bench
     }),
-    SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
+    SealwireModule.forFeature({
+      path: 'bench',
+      secureKeys: [secureKey],
+      maxSessions: 1_000_000,
+      maxSessionsPerKey: 1_000_000,
+    }),
   ],
   controllers: [EchoController],
 })
