@@ -25,16 +25,11 @@ export default defineConfig({
   test: {
     include: ['libs/*/test/**/*.spec.ts', 'test/**/*.spec.ts'],
     globalSetup: ['test/support/global-setup.ts'],
-<<<<<<< HEAD
-    // scripts/nightly
-    setupFiles: process.env.SEALWIRE_FUZZ ? ['test/support/fuzz.ts'] : [],
-=======
     setupFiles: [
       'test/support/properties.ts',
       // scripts/nightly
       ...(process.env.SEALWIRE_FUZZ ? ['test/support/fuzz.ts'] : []),
     ],
->>>>>>> refs/heads/bench
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
     pool: 'forks',
     maxWorkers: 2,

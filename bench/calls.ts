@@ -129,9 +129,6 @@ export async function compareCalls(
           continue;
         runners.set(name, await Runner.open(CONTENDERS[name], process, keys, size));
       }
-<<<<<<< HEAD
-      for (const runner of runners.values()) await runner.warmUp(plan.ms);
-=======
       for (const [name, runner] of runners) {
         try {
           await runner.warmUp(plan.ms);
@@ -142,7 +139,6 @@ export async function compareCalls(
           runners.delete(name);
         }
       }
->>>>>>> refs/heads/bench
       for (let round = 0; round < plan.rounds; round++) {
         for (const runner of runners.values()) await runner.round(Math.ceil(plan.latencies / plan.rounds));
       }
@@ -176,11 +172,7 @@ function report(size: number, runners: ReadonlyMap<ContenderName, Runner>): void
 
 function reportRows(comparisons: readonly Comparison[], runners: ReadonlyMap<ContenderName, Runner>): void {
   const rows = comparisons
-<<<<<<< HEAD
-    .filter(({ measure }) => measure !== 'table')
-=======
     .filter(({ measure, contender, control }) => measure !== 'table' && runners.has(contender) && runners.has(control))
->>>>>>> refs/heads/bench
     .map(({ row, contender, control, measure, goal = '' }) => {
       const [one, other] = [runners.get(contender), runners.get(control)];
       const value =

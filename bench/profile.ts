@@ -25,13 +25,9 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ],
   ['Fastify', /node_modules[/](?:fastify|find-my-way|@fastify|light-my-request|avvio)[/]/],
   ['Nest and rxjs', /node_modules[/](?:@nestjs|rxjs)[/]/],
-<<<<<<< HEAD
-  ['Node: HTTP, streams, sockets', /node:|^\(program\)|^writev? |^runMicrotasks /],
-=======
   // wall-clock time: on a busy machine also that of whom the write woke
   ['system calls and native code', /^\(program\)|^writev? |^write\w+String |^runMicrotasks /],
   ['Node: HTTP, streams, sockets', /node:/],
->>>>>>> refs/heads/bench
   ['application', /^\S* bench[/]/],
 ];
 /** The profiler itself is at work in `dispatch`. */

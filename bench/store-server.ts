@@ -37,12 +37,8 @@ const {
     SealwireModule.forRoot({
       serverKey,
       handshakeRate: false,
-<<<<<<< HEAD
-      store: typeOrmStore({ allowFsyncOff: true, kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
-=======
       handshakeRateTotal: false,
-      store: typeOrmStore({ kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
->>>>>>> refs/heads/bench
+      store: typeOrmStore({ allowFsyncOff: true, kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
     }),
     SealwireModule.forFeature({
       path: 'bench',

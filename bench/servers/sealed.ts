@@ -7,11 +7,6 @@ import { onExpress, onFastify } from './nest.js';
 
 const { BENCH_SERVER_KEY: serverKey = '', BENCH_SECURE_KEY: secureKey = '' } = process.env;
 
-<<<<<<< HEAD
-const sealwire = [
-  SealwireModule.forRoot({ serverKey, handshakeRate: false, maxBody: 4 * 2 ** 20, hotSessions: 1_000_000 }),
-  SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
-=======
 const MANY = 1_000_000;
 const sealwire = [
   SealwireModule.forRoot({
@@ -22,7 +17,6 @@ const sealwire = [
     hotSessions: MANY,
   }),
   SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey], maxSessions: MANY, maxSessionsPerKey: MANY }),
->>>>>>> refs/heads/bench
 ];
 
 @Module({ imports: sealwire, controllers: [EchoController] })
