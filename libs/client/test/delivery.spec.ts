@@ -269,6 +269,14 @@ describe('too large', () => {
     expect(await remote.add(1, 2)).toBe(3);
   });
 
+  it('counts the seal and the padding', async () => {
+    const server = new FakeServer();
+    server.maxBody = 200_000;
+    const remote = await opened(server);
+    await expect(remote.echo(new Uint8Array(199_900))).rejects.toMatchObject({ code: 'too_large' });
+    expect(server.seen).toEqual([]);
+  });
+
   it('is refused by a cold client once the server has said what it takes', async () => {
     const server = new FakeServer();
     server.maxBody = 200_000;
