@@ -66,7 +66,8 @@ export class TraceController {
       store: typeOrmStore({ kek: variable('SEALWIRE_KEK'), ledger }),
       ...(serverKey ? { serverKey } : {}),
       // counts every address, refuses none
-      handshakeRate: { points: 1_000_000_000, duration: 1 },
+      handshakeRate: { perSecond: 1_000_000_000, burst: 1_000_000_000 },
+      handshakeRateTotal: false,
     }),
     SealwireModule.forFeature({
       path: 'payments',
