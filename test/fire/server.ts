@@ -67,6 +67,7 @@ export class TraceController {
       ...(serverKey ? { serverKey } : {}),
       // counts every address, refuses none
       handshakeRate: { perSecond: 1_000_000_000, burst: 1_000_000_000 },
+      handshakeRateTotal: false,
     }),
     SealwireModule.forFeature({
       path: 'payments',

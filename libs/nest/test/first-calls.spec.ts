@@ -89,3 +89,23 @@ it('a copy of a step 3 costs no statement', async () => {
   const listed = await app.get(SealwireSessions).list();
   expect(listed.map(({ id }) => id)).toEqual([toHex(client.session.sessionId)]);
 });
+
+it('seals the result of a first call under its own key where the handshake fails while it runs', async () => {
+  await start();
+  const store = app.get(SessionStore, { strict: false });
+  vi.spyOn(store, 'activate').mockRejectedValueOnce(new Error('connection lost'));
+  const latch = ledger.hold();
+  expect((await post(client.url, client.step3Of([message('slow')]))).code).toBe('busy');
+  latch.release();
+  const { sessionId, digest } = client.finishSent;
+  const asked = { sessionId, key: client.firstKey, numbers: [{ number: { lane: 0, counter: 0 }, digest }] };
+  const told = async () => {
+    const fresh = paymentsClient(app);
+    await fresh.connect([], [asked]);
+    return fresh.session.renewalAnswers[0]?.[0];
+  };
+  await expect.poll(async () => (await told())?.known).toBe('result');
+  const answer = await told();
+  expect(answer?.known === 'result' && only(client.openFirst(answer.frame))).toBe(1);
+  expect(ledger.runs).toBe(1);
+});
