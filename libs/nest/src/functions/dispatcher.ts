@@ -1,24 +1,27 @@
+import { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { type Call, decodeReply, encodeReply, encodeValue, type Outcome, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
-import { failure, failureOf, INTERNAL } from './outcome.js';
+import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
-import { CapturedResponse } from './response-stand-in.js';
+import { RunningCall } from './running-call.js';
 
 /** Calls that were opened, with what is known of who sent them. */
 export interface OpenedCalls {
   readonly module: RegisteredModule;
   readonly calls: readonly Call[];
-  readonly request: unknown;
+  readonly request: object;
   /** undefined for plaintext */
   readonly sealed: SealedOrigin | undefined;
 }
 
 interface Settled {
   readonly outcome: Outcome;
+  /** the function, or what stands before it, threw, whatever a filter made of it */
+  readonly thrown: boolean;
   /** what was thrown and is not meant for the caller */
   readonly unexpected?: unknown;
 }
@@ -30,11 +33,18 @@ export class RemoteFunctionDispatcher {
 
   constructor(@Optional() @Inject(ExactlyOnce) private readonly exactlyOnce?: ExactlyOnce) {}
 
-  /** The calls of a batch are independent and run at the same time; outcomes come in their order. */
+  /**
+   * The calls of a batch are independent and run at the same time; outcomes come in their order. Each has an async context of its
+   * own: a store that one call enters (`AsyncLocalStorage.enterWith`) is not that of the next.
+   */
   async run(opened: OpenedCalls): Promise<Outcome[]> {
     const [only] = opened.calls;
     if (only && opened.calls.length === 1) return [await this.runOne(opened, only, 0)];
-    return Promise.all(opened.calls.map((call, index) => this.runOne(opened, call, index)));
+    return Promise.all(
+      opened.calls.map((call, index) =>
+        new AsyncResource('SealwireCall').runInAsyncScope(() => this.runOne(opened, call, index)),
+      ),
+    );
   }
 
   /** A value that cannot be encoded fails its own call only. */
@@ -78,10 +88,10 @@ export class RemoteFunctionDispatcher {
     };
     try {
       const stored = await this.exactlyOnce.run(identity, async (transaction) => {
-        const { outcome, unexpected } = await this.invoke(found, opened, call, transaction);
+        const { outcome, unexpected, thrown } = await this.invoke(found, opened, call, transaction);
         if (unexpected !== undefined) throw unexpected;
         const { sent, bytes } = this.encodable(outcome);
-        return { outcome: bytes, rollback: !sent.ok };
+        return { outcome: bytes, rollback: thrown || !sent.ok };
       });
       const reply = decodeReply(stored);
       return ('outcomes' in reply ? reply.outcomes[0] : undefined) ?? INTERNAL;
@@ -101,19 +111,23 @@ export class RemoteFunctionDispatcher {
     call: Call,
     transaction: unknown,
   ): Promise<Settled> {
-    const response = new CapturedResponse();
     const session = sealed?.session(transaction);
-    const running = { module: module.path, functionName: call.name, args: call.args, session, transaction };
+    const inside = { transaction, outer: request, origin: found.origin };
+    const running = new RunningCall(module.path, call.name, call.args, session, inside);
+    let settled: Settled;
     try {
-      const value = await found.invoke(request, response, running);
+      const value = await found.invoke(running);
       await session?.save();
-      return { outcome: response.outcome() ?? { ok: true, value } };
+      settled = { outcome: running.written() ?? { ok: true, value }, thrown: running.thrown };
     } catch (error) {
-      const written = response.outcome();
-      if (written) return { outcome: written };
-      const outcome = failureOf(error);
-      return outcome === INTERNAL ? { outcome, unexpected: error ?? new Error('thrown without a value') } : { outcome };
+      settled = settledOf(error, running);
     }
+    try {
+      running.settle(settled.outcome);
+    } catch (error) {
+      this.report(found, error);
+    }
+    return settled;
   }
 
   /** The caller learns nothing of it. */
@@ -130,4 +144,12 @@ export class RemoteFunctionDispatcher {
       return { sent: INTERNAL, bytes: encodeReply({ outcomes: [INTERNAL] }) };
     }
   }
+}
+
+/** A filter may have answered, unless the error says itself what the caller is told. */
+function settledOf(error: unknown, running: RunningCall): Settled {
+  const written = error instanceof RemoteFunctionError ? undefined : running.written();
+  const outcome = written ?? failureOf(error);
+  if (outcome !== INTERNAL || written) return { outcome, thrown: true };
+  return { outcome, thrown: true, unexpected: error ?? new Error('thrown without a value') };
 }

@@ -1,59 +1,45 @@
-import { type ArgumentsHost, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import { misconfigured } from '../options.js';
+import { ExactlyOnce } from '../ports/index.js';
 import {
   EXCEPTION_FILTERS_METADATA,
+  ExternalContextCreator,
   GUARDS_METADATA,
   INTERCEPTORS_METADATA,
   PIPES_METADATA,
   ROUTE_ARGS_METADATA,
-} from '@nestjs/common/constants.js';
-import { RouteParamtypes } from '@nestjs/common/internal.js';
-import { ContextIdFactory, DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
-import type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
-import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
-import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
-import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
-import { misconfigured } from '../options.js';
-import { ExactlyOnce } from '../ports/index.js';
-import { ModuleRegistry, type RegisteredFunction } from './registry.js';
+  RouteParamtypes,
+} from '../quirks/nest.js';
+import { ARGUMENTS, Binder, type Home, type Method } from './binding.js';
+import { ModuleRegistry } from './registry.js';
 import {
-  CALL_ARGUMENT,
   REMOTE_FUNCTION,
   REMOTE_FUNCTIONS,
-  type RemoteCall,
   type RemoteFunctionOptions,
   transactionOf,
 } from './remote-function.decorator.js';
 
-/** Parameters of a remote function: Nest's own metadata of the decorated ones, and a `body` for every argument. */
-const ARGUMENTS = 'sealwire:arguments';
-
 const ENHANCERS = [GUARDS_METADATA, INTERCEPTORS_METADATA, PIPES_METADATA, EXCEPTION_FILTERS_METADATA];
 
-type Invoke = RegisteredFunction['invoke'];
-type Method = (...args: unknown[]) => unknown;
-interface Host {
-  readonly wrapper: InstanceWrapper;
+interface Host extends Home {
   readonly type: { readonly name: string; readonly prototype: Record<string, Method | undefined> };
   readonly module: string | undefined;
-  /** of the Nest module that holds the class */
-  readonly moduleKey: string;
 }
 
 /** Finds `@RemoteFunction()` on controllers and providers at start-up and makes each ready to run. */
 @Injectable()
 export class RemoteFunctionExplorer {
-  private readonly routeParams = new RouteParamsFactory();
-  private readonly filters: object;
+  private readonly binder: Binder;
 
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
-    private readonly contexts: ExternalContextCreator,
+    contexts: ExternalContextCreator,
     private readonly moduleRef: ModuleRef,
     private readonly registry: ModuleRegistry,
   ) {
-    // biome-ignore lint/complexity/useLiteralKeys: private to the compiler only
-    this.filters = quietly(contexts['filtersContextCreator']);
+    this.binder = new Binder(contexts, moduleRef);
   }
 
   explore(): void {
@@ -92,45 +78,8 @@ export class RemoteFunctionExplorer {
       name: options.name ?? methodName,
       arity: positions.length,
       origin,
-      invoke: this.bind(host, method, methodName, positions),
+      invoke: this.binder.bind(host, method, methodName, positions),
     });
-  }
-
-  /** A class that is made anew for each request is resolved for each call; all others are bound once. */
-  private bind({ wrapper, moduleKey }: Host, method: Method, methodName: string, positions: readonly number[]): Invoke {
-    const params: ParamsFactory = {
-      exchangeKeyForValue: (type, data, [req, res, next, call]) =>
-        type === RouteParamtypes.BODY
-          ? (call as RemoteCall).args[positions.indexOf(Number(data))]
-          : this.routeParams.exchangeKeyForValue(type, data as string, { req, res, next }),
-    };
-    // the creator looks for a host among providers only; without its module a controller would lose its guards
-    const contexts: ExternalContextCreator = Object.create(this.contexts, {
-      getContextModuleKey: { value: () => moduleKey },
-      filtersContextCreator: { value: this.filters },
-    });
-    const create = (instance: object, contextId?: { id: number }): Method =>
-      contexts.create(
-        instance as never,
-        method,
-        methodName,
-        ARGUMENTS,
-        params,
-        contextId,
-        wrapper.id,
-        undefined,
-        'http',
-      );
-    if (wrapper.isDependencyTreeStatic()) {
-      const run = create(wrapper.instance);
-      return (...args) => run(...invocation(args)) as Promise<unknown>;
-    }
-    return async (request, response, call) => {
-      const contextId = ContextIdFactory.getByRequest(request as object);
-      this.moduleRef.registerRequestByContextId(request, contextId);
-      const instance = await this.moduleRef.resolve(wrapper.token, contextId, { strict: false });
-      return create(instance, contextId)(...invocation([request, response, call]));
-    };
   }
 
   /**
@@ -156,30 +105,6 @@ export class RemoteFunctionExplorer {
       return false;
     }
   }
-}
-
-/**
- * Nest logs as unhandled whatever a filter answered through the response alone, and nothing that is no Error. So here what no
- * filter gave a value for is thrown on, and the dispatcher logs what nobody handled.
- */
-function quietly(filters: ExternalContextCreator['filtersContextCreator']): object {
-  const create = (...args: Parameters<typeof filters.create>) => {
-    const handler = filters.create(...args);
-    const next = (exception: Error, host: ArgumentsHost) => {
-      const answer = handler.invokeCustomFilters(exception, host);
-      if (answer === undefined) throw exception;
-      return answer;
-    };
-    return { next };
-  };
-  return Object.create(filters, { create: { value: create } });
-}
-
-/** The arguments of an execution context: as on a route, then the call. */
-function invocation([request, response, call]: Parameters<Invoke>): unknown[] {
-  const args: unknown[] = [request, response];
-  args[CALL_ARGUMENT] = call;
-  return args;
 }
 
 /**

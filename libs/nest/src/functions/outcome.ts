@@ -33,14 +33,22 @@ export function failureOf(error: unknown): Failure {
   return INTERNAL;
 }
 
-/** The outcome that stands for an HTTP answer of an error status. */
+/** The outcome that stands for an HTTP answer of an error status. Of 500 nobody learns more than that. */
 export function failureOfResponse(status: number, body: unknown, fallback?: string): Failure {
+  if (status === 500) return INTERNAL;
   const phrase = STATUS_CODES[status] ?? 'Error';
   const { code, message, statusCode: _, ...rest } = isRecord(body) ? body : { code: undefined, message: body };
   const text = typeof message === 'string' ? message : (fallback ?? phrase);
   const details = { status, ...rest, ...(typeof message === 'string' || message === undefined ? {} : { message }) };
   const known = typeof code === 'string' && !RESERVED.has(code) ? code : snakeCase(phrase);
   return failure(known, text, details);
+}
+
+/** The HTTP status that comes nearest to an outcome. */
+export function statusOf(outcome: Outcome): number {
+  if (outcome.ok) return 200;
+  const status = isRecord(outcome.details) ? outcome.details.status : undefined;
+  return typeof status === 'number' ? status : outcome.code === INTERNAL.code ? 500 : 400;
 }
 
 export const INTERNAL: Failure = failure('internal', 'Internal server error');

@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { isCallable, toHex } from '@sealwire/core';
 import { type ModulePolicy, misconfigured, resolveModule, type SealwireModuleOptions } from '../options.js';
-import type { RemoteCall, RemoteFunctionOptions } from './remote-function.decorator.js';
+import type { Invoke } from './binding.js';
+import type { RemoteFunctionOptions } from './remote-function.decorator.js';
 
 /** A remote function that is ready to run. */
 export interface RegisteredFunction extends RemoteFunctionOptions {
@@ -10,8 +11,7 @@ export interface RegisteredFunction extends RemoteFunctionOptions {
   readonly arity: number;
   /** `Controller.method`, for sentences */
   readonly origin: string;
-  /** Runs guards, pipes, interceptors, method and filters. `response` is the captured one. */
-  readonly invoke: (request: unknown, response: unknown, call: RemoteCall) => Promise<unknown>;
+  readonly invoke: Invoke;
 }
 
 export interface RegisteredModule extends ModulePolicy {

@@ -1,5 +1,5 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
-import { ENTRY_PROVIDER_WATERMARK, PATH_METADATA } from '@nestjs/common/constants.js';
+import { ENTRY_PROVIDER_WATERMARK, PATH_METADATA } from '../quirks/nest.js';
 import type { CallSession } from '../sessions/call-session.js';
 
 export interface RemoteFunctionOptions {

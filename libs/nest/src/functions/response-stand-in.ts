@@ -1,32 +1,112 @@
+import { EventEmitter } from 'node:events';
+import { STATUS_CODES } from 'node:http';
 import type { Outcome } from '@sealwire/core';
-import { failureOfResponse } from './outcome.js';
+import { failureOfResponse, statusOf } from './outcome.js';
+
+/** Why a method of a response has no place in a remote function. */
+const REFUSED: Record<string, string> = {
+  ...each(
+    'a sealed result carries no cookies; keep what belongs to the session with @RemoteSession()',
+    'cookie setCookie clearCookie',
+  ),
+  ...each('a sealed result cannot redirect; return the address as a value', 'redirect'),
+  ...each('a sealed result has no trailers', 'addTrailers trailer'),
+  ...each(
+    'a sealed result is one value; return it',
+    'write writeContinue writeProcessing writeEarlyHints render view sendFile sendfile download attachment format hijack callNotFound',
+  ),
+};
 
 /**
- * The response that guards, interceptors and filters of a remote function are given. What they write becomes the sealed
- * outcome: a filter that answers `response.status(418).json(...)` can never put plaintext on the wire.
+ * The response that guards, interceptors and filters of a remote function are given: of Node, of Express and of Fastify in one. What
+ * they write becomes the sealed outcome: a filter that answers `response.status(418).json(...)` can never put plaintext on the wire.
  */
-export class CapturedResponse {
+export class ResponseStandIn extends EventEmitter {
   statusCode = 200;
+  statusMessage = '';
   headersSent = false;
-  private body: unknown;
-  // made when somebody asks: hardly any call does
-  private kept: Record<string, unknown> | undefined;
-  private headers: Map<string, unknown> | undefined;
+  writableFinished = false;
+  readonly destroyed = false;
+  readonly socket = null;
+  /** the call's request */
+  req!: object;
+  readonly #origin: string;
+  #body: unknown;
+  #headers: Map<string, unknown> | undefined;
+  #locals: object | undefined;
 
-  get locals(): Record<string, unknown> {
-    this.kept ??= {};
-    return this.kept;
+  /**
+   * @param origin `Controller.method`, for sentences
+   * @param locals what `locals` begins with
+   */
+  constructor(origin: string, locals?: object) {
+    super();
+    this.#origin = origin;
+    this.#locals = locals && { ...locals };
   }
 
-  /** What was written, undefined where nothing was. */
+  /** What was written, undefined if nothing was. */
   outcome(): Outcome | undefined {
     if (!this.headersSent) return undefined;
-    if (this.statusCode >= 400) return failureOfResponse(this.statusCode, this.body);
-    return { ok: true, value: this.body };
+    return this.statusCode >= 400 ? failureOfResponse(this.statusCode, this.#body) : { ok: true, value: this.#body };
+  }
+
+  /** Forgets what was written; what is written next has this status unless it says another. */
+  restart(status: number): void {
+    this.headersSent = false;
+    this.#body = undefined;
+    this.statusCode = status;
+  }
+
+  settle(outcome: Outcome): void {
+    if (!outcome.ok) this.statusCode = statusOf(outcome);
+    this.statusMessage ||= STATUS_CODES[this.statusCode] ?? '';
+    this.headersSent = true;
+    this.writableFinished = true;
+    this.emit('finish');
+    this.emit('close');
+  }
+
+  get locals(): object {
+    this.#locals ??= {};
+    return this.#locals;
+  }
+
+  set locals(locals: object) {
+    this.#locals = locals;
+  }
+
+  /** Fastify's and Node's names for what is one here. */
+  get raw(): this {
+    return this;
+  }
+
+  get request(): object {
+    return this.req;
   }
 
   get sent(): boolean {
     return this.headersSent;
+  }
+
+  get finished(): boolean {
+    return this.headersSent;
+  }
+
+  get writableEnded(): boolean {
+    return this.headersSent;
+  }
+
+  get app(): unknown {
+    return (this.req as { app?: unknown }).app;
+  }
+
+  get server(): unknown {
+    return (this.req as { server?: unknown }).server;
+  }
+
+  get log(): unknown {
+    return (this.req as { log?: unknown }).log;
   }
 
   status(code: number): this {
@@ -38,8 +118,20 @@ export class CapturedResponse {
     return this.status(code);
   }
 
+  sendStatus(code: number): this {
+    return this.status(code).send(STATUS_CODES[code] ?? String(code));
+  }
+
+  writeHead(code: number, ...rest: unknown[]): this {
+    const headers = rest.at(-1);
+    if (typeof headers === 'object' && headers !== null) this.set(headers as Record<string, unknown>);
+    return this.status(code);
+  }
+
+  /** The first body counts, as on a route. */
   send(body?: unknown): this {
-    this.body = body;
+    if (this.headersSent) return this;
+    this.#body = body;
     this.headersSent = true;
     return this;
   }
@@ -48,38 +140,131 @@ export class CapturedResponse {
     return this.send(body);
   }
 
-  end(body?: unknown): this {
+  jsonp(body?: unknown): this {
     return this.send(body);
+  }
+
+  end(body?: unknown, ...rest: unknown[]): this {
+    const done = [body, ...rest].find((it) => typeof it === 'function') as (() => void) | undefined;
+    if (done) this.once('finish', done);
+    return this.send(body === done ? undefined : body);
   }
 
   /** Headers have no place in a result; they are kept for whoever asks for them again. */
   setHeader(name: string, value: unknown): this {
-    this.headers ??= new Map();
-    this.headers.set(name.toLowerCase(), value);
+    this.#headers ??= new Map();
+    this.#headers.set(name.toLowerCase(), value);
     return this;
   }
 
-  header(name: string, value: unknown): this {
-    return this.setHeader(name, value);
+  setHeaders(headers: Iterable<[string, unknown]>): this {
+    for (const [name, value] of headers) this.setHeader(name, value);
+    return this;
   }
 
-  set(name: string, value: unknown): this {
-    return this.setHeader(name, value);
+  set(name: string | Record<string, unknown>, value?: unknown): this {
+    if (typeof name === 'string') return this.setHeader(name, value);
+    return this.setHeaders(Object.entries(name));
+  }
+
+  header(name: string | Record<string, unknown>, value?: unknown): this {
+    return this.set(name, value);
+  }
+
+  headers(headers: Record<string, unknown>): this {
+    return this.set(headers);
+  }
+
+  append(name: string, value: unknown): this {
+    const before = this.getHeader(name);
+    return this.setHeader(name, before === undefined ? value : [before, value].flat());
+  }
+
+  appendHeader(name: string, value: unknown): this {
+    return this.append(name, value);
+  }
+
+  vary(field: string | readonly string[]): this {
+    const before = this.getHeader('vary');
+    return this.setHeader('vary', [before ?? [], field].flat().join(', '));
   }
 
   type(value: string): this {
     return this.setHeader('content-type', value);
   }
 
+  contentType(value: string): this {
+    return this.type(value);
+  }
+
+  location(url: string): this {
+    return this.setHeader('location', url);
+  }
+
+  links(links: Record<string, string>): this {
+    return this.append(
+      'link',
+      Object.entries(links)
+        .map(([rel, url]) => `<${url}>; rel="${rel}"`)
+        .join(', '),
+    );
+  }
+
   getHeader(name: string): unknown {
-    return this.headers?.get(name.toLowerCase());
+    return this.#headers?.get(name.toLowerCase());
   }
 
   get(name: string): unknown {
     return this.getHeader(name);
   }
 
-  removeHeader(name: string): void {
-    this.headers?.delete(name.toLowerCase());
+  getHeaders(): Record<string, unknown> {
+    return Object.assign(Object.create(null), Object.fromEntries(this.#headers ?? []));
   }
+
+  getHeaderNames(): string[] {
+    return [...(this.#headers?.keys() ?? [])];
+  }
+
+  hasHeader(name: string): boolean {
+    return this.#headers?.has(name.toLowerCase()) ?? false;
+  }
+
+  removeHeader(name: string): this {
+    this.#headers?.delete(name.toLowerCase());
+    return this;
+  }
+
+  flushHeaders(): void {}
+
+  cork(): void {}
+
+  uncork(): void {}
+
+  setTimeout(): this {
+    return this;
+  }
+
+  destroy(): this {
+    return this;
+  }
+
+  /** Of those that {@link REFUSED} names. */
+  protected refuse(method: string): never {
+    throw new Error(`${this.#origin} called ${method}() on its response: ${REFUSED[method]}.`);
+  }
+}
+
+for (const method of Object.keys(REFUSED)) {
+  Object.defineProperty(ResponseStandIn.prototype, method, {
+    configurable: true,
+    writable: true,
+    value(this: { refuse(method: string): never }) {
+      this.refuse(method);
+    },
+  });
+}
+
+function each(reason: string, methods: string): Record<string, string> {
+  return Object.fromEntries(methods.split(' ').map((method) => [method, reason]));
 }

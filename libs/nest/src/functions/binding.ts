@@ -1,0 +1,152 @@
+import { type ArgumentsHost, HttpException, Logger } from '@nestjs/common';
+import { ContextIdFactory, type ExternalContextCreator, type ModuleRef } from '@nestjs/core';
+import { isObservable, lastValueFrom } from 'rxjs';
+import {
+  contextsOf,
+  type InstanceWrapper,
+  isBare,
+  type ParamsFactory,
+  quiet,
+  REQUEST_CONTEXT_ID,
+  RouteParamsFactory,
+  RouteParamtypes,
+} from '../quirks/nest.js';
+import { RemoteFunctionError } from './outcome.js';
+import { CALL_ARGUMENT } from './remote-function.decorator.js';
+import type { RunningCall } from './running-call.js';
+
+/** Parameters of a remote function: Nest's own metadata of the decorated ones, and a `body` for every argument. */
+export const ARGUMENTS = 'sealwire:arguments';
+
+export type Method = (...args: unknown[]) => unknown;
+
+/** Runs guards, pipes, interceptors, method and filters. */
+export type Invoke = (call: RunningCall) => Promise<unknown>;
+
+export interface Home {
+  readonly wrapper: InstanceWrapper;
+  readonly type: object;
+  /** of the Nest module that holds the class */
+  readonly moduleKey: string;
+}
+
+interface Parameter {
+  readonly index: number;
+  readonly pipes: readonly unknown[];
+  readonly schema?: unknown;
+}
+
+/** Makes methods ready to run as Nest runs those of a route. */
+export class Binder {
+  private readonly routeParams = new RouteParamsFactory();
+  private readonly filters: object;
+
+  constructor(
+    private readonly contexts: ExternalContextCreator,
+    private readonly moduleRef: ModuleRef,
+  ) {
+    this.filters = quiet(contexts, observe);
+  }
+
+  /**
+   * A class that is made anew for each request is resolved for each call; all others are bound once, and called at once if nothing
+   * stands before them.
+   * @param positions of the parameters that are arguments of the call
+   */
+  bind({ wrapper, type, moduleKey }: Home, method: Method, methodName: string, positions: readonly number[]): Invoke {
+    const contexts = contextsOf(this.contexts, this.filters, moduleKey);
+    const params = this.paramsOf(positions);
+    const create = (instance: object, contextId?: { id: number }): Method =>
+      contexts.create(
+        instance as never,
+        method,
+        methodName,
+        ARGUMENTS,
+        params,
+        contextId,
+        wrapper.id,
+        undefined,
+        'http',
+      );
+    if (!wrapper.isDependencyTreeStatic()) return this.bindScoped(wrapper, create);
+    const { instance } = wrapper;
+    if (onlyArguments(type, methodName, positions) && isBare(this.contexts, instance, method, moduleKey, wrapper.id)) {
+      return async ({ args }) => {
+        const value = await method.apply(instance, args as unknown[]);
+        return isObservable(value) ? lastValueFrom(value) : value;
+      };
+    }
+    const run = create(instance);
+    return (call) => run(...invocation(call)) as Promise<unknown>;
+  }
+
+  private bindScoped(
+    wrapper: InstanceWrapper,
+    create: (instance: object, contextId: { id: number }) => Method,
+  ): Invoke {
+    const durable = wrapper.isDependencyTreeDurable();
+    return async (call) => {
+      const { request } = call;
+      // as Nest's router does it
+      const contextId = ContextIdFactory.getByRequest(request as Record<string, unknown>);
+      Object.defineProperty(request, REQUEST_CONTEXT_ID, { value: contextId });
+      const provided = durable ? contextId.payload : Object.assign(request, contextId.payload);
+      this.moduleRef.registerRequestByContextId(provided, contextId);
+      const instance = await this.moduleRef.resolve(wrapper.token, contextId, { strict: false });
+      return create(instance, contextId)(...invocation(call));
+    };
+  }
+
+  private paramsOf(positions: readonly number[]): ParamsFactory {
+    return {
+      exchangeKeyForValue: (type, data, [req, res, next, call]) =>
+        type === RouteParamtypes.BODY
+          ? (call as RunningCall).args[positions.indexOf(Number(data))]
+          : this.routeParams.exchangeKeyForValue(type, data as string, { req, res, next }),
+    };
+  }
+}
+
+/** The arguments of an execution context: as on a route, then the call. */
+function invocation(call: RunningCall): unknown[] {
+  const args: unknown[] = [call.request, call.response];
+  args[CALL_ARGUMENT] = call;
+  return args;
+}
+
+/** Whether the parameters are the arguments of the call in their order, without pipes of their own. */
+function onlyArguments(type: object, methodName: string, positions: readonly number[]): boolean {
+  const parameters: Record<string, Parameter> = Reflect.getMetadata(ARGUMENTS, type, methodName) ?? {};
+  return (
+    positions.every((position, index) => position === index) &&
+    Object.entries(parameters).every(
+      ([key, { index, pipes, schema }]) =>
+        key === `${RouteParamtypes.BODY}:${index}` && pipes.length === 0 && schema === undefined,
+    )
+  );
+}
+
+/**
+ * Runs the filters. They may observe every error, and answer most: through the response, as on a route, or with a value. A
+ * {@link RemoteFunctionError} is an answer already, so it goes on to the caller whatever they do. Everything else that no filter
+ * answered is thrown on, and the dispatcher logs what nobody handled.
+ *
+ * A filter that only observes answers undefined, null or a promise of them, one for other transports a stream or an error, and one
+ * that forgot to send the response itself: none of these is an answer. A refusal must not arrive as an empty success.
+ */
+async function observe(exception: unknown, host: ArgumentsHost, filter: () => unknown): Promise<unknown> {
+  const call = host.getArgByIndex<RunningCall>(CALL_ARGUMENT);
+  call.throws(exception instanceof HttpException ? exception.getStatus() : 500);
+  if (exception instanceof RemoteFunctionError) {
+    try {
+      await filter();
+    } catch (error) {
+      if (error !== exception) new Logger('Sealwire').error(error);
+    }
+    throw exception;
+  }
+  const answer = await filter();
+  const none = answer === undefined || answer === null || answer === call.response;
+  if (none || isObservable(answer) || answer instanceof Error) throw exception;
+  return answer;
+}

@@ -1,0 +1,88 @@
+/*
+ * What is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
+ * Nest; test/quirks.spec.ts holds what is assumed here against the Nest that is installed.
+ */
+import type { ArgumentsHost } from '@nestjs/common';
+import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
+import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
+
+// each from where both versions have it: `@nestjs/common/internal.js` is new in 12
+export {
+  ENTRY_PROVIDER_WATERMARK,
+  EXCEPTION_FILTERS_METADATA,
+  GUARDS_METADATA,
+  INTERCEPTORS_METADATA,
+  PATH_METADATA,
+  PIPES_METADATA,
+  ROUTE_ARGS_METADATA,
+} from '@nestjs/common/constants.js';
+export { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
+export type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
+export { REQUEST_CONTEXT_ID } from '@nestjs/core/router/request/request-constants.js';
+export { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
+export { ExternalContextCreator, type InstanceWrapper };
+
+type Filters = ExternalContextCreator['filtersContextCreator'];
+
+/** For hosts of one Nest module, from what {@link quiet} answered. */
+export function contextsOf(
+  contexts: ExternalContextCreator,
+  filters: object,
+  moduleKey: string,
+): ExternalContextCreator {
+  return Object.create(contexts, {
+    // it looks for a host among providers only; without its module a controller would lose its guards
+    getContextModuleKey: { value: () => moduleKey },
+    filtersContextCreator: { value: filters },
+    // Nest 11 keeps what it knows of a method by its name alone, so another library's parameters could be taken for ours
+    handlerMetadataStorage: { value: { get: () => undefined, set: () => undefined } },
+  });
+}
+
+/**
+ * Makes filters run inside `observe`, which alone decides what becomes of an error: Nest would log what a filter answered through the
+ * response alone, and what says that no filter fits is null in Nest 11 and undefined in Nest 12.
+ */
+export function quiet(
+  contexts: ExternalContextCreator,
+  observe: (exception: unknown, host: ArgumentsHost, filter: () => unknown) => Promise<unknown>,
+): object {
+  const filters = inside(contexts).filtersContextCreator;
+  const create = (...args: Parameters<Filters['create']>) => {
+    const handler = filters.create(...args);
+    const next = (exception: Error, host: ArgumentsHost): Promise<unknown> =>
+      observe(exception, host, () => handler.invokeCustomFilters(exception, host));
+    return { next };
+  };
+  return Object.create(filters, { create: { value: create } });
+}
+
+/** Whether no guard, pipe, interceptor or filter, global ones included, stands before a method of a host that is made once. */
+export function isBare(
+  contexts: ExternalContextCreator,
+  instance: object,
+  method: (...args: unknown[]) => unknown,
+  moduleKey: string,
+  hostId: string,
+): boolean {
+  const creators = inside(contexts);
+  const args = [instance, method, moduleKey, undefined, hostId] as const;
+  const handler = creators.filtersContextCreator.create(...(args as never as Parameters<Filters['create']>));
+  const { filters } = handler as unknown as { filters: unknown[] };
+  const lists = [creators.guardsContextCreator, creators.pipesContextCreator, creators.interceptorsContextCreator].map(
+    (creator) => creator.create(...args) as unknown[],
+  );
+  return [filters, ...lists].every(({ length }) => length === 0);
+}
+
+type Creator = { create(...args: unknown[]): object };
+
+/** Private to the compiler only. */
+function inside(contexts: ExternalContextCreator): {
+  readonly filtersContextCreator: Filters;
+  readonly guardsContextCreator: Creator;
+  readonly pipesContextCreator: Creator;
+  readonly interceptorsContextCreator: Creator;
+} {
+  return contexts as never;
+}
