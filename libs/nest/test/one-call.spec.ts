@@ -257,7 +257,7 @@ const valuesOf = (reply: Reply | undefined) =>
   (reply as { outcomes: Outcome[] }).outcomes.map((outcome) => (outcome.ok ? outcome.value : outcome));
 
 describe.each([
-  ['Express', () => undefined],
+  ['Express', (): undefined => undefined],
   ['Fastify', () => new FastifyAdapter()],
 ] as const)('each call of a message on %s', (_platform, adapter) => {
   let app: INestApplication;
