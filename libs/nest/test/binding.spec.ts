@@ -1,0 +1,181 @@
+import 'reflect-metadata';
+import {
+  type ArgumentsHost,
+  type CallHandler,
+  type CanActivate,
+  Catch,
+  type ExceptionFilter,
+  type INestApplication,
+  Injectable,
+  type NestInterceptor,
+  type PipeTransform,
+  type Provider,
+  Scope,
+  type Type,
+  UseFilters,
+  UseGuards,
+  UseInterceptors,
+  UsePipes,
+} from '@nestjs/common';
+import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import { map, type Observable, of } from 'rxjs';
+import { describe, expect, it } from 'vitest';
+import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+
+@Injectable()
+class Guard implements CanActivate {
+  canActivate(): boolean {
+    return false;
+  }
+}
+
+@Injectable()
+class Interceptor implements NestInterceptor {
+  intercept(_context: unknown, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(map(() => 'intercepted'));
+  }
+}
+
+@Injectable()
+class Pipe implements PipeTransform {
+  transform(): string {
+    return 'piped';
+  }
+}
+
+@Catch()
+class Filter implements ExceptionFilter {
+  catch(_error: unknown, host: ArgumentsHost): void {
+    host.switchToHttp().getResponse().status(418).send('filtered');
+  }
+}
+
+/** Scoped twins: Nest makes them for each call. */
+const scoped = (type: Type): Type => {
+  class Twin extends type {}
+  Injectable({ scope: Scope.REQUEST })(Twin);
+  if (type === (Filter as Type)) Catch()(Twin);
+  return Twin;
+};
+
+const KINDS = {
+  guard: {
+    enhancer: Guard,
+    token: APP_GUARD,
+    use: UseGuards,
+    hand: (app: INestApplication) => app.useGlobalGuards(new Guard()),
+    becomes: { code: 'forbidden' },
+  },
+  interceptor: {
+    enhancer: Interceptor,
+    token: APP_INTERCEPTOR,
+    use: UseInterceptors,
+    hand: (app: INestApplication) => app.useGlobalInterceptors(new Interceptor()),
+    becomes: 'intercepted',
+  },
+  pipe: {
+    enhancer: Pipe,
+    token: APP_PIPE,
+    use: UsePipes,
+    hand: (app: INestApplication) => app.useGlobalPipes(new Pipe()),
+    becomes: 'piped',
+  },
+  filter: {
+    enhancer: Filter,
+    token: APP_FILTER,
+    use: UseFilters,
+    hand: (app: INestApplication) => app.useGlobalFilters(new Filter()),
+    becomes: { code: 'i_m_a_teapot', message: 'filtered' },
+  },
+} as const;
+
+/** A class of its own for each test: decorators stay. */
+function functions(): Type {
+  @RemoteFunctions('functions')
+  @Injectable()
+  class Functions {
+    @RemoteFunction()
+    run(text: string): string {
+      if (text === 'fail') throw new Error('secret');
+      return text;
+    }
+
+    @RemoteFunction()
+    stream(): Observable<number> {
+      return of(1, 2, 3);
+    }
+
+    @RemoteFunction()
+    stack(first: unknown, second = 'default'): unknown {
+      return [first, second, new Error('here').stack];
+    }
+  }
+  return Functions;
+}
+
+async function start(providers: Provider[], prepare?: (app: INestApplication) => unknown) {
+  const module = await Test.createTestingModule({
+    imports: [
+      SealwireModule.forRoot({ serverKey: serverKeyText, handshakeRate: false }),
+      SealwireModule.forFeature({ path: 'functions' }),
+    ],
+    providers,
+  }).compile();
+  const app = module.createNestApplication();
+  app.useLogger(false);
+  prepare?.(app);
+  await app.listen(0, '127.0.0.1');
+  const url = urlOf(app, '/remote/functions');
+  const client = new TestClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
+  await client.connect();
+  return { app, call: async (name: string, ...args: unknown[]) => only(await client.call(name, ...args)) };
+}
+
+describe.each(Object.entries(KINDS))('a %s runs for the function', (name, { enhancer, token, use, hand, becomes }) => {
+  const argument = name === 'filter' ? 'fail' : 'plain';
+  const runs = async (providers: Provider[], prepare?: (app: INestApplication) => unknown) => {
+    const { app, call } = await start(providers, prepare);
+    const result = await call('run', argument);
+    await app.close();
+    if (typeof becomes === 'string') expect(result).toBe(becomes);
+    else expect(result).toMatchObject({ ok: false, ...becomes });
+  };
+  const decorated = (target: 'class' | 'method', it: unknown) => {
+    const type = functions();
+    const decorate = (use as (it: unknown) => ClassDecorator & MethodDecorator)(it);
+    if (target === 'class') decorate(type);
+    else decorate(type.prototype, 'run', Object.getOwnPropertyDescriptor(type.prototype, 'run') as never);
+    return [type];
+  };
+
+  it('as a class, of the class', () => runs(decorated('class', enhancer)));
+  it('as a class, of the method', () => runs(decorated('method', enhancer)));
+  it('as an object, of the method', () => runs(decorated('method', new enhancer())));
+  it('made for each call, of the method', () => runs(decorated('method', scoped(enhancer))));
+  it('set by hand', () => runs([functions()], hand));
+  it('provided for the application', () => runs([functions(), { provide: token, useClass: enhancer }]));
+  it('provided for the application, made for each call', () =>
+    runs([functions(), { provide: token, useClass: scoped(enhancer), scope: Scope.REQUEST }]));
+});
+
+describe('a function that nothing stands before', () => {
+  it('is called at once', async () => {
+    const { app, call } = await start([functions()]);
+    const [first, second, stack] = (await call('stack', 'one')) as [string, string, string];
+    expect([first, second]).toEqual(['one', 'default']);
+    expect(stack).not.toContain('@nestjs/core');
+    expect(await call('stream')).toBe(3);
+    expect(await call('run', 'fail')).toMatchObject({ code: 'internal' });
+    await app.close();
+  });
+
+  it('is what one with a guard is not', async () => {
+    const allow = { canActivate: () => true };
+    const { app, call } = await start([functions()], (it) => it.useGlobalGuards(allow));
+    const [, , stack] = (await call('stack', 'one')) as [string, string, string];
+    expect(stack).toContain('external-context-creator');
+    await app.close();
+  });
+});
