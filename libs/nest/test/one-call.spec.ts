@@ -1,5 +1,7 @@
 import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
 import {
   type CallHandler,
   type CanActivate,
@@ -26,6 +28,7 @@ import { type Call, decodeReply, encodeCalls, type Outcome, type Reply } from '@
 import { type Injected, RemoteFunction, RemoteFunctions, remoteCall, SealwireModule } from '@sealwire/nest';
 import { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { requestView } from '../src/functions/request-view.js';
 import { post, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: what guards of applications write on requests has no type
@@ -334,5 +337,49 @@ describe.each([
     heard.length = 0;
     outer.emit('aborted');
     expect(heard).toEqual(['mine', 'victim']);
+  });
+});
+
+describe('a view of a request', () => {
+  const made = () => {
+    const message: Any = new IncomingMessage(new Socket());
+    Object.assign(message, { user: { name: 'ann' }, params: { id: '1' }, query: { a: '1' }, body: 'of the message' });
+    message.headers = { authorization: 'secret' };
+    return { message, view: requestView(message, {}) as Any };
+  };
+
+  it('is what it shows: by its class, its keys and its copies', () => {
+    const { view } = made();
+    expect(view).toBeInstanceOf(IncomingMessage);
+    expect('user' in view && 'headers' in view).toBe(true);
+    expect(Object.keys(view)).toEqual(expect.arrayContaining(['user', 'params', 'res']));
+    const { user, params, body } = { ...view };
+    expect({ user, params, body }).toEqual({ user: { name: 'ann' }, params: { id: '1' }, body: undefined });
+    expect(JSON.parse(JSON.stringify({ ...view, socket: undefined, _readableState: undefined })).user.name).toBe('ann');
+  });
+
+  it('takes writes, definitions and deletions for itself', () => {
+    const { message, view } = made();
+    view.user = 'bob';
+    view.headers.authorization = 'other';
+    view.params.id = '2';
+    Object.defineProperty(view, 'tenant', { value: 't' });
+    delete view.query;
+    expect([view.user, view.headers.authorization, view.params.id, view.tenant, view.query]).toEqual([
+      'bob',
+      'other',
+      '2',
+      't',
+      undefined,
+    ]);
+    expect([
+      message.user.name,
+      message.headers.authorization,
+      message.params.id,
+      message.tenant,
+      message.query,
+    ]).toEqual(['ann', 'secret', '1', undefined, { a: '1' }]);
+    delete view.user;
+    expect([view.user, message.user.name]).toEqual([undefined, 'ann']);
   });
 });

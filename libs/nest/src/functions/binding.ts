@@ -89,7 +89,7 @@ export class Binder {
       const { request } = call;
       // as Nest's router does it
       const contextId = ContextIdFactory.getByRequest(request as Record<string, unknown>);
-      Object.defineProperty(request, REQUEST_CONTEXT_ID, { value: contextId });
+      Object.defineProperty(request, REQUEST_CONTEXT_ID, { value: contextId, configurable: true });
       const provided = durable ? contextId.payload : Object.assign(request, contextId.payload);
       this.moduleRef.registerRequestByContextId(provided, contextId);
       const instance = await this.moduleRef.resolve(wrapper.token, contextId, { strict: false });
