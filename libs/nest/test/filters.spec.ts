@@ -25,11 +25,14 @@ import {
   RemoteFunctionError,
   RemoteFunctions,
   SealwireModule,
+  SessionData,
+  SessionDirectory,
   SessionStore,
 } from '@sealwire/nest';
 import { of } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { MemoryKeyStore, MemorySessionStore } from '../src/sessions/memory-store.js';
+import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
+import { MemoryStore } from '../src/sessions/memory-store.js';
 import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
 
 const seen: unknown[] = [];
@@ -195,7 +198,9 @@ class FakeExactlyOnce extends ExactlyOnce {
 
 const store = {
   providers: [
-    { provide: SessionStore, useClass: MemorySessionStore },
+    { provide: SessionStore, useClass: MemoryStore },
+    { provide: SessionDirectory, useExisting: SessionStore },
+    { provide: SessionData, useExisting: SessionStore },
     { provide: KeyStore, useClass: MemoryKeyStore },
     { provide: ExactlyOnce, useClass: FakeExactlyOnce },
   ],
