@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
+import { inspect } from 'node:util';
 import {
   type CallHandler,
   type CanActivate,
@@ -29,6 +30,7 @@ import { type Injected, RemoteFunction, RemoteFunctions, remoteCall, SealwireMod
 import { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { requestView } from '../src/functions/request-view.js';
+import { RunningCall } from '../src/functions/running-call.js';
 import { post, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: what guards of applications write on requests has no type
@@ -382,4 +384,12 @@ describe('a view of a request', () => {
     delete view.user;
     expect([view.user, message.user.name]).toEqual([undefined, 'ann']);
   });
+});
+
+it('a call in a log shows neither its transaction nor the request that brought it', () => {
+  const inside = { transaction: { password: 'secret' }, session: undefined, outer: { token: 'secret' }, origin: 'A.b' };
+  const call = new RunningCall('bank', 'withdraw', [1], inside);
+  expect(call.transaction).toBe(inside.transaction);
+  expect(inspect(call, { depth: null, showHidden: true })).not.toContain('secret');
+  expect(JSON.stringify(call)).toBe('{"module":"bank","functionName":"withdraw","args":[1]}');
 });

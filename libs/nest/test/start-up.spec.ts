@@ -1,5 +1,14 @@
 import 'reflect-metadata';
-import { type CanActivate, type DynamicModule, Injectable, Module, type Provider, UseGuards } from '@nestjs/common';
+import {
+  Body,
+  type CanActivate,
+  type DynamicModule,
+  Injectable,
+  Module,
+  ParseIntPipe,
+  type Provider,
+  UseGuards,
+} from '@nestjs/common';
 import { LazyModuleLoader } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { type Call, generateKeyText, SealwireError } from '@sealwire/core';
@@ -99,6 +108,15 @@ class Guarded {
   }
 }
 
+@RemoteFunctions('payments')
+@Injectable()
+class Piped {
+  @RemoteFunction()
+  one(@Body(ParseIntPipe) value: number): number {
+    return value;
+  }
+}
+
 async function start(
   providers: Provider[],
   options: SealwireOptions & { store?: SealwireStore } = {},
@@ -142,6 +160,11 @@ describe('start-up refuses in one sentence', () => {
       'a guard that Nest would drop',
       /Closed of Guarded\.one would not run/,
       [{ provide: 'other', useFactory: () => new Guarded() }],
+    ],
+    [
+      'a pipe of a parameter that Nest would drop',
+      /ParseIntPipe of Piped\.one would not run/,
+      [{ provide: 'other', useFactory: () => new Piped() }],
     ],
   ] as [string, RegExp, Provider[]][])('%s', (_name, sentence, providers) => refused(sentence, providers));
 
@@ -381,6 +404,8 @@ describe('exactly once', () => {
     expect(outcomes.size).toBe(3);
     fail.with = new SealwireError('busy');
     expect(only(await client.send(client.frame([transfer(1)])))).toMatchObject({ code: 'unavailable' });
+    fail.with = new SealwireError('number_conflict');
+    expect(only(await client.send(client.frame([transfer(1, first)])))).toMatchObject({ code: 'bad_request' });
     fail.with = new SealwireError('outcome_unknown');
     expect(only(await client.send(client.frame([transfer(1, first)])))).toMatchObject({ code: 'outcome_unknown' });
     await app.close();

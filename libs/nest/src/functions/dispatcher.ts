@@ -98,6 +98,7 @@ export class RemoteFunctionDispatcher {
     } catch (error) {
       const code = error instanceof SealwireError ? error.code : undefined;
       if (code === 'outcome_unknown') return failure(code, 'The call was first sent to another state of the database.');
+      if (code === 'number_conflict') return failure('bad_request', 'Another call was sent under this identity.');
       if (code === 'busy') return failure('unavailable', 'The call could not be completed; send it again.');
       const outcome = failureOf(error);
       if (outcome === INTERNAL) this.report(found, error);
@@ -111,13 +112,13 @@ export class RemoteFunctionDispatcher {
     call: Call,
     transaction: unknown,
   ): Promise<Settled> {
-    const session = sealed?.session(transaction);
-    const inside = { transaction, outer: request, origin: found.origin };
-    const running = new RunningCall(module.path, call.name, call.args, session, inside);
+    const inside = { transaction, session: sealed?.session, outer: request, origin: found.origin };
+    const running = new RunningCall(module.path, call.name, call.args, inside);
     let settled: Settled;
     try {
       const value = await found.invoke(running);
-      await session?.save();
+      const saved = running.save();
+      if (saved) await saved;
       settled = { outcome: running.written() ?? { ok: true, value }, thrown: running.thrown };
     } catch (error) {
       settled = settledOf(error, running);

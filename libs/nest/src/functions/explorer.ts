@@ -71,7 +71,7 @@ export class RemoteFunctionExplorer {
         `${origin} has @RemoteTransaction(), so it must be exactlyOnce: other functions run in none.`,
       );
     }
-    this.refuseLostEnhancers(host, method, origin);
+    this.refuseLostEnhancers(host, method, methodName, origin);
     const positions = describeParameters(type.prototype, methodName, method.length);
     this.registry.addFunction(module, {
       ...options,
@@ -86,16 +86,14 @@ export class RemoteFunctionExplorer {
    * Nest drops an enhancer that is given by its class and not registered in the host's module, without a word; it
    * registers them for classes that it makes itself, not for what a factory hands out. A lost guard must not go unnoticed.
    */
-  private refuseLostEnhancers({ wrapper, type }: Host, method: Method, origin: string): void {
-    for (const key of ENHANCERS) {
-      const listed = [type, method].flatMap((target) => Reflect.getMetadata(key, target) ?? []);
-      const lost = listed.find((item) => typeof item === 'function' && !wrapper.host?.injectables.has(item));
-      if (lost) {
-        throw misconfigured(
-          `${lost.name} of ${origin} would not run; let Nest make the class, list it among the providers or controllers of its module.`,
-        );
-      }
-    }
+  private refuseLostEnhancers({ wrapper, type }: Host, method: Method, methodName: string, origin: string): void {
+    const listed = ENHANCERS.flatMap((key) => [type, method].flatMap((it) => Reflect.getMetadata(key, it) ?? []));
+    const pipes = Object.values(decoratedParameters(type.prototype, methodName)).flatMap(({ pipes = [] }) => pipes);
+    const lost = [...listed, ...pipes].find((it) => typeof it === 'function' && !wrapper.host?.injectables.has(it));
+    if (!lost) return;
+    throw misconfigured(
+      `${lost.name} of ${origin} would not run; let Nest make the class, list it among the providers or controllers of its module.`,
+    );
   }
 
   private hasTransactions(): boolean {
@@ -133,7 +131,7 @@ function injectsTransaction(prototype: object, methodName: string): boolean {
 function decoratedParameters(
   prototype: object,
   methodName: string,
-): Record<string, { index: number; data?: unknown; factory?: unknown }> {
+): Record<string, { index: number; data?: unknown; factory?: unknown; pipes?: { readonly name: string }[] }> {
   return Reflect.getMetadata(ROUTE_ARGS_METADATA, prototype.constructor, methodName) ?? {};
 }
 

@@ -1,13 +1,23 @@
 import type { Outcome } from '@sealwire/core';
-import type { RemoteCall, RemoteSession } from './remote-function.decorator.js';
+import type { CallSession } from '../sessions/call-session.js';
+import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
 import { ResponseStandIn } from './response-stand-in.js';
 
-/** One call while it runs. Request and response are made when somebody may see them: a function without enhancers needs neither. */
+interface Inside {
+  readonly transaction: unknown;
+  /** undefined for a plaintext call */
+  readonly session: ((transaction: unknown) => CallSession) | undefined;
+  /** the request that brought the message */
+  readonly outer: object;
+  /** `Controller.method` */
+  readonly origin: string;
+}
+
+/** One call while it runs. Request, response and session are made when somebody may see them: most functions need none. */
 export class RunningCall implements RemoteCall {
-  readonly #outer: object;
-  readonly #origin: string;
-  readonly #transaction: unknown;
+  readonly #inside: Inside;
+  #session: CallSession | undefined;
   #request: object | undefined;
   #response: ResponseStandIn | undefined;
   #thrown = false;
@@ -16,17 +26,24 @@ export class RunningCall implements RemoteCall {
     readonly module: string,
     readonly functionName: string,
     readonly args: readonly unknown[],
-    readonly session: RemoteSession | undefined,
-    inside: { readonly transaction: unknown; readonly outer: object; readonly origin: string },
+    inside: Inside,
   ) {
-    this.#outer = inside.outer;
-    this.#origin = inside.origin;
-    this.#transaction = inside.transaction;
+    this.#inside = inside;
+  }
+
+  get session(): CallSession | undefined {
+    this.#session ??= this.#inside.session?.(this.#inside.transaction);
+    return this.#session;
+  }
+
+  /** What was set on the session, if anybody asked for it. */
+  save(): Promise<void> | undefined {
+    return this.#session?.save();
   }
 
   /** Not a property of its own: a log of this object would show the database's options. */
   get transaction(): unknown {
-    return this.#transaction;
+    return this.#inside.transaction;
   }
 
   get request(): object {
@@ -36,8 +53,8 @@ export class RunningCall implements RemoteCall {
 
   get response(): ResponseStandIn {
     if (!this.#response) {
-      this.#response = new ResponseStandIn(this.#origin, localsOf(this.#outer));
-      this.#response.req = requestView(this.#outer, this.#response);
+      this.#response = new ResponseStandIn(this.#inside.origin, localsOf(this.#inside.outer));
+      this.#response.req = requestView(this.#inside.outer, this.#response);
     }
     return this.#response;
   }
