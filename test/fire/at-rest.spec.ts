@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromHex, parseKeyEncryptionKey, parseSecureKey } from '@sealwire/core';
+import { callIdentity, frameDigest, fromHex, parseKeyEncryptionKey, parseSecureKey } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
 import type pg from 'pg';
 import { expect, it, onTestFinished } from 'vitest';
 import { privatePostgres } from '../support/private-postgres.js';
@@ -20,7 +21,11 @@ it('leaves no secret in the database, its files and its log, in whatever form', 
   const session = await RawSession.open({ url: `${server.url}`, module: 'trace', serverKey, secureKey });
   const before = session.secrets;
   expect(await session.call('echo', 'kept for duplicates of its call')).toBe('kept for duplicates of its call');
-  expect(await session.call('once', 'kept as the outcome')).toBe('kept as the outcome');
+  const once = session.seal({ name: 'once', args: ['kept as the outcome'] });
+  expect(await session.settle(once)).toMatchObject({
+    reply: { outcomes: [{ ok: true, value: 'kept as the outcome' }] },
+  });
+  await session.call('remember', 'kept in the session');
   session.ratchet();
   expect(await session.call('where')).toBe(server.pid);
   // a clean stop writes out what a server only has in memory
@@ -38,12 +43,25 @@ it('leaves no secret in the database, its files and its log, in whatever form', 
     keyEncryptionKey: parseKeyEncryptionKey(world.keyEncryptionKey).secret,
     result: Buffer.from('kept for duplicates of its call'),
     outcome: Buffer.from('kept as the outcome'),
+    data: Buffer.from('kept in the session'),
+    // whoever has it may ask for the outcome
+    callIdentity: callIdentity(
+      nodePrimitives,
+      before.renewal,
+      { number: once.number, digest: frameDigest(nodePrimitives, once.frame) },
+      0,
+    ),
   };
   const dump = await dumpOf(world.pool);
   // a dump that lacked the session would hold no secret either
   expect(dump.includes(session.id)).toBe(true);
   expect(dump).toContain(Buffer.from(parseSecureKey(secureKey).keyId).toString('hex'));
   expect(found(secrets, Buffer.from(dump))).toEqual([]);
+  const { rows: kept } = await world.pool.query<{ kept: string }>(
+    `SELECT (SELECT count(*) FROM sealwire_outcome) || ' ' || (SELECT count(*) FROM sealwire_session WHERE data IS NOT NULL)
+       || ' ' || (SELECT count(*) FROM sealwire_accepted WHERE result IS NOT NULL) AS kept`,
+  );
+  expect(kept).toEqual([{ kept: '1 1 4' }]);
 
   const { rows } = await world.pool.query<{ folder: string }>(
     "SELECT setting AS folder FROM pg_settings WHERE name = 'data_directory'",

@@ -7,7 +7,14 @@ import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { FRAME_TYPE, fromHex, LIMITS, type Primitives, toHex } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { KeyStore, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import {
+  type Injected,
+  KeyStore,
+  RemoteFunction,
+  RemoteFunctions,
+  RemoteSession,
+  SealwireModule,
+} from '@sealwire/nest';
 import { typeOrmStore } from '@sealwire/typeorm';
 import { ModuleRegistry } from '../../libs/nest/src/functions/registry.js';
 import { Handshakes } from '../../libs/nest/src/sessions/handshakes.js';
@@ -48,6 +55,11 @@ export class TraceController {
   @RemoteFunction({ exactlyOnce: true })
   once(text: string): string {
     return text;
+  }
+
+  @RemoteFunction()
+  async remember(text: string, @RemoteSession() session: Injected<RemoteSession>): Promise<void> {
+    await session.set('text', text);
   }
 
   @RemoteFunction({ idempotent: true })
