@@ -25,6 +25,11 @@ export default defineConfig({
   test: {
     include: ['libs/*/test/**/*.spec.ts', 'test/**/*.spec.ts'],
     globalSetup: ['test/support/global-setup.ts'],
+    setupFiles: [
+      'test/support/properties.ts',
+      // scripts/nightly
+      ...(process.env.SEALWIRE_FUZZ ? ['test/support/fuzz.ts'] : []),
+    ],
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
     pool: 'forks',
     maxWorkers: 2,

@@ -1,11 +1,9 @@
-// Compares sealed calls with what they replace. This process is the load; the servers run in a second one.
-// Options: --quick (short rounds, rough figures).
-import { buildIfStale } from '../scripts/build.mjs';
+// npm run bench -- [--row NAME]... [--quick] [--profile] [--sessions N] [--list]
+import { join } from 'node:path';
+import { buildIfStale, root } from '../scripts/build.mjs';
 
-const options = { quick: process.argv.includes('--quick') };
 buildIfStale();
-// only now is there something that these can import
-const { compareCalls } = await import('./calls.mjs');
-const { measureStore } = await import('./store.mjs');
-await compareCalls(options);
-await measureStore(options);
+// without the source paths of the repository's own tsconfig: what is measured is what is built
+process.env.TS_NODE_PROJECT = join(root, 'tsconfig.app.json');
+await import('@oxc-node/core/register');
+await import('./main.ts');

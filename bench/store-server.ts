@@ -7,6 +7,7 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/typeorm';
 import pg from 'pg';
+import { answerQuestions, usage } from './questions.js';
 
 @RemoteFunctions('bench')
 class EchoController {
@@ -36,9 +37,15 @@ const {
     SealwireModule.forRoot({
       serverKey,
       handshakeRate: false,
-      store: typeOrmStore({ kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
+      handshakeRateTotal: false,
+      store: typeOrmStore({ allowFsyncOff: true, kek: keyEncryptionKey, ledger: BENCH_GUARD as 'memory' | 'postgres' }),
     }),
-    SealwireModule.forFeature({ path: 'bench', secureKeys: [secureKey] }),
+    SealwireModule.forFeature({
+      path: 'bench',
+      secureKeys: [secureKey],
+      maxSessions: 1_000_000,
+      maxSessionsPerKey: 1_000_000,
+    }),
   ],
   controllers: [EchoController],
 })
@@ -57,11 +64,6 @@ const app = await NestFactory.create(StoredModule, { logger: ['error', 'warn'] }
 await app.listen(0, '127.0.0.1');
 // connections of one ledger rest while the other is measured
 app.getHttpServer().keepAliveTimeout = 0;
-process.on('disconnect', () => app.close().then(() => process.exit()));
-process.on('message', () => {
-  globalThis.gc?.();
-  const { user, system } = process.cpuUsage();
-  const { heapUsed, external } = process.memoryUsage();
-  process.send?.({ cpu: user + system, memory: heapUsed + external, statements });
-});
-process.send?.({ ports: { stored: (app.getHttpServer().address() as AddressInfo).port } });
+process.once('SIGTERM', () => app.close().then(() => process.exit()));
+answerQuestions({ usage: () => ({ ...usage(), statements }) });
+process.send?.({ port: (app.getHttpServer().address() as AddressInfo).port });

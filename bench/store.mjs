@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import pg from 'pg';
 import { root } from '../scripts/build.mjs';
-import { drive, openConnections } from './http-load.mjs';
-import { payloadOf } from './payload.mjs';
-import { SealedClient } from './sealed-client.mjs';
-import { makeKeys, startServers } from './servers.mjs';
-import { median, printTable } from './statistics.mjs';
+import { drive, openConnections } from './http-load.ts';
+import { makeKeys } from './keys.ts';
+import { openSession, sealedRequests } from './loads.ts';
+import { payloadOf } from './payload.ts';
+import { BenchProcess } from './processes.ts';
+import { median, printTable } from './statistics.ts';
 
 const VALUE = payloadOf(200);
 
@@ -29,9 +30,9 @@ async function compareGuards(memoryUrl, postgresUrl, plan) {
   const keys = makeKeys();
   const start = async (ledger, url) => {
     const env = { ...keys.env, DATABASE_URL: url, BENCH_GUARD: ledger };
-    const server = await startServers('store-server.ts', env);
-    const connections = await openConnections(server.ports.stored, 64);
-    return { server, ledger, connections, client: await SealedClient.open(connections[0], 'bench', keys.client) };
+    const server = await BenchProcess.start('store-server', env);
+    const connections = await openConnections(server.port, 64);
+    return { server, ledger, connections, session: await openSession(server.url, keys) };
   };
   const guards = [await start('memory', memoryUrl), await start('postgres', postgresUrl)];
   const rows = [];
@@ -57,17 +58,17 @@ async function compareGuards(memoryUrl, postgresUrl, plan) {
   }
   for (const { server, connections } of guards) {
     for (const connection of connections) connection.close();
-    await server.stop();
+    await server.end('SIGTERM');
   }
   const head = ['ledger', 'calls/s', 'ratio', 'CPU us/call', 'statements per 1,000 calls'];
   printTable('Sealed calls of 200 bytes, sessions in PostgreSQL', head, rows);
 }
 
-async function callsThrough({ server, client, connections }, parallel, count) {
-  const { requests } = client.prepare(count, 'echo', VALUE);
-  const before = await server.usage();
+async function callsThrough({ server, session, connections }, parallel, count) {
+  const { requests } = sealedRequests(session, count, VALUE);
+  const before = await server.ask('usage');
   const ms = await drive(connections.slice(0, parallel), requests);
-  const after = await server.usage();
+  const after = await server.ask('usage');
   return {
     rate: (count * 1_000) / ms,
     cpu: (after.cpu - before.cpu) / count,
@@ -78,30 +79,24 @@ async function callsThrough({ server, client, connections }, parallel, count) {
 async function measureSessions(url, plan) {
   const keys = makeKeys();
   const env = { ...keys.env, DATABASE_URL: url };
-  let server = await startServers('store-server.ts', env);
-  let connections = await openConnections(server.ports.stored, 16);
-  const client = await SealedClient.open(connections[0], 'bench', keys.client);
-  const before = await server.usage();
+  let server = await BenchProcess.start('store-server', env);
+  const session = await openSession(server.url, keys);
+  const before = await server.ask('memory');
   let left = plan.hot;
-  await Promise.all(
-    connections.map(async (connection) => {
-      while (left-- > 0)
-        await (await SealedClient.open(connection, 'bench', keys.client)).resume(connection, 'echo', 1);
-    }),
-  );
-  const bytes = ((await server.usage()).memory - before.memory) / plan.hot;
-  for (const connection of connections) connection.close();
-  await server.stop();
+  const open = async () => {
+    while (left-- > 0) await (await openSession(server.url, keys)).call('echo', 1);
+  };
+  await Promise.all(Array.from({ length: 16 }, open));
+  const bytes = ((await server.ask('memory')).used - before.used) / plan.hot;
+  await server.end('SIGTERM');
 
   await multiplySessions(url, plan.stored);
   const started = performance.now();
-  server = await startServers('store-server.ts', env);
+  server = await BenchProcess.start('store-server', env);
   const listening = performance.now();
-  connections = await openConnections(server.ports.stored, 1);
-  await client.resume(connections[0], 'echo', VALUE);
+  await callAgain(server.url, session);
   const served = performance.now();
-  connections[0].close();
-  await server.stop();
+  await server.end('SIGTERM');
   printTable(
     'Sessions',
     ['', ''],
@@ -111,6 +106,17 @@ async function measureSessions(url, plan) {
       ['  listening to first call served in an old session', `${Math.round(served - listening)} ms`],
     ],
   );
+}
+
+/** One call to a server that was started again: it says which lane it opened, then serves the call there. */
+async function callAgain(url, session) {
+  for (;;) {
+    const answer = await session.send(session.seal({ name: 'echo', args: [VALUE] }), url);
+    if (answer.kind !== 'sealed') throw new Error(`the server answered ${JSON.stringify(answer)}`);
+    if ('outcomes' in answer.reply) return;
+    if (answer.reply.status !== 'lane_moved') throw new Error(`the server answered ${answer.reply.status}`);
+    session.moveTo(answer.reply.lane);
+  }
 }
 
 /** Copies under other ids: no client holds their keys, but the server does not know that. */

@@ -7,11 +7,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { buildIfStale, root } from './build.mjs';
+import { END_WITH_PARENT, end } from './child.mjs';
 
 const isOnce = process.argv.includes('--once');
-/** A child whose parent is gone, however it went, sees the channel close. */
-const END_WITH_PARENT =
-  "data:text/javascript,process.once('disconnect',()=>process.kill(process.pid,'SIGTERM'));process.channel.unref()";
 
 const children = new Set();
 let isStopping = false;
@@ -127,13 +125,4 @@ async function stop(code) {
 function keep(child) {
   children.add(child);
   child.once('exit', () => children.delete(child));
-}
-
-async function end(child) {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
-  child.kill('SIGTERM');
-  await exited;
-  clearTimeout(timer);
 }

@@ -23,6 +23,7 @@ export class AppModule {
             kek: secrets.keyEncryptionKey,
             ledger: config.ledger,
             exclusiveDatabase: config.databaseUrl === undefined,
+            allowFsyncOff: config.allowFsyncOff ?? false,
           }),
         }),
         SealwireModule.forFeature({

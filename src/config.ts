@@ -11,6 +11,8 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
   readonly ledger: 'memory' | 'postgres';
+  /** for tests: start although the database may forget in a crash what it acknowledged */
+  readonly allowFsyncOff?: boolean;
 }
 
 export interface Secrets {
@@ -29,6 +31,7 @@ export function readConfig(env: Environment = process.env): Config {
     databaseUrl: env.DATABASE_URL || undefined,
     dataFolder: resolve(env.SEALWIRE_DATA || 'data'),
     ledger: readNumberLedger(env.SEALWIRE_LEDGER || 'memory'),
+    allowFsyncOff: env.SEALWIRE_ALLOW_FSYNC_OFF === 'yes',
   };
 }
 

@@ -1,4 +1,17 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  type Stats,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { Logger } from '@nestjs/common';
 import { generateKeyText, type KeyKind } from '@sealwire/core';
@@ -6,18 +19,62 @@ import { nodePrimitives } from '@sealwire/core/node';
 import { StartupError } from './startup-error.js';
 
 const CLAIM = 'lock-';
+/** bits of a mode */
+const WRITABLE_BY_OTHERS = 0o022;
+const OPEN_TO_OTHERS = 0o077;
 
-/** A secret kept in the data folder, made at the first start. */
+/**
+ * A secret kept in the data folder, made at the first start. Whoever else could have put the file there knows the secret, so it
+ * is taken only where nobody but this user can write.
+ *
+ * @throws StartupError if the folder or the file is another user's, a link, or open to others
+ */
 export function privateText(folder: string, name: string, kind: KeyKind): string {
   const path = join(folder, name);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  assertOwn(folder, lstatSync(folder), 'isDirectory', WRITABLE_BY_OTHERS);
   try {
     writeFileSync(path, `${generateKeyText(kind, nodePrimitives)}\n`, { flag: 'wx', mode: 0o600 });
     new Logger('DataFolder').log(`Made a ${name.replaceAll('-', ' ')} in ${path}; only this user can read it.`);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
-  return readFileSync(path, 'utf8').trim();
+  const file = openWithoutLinks(path);
+  try {
+    // of the opened file: the name may mean another one by now
+    assertOwn(path, fstatSync(file), 'isFile', OPEN_TO_OTHERS);
+    return readFileSync(file, 'utf8').trim();
+  } finally {
+    closeSync(file);
+  }
+}
+
+function openWithoutLinks(path: string): number {
+  try {
+    // O_NONBLOCK: a pipe in its place would keep the start waiting; both are 0 on Windows
+    return openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ELOOP') throw error;
+    throw notOwn(path, 'is a link');
+  }
+}
+
+/** On Windows the folder's access list decides, which Node does not show. */
+function assertOwn(path: string, found: Stats, kind: 'isFile' | 'isDirectory', forbidden: number): void {
+  if (!found[kind]()) throw notOwn(path, found.isSymbolicLink() ? 'is a link' : 'is something else');
+  const user = process.geteuid?.();
+  if (user === undefined) return;
+  if (found.uid !== user) throw notOwn(path, `belongs to user ${found.uid}, not to ${user}`);
+  if ((found.mode & forbidden) !== 0)
+    throw notOwn(path, `is open to other users (mode ${(found.mode & 0o777).toString(8)})`);
+  if (kind === 'isFile' && found.nlink !== 1) throw notOwn(path, 'has another name too');
+}
+
+function notOwn(path: string, why: string): StartupError {
+  return new StartupError(
+    `${path} ${why}, so somebody else may have put it there: see whose it is, and delete it or set SEALWIRE_DATA to a folder` +
+      ' that only this user can write.',
+  );
 }
 
 /**

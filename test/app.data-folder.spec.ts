@@ -1,10 +1,21 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lockFolder, privateText } from '../src/data-folder.js';
 
 const source = fileURLToPath(new URL('../src/data-folder.ts', import.meta.url));
@@ -80,4 +91,49 @@ it('makes a secret once, readable by its user only', () => {
   expect(first).toMatch(/^swk1\./);
   expect(statSync(join(folder, 'secure-key')).mode & 0o777).toBe(0o600);
   expect(privateText(folder, 'secure-key', 'swk1')).toBe(first);
+});
+
+const root = process.getuid?.() === 0;
+const NOBODY = 65_534;
+const path = () => join(folder, 'secure-key');
+const replace = (plant: () => void) => {
+  rmSync(path());
+  plant();
+};
+
+describe.skipIf(process.platform === 'win32')('a secret that somebody else may have put there is refused', () => {
+  it.each<[string, () => void, RegExp, boolean?]>([
+    ['a file of another user', () => chownSync(path(), NOBODY, NOBODY), /secure-key belongs to user 65534/, true],
+    ['a folder of another user', () => chownSync(folder, NOBODY, NOBODY), /data belongs to user 65534/, true],
+    ['a folder that others can write', () => chmodSync(folder, 0o777), /data is open to other users \(mode 777\)/],
+    ['a folder that its group can write', () => chmodSync(folder, 0o770), /data is open to other users \(mode 770\)/],
+    ['a file that others can write', () => chmodSync(path(), 0o602), /secure-key is open to other users/],
+    ['a file that others can read', () => chmodSync(path(), 0o644), /secure-key is open to other users/],
+    ['a file with another name', () => linkSync(path(), join(folder, 'other')), /secure-key has another name too/],
+    [
+      'a link to a file',
+      () => {
+        renameSync(path(), join(folder, 'other'));
+        symlinkSync(join(folder, 'other'), path());
+      },
+      /secure-key is a link/,
+    ],
+    ['a link to nowhere', () => replace(() => symlinkSync(join(folder, 'other'), path())), /secure-key is a link/],
+    ['a folder in its place', () => replace(() => mkdirSync(path(), { mode: 0o700 })), /secure-key is something else/],
+    ['a pipe', () => replace(() => execFileSync('mkfifo', ['-m', '600', path()])), /secure-key is something else/],
+    [
+      'a link to the folder',
+      () => {
+        renameSync(folder, `${folder}-other`);
+        symlinkSync(`${folder}-other`, folder);
+      },
+      /data is a link/,
+    ],
+  ])('%s', (_, plant, sentence, needsRoot) => {
+    if (needsRoot && !root) return;
+    const secret = privateText(folder, 'secure-key', 'swk1');
+    expect(privateText(folder, 'secure-key', 'swk1')).toBe(secret);
+    plant();
+    expect(() => privateText(folder, 'secure-key', 'swk1')).toThrow(sentence);
+  });
 });

@@ -61,7 +61,11 @@ describe.each(['PGlite', 'PostgreSQL'])('the application on %s', (kind) => {
 
   /** The first start takes a free port, every later one the same. */
   async function start(): Promise<void> {
-    app = await createApp(readConfig({ DATABASE_URL: database?.url, SEALWIRE_DATA: data }), secrets, false);
+    app = await createApp(
+      readConfig({ DATABASE_URL: database?.url, SEALWIRE_DATA: data, SEALWIRE_ALLOW_FSYNC_OFF: 'yes' }),
+      secrets,
+      false,
+    );
     await app.listen(port, '127.0.0.1');
     port = (app.getHttpServer().address() as AddressInfo).port;
   }

@@ -58,6 +58,7 @@ describe('the walker', () => {
     ['libs/core/src/a.ts', "import { readFileSync } from 'node:fs';", 'is input or output in core'],
     ['libs/core/src/a.ts', "import 'fs/promises';", 'is input or output in core'],
     ['libs/core/src/a.ts', "import { Injectable } from '@nestjs/common';", 'is not declared in package.json'],
+    ['libs/core/src/a.ts', "import { encode } from 'cborg';", 'is not declared in package.json'],
     ['libs/client/src/a.ts', "import 'rxjs';", 'is not declared in package.json'],
     ['ormconfig.ts', "import './test/b.js';", 'escapes its package'],
   ])('refuses in %s: %s', (path, source, reason) => {
@@ -67,7 +68,7 @@ describe('the walker', () => {
   });
 
   it.each([
-    ['libs/core/src/a.ts', "import { encode } from 'cborg';\nimport { b } from './b.js';"],
+    ['libs/core/src/a.ts', "import { b } from './b.js';\nimport type { c } from './d/c.js';"],
     ['libs/core/src/crypto/node.ts', "import 'node:crypto';\nimport '@noble/post-quantum/ml-kem.js';"],
     ['libs/client/src/a.ts', "import '@sealwire/core';\nimport '@sealwire/core/noble';"],
     ['libs/nest/src/a.ts', "import '@nestjs/common';\nimport '@sealwire/core/node';\nimport 'node:http';"],

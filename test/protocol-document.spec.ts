@@ -90,7 +90,15 @@ describe('PROTOCOL.md', () => {
     );
     const joined = example.replaceAll(/\n +/g, '');
     const { call, result } = read('messages')['handshake-pinned-securekey-32'];
-    for (const value of [...Object.values(handshake.secrets), call.key, call.frame, result.key, result.frame]) {
+    const { firstResult, step3, step4, sessionId } = handshake;
+    const values = [
+      ...Object.values(handshake.secrets),
+      ...[sessionId, step3.firstKey, step3.firstResults, firstResult.callHeader, firstResult.key, firstResult.frame],
+      ...[step4.firstAnswers, call.header, call.key, call.nonce, call.plaintext, call.frame],
+      ...[result.header, result.key, result.plaintext, result.frame],
+    ];
+    expect(values.length).toBe(19);
+    for (const value of values) {
       expect(joined).toContain(value);
     }
   });

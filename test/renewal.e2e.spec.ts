@@ -60,7 +60,7 @@ async function serve(kind: Kind, url = '') {
       SealwireModule.forRoot({
         serverKey: privateKey,
         handshakeRate: false,
-        ...(stored ? { store: typeOrmStore({ kek, ledger: guard }) } : {}),
+        ...(stored ? { store: typeOrmStore({ kek, ledger: guard, allowFsyncOff: true }) } : {}),
       }),
       SealwireModule.forFeature({ path: 'm', secureKeys: [secureKey] }),
     ],

@@ -6,18 +6,22 @@ import { fileURLToPath } from 'node:url';
 import {
   answerFinish,
   answerStart,
+  type CallNumber,
   decodeCalls,
   decodeReply,
   deriveCookieKey,
   fromHex,
   type KeySize,
+  makeSessionId,
   openCall,
   openCookie,
   openFinish,
   openResult,
   parseCall,
   parseFinish,
+  parseKeyText,
   parseStart,
+  SealwireError,
   sealCookie,
   toHex,
 } from '@sealwire/core';
@@ -25,7 +29,13 @@ import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it } from 'vitest';
 import { decodeServerOptions } from '../libs/core/src/handshake/frames.js';
-import { decodeRenewalAnswers } from '../libs/core/src/handshake/renewal.js';
+import {
+  decodeAnswers,
+  decodeFirstCalls,
+  decodeRenewalAnswers,
+  decodeRenewals,
+} from '../libs/core/src/handshake/renewal.js';
+import { unpad } from '../libs/core/src/message/padding.js';
 import { fileText, fileUrl, vectors } from './vectors/generate.js';
 import { record, scriptedSuite } from './vectors/recorder.js';
 
@@ -36,10 +46,12 @@ const handshakes = files.map((file) => file.slice(0, -5)).filter((name) => name.
 
 interface Exchange {
   keySize: KeySize;
+  epoch: number;
+  number: CallNumber;
   clientToServer: string;
   serverToClient: string;
-  call: { header: string; frame: string };
-  result: { frame: string };
+  call: { header: string; payload: string; frame: string };
+  result: { payload: string; frame: string };
 }
 
 describe('the committed vectors', () => {
@@ -60,52 +72,108 @@ describe.each([
 ])('a server on %s primitives', (_, primitives) => {
   it.each(handshakes)('does in %s what the client did, operation by operation', (name) => {
     const vector = read(name);
-    const drawn = ['e_s', 'kemCoins', 'S1', 'sessionId', 'cookieNonce', 'e_f', 'S2'];
+    const drawn = ['e_s', 'kemCoins', 'S1', 'sessionRandom', 'cookieSalt', 'e_f', 'S2'];
     const script = scriptedSuite(drawn.map((what) => [what, fromHex(vector.random[what])] as const));
     const suite = { primitives, random: script.random };
     const serverKey = primitives.x25519KeyPair(fromHex(vector.serverPrivateKey));
-    const key = deriveCookieKey(primitives, fromHex(vector.cookie.tk), serverKey.privateKey);
-    const cookieKey = { id: fromHex(vector.cookie.id), key };
     const options = decodeServerOptions(fromHex(vector.step2.operations[3].input).slice(64));
+    const key = deriveCookieKey(primitives, fromHex(vector.cookie.tk), serverKey.privateKey, options.incarnation);
+    expect(toHex(key)).toBe(vector.cookie.key);
+    const cookieKey = { id: fromHex(vector.cookie.id), key };
+    const sessionId = (random10: Uint8Array) =>
+      makeSessionId(primitives, fromHex(vector.sessionIdKey), vector.modulePath, random10);
     const { operations } = record(() => {
-      const config = { modulePath: vector.modulePath, options, serverKey, secureKey: fromHex(vector.secureKey) };
+      const config = {
+        modulePath: vector.modulePath,
+        options,
+        serverKey,
+        secureKey: fromHex(vector.secureKey),
+        sessionId,
+      };
       const frame2 = answerStart(suite, config, parseStart(fromHex(vector.step1.frame)), (state) =>
         sealCookie(suite, cookieKey, vector.modulePath, { ...state, issued: vector.cookie.issued }),
       );
       expect(toHex(frame2)).toBe(vector.step2.frame);
       const finish = parseFinish(fromHex(vector.step3.frame));
       const opened = openFinish(suite, openCookie(primitives, cookieKey, vector.modulePath, finish.cookie), finish);
-      const { answers } = decodeRenewalAnswers(fromHex(vector.step4.renewalAnswers));
+      const lists = decodeRenewalAnswers(fromHex(vector.step4.renewalAnswers));
+      const answers = lists.map((list, i) => ({ key: fromHex(vector.step3.asked[i].key), answers: list.answers }));
       const terms = { ...vector.step4.terms, incarnation: fromHex(vector.step4.terms.incarnation) };
-      const step4 = answerFinish(opened, terms, answers, fromHex(vector.step4.firstReply));
+      const step4 = answerFinish(opened, terms, answers, decodeAnswers(fromHex(vector.step4.firstAnswers)));
       expect(toHex(step4.frame)).toBe(vector.step4.frame);
       expect(Object.entries(step4.secrets).map(([what, secret]) => [what, toHex(secret)])).toEqual(
         Object.entries(vector.secrets),
       );
     });
     const expected = ['prologue', 'step1', 'step2', 'step3', 'step4'].flatMap((step) =>
-      vector[step].operations.map(({ what, nonce, ...operation }: Record<string, string>) => operation),
+      vector[step].operations.map(({ what, ...operation }: Record<string, string>) => operation),
     );
     expect(operations).toEqual(expected);
   });
 
-  it('opens the messages', () => {
-    for (const { keySize, clientToServer, serverToClient, call, result } of Object.values<Exchange>(read('messages'))) {
-      const up = { primitives, keySize, secret: fromHex(clientToServer) };
-      const down = { primitives, keySize, secret: fromHex(serverToClient) };
-      expect(decodeCalls(openCall(up, parseCall(fromHex(call.frame)))).length).toBe(2);
-      const reply = decodeReply(openResult(down, fromHex(call.header), fromHex(result.frame)));
-      expect(reply).toMatchObject({ outcomes: [{ ok: false }, { ok: true }] });
-    }
-    const { keySize, clientToServer, frame, bodyLength } = read('message-three-chunks');
-    const body = openCall({ primitives, keySize, secret: fromHex(clientToServer) }, parseCall(fromHex(frame)));
-    expect(
-      Buffer.compare(
-        body,
-        Uint8Array.from({ length: bodyLength }, (_, i) => i % 251),
-      ),
-    ).toBe(0);
+  it.each(Object.entries<Exchange>(read('messages')))('opens the messages: %s', (_name, exchange) => {
+    const { keySize, clientToServer, serverToClient, call, result } = exchange;
+    const up = { primitives, keySize, secret: fromHex(clientToServer) };
+    const down = { primitives, keySize, secret: fromHex(serverToClient) };
+    const parsed = parseCall(fromHex(call.frame));
+    expect(parsed).toMatchObject({ number: exchange.number, epoch: exchange.epoch & 255 });
+    const payload = openCall(up, parsed);
+    expect(toHex(payload)).toBe(call.payload);
+    expect(payload.length === 0 || decodeCalls(payload).length === 2).toBe(true);
+    const reply = openResult(down, fromHex(call.header), fromHex(result.frame));
+    expect(toHex(reply)).toBe(result.payload);
+    expect(() => decodeReply(reply)).not.toThrow();
   });
+
+  it('opens a call of three chunks and its result of two', () => {
+    const { keySize, clientToServer, serverToClient, call, result } = read('message-chunked');
+    const body = (length: number) => Uint8Array.from({ length }, (_, i) => i % 251);
+    const up = { primitives, keySize, secret: fromHex(clientToServer) };
+    const opened = openCall(up, parseCall(fromHex(call.frame)));
+    expect(Buffer.compare(opened, body(call.bodyLength))).toBe(0);
+    const down = { primitives, keySize, secret: fromHex(serverToClient) };
+    const answer = openResult(down, fromHex(call.header), fromHex(result.frame));
+    expect(Buffer.compare(answer, body(result.bodyLength))).toBe(0);
+  });
+
+  it.each(handshakes)('opens the result of the first call in %s, and kept ones of the old session', (name) => {
+    const { keySize, step3, firstResult, oldResult } = read(name);
+    const open = (secret: string, header: string, frame: string) =>
+      toHex(openResult({ primitives, keySize, secret: fromHex(secret) }, fromHex(header), fromHex(frame)));
+    if (firstResult) {
+      expect(open(step3.firstResults, firstResult.callHeader, firstResult.frame)).toBe(firstResult.payload);
+    }
+    if (oldResult) expect(open(oldResult.serverToClient, oldResult.callHeader, oldResult.frame)).toBe(oldResult.reply);
+  });
+});
+
+const refusals = read('refused');
+const readers: Record<string, (value: string) => unknown> = {
+  keyTexts: (text) => parseKeyText(refusals.keyTexts.kind, text),
+  padding: (hex) => unpad(fromHex(hex)),
+  serverOptions: (hex) => decodeServerOptions(fromHex(hex)),
+  renewals: (hex) => decodeRenewals(fromHex(hex)),
+  renewalAnswers: (hex) => decodeRenewalAnswers(fromHex(hex)),
+  firstCalls: (hex) => decodeFirstCalls(fromHex(hex)),
+  firstAnswers: (hex) => decodeAnswers(fromHex(hex)),
+  messages: (hex) => {
+    const { keySize, clientToServer } = refusals.messages;
+    return openCall({ primitives: nodePrimitives, keySize, secret: fromHex(clientToServer) }, parseCall(fromHex(hex)));
+  },
+};
+
+describe.each(Object.entries(readers))('a reader of %s', (kind, reader) => {
+  it.each(Object.entries<string>(refusals[kind].taken))('takes: %s', (_name, value) => {
+    expect(() => reader(value)).not.toThrow();
+  });
+
+  it.each(Object.entries<string>(refusals[kind].refused))('refuses: %s', (_name, value) => {
+    expect(() => reader(value)).toThrow(SealwireError);
+  });
+});
+
+it('has a reader for every kind of refusal', () => {
+  expect(Object.keys(readers).sort()).toEqual(Object.keys(refusals).sort());
 });
 
 // A machine without Python is covered by the comparisons above; where it is there, a second language must agree.
@@ -121,8 +189,11 @@ function checkInPython(): void {
   it.each([
     ['handshake-pinned-32', 'secrets', 'renewal'],
     ['handshake-securekey-16', 'step3', 'frame'],
-    ['renewal', 'proof'],
-  ])('finds one digit changed in %s', (name, ...path) => {
+    ['renewal', 'renewals', '1', 'answerProof'],
+    ['message-chunked', 'result', 'frame'],
+    ['refused', 'messages', 'taken', 'three pieces'],
+    ['refused', 'serverOptions', 'taken', 'as it is'],
+  ])('finds one digit changed in %s %s', (name, ...path) => {
     const copy = mkdtempSync(join(tmpdir(), 'vectors-'));
     try {
       cpSync(folder, copy, { recursive: true });

@@ -11,11 +11,13 @@ import {
   decodeReply,
   encodeCalls,
   encodeReply,
-  FIRST_CALLS,
+  FIRST_LANE,
   finishHandshake,
+  firstHeader,
   frameDigest,
   frameType,
   fromHex,
+  makeSessionId,
   nextEpochSecret,
   openCall,
   openCookie,
@@ -68,8 +70,8 @@ it('plays a session from the first byte to a refused replay', () => {
   const secureKey = parseSecureKey(texts.swk1.text);
   expect(pinned).toEqual(serverKey.publicKey);
 
-  const client = drawn('e_c', 'kemSeed', 'C1', 'A', 'C2', 'B');
-  const server = drawn('e_s', 'kemCoins', 'S1', 'sessionId', 'cookieNonce', 'e_f', 'S2');
+  const client = drawn('e_c', 'kemSeed', 'C1', 'A', 'C2', 'B', 'salt3');
+  const server = drawn('e_s', 'kemCoins', 'S1', 'sessionRandom', 'cookieSalt', 'e_f', 'S2');
 
   // Step 1, client to server: two ephemeral public keys in clear, then sealed C1 and A.
   const step1 = startHandshake(client, { modulePath: 'payments', keySize: 32, serverKey: pinned, secureKey });
@@ -93,8 +95,12 @@ it('plays a session from the first byte to a refused replay', () => {
     minKeySize: 16 as const,
     pins: [start.serverKeyId],
     incarnation: fromHex(vector.step4.terms.incarnation),
+    maxBody: 1_048_576,
+    age: 90_000,
   };
-  const config = { modulePath: 'payments', options, serverKey, secureKey: secureKey.secret };
+  const sessionId = (random10: Uint8Array) =>
+    makeSessionId(primitives, fromHex(vector.sessionIdKey), 'payments', random10);
+  const config = { modulePath: 'payments', options, serverKey, secureKey: secureKey.secret, sessionId };
   const frame2 = answerStart(server, config, start, (state) => {
     expect({ h: toHex(state.h), ck: toHex(state.ck) }).toEqual(after('step2', 'sealed_2'));
     return sealCookie(server, cookieKey, 'payments', { ...state, issued: vector.cookie.issued });
@@ -104,11 +110,11 @@ it('plays a session from the first byte to a refused replay', () => {
   // The client checks A, takes S1 in, and knows the session id and the server's policy.
   const step2 = receiveStartAnswer(step1, frame2);
   expect(stateOf(step2)).toEqual(after('step2', 'S1'));
-  expect(toHex(step2.sessionId)).toBe(vector.random.sessionId);
+  expect(toHex(step2.sessionId)).toBe(vector.sessionId);
   expect(step2.serverOptions).toEqual(options);
 
-  // Step 3, client to server: the cookie, then sealed C2, B and the first calls.
-  const firstCalls = encodeCalls([{ name: 'balance', args: ['alice'] }]);
+  // Step 3, client to server: a salt and the cookie, then sealed C2, B and the first calls, each a message of its own.
+  const firstCalls = ['alice', 'bob'].map((account) => encodeCalls([{ name: 'balance', args: [account] }]));
   const step3 = finishHandshake(step2, [], firstCalls);
   expect(toHex(step3.frame)).toBe(vector.step3.frame);
   expect(stateOf(step3)).toEqual(after('step3', 'C2'));
@@ -121,24 +127,34 @@ it('plays a session from the first byte to a refused replay', () => {
   expect(stateOf(opened3)).toEqual(stateOf(step3));
   expect(opened3.sessionId).toEqual(step2.sessionId);
   expect(opened3.provenOver).toEqual(step2.h);
-  expect(decodeCalls(opened3.firstCalls)).toEqual([{ name: 'balance', args: ['alice'] }]);
+  expect(opened3.firstCalls.map((payload) => decodeCalls(payload)[0]?.args)).toEqual([['alice'], ['bob']]);
 
   // Both can already name the first calls, should step 4 get lost.
   expect(toHex(opened3.firstKey)).toBe(vector.step3.firstKey);
   expect(step3.firstKey).toEqual(opened3.firstKey);
-  const first = { number: FIRST_CALLS, digest: frameDigest(primitives, step3.frame) };
+  const first = { number: { lane: FIRST_LANE, counter: 0 }, digest: frameDigest(primitives, step3.frame) };
   const identity = callIdentity(primitives, step3.firstKey, first, 0);
-  expect(toHex(identity)).toBe(read('call-identity').firstCalls.identity);
+  expect(toHex(identity)).toBe(read('call-identity').firstCalls[0].identity);
 
-  // Step 4, server to client: a second ephemeral key, then sealed S2, B, the session's terms and the first results.
+  // The result of the first message is sealed once, before step 4, under F_results. The other still runs.
+  const firstHead = firstHeader(opened3.sessionId, first.digest, 0);
   const firstReply = encodeReply({ outcomes: [{ ok: true, value: 1250n }] });
+  const firstSeal = { primitives, keySize: 32 as const, secret: opened3.firstResults };
+  const firstSalt = () => fromHex(vector.firstResult.frame).slice(4, 12);
+  const firstResult = sealResult(firstSeal, { epoch: 0, callHeader: firstHead }, firstSalt, firstReply);
+  expect(toHex(firstResult)).toBe(vector.firstResult.frame);
+
+  // Step 4, server to client: a second ephemeral key, then sealed S2, B, the session's terms and the first answers.
   const terms = { ...vector.step4.terms, incarnation: fromHex(vector.step4.terms.incarnation) };
-  const step4 = answerFinish(opened3, terms, [], firstReply);
+  const step4 = answerFinish(opened3, terms, [], [{ known: 'result', frame: firstResult }, { known: 'running' }]);
   expect(toHex(step4.frame)).toBe(vector.step4.frame);
 
-  // The split: the same four secrets on both sides, and nothing else is left of the handshake.
+  // The split: the same three secrets on both sides, and nothing else is left of the handshake.
   const finished = receiveFinishAnswer(step3, step4.frame);
-  expect(decodeReply(finished.firstReply)).toEqual({ outcomes: [{ ok: true, value: 1250n }] });
+  const [one, two] = finished.firstAnswers;
+  const opened = one?.known === 'result' ? openResult(firstSeal, firstHead, one.frame) : new Uint8Array();
+  expect(decodeReply(opened)).toEqual({ outcomes: [{ ok: true, value: 1250n }] });
+  expect(two).toEqual({ known: 'running' });
   expect(finished.terms).toEqual(terms);
   expect(finished.secrets).toEqual(step4.secrets);
   const { clientToServer, serverToClient, renewal } = finished.secrets;
@@ -154,7 +170,8 @@ it('plays a session from the first byte to a refused replay', () => {
   const header = fromHex(message.call.header);
   const call = sealCall(
     up,
-    { epoch: 0, sessionId: finished.sessionId, number: { lane: terms.lane, counter: 1 }, salt: header.slice(28) },
+    { epoch: 0, sessionId: finished.sessionId, number: { lane: terms.lane, counter: 1 } },
+    () => header.slice(28),
     fromHex(message.call.payload),
   );
   expect(toHex(call.frame)).toBe(message.call.frame);
@@ -170,7 +187,8 @@ it('plays a session from the first byte to a refused replay', () => {
   const resultHeader = fromHex(message.result.header);
   const result = sealResult(
     down,
-    { epoch: 0, callHeader: received.header, salt: resultHeader.slice(4) },
+    { epoch: 0, callHeader: received.header },
+    () => resultHeader.slice(4),
     fromHex(message.result.payload),
   );
   expect(toHex(result)).toBe(message.result.frame);
@@ -185,6 +203,15 @@ it('plays a session from the first byte to a refused replay', () => {
   expect(decodeCalls(openCall(up, parseCall(call.frame)))).toEqual(calls);
   expect(lane.accept(received.number.counter)).toBe('seen');
   expect(frameDigest(primitives, call.frame).length).toBe(16);
+
+  // The second of the first calls is asked for in lane 0, with nothing inside. The answer brings its result frame.
+  const asking = sealCall(
+    up,
+    { epoch: 0, sessionId: finished.sessionId, number: { lane: FIRST_LANE, counter: 1 } },
+    () => header.slice(28),
+    new Uint8Array(),
+  );
+  expect(openCall(up, parseCall(asking.frame)).length).toBe(0);
 
   // One bit turned on the way, and nothing opens.
   const tampered = call.frame.map((byte, i) => (i === 60 ? byte ^ 1 : byte));

@@ -94,5 +94,6 @@ function known(answer: RawAnswer): unknown {
 function status(answer: RawAnswer): string {
   if (answer.kind === 'none') return 'none';
   if (answer.kind === 'outer') return answer.code;
-  return 'status' in answer.reply ? answer.reply.status : answer.reply.outcomes[0]?.ok ? 'ok' : 'error';
+  if ('status' in answer.reply) return answer.reply.status;
+  return 'outcomes' in answer.reply && answer.reply.outcomes[0]?.ok ? 'ok' : 'error';
 }

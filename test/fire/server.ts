@@ -63,10 +63,11 @@ export class TraceController {
       dataSourceFactory: () => openDatabase({ databaseUrl, host: '', port: 0, dataFolder: '', ledger }),
     }),
     SealwireModule.forRoot({
-      store: typeOrmStore({ kek: variable('SEALWIRE_KEK'), ledger }),
+      store: typeOrmStore({ kek: variable('SEALWIRE_KEK'), ledger, allowFsyncOff: true }),
       ...(serverKey ? { serverKey } : {}),
       // counts every address, refuses none
-      handshakeRate: { points: 1_000_000_000, duration: 1 },
+      handshakeRate: { perSecond: 1_000_000_000, burst: 1_000_000_000 },
+      handshakeRateTotal: false,
     }),
     SealwireModule.forFeature({
       path: 'payments',

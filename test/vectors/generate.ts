@@ -2,85 +2,41 @@
 import { writeFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { concat, toHex, utf8 } from '../../libs/core/src/bytes.js';
+import { concat, toHex } from '../../libs/core/src/bytes.js';
 import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js';
 import { encodeRenewalAnswers, encodeRenewals } from '../../libs/core/src/handshake/renewal.js';
 import {
-  answerFinish,
-  answerStart,
   callIdentity,
-  deriveCookieKey,
   encodeCalls,
   encodeReply,
   encodeValue,
-  FIRST_CALLS,
-  FLAG_PINNED,
-  FLAG_SECURE_KEY,
-  finishHandshake,
+  FIRST_LANE,
   formatKeyText,
-  frameDigest,
-  type KeySize,
-  nextEpochSecret,
-  openCookie,
-  openFinish,
-  parseFinish,
   parseSecureKey,
-  parseStart,
   proveSession,
-  type Renewal,
-  type RenewalAnswer,
-  receiveFinishAnswer,
-  receiveStartAnswer,
   type Sending,
-  SUITE,
-  sealCall,
-  sealCookie,
-  sealResult,
   serverKeyId,
-  startHandshake,
 } from '../../libs/core/src/index.js';
 import { paddedLength } from '../../libs/core/src/message/padding.js';
-import { bytesFrom, notingSeals, type Operation, record, scriptedSuite } from './recorder.js';
+import {
+  FIRST_CALL,
+  FIRST_REPLY,
+  type Handshake,
+  handshake,
+  LANE,
+  OLD,
+  oldResult,
+  SECURE_KEY,
+  SERVER_KEY,
+  TERMS,
+  VARIANTS,
+} from './handshake-vectors.js';
+import { chunked, epochs, messages } from './message-vectors.js';
+import { refusedPayloads } from './payload-vectors.js';
+import { bytesFrom, hexed } from './recorder.js';
+import { refused } from './refused.js';
 
 type Json = Record<string, unknown>;
-interface Variant {
-  name: string;
-  keySize: KeySize;
-  pinned: boolean;
-  secureKey: boolean;
-  firstCalls: boolean;
-  renewal: boolean;
-}
-
-export const ISSUED = 1_700_000_000_000;
-export const LANE = 1_700_000_000;
-export const MODULE_PATH = 'payments';
-const FIRST_CALL = { name: 'balance', args: ['alice'] };
-const FIRST_REPLY = { outcomes: [{ ok: true as const, value: 1250n }] };
-export const TERMS = { lane: LANE, idle: 1800, lifetime: 43_200, incarnation: bytesFrom('incarnation', 8) };
-const SERVER_KEY = primitives.x25519KeyPair(bytesFrom('server key', 32));
-const SECURE_KEY = formatKeyText('swk1', bytesFrom('SecureKey', 40));
-
-const VARIANTS: Variant[] = [
-  {
-    name: 'handshake-pinned-securekey-32',
-    keySize: 32,
-    pinned: true,
-    secureKey: true,
-    firstCalls: true,
-    renewal: false,
-  },
-  {
-    name: 'handshake-pinned-securekey-16',
-    keySize: 16,
-    pinned: true,
-    secureKey: true,
-    firstCalls: true,
-    renewal: true,
-  },
-  { name: 'handshake-pinned-32', keySize: 32, pinned: true, secureKey: false, firstCalls: false, renewal: false },
-  { name: 'handshake-securekey-16', keySize: 16, pinned: false, secureKey: true, firstCalls: true, renewal: false },
-];
 
 /** File name without `.json` and content. */
 export function vectors(): Map<string, Json> {
@@ -88,250 +44,56 @@ export function vectors(): Map<string, Json> {
   if (!first || !second) throw new Error('the messages belong to the first two handshakes');
   return new Map<string, Json>([
     ...[first, second, ...others].map(({ name, json }) => [name, json] as const),
-    ['messages', messages([first, second])],
-    ['message-three-chunks', threeChunks(first)],
+    ['messages', messages(first, second)],
+    ['message-chunked', chunked(second)],
     ['epochs', epochs(first)],
     ['renewal', renewal(first)],
     ['call-identity', callIdentities(first)],
     ['payloads', payloads()],
+    ['payloads-refused', refusedPayloads()],
     ['padding', padding()],
     ['key-texts', keyTexts()],
+    ['refused', refused()],
   ]);
 }
 
-type Handshake = ReturnType<typeof handshake>;
-
-function handshake(variant: Variant) {
-  const { name, keySize, pinned } = variant;
-  const secureKey = variant.secureKey ? parseSecureKey(SECURE_KEY) : undefined;
-  const draw = (what: string, length: number) => [what, bytesFrom(`${name} ${what}`, length)] as const;
-  const clientRandom = [
-    draw('e_c', 32),
-    draw('kemSeed', 64),
-    draw('C1', 32),
-    draw('A', 16),
-    draw('C2', 32),
-    draw('B', 16),
+/** A renewal by the renewal key and one by K_first, with their answers. */
+function renewal({ keySize, secrets, firstKey }: Handshake): Json {
+  const [h, hAnswer] = ['h after step 2', 'h before sealed_4'].map((name) => bytesFrom(name, 32)) as [
+    Uint8Array,
+    Uint8Array,
   ];
-  const serverRandom = [
-    ...[draw('e_s', 32), draw('kemCoins', 32), draw('S1', 32), draw('sessionId', 16), draw('cookieNonce', 12)],
-    ...[draw('e_f', 32), draw('S2', 32)],
+  const asked = [
+    { ...OLD.renewed, key: secrets.renewal },
+    { ...OLD.lost, key: firstKey },
   ];
-  const client = scriptedSuite(clientRandom);
-  const server = scriptedSuite(serverRandom);
-  const options = {
-    force: true,
-    requirePinned: false,
-    requireSecureKey: variant.secureKey,
-    minKeySize: 16 as const,
-    pins: [serverKeyId(SERVER_KEY.publicKey, primitives)],
-    incarnation: TERMS.incarnation,
-  };
-  const random = bytesFrom('cookie key', 32);
-  const cookieKey = {
-    id: bytesFrom('cookie key id', 4),
-    key: deriveCookieKey(primitives, random, SERVER_KEY.privateKey),
-  };
-  const noted = notingSeals(server.primitives);
-  const firstCalls = variant.firstCalls ? encodeCalls([FIRST_CALL]) : new Uint8Array();
-  const firstReply = variant.firstCalls ? encodeReply(FIRST_REPLY) : new Uint8Array();
-  const answers: RenewalAnswer[][] = variant.renewal
-    ? [[{ known: 'never_ran' }, { known: 'result', reply: encodeReply(FIRST_REPLY) }]]
-    : [];
-
-  const step1 = record(() =>
-    startHandshake(client, {
-      modulePath: MODULE_PATH,
-      keySize,
-      serverKey: pinned ? SERVER_KEY.publicKey : undefined,
-      secureKey,
-    }),
-  );
-  const frame2 = answerStart(
-    server,
-    { modulePath: MODULE_PATH, options, serverKey: SERVER_KEY, secureKey: secureKey?.secret ?? new Uint8Array(32) },
-    parseStart(step1.result.frame),
-    (state) =>
-      sealCookie({ ...server, primitives: noted.primitives }, cookieKey, MODULE_PATH, { ...state, issued: ISSUED }),
-  );
-  const step2 = record(() => receiveStartAnswer(step1.result, frame2));
-  const renewals = variant.renewal ? [oldSession(step2.result.h)] : [];
-  const step3 = record(() => finishHandshake(step2.result, renewals, firstCalls));
-  const finish = parseFinish(step3.result.frame);
-  const opened = openFinish(server, openCookie(primitives, cookieKey, MODULE_PATH, finish.cookie), finish);
-  const { frame: frame4, secrets } = answerFinish(opened, TERMS, answers, firstReply);
-  const step4 = record(() => receiveFinishAnswer(step3.result, frame4));
-
-  const labels = operationNames(pinned);
-  const named = (operations: Operation[]) =>
-    operations.map((operation) => ({
-      what: labels.shift(),
-      ...operation,
-      ...(operation.sealed ? { nonce: '00'.repeat(12) } : {}),
-    }));
-  const initial = toHex(primitives.sha256(utf8(SUITE)));
-  const cookie = noted.seals[0];
-  const json: Json = {
-    suite: SUITE,
-    modulePath: MODULE_PATH,
-    keySize,
-    flags: (pinned ? FLAG_PINNED : 0) | (secureKey ? FLAG_SECURE_KEY : 0),
-    serverPrivateKey: toHex(SERVER_KEY.privateKey),
-    serverPublicKey: toHex(SERVER_KEY.publicKey),
-    serverKeyId: toHex(serverKeyId(SERVER_KEY.publicKey, primitives)),
-    keyId: secureKey ? toHex(secureKey.keyId) : '',
-    secureKey: secureKey ? toHex(secureKey.secret) : '',
-    random: hexed([...clientRandom, ...serverRandom]),
-    initial: { h: initial, ck: initial },
-    prologue: { operations: named(step1.operations.slice(0, 3)) },
-    step1: { operations: named(step1.operations.slice(3)), frame: toHex(step1.result.frame) },
-    step2: { operations: named(step2.operations), frame: toHex(frame2) },
-    step3: {
-      renewals: toHex(encodeRenewals(renewals)),
-      firstCalls: toHex(firstCalls),
-      operations: named(step3.operations),
-      firstKey: toHex(step3.result.firstKey),
-      frame: toHex(step3.result.frame),
-    },
-    step4: {
-      terms: { ...TERMS, incarnation: toHex(TERMS.incarnation) },
-      renewalAnswers: toHex(encodeRenewalAnswers(answers)),
-      firstReply: toHex(firstReply),
-      operations: named(step4.operations),
-      frame: toHex(frame4),
-    },
-    secrets: hexed(Object.entries(secrets)),
-    cookie: {
-      tk: toHex(random),
-      key: toHex(cookieKey.key),
-      id: toHex(cookieKey.id),
-      issued: ISSUED,
-      ...cookie,
-      cookie: toHex(finish.cookie),
-    },
-  };
+  const { frame } = oldResult(keySize);
+  const answers = [[{ known: 'ran' as const }, { known: 'result' as const, frame }], [{ known: 'running' as const }]];
+  const proofs = asked.map(({ key }) => ({
+    prove: proveSession(primitives, key, h),
+    answer: proveSession(primitives, key, hAnswer, 'answer'),
+  }));
   return {
-    name,
-    json,
-    keySize,
-    secrets,
-    sessionId: step2.result.sessionId,
-    firstKey: step3.result.firstKey,
-    step3: step3.result.frame,
-  };
-}
-
-/** What each operation of a handshake mixes in, in order (PROTOCOL.md section 3). */
-function operationNames(pinned: boolean): string[] {
-  return [
-    ...['version, module path, keySize, flags', 'server key', 'SecureKey'],
-    ...['clear fields of step 1', 'e_c', ...(pinned ? ['DH(e_c, s)'] : []), 'sealed_1', 'C1'],
-    ...['type, version, e_s, ct', 'DH(e_c, e_s)', 'KEM secret', 'sealed_2', 'S1'],
-    ...['type, version, cookie', 'sealed_3', 'C2'],
-    ...['type, version, e_f', 'DH(e_c, e_f)', 'sealed_4', 'S2'],
-  ];
-}
-
-const OLD = { sessionId: bytesFrom('old session', 16), renewalKey: bytesFrom('old renewal key', 32) };
-
-function oldSession(h: Uint8Array): Renewal {
-  return {
-    sessionId: OLD.sessionId,
-    proof: proveSession(primitives, OLD.renewalKey, h),
-    numbers: [7, 9].map((counter) => ({
-      number: { lane: LANE, counter },
-      digest: bytesFrom(`old frame ${counter}`, 16),
-    })),
-  };
-}
-
-function messages(handshakes: Handshake[]): Json {
-  return Object.fromEntries(
-    handshakes.map(({ name, keySize, secrets, sessionId }) => {
-      const number = { lane: LANE, counter: 1 };
-      const calls = encodeCalls([
-        { name: 'transfer', args: [{ from: 'alice', to: 'bob', cents: 1250n }] },
-        { name: 'balance', args: ['bob'] },
-      ]);
-      const reply = encodeReply({
-        outcomes: [
-          { ok: false, code: 'funds_short', message: 'Not enough money.', details: { missing: 50n } },
-          { ok: true, value: 1250n },
-        ],
-      });
-      const noted = notingSeals(primitives);
-      const up = { primitives: noted.primitives, keySize, secret: secrets.clientToServer };
-      const down = { primitives: noted.primitives, keySize, secret: secrets.serverToClient };
-      const call = sealCall(up, { epoch: 0, sessionId, number, salt: bytesFrom('call salt', 8) }, calls);
-      const salt = bytesFrom('result salt', 8);
-      const result = sealResult(down, { epoch: 0, callHeader: call.header, salt }, reply);
-      const [sealedCall, sealedResult] = noted.seals;
-      const json = {
-        keySize,
-        sessionId: toHex(sessionId),
-        clientToServer: toHex(secrets.clientToServer),
-        serverToClient: toHex(secrets.serverToClient),
-        epoch: 0,
-        number,
-        call: { payload: toHex(calls), header: toHex(call.header), ...sealedCall, frame: toHex(call.frame) },
-        result: { payload: toHex(reply), header: toHex(result.slice(0, 12)), ...sealedResult, frame: toHex(result) },
-      };
-      return [name, json];
-    }),
-  );
-}
-
-function threeChunks({ keySize, secrets, sessionId }: Handshake): Json {
-  const body = Uint8Array.from({ length: 132_000 }, (_, i) => i % 251);
-  const noted = notingSeals(primitives);
-  const call = sealCall(
-    { primitives: noted.primitives, keySize, secret: secrets.clientToServer },
-    { epoch: 0, sessionId, number: { lane: LANE, counter: 2 }, salt: bytesFrom('stream salt', 8) },
-    body,
-  );
-  return {
-    keySize,
-    clientToServer: toHex(secrets.clientToServer),
-    body: 'byte i is i mod 251',
-    bodyLength: body.length,
-    paddedLength: paddedLength(4 + body.length),
-    header: toHex(call.header),
-    key: noted.seals[0]?.key,
-    chunks: noted.seals.map(({ nonce, plaintext, sealed }) => ({
-      nonce,
-      plaintextLength: plaintext.length / 2,
-      tag: sealed.slice(-32),
-    })),
-    frame: toHex(call.frame),
-  };
-}
-
-function epochs({ secrets }: Handshake): Json {
-  const chain = (secret: Uint8Array, direction: 'c2s' | 's2c') => {
-    const one = nextEpochSecret(primitives, secret, direction);
-    return [secret, one, nextEpochSecret(primitives, one, direction)].map(toHex);
-  };
-  return { clientToServer: chain(secrets.clientToServer, 'c2s'), serverToClient: chain(secrets.serverToClient, 's2c') };
-}
-
-function renewal({ secrets }: Handshake): Json {
-  const h = bytesFrom('h after step 2', 32);
-  const proof = proveSession(primitives, secrets.renewal, h);
-  const block: Renewal[] = [{ ...oldSession(h), proof }];
-  const answers: RenewalAnswer[][] = [[{ known: 'ran' }, { known: 'result', reply: encodeReply(FIRST_REPLY) }]];
-  return {
-    renewalKey: toHex(secrets.renewal),
     h: toHex(h),
-    proof: toHex(proof),
-    sessionId: toHex(OLD.sessionId),
-    numbers: block[0]?.numbers.map(({ number, digest }) => ({ ...number, digest: toHex(digest) })),
-    block: toHex(encodeRenewals(block)),
-    answers: [['ran', { result: toHex(encodeReply(FIRST_REPLY)) }]],
-    answerBlock: toHex(encodeRenewalAnswers(answers)),
+    hBeforeSealed4: toHex(hAnswer),
+    renewals: asked.map(({ sessionId, key, numbers }, i) => ({
+      sessionId: toHex(sessionId),
+      key: toHex(key),
+      numbers: numbers.map(({ number, digest }) => ({ ...number, digest: toHex(digest) })),
+      proof: toHex(proofs[i]?.prove ?? new Uint8Array()),
+      answerProof: toHex(proofs[i]?.answer ?? new Uint8Array()),
+    })),
+    block: toHex(
+      encodeRenewals(asked.map(({ key: _, ...rest }, i) => ({ ...rest, proof: proofs[i]?.prove ?? new Uint8Array() }))),
+    ),
+    answers: [['ran', { result: toHex(frame) }], ['running']],
+    answerBlock: toHex(
+      encodeRenewalAnswers(answers.map((list, i) => ({ proof: proofs[i]?.answer ?? new Uint8Array(), answers: list }))),
+    ),
   };
 }
 
-function callIdentities({ secrets, firstKey, step3 }: Handshake): Json {
+function callIdentities({ secrets, firstKey, step3, digest }: Handshake): Json {
   const named = (key: Uint8Array, first: Sending, index: number) => ({
     key: toHex(key),
     ...first.number,
@@ -339,10 +101,9 @@ function callIdentities({ secrets, firstKey, step3 }: Handshake): Json {
     index,
     identity: toHex(callIdentity(primitives, key, first, index)),
   });
-  const digest = frameDigest(primitives, step3);
   const call = { number: { lane: LANE, counter: 1 }, digest: bytesFrom('digest of the first frame', 16) };
   return {
-    firstCalls: named(firstKey, { number: FIRST_CALLS, digest }, 0),
+    firstCalls: [0, 1].map((counter) => named(firstKey, { number: { lane: FIRST_LANE, counter }, digest }, 0)),
     firstCallsDigest: { frame: toHex(step3), digest: toHex(digest) },
     calls: [0, 1, 255].map((index) => named(secrets.renewal, call, index)),
   };
@@ -390,6 +151,7 @@ function payloads(): Json {
         encodeReply({ outcomes: [{ ok: false, code: 'conflict', message: 'Taken.', details: { status: 409 } }] }),
       ],
       ['status running', encodeReply({ status: 'running' })],
+      ['first calls', encodeReply({ first: Uint8Array.of(0x12, 1) })],
       ['status lane_moved', encodeReply({ status: 'lane_moved', lane: LANE + 60, known: 'never_ran', incarnation })],
     ]),
   };
@@ -413,10 +175,6 @@ function keyTexts(): Json {
     swe1: { text: formatKeyText('swe1', kek), id: toHex(kek.slice(0, 4)), secret: toHex(kek.slice(4)) },
   };
   return { ...texts, serverKeyId: toHex(serverKeyId(SERVER_KEY.publicKey, primitives)) };
-}
-
-function hexed(entries: Iterable<readonly [string, Uint8Array]>): Record<string, string> {
-  return Object.fromEntries([...entries].map(([name, bytes]) => [name, toHex(bytes)]));
 }
 
 export function fileText(json: Json): string {

@@ -3,15 +3,16 @@ import { concat, toHex } from '../../libs/core/src/bytes.js';
 import { nodePrimitives } from '../../libs/core/src/crypto/node.js';
 import type { Primitives } from '../../libs/core/src/crypto/primitives.js';
 import type { HandshakeSuite } from '../../libs/core/src/handshake/frames.js';
-import { SymmetricState } from '../../libs/core/src/handshake/key-schedule.js';
+import { aeadKey, SymmetricState } from '../../libs/core/src/handshake/key-schedule.js';
 
 /** One operation on the handshake state and what the state was after it, in hexadecimal. */
 export interface Operation {
   what?: string;
   operation: string;
   input: string;
-  /** of EncryptAndHash alone: key and associated data that sealed, and what came out */
+  /** of EncryptAndHash alone: key, nonce and associated data that sealed, and what came out */
   key?: string;
+  nonce?: string;
   ad?: string;
   sealed?: string;
   h: string;
@@ -53,7 +54,7 @@ export function record<T>(play: () => T): { operations: Operation[]; result: T }
 
   function wrap<A extends Uint8Array[], R>(operation: string, method: (this: SymmetricState, ...data: A) => R) {
     return function (this: SymmetricState, ...data: A): R {
-      const before = { k: toHex(this.k), h: toHex(this.h) };
+      const before = { k: this.k.slice(), h: toHex(this.h) };
       depth++;
       const result = method.apply(this, data);
       depth--;
@@ -62,7 +63,9 @@ export function record<T>(play: () => T): { operations: Operation[]; result: T }
       const entry: Operation = { operation, input: toHex(concat(...data)), ...after };
       if (result instanceof Uint8Array) {
         const [plaintext, sealed] = operation === 'seal' ? [entry.input, toHex(result)] : [toHex(result), entry.input];
-        Object.assign(entry, { operation: 'EncryptAndHash', input: plaintext, key: before.k, ad: before.h, sealed });
+        const { key, nonce } = aeadKey(before.k, this.keySize);
+        const used = { key: toHex(key), nonce: toHex(nonce), ad: before.h };
+        Object.assign(entry, { operation: 'EncryptAndHash', input: plaintext, ...used, sealed });
       }
       operations.push(entry);
       return result;
@@ -90,24 +93,25 @@ export interface SealedChunk {
   sealed: string;
 }
 
+type Four = [string, string, string, string];
+
 export function notingSeals(primitives: Primitives): { primitives: Primitives; seals: SealedChunk[] } {
   const seals: SealedChunk[] = [];
   return {
     seals,
     primitives: {
       ...primitives,
-      seal(key, nonce, ad, plaintext) {
-        const sealed = primitives.seal(key, nonce, ad, plaintext);
-        const [k, n, a, p, s] = [key, nonce, ad, plaintext, sealed].map(toHex) as [
-          string,
-          string,
-          string,
-          string,
-          string,
-        ];
-        seals.push({ key: k, nonce: n, ad: a, plaintext: p, sealed: s });
+      seal(...use) {
+        // noted before, for what comes out may lie over what goes in
+        const [key, nonce, ad, plaintext] = use.slice(0, 4).map((bytes) => toHex(bytes as Uint8Array)) as Four;
+        const sealed = primitives.seal(...use);
+        seals.push({ key, nonce, ad, plaintext, sealed: toHex(sealed) });
         return sealed;
       },
     },
   };
+}
+
+export function hexed(entries: Iterable<readonly [string, Uint8Array]>): Record<string, string> {
+  return Object.fromEntries([...entries].map(([name, bytes]) => [name, toHex(bytes)]));
 }

@@ -4,7 +4,7 @@
 AES-GCM and X25519 are written out below, slow and not constant time: for checking only. ML-KEM is not: its shared
 secret is taken from the vector.
 """
-import base64, hashlib, hmac, json, math, pathlib, struct, zlib
+import base64, hashlib, hmac, json, math, pathlib, re, struct, zlib
 
 HERE = pathlib.Path(__file__).parent
 checks = 0
@@ -147,6 +147,51 @@ def pad(body):
     return out + bytes(-length % unit)
 
 
+class Refused(Exception):
+    pass
+
+
+def need(condition):
+    if not condition:
+        raise Refused
+
+
+def unpad_first(data):
+    need(len(data) >= 4)
+    end = 4 + int.from_bytes(data[:4], "big")
+    need(end <= len(data))
+    exact = pad(data[4:end])
+    need(data[: len(exact)] == exact)
+    return data[4:end], data[len(exact) :]
+
+
+def unpad(data):
+    body, rest = unpad_first(data)
+    need(not rest)
+    return body
+
+
+# ---- section 1.1 ----
+def aead_key(block, key_size):
+    return (block, bytes(12)) if key_size == 32 else (block[:16], block[16:28])
+
+
+def xor(a, b):
+    return bytes(x ^ y for x, y in zip(a, b))
+
+
+def expand(key, info):
+    return mac(key, info, b"\1")
+
+
+def gcm_open(key, nonce, ad, sealed):
+    need(len(sealed) >= 16)
+    # counter mode is its own inverse
+    plaintext = gcm_seal(key, nonce, ad, sealed[:-16])[:-16]
+    need(gcm_seal(key, nonce, ad, plaintext) == sealed)
+    return plaintext
+
+
 # ---- section 3 ----
 class State:
     def __init__(self, suite, key_size):
@@ -158,17 +203,40 @@ class State:
 
     def mix_key(self, data):
         okm = hkdf(self.ck, data, b"", 64)
-        self.ck, self.k = okm[:32], okm[32 : 32 + self.key_size]
+        self.ck, self.k = okm[:32], okm[32:]
 
     def mix_key_and_hash(self, data):
         okm = hkdf(self.ck, data, b"", 96)
-        self.ck, self.k = okm[:32], okm[64 : 64 + self.key_size]
+        self.ck, self.k = okm[:32], okm[64:]
         self.mix_hash(okm[32:64])
 
     def encrypt_and_hash(self, plaintext):
-        sealed, self.k = gcm_seal(self.k, bytes(12), self.h, plaintext), b""
+        key, nonce = aead_key(self.k, self.key_size)
+        sealed, self.k = gcm_seal(key, nonce, self.h, plaintext), b""
         self.mix_hash(sealed)
         return sealed
+
+
+def encode_renewals(asked, key_of_proof):
+    out = bytes([len(asked)])
+    for old in asked:
+        numbers = b"".join(struct.pack(">II", n["lane"], n["counter"]) + bytes.fromhex(n["digest"]) for n in old["numbers"])
+        out += bytes.fromhex(old["sessionId"]) + key_of_proof(bytes.fromhex(old["key"])) + struct.pack(">H", len(old["numbers"])) + numbers
+    return out
+
+
+KNOWN = ["unknown", "never_ran", "ran", "result", "running"]
+
+
+def encode_answers(answers):
+    out = struct.pack(">H", len(answers))
+    for answer in answers:
+        if isinstance(answer, str):
+            out += bytes([KNOWN.index(answer)])
+        else:
+            frame = bytes.fromhex(answer["result"])
+            out += b"\3" + struct.pack(">I", len(frame)) + frame
+    return out
 
 
 def check_handshake(name):
@@ -195,7 +263,9 @@ def check_handshake(name):
         what = f"{name}: {operation['what']}"
         same(what, operation["input"], data)
         if "key" in operation:
-            same(what, operation["key"], state.k)
+            key, nonce = aead_key(state.k, v["keySize"])
+            same(what, operation["key"], key)
+            same(what, operation["nonce"], nonce)
             same(what, operation["ad"], state.h)
         out = getattr(state, method)(data)
         if out is not None:
@@ -216,68 +286,136 @@ def check_handshake(name):
     step("mix_key", r["C1"])
 
     ct = frames[1][36:1124]
-    step("mix_hash", b"\2\1" + e_s + ct)
+    clear = b"\2\1\0\0" + e_s + ct + b"\0\xe4"
+    step("mix_hash", clear)
     step("mix_key", x25519(r["e_s"], e_c))
     step("mix_key", bytes.fromhex(next(o for o in operations if o["what"] == "KEM secret")["input"]))
-    options = bytes([1 | (4 if v["flags"] & 2 else 0), 16, 0, 1, 1]) + x("serverKeyId") + bytes(12)
-    options += bytes.fromhex(v["step4"]["terms"]["incarnation"]) + bytes(35)
-    same("step 2", sealed_2.hex(), step("encrypt_and_hash", r["S1"] + r["A"] + r["sessionId"] + options))
-    same("step 2", frames[1].hex(), b"\2\1\0\0" + e_s + ct + b"\0\xe4" + cookie + sealed_2)
-    c = v["cookie"]
-    tk = mac(bytes.fromhex(c["tk"]), x("serverPrivateKey"))
-    inside = (struct.pack(">Q", c["issued"]) + r["sessionId"] + bytes([v["flags"], v["keySize"], 0, 0]) + (x("keyId") or bytes(8))
+    session_mac = mac(x("sessionIdKey"), b"sealwire session id", path, r["sessionRandom"])
+    session_id = r["sessionRandom"] + session_mac[:6]
+    same("session id", v["sessionId"], session_id)
+    o = v["step2"]["options"]
+    options = bytes([o["force"] | o["requirePinned"] << 1 | o["requireSecureKey"] << 2, o["minKeySize"], 0, 1, len(o["pins"])])
+    options += bytes.fromhex("".join(o["pins"])).ljust(16, b"\0") + bytes.fromhex(o["incarnation"])
+    options += struct.pack(">IQ", o["maxBody"], o["age"]) + bytes(23)
+    decode_server_options(options)
+    same("step 2", sealed_2.hex(), step("encrypt_and_hash", r["S1"] + r["A"] + session_id + options))
+    same("step 2", frames[1].hex(), clear + cookie + sealed_2)
+    c, h_2 = v["cookie"], state.h
+    tk = mac(bytes.fromhex(c["tk"]), x("serverPrivateKey"), bytes.fromhex(o["incarnation"]))
+    same("cookie key", c["key"], tk)
+    inside = (struct.pack(">Q", c["issued"]) + session_id + bytes([v["flags"], v["keySize"], 0, 0]) + (x("keyId") or bytes(8))
               + state.ck + state.h + r["C1"] + r["S1"] + e_c)
     ad = b"sealwire cookie" + bytes.fromhex(c["id"]) + path
-    same("cookie", cookie.hex(), bytes.fromhex(c["id"]) + r["cookieNonce"] + gcm_seal(tk, r["cookieNonce"], ad, inside))
+    key = mac(tk, r["cookieSalt"])
+    for what, value in (("key", key), ("nonce", bytes(12)), ("ad", ad), ("plaintext", inside)):
+        same(f"cookie {what}", c["sealed"][what], value)
+    same("cookie", cookie.hex(), bytes.fromhex(c["id"]) + r["cookieSalt"] + gcm_seal(key, bytes(12), ad, inside))
+    same("cookie", c["cookie"], cookie)
     step("mix_key", r["S1"])
 
-    step("mix_hash", b"\3\1" + cookie)
-    part = {key: bytes.fromhex(v["step3"][key]) for key in ("renewals", "firstCalls", "firstKey")}
-    sealed_3 = step("encrypt_and_hash", r["C2"] + r["B"] + part["renewals"] + pad(part["firstCalls"]))
-    same("step 3", frames[2].hex(), b"\3\1\0\0\0\xe4" + cookie + sealed_3)
+    part = {key: bytes.fromhex(v["step3"][key]) for key in ("renewals", "firstCalls", "firstKey", "firstResults")}
+    renewals = encode_renewals(v["step3"]["asked"], lambda key: mac(key, b"prove", h_2)[:16])
+    same("renewals", part["renewals"].hex(), renewals)
+    clear = b"\3\1\0\0" + r["salt3"] + b"\0\xe4" + cookie
+    step("mix_hash", clear)
+    step("mix_key", r["salt3"])
+    sealed_3 = step("encrypt_and_hash", r["C2"] + r["B"] + pad(renewals) + pad(part["firstCalls"]))
+    same("step 3", frames[2].hex(), clear + sealed_3)
+    digest = sha256(frames[2])[:16]
+    same("digest of step 3", v["step3"]["digest"], digest)
     step("mix_key", r["C2"])
     same("first key", part["firstKey"].hex(), hkdf(state.ck, b"", b"sealwire first" + state.h))
+    same("first results", part["firstResults"].hex(), hkdf(state.ck, b"", b"sealwire first results" + state.h))
 
     terms = v["step4"]["terms"]
-    step("mix_hash", b"\4\1" + e_f)
+    step("mix_hash", b"\4\1\0\0" + e_f)
+    lists = bytes([len(v["step4"]["answers"])])
+    for old, answers in zip(v["step3"]["asked"], v["step4"]["answers"]):
+        lists += mac(bytes.fromhex(old["key"]), b"answer", state.h)[:16] + encode_answers(answers)
+    same("renewal answers", v["step4"]["renewalAnswers"], lists)
+    first = []
+    if "firstResult" in v:
+        f = v["firstResult"]
+        header = b"\x11\1\0\0" + session_id + bytes(8) + digest[:8]
+        same("first header", f["callHeader"], header)
+        bound = bytes.fromhex(f["frame"])[:12] + header
+        key, nonce = aead_key(expand(part["firstResults"], b"result" + bound), v["keySize"])
+        sealed = gcm_seal(key, xor(nonce, bytes(11) + b"\1"), bound, pad(bytes.fromhex(f["payload"])))
+        same("first result", f["frame"], bound[:12] + sealed)
+        first = [{"result": f["frame"]}, "running"]
+    same("first answers", v["step4"]["firstAnswers"], encode_answers(first))
     step("mix_key", x25519(r["e_f"], e_c))
     sealed_4 = step("encrypt_and_hash", r["S2"] + r["B"] + struct.pack(">III", terms["lane"], terms["idle"], terms["lifetime"])
-                    + bytes.fromhex(terms["incarnation"] + v["step4"]["renewalAnswers"]) + pad(bytes.fromhex(v["step4"]["firstReply"])))
+                    + bytes.fromhex(terms["incarnation"]) + pad(lists) + pad(encode_answers(first)))
     same("step 4", frames[3].hex(), b"\4\1\0\0" + e_f + sealed_4)
     step("mix_key", r["S2"])
+    same("secrets", ["clientToServer", "renewal", "serverToClient"], sorted(v["secrets"]))
     for secret, ikm, label in (("clientToServer", r["S2"] + r["C1"], "c2s"), ("serverToClient", r["C2"] + r["S1"], "s2c"),
-                               ("renewal", b"", "renew"), ("exporter", b"", "exporter")):
+                               ("renewal", b"", "renew")):
         same(secret, v["secrets"][secret], hkdf(state.ck, ikm, f"sealwire {label}".encode() + state.h))
+    if "oldResult" in v:
+        old = v["oldResult"]
+        body = open_message("result", bytes.fromhex(old["serverToClient"]), v["keySize"], bytes.fromhex(old["frame"]), bytes.fromhex(old["callHeader"]))
+        same("old result", old["reply"], body)
 
 
-def expand(key, info, length):
-    return mac(key, info, b"\1")[:length]
+# ---- sections 5.1 and 5.2 ----
+def open_message(kind, secret, key_size, frame, call_header=b""):
+    size, first = (36, 0x11) if kind == "call" else (12, 0x12)
+    need(len(frame) >= size + 16 and frame[0] == first and frame[1] == 1 and frame[2] < 2)
+    ad, chunks = frame[:size] + call_header, frame[size:]
+    key, mask = aead_key(expand(secret, kind.encode() + ad), key_size)
+    nonce = lambda i, last: xor(mask, bytes(7) + struct.pack(">IB", i, last))
+    if frame[2] == 0:
+        need(len(chunks) <= 65536 + 16)
+        return unpad(gcm_open(key, nonce(0, 1), ad, chunks))
+    pieces, at = [], 0
+    while at < len(chunks):
+        length = int.from_bytes(chunks[at : at + 3], "big")
+        at += 3 + length
+        last = at == len(chunks)
+        need(16 + (0 if last else 1024) <= length <= 65536 + 16 and at <= len(chunks))
+        pieces.append(gcm_open(key, nonce(len(pieces), last), ad, chunks[at - length : at]))
+    return unpad(b"".join(pieces))
 
 
 def check_messages():
-    for v in load("messages").values():
+    for name, v in load("messages").items():
         call, result = v["call"], v["result"]
         header, result_header = bytes.fromhex(call["header"]), bytes.fromhex(result["header"])
         number = v["number"]
-        same("call header", call["header"][:56], b"\x11\1\0\0" + bytes.fromhex(v["sessionId"]) + struct.pack(">II", number["lane"], number["counter"]))
+        for secret, label in (("clientToServer", b"c2s"), ("serverToClient", b"s2c")):
+            stepped = bytes.fromhex(v["firstEpoch"][secret])
+            for _ in range(v["epoch"]):
+                stepped = mac(stepped, b"sealwire next", label)
+            same(f"{name}: epoch", v[secret], stepped)
+        low = bytes([v["epoch"] & 255])
+        same("call header", call["header"][:56], b"\x11\1\0" + low + bytes.fromhex(v["sessionId"]) + struct.pack(">II", number["lane"], number["counter"]))
+        same("result header", result["header"][:8], b"\x12\1\0" + low)
         for message, label, secret, ad in ((call, b"call", "clientToServer", header), (result, b"result", "serverToClient", result_header + header)):
-            key = expand(bytes.fromhex(v[secret]), label + ad, v["keySize"])
-            same("message key", message["key"], key)
+            key, mask = aead_key(expand(bytes.fromhex(v[secret]), label + ad), v["keySize"])
+            nonce = xor(mask, bytes(11) + b"\1")
             plaintext = pad(bytes.fromhex(message["payload"]))
-            same("plaintext", message["plaintext"], plaintext)
-            same("nonce", message["nonce"], bytes(11) + b"\1")
-            same("frame", message["frame"], bytes.fromhex(message["header"]) + gcm_seal(key, bytes(11) + b"\1", ad, plaintext))
+            for what, value in (("key", key), ("nonce", nonce), ("plaintext", plaintext)):
+                same(f"{name}: {what}", message[what], value)
+            same(f"{name}: frame", message["frame"], bytes.fromhex(message["header"]) + gcm_seal(key, nonce, ad, plaintext))
 
-    v = load("message-three-chunks")
-    header = bytes.fromhex(v["header"])
-    key = expand(bytes.fromhex(v["clientToServer"]), b"call" + header, v["keySize"])
-    padded = pad(bytes(i % 251 for i in range(v["bodyLength"])))
-    same("padded length", v["paddedLength"], len(padded))
-    frame, chunks = header, [padded[i : i + 65536] for i in range(0, len(padded), 65536)]
-    for i, chunk in enumerate(chunks):
-        sealed = gcm_seal(key, bytes(7) + struct.pack(">IB", i, i == len(chunks) - 1), header, chunk)
-        frame += struct.pack(">I", len(sealed))[1:] + sealed
-    same("three chunks", v["frame"], frame)
+    v = load("message-chunked")
+    header = bytes.fromhex(v["call"]["header"])
+    for label, secret, ad in (("call", "clientToServer", header), ("result", "serverToClient", bytes.fromhex(v["result"]["header"]) + header)):
+        m = v[label]
+        key, mask = aead_key(expand(bytes.fromhex(v[secret]), label.encode() + ad), v["keySize"])
+        same("key", m["key"], key)
+        padded = pad(bytes(i % 251 for i in range(m["bodyLength"])))
+        same("padded length", m["paddedLength"], len(padded))
+        frame, chunks = bytes.fromhex(m["header"]), [padded[i : i + 65536] for i in range(0, len(padded), 65536)]
+        same("chunks", len(m["chunks"]), len(chunks))
+        for i, (chunk, given) in enumerate(zip(chunks, m["chunks"])):
+            nonce = xor(mask, bytes(7) + struct.pack(">IB", i, i == len(chunks) - 1))
+            same("nonce", given["nonce"], nonce)
+            sealed = gcm_seal(key, nonce, ad, chunk)
+            frame += struct.pack(">I", len(sealed))[1:] + sealed
+        same(f"chunked {label}", m["frame"], frame)
 
 
 def check_small():
@@ -287,21 +425,23 @@ def check_small():
             same("epoch", after.hex(), mac(before, b"sealwire next", label))
 
     v = load("renewal")
-    proof = mac(bytes.fromhex(v["renewalKey"]), b"prove", bytes.fromhex(v["h"]))[:16]
-    same("proof", v["proof"], proof)
-    numbers = b"".join(struct.pack(">II", n["lane"], n["counter"]) + bytes.fromhex(n["digest"]) for n in v["numbers"])
-    same("renewals", v["block"], b"\1" + bytes.fromhex(v["sessionId"]) + proof + struct.pack(">H", len(v["numbers"])) + numbers)
-    reply = bytes.fromhex(v["answers"][0][1]["result"])
-    same("answers", v["answerBlock"], b"\1\0\2\2\3" + struct.pack(">I", len(reply)) + reply)
+    proofs = [[mac(bytes.fromhex(old["key"]), role, bytes.fromhex(v[h]))[:16] for role, h in ((b"prove", "h"), (b"answer", "hBeforeSealed4"))]
+              for old in v["renewals"]]
+    for old, (prove, answer) in zip(v["renewals"], proofs):
+        same("proof", old["proof"], prove)
+        same("proof of the answer", old["answerProof"], answer)
+    same("renewals", v["block"], encode_renewals(v["renewals"], lambda key: mac(key, b"prove", bytes.fromhex(v["h"]))[:16]))
+    same("answers", v["answerBlock"], bytes([len(proofs)]) + b"".join(answer + encode_answers(given) for (_, answer), given in zip(proofs, v["answers"])))
 
     v = load("call-identity")
-    for call in [v["firstCalls"], *v["calls"]]:
+    digest = sha256(bytes.fromhex(v["firstCallsDigest"]["frame"]))[:16]
+    same("digest", v["firstCallsDigest"]["digest"], digest)
+    for counter, call in enumerate(v["firstCalls"]):
+        same("first calls", [0, counter, digest.hex()], [call["lane"], call["counter"], call["digest"]])
+    for call in [*v["firstCalls"], *v["calls"]]:
         number = struct.pack(">II", call["lane"], call["counter"])
         named = number + bytes.fromhex(call["digest"]) + struct.pack(">I", call["index"])
         same("call identity", call["identity"], mac(bytes.fromhex(call["key"]), b"sealwire call", named)[:16])
-    digest = sha256(bytes.fromhex(v["firstCallsDigest"]["frame"]))[:16]
-    same("digest", v["firstCallsDigest"]["digest"], digest)
-    same("first frame", v["firstCalls"]["digest"], digest)
 
     for length, padded in load("padding")["paddedLength"].items():
         same(f"padding of {length}", padded, len(pad(bytes(int(length)))))
@@ -309,8 +449,106 @@ def check_small():
     v = load("key-texts")
     for kind, fields in ((k, f) for k, f in v.items() if k != "serverKeyId"):
         raw = b"".join(bytes.fromhex(value) for name, value in fields.items() if name != "text")
-        text = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-        same(kind, fields["text"], f"{kind}.{text}.{zlib.crc32(kind.encode() + raw):08x}")
+        same(kind, fields["text"], key_text(kind, raw))
+
+
+# ---- section 2 ----
+def key_text(kind, raw):
+    text = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return f"{kind}.{text}.{zlib.crc32(kind.encode() + raw):08x}"
+
+
+def parse_key_text(kind, text):
+    parts = text.strip().split(".")
+    need(len(parts) == 3 and re.fullmatch("[A-Za-z0-9_-]+", parts[1]))
+    raw = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)) if len(parts[1]) % 4 != 1 else b""
+    need(len(raw) == {"swk1": 40, "swe1": 36}.get(kind, 32) and key_text(kind, raw) == text.strip())
+
+
+# ---- blocks of sections 3.3, 3.4, 3.5 and 4.3 ----
+def decode_server_options(o):
+    need(len(o) == 64 and o[0] < 8 and o[1] in (16, 32) and o[2:4] == b"\0\1" and o[4] < 5)
+    need(not any(o[5 + 4 * o[4] : 21]) and not any(o[41:]) and int.from_bytes(o[33:41], "big") < 2**53)
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.total = data, 0
+
+    def take(self, n):
+        need(n <= len(self.data))
+        out, self.data = self.data[:n], self.data[n:]
+        return out
+
+    def number(self, n):
+        return int.from_bytes(self.take(n), "big")
+
+    def old(self):
+        count = self.number(1)
+        need(count <= 4)
+        return range(count)
+
+    def counted(self):
+        count = self.number(2)
+        self.total += count
+        need(self.total <= 256)
+        return range(count)
+
+    def answers(self):
+        for _ in self.counted():
+            known = self.number(1)
+            need(known < 5)
+            if known == 3:
+                self.take(self.number(4))
+
+
+def whole(read):
+    def decode(data):
+        reader = Reader(data)
+        read(reader)
+        need(not reader.data)
+    return decode
+
+
+@whole
+def decode_renewals(r):
+    for _ in r.old():
+        r.take(32)
+        for _ in r.counted():
+            r.take(24)
+
+
+@whole
+def decode_renewal_answers(r):
+    for _ in r.old():
+        r.take(16)
+        r.answers()
+
+
+@whole
+def decode_first_calls(r):
+    for _ in r.counted():
+        r.take(r.number(4))
+
+
+def check_refused():
+    v = load("refused")
+    decoders = {
+        "keyTexts": lambda text: parse_key_text(v["keyTexts"]["kind"], text),
+        "padding": unpad, "serverOptions": decode_server_options, "renewals": decode_renewals,
+        "renewalAnswers": decode_renewal_answers, "firstCalls": decode_first_calls, "firstAnswers": whole(Reader.answers),
+        "messages": lambda frame: open_message("call", bytes.fromhex(v["messages"]["clientToServer"]), v["messages"]["keySize"], frame),
+    }
+    same("kinds of refusals", sorted(decoders), sorted(v))
+    for kind, decode in decoders.items():
+        for expected in ("taken", "refused"):
+            for name, value in v[kind][expected].items():
+                try:
+                    decode(value if kind == "keyTexts" else bytes.fromhex(value))
+                    outcome = "taken"
+                except Refused:
+                    outcome = "refused"
+                same(f"{kind}: {name}", expected, outcome)
 
 
 # ---- section 5.5: enough of CBOR to read the payloads back ----
@@ -335,8 +573,8 @@ def cbor(data, at=0):
 
 def check_payloads():
     v = load("payloads")
-    whole = lambda text: cbor(bytes.fromhex(text))
-    big = lambda n, tag=2: ("tag", tag, n.to_bytes((n.bit_length() + 7) // 8 or 1, "big"))
+    item = lambda text: cbor(bytes.fromhex(text))
+    big = lambda n, tag=2: ("tag", tag, n.to_bytes((n.bit_length() + 7) // 8, "big"))
     expected = {
         "undefined": "undefined", "null": None, "true": True, "0": 0, "-1": -1, "9007199254740991": 2**53 - 1, "1.5": 1.5,
         "-0": -0.0, "Infinity": math.inf, "9007199254740993n": big(2**53 + 1), "0n": big(0), "-256n": big(255, 3), '"é"': "é",
@@ -346,14 +584,14 @@ def check_payloads():
     }
     same("values", sorted([*expected, "NaN"]), sorted(v["values"]))
     for name, value in expected.items():
-        same(name, (value, len(v["values"][name]) // 2), whole(v["values"][name]))
-    same("NaN", True, math.isnan(whole(v["values"]["NaN"])[0]))
+        same(name, (value, len(v["values"][name]) // 2), item(v["values"][name]))
+    same("NaN", True, math.isnan(item(v["values"]["NaN"])[0]))
     resend = [bytes.fromhex(v["resend"][key]) for key in ("callId", "incarnation")]
-    same("calls", [[["balance", ["alice"]]], [["balance", ["alice"], *resend]]], [whole(text)[0] for text in v["calls"].values()])
+    same("calls", [[["balance", ["alice"]]], [["balance", ["alice"], *resend]]], [item(text)[0] for text in v["calls"].values()])
     same("replies", [
         [0, [0, big(1250)]], [0, [1, "not_found", "No such account."]], [0, [1, "conflict", "Taken.", {"status": 409}]],
-        [1, "running"], [1, "lane_moved", 1700000060, "never_ran", resend[1]],
-    ], [whole(text)[0] for text in v["replies"].values()])
+        [1, "running"], [2, b"\x12\1"], [1, "lane_moved", 1700000060, "never_ran", resend[1]],
+    ], [item(text)[0] for text in v["replies"].values()])
 
 
 for path in sorted(HERE.glob("handshake-*.json")):
@@ -361,4 +599,5 @@ for path in sorted(HERE.glob("handshake-*.json")):
 check_messages()
 check_small()
 check_payloads()
+check_refused()
 print(f"{checks} values agree")

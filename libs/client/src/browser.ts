@@ -4,7 +4,7 @@ import { openRemote, type Remote } from './remote.js';
 
 export * from './common.js';
 
-/** As in `index.ts`, for browsers and every other runtime without node:crypto. */
+/** As in `node.ts`, for browsers and every other runtime without node:crypto. */
 export function createRemote<Api>(options: RemoteOptions): Remote<Api> {
   return openRemote<Api>(options, noblePrimitives);
 }

@@ -1,9 +1,8 @@
 export type { Injected } from '@sealwire/core';
-export type { CallOptions, Settled } from './delivery/caller.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';
 export type { RemoteOptions } from './options.js';
-export type { BatchApi, BatchCall, BatchResults, Remote, RemoteApi, RemoteControls } from './remote.js';
+export type { CallOptions, Remote, RemoteControls } from './remote.js';
 export {
   type FetchTransportOptions,
   fetchTransport,
@@ -11,3 +10,4 @@ export {
   type TransportRequest,
   type TransportResponse,
 } from './transport/transport.js';
+export type { BatchApi, BatchCall, BatchResults, RemoteApi, Sent, Settled } from './types.js';

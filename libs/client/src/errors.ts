@@ -1,4 +1,5 @@
 import { type CallNumber, SealwireError, toHex } from '@sealwire/core';
+import { deepestCause } from './transport/hint.js';
 
 export interface RemoteErrorOptions extends ErrorOptions {
   readonly details?: unknown;
@@ -69,16 +70,28 @@ export function badConfiguration(message: string): SealwireError {
   return new SealwireError('bad_configuration', message);
 }
 
-/** The caller's time ran out; by itself it says that nothing was sent that could have run. */
-export function notReached(cause: unknown): RemoteError {
-  return cause === undefined
-    ? new RemoteError('timeout', 'The call was not answered within its time.', { retryable: true })
-    : new RemoteError('unreachable', `Nothing came through within the time of the call; the last was: ${why(cause)}`, {
-        retryable: true,
-        cause,
-      });
+export function closedError(): RemoteError {
+  return new RemoteError('closed', 'This remote was closed.');
 }
 
-function why(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+/** The caller's time ran out; by itself it says that nothing was sent that could have run. */
+export function notReached(cause: unknown): RemoteError {
+  if (cause === undefined) {
+    return new RemoteError('timeout', 'The call was not answered within its time.', { retryable: true });
+  }
+  return unreachable('Nothing came through within the time of the call', cause);
+}
+
+/** With the deepest cause in the message, for `fetch failed` says nothing. */
+export function unreachable(what: string, cause: unknown): RemoteError {
+  const deepest = deepestCause(cause);
+  const why = deepest instanceof Error ? deepest.message : String(deepest);
+  return new RemoteError('unreachable', `${what}: ${why}`, { retryable: true, cause });
+}
+
+/** Any error as one that a call is rejected with. */
+export function remoteError(error: unknown): RemoteError {
+  if (error instanceof RemoteError) return error;
+  if (error instanceof SealwireError) return new RemoteError(error.code, error.message, { cause: error });
+  return unreachable('The call could not be sent', error);
 }

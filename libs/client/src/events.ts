@@ -1,4 +1,12 @@
-export type RenewalReason = 'session_unknown' | 'session_ended' | 'number_conflict' | 'numbers_used_up';
+export type RenewalReason =
+  | 'session_unknown'
+  | 'session_ended'
+  | 'number_conflict'
+  | 'numbers_used_up'
+  /** nothing was called for so long that the server may be about to end the session */
+  | 'idle'
+  /** the session's lifetime is almost over */
+  | 'lifetime';
 
 /** What happens under the calls. Session ids are hexadecimal. */
 export interface RemoteEvents {
@@ -13,8 +21,19 @@ export interface RemoteEvents {
   };
   /** the server goes on with the same session in another lane, for example after a restart */
   resumed: { readonly sessionId: string; readonly lane: number };
-  /** follows `opened` where the new session replaced one */
+  /** follows `opened` if the new session replaced one */
   renewed: { readonly oldSessionId: string; readonly sessionId: string; readonly reason: RenewalReason };
+  /** a handshake step or a call was not answered, or by nothing that opens, and goes out again */
+  retrying: {
+    readonly what: 'handshake' | 'call';
+    /** how often these bytes were sent */
+    readonly attempt: number;
+    /** HTTP status; undefined if no answer came */
+    readonly status: number | undefined;
+    readonly cause: unknown;
+  };
+  /** a handshake was refused, with the code of an unsealed answer or `policy` */
+  refused: { readonly code: string; readonly cause: unknown };
   /** `$close()` was called */
   closed: { readonly sessionId: string | undefined };
 }

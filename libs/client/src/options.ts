@@ -5,10 +5,12 @@ import {
   parseSecureKey,
   parseServerPublicKey,
   type SecureKey,
+  unknownOption,
 } from '@sealwire/core';
-import { LONGEST } from './delivery/interrupt.js';
 import { badConfiguration, PolicyError } from './errors.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
+
+type Headers = Readonly<Record<string, string>>;
 
 export interface RemoteOptions {
   /** where the module answers, for example `https://api.example.com/remote/payments` */
@@ -23,15 +25,38 @@ export interface RemoteOptions {
   readonly modulePath?: string;
   /** milliseconds that a call may take, with everything that happens under it (default 30000) */
   readonly timeout?: number;
+  /** milliseconds that the server has to answer one try of a handshake's first step (default 5000) */
+  readonly connectTimeout?: number;
+  /**
+   * Whether the first call waits, within its `timeout`, for a server that is not there yet (default false: it ends with
+   * `unreachable` after two tries). Once the server has answered, every call waits.
+   */
+  readonly waitForServer?: boolean;
   /** default `fetchTransport()` */
   readonly transport?: Transport;
   /** sent in clear with every request, for proxies on the way */
-  readonly headers?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
+  readonly headers?: Headers | (() => Headers);
   /** default: node:crypto on Node, noble elsewhere */
   readonly primitives?: Primitives;
   /** Connects without any key: whoever answers is taken for the server. For experiments only. */
   readonly dangerouslyAllowAnyServer?: true;
 }
+
+// a record, so that the compiler misses an option that is added above
+const KNOWN: Record<keyof RemoteOptions, true> = {
+  url: true,
+  serverKey: true,
+  secureKey: true,
+  keySize: true,
+  modulePath: true,
+  timeout: true,
+  connectTimeout: true,
+  waitForServer: true,
+  transport: true,
+  headers: true,
+  primitives: true,
+  dangerouslyAllowAnyServer: true,
+};
 
 /** Limits that only tests lower. */
 export interface Tuning {
@@ -49,18 +74,25 @@ export interface Settings {
   readonly pins: readonly Uint8Array[];
   readonly secureKey: SecureKey | undefined;
   readonly timeout: number;
+  readonly connectTimeout: number;
+  readonly waitForServer: boolean;
   readonly transport: Transport;
-  readonly headers: () => Readonly<Record<string, string>>;
+  readonly headers: Headers | (() => Headers);
   readonly primitives: Primitives;
   readonly tuning: Tuning;
 }
 
+/** The longest time that `setTimeout` takes. */
+export const LONGEST = 2 ** 31 - 1;
+
 /** @throws PolicyError or SealwireError with a sentence that says what to do */
 export function resolveOptions(options: RemoteOptions, primitives: Primitives, tuning: Partial<Tuning>): Settings {
-  const { keySize = 32, timeout = 30_000, headers = {} } = options;
+  unknownOption(options, Object.keys(KNOWN), 'createRemote');
+  const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
+  if (typeof options.url !== 'string') throw badConfiguration('url must be a text, where the module answers.');
   const modulePath = options.modulePath ?? lastSegment(options.url);
+  transport.check?.(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');
-  if (!(timeout > 0)) throw badConfiguration('timeout must be a number of milliseconds above 0.');
   const pins = [options.serverKey ?? []].flat().map(parseServerPublicKey);
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);
   if (pins.length > 2)
@@ -83,17 +115,30 @@ export function resolveOptions(options: RemoteOptions, primitives: Primitives, t
     keySize: keySize === 0 ? undefined : keySize,
     pins,
     secureKey,
-    timeout: Math.min(timeout, LONGEST),
-    transport: options.transport ?? fetchTransport(),
-    headers: typeof headers === 'function' ? headers : () => headers,
+    timeout: milliseconds('timeout', options.timeout ?? 30_000),
+    connectTimeout: milliseconds('connectTimeout', options.connectTimeout ?? 5_000),
+    waitForServer,
+    transport,
+    headers,
     primitives: options.primitives ?? primitives,
     tuning: { ...LIMITS, ...tuning },
   };
 }
 
+/** @throws SealwireError `bad_configuration` */
+export function milliseconds(name: string, value: number): number {
+  if (!(value > 0)) throw badConfiguration(`${name} must be a number of milliseconds above 0.`);
+  return Math.min(value, LONGEST);
+}
+
 function lastSegment(url: string): string {
-  const segment = String(url).split(/[?#]/)[0]?.split('/').filter(Boolean).at(-1);
+  const path = url.split(/[?#]/)[0]?.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, '');
+  const segment = path?.split('/').filter(Boolean).at(-1);
   if (segment === undefined)
     throw badConfiguration('url must name the module, as in https://example.com/remote/payments.');
-  return decodeURIComponent(segment);
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw badConfiguration(`The last segment of url, ${segment}, is not well-formed; give modulePath.`);
+  }
 }

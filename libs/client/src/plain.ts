@@ -1,64 +1,113 @@
-import { type Call, decodeReply, encodeCalls, LIMITS, type Outcome } from '@sealwire/core';
-import type { CallOptions, Settled } from './delivery/caller.js';
-import { OutcomeUnknownError, RemoteError } from './errors.js';
+import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
+import { rejection } from './delivery/failure.js';
+import { listen, unlisten } from './delivery/limits.js';
+import { type Parcel, pack } from './delivery/payload.js';
+import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
+import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
-import { hasType, outerCode } from './transport/transport.js';
+import { hasType, hintOf } from './transport/hint.js';
+import type { TransportResponse } from './transport/transport.js';
+import type { Settled } from './types.js';
 
 const CONTENT_TYPE = 'application/cbor';
 
 /** Calls without encryption, each sent once: with no call numbers, a second sending could run a second time. */
 export class PlainCaller {
-  readonly #closed = new AbortController();
+  readonly #pending = new Set<AbortController>();
+  #closed = false;
 
-  constructor(private readonly settings: Settings) {}
+  constructor(
+    private readonly settings: Settings,
+    private readonly events: EventHub,
+  ) {}
 
   close(): void {
-    this.#closed.abort(new RemoteError('closed', 'This remote was closed.'));
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const request of this.#pending) request.abort(closedError());
+    this.events.emit('closed', { sessionId: undefined });
   }
 
-  async invoke(calls: readonly Call[], options: CallOptions): Promise<Settled[]> {
-    const settled: Settled[] = [];
-    for (let i = 0; i < calls.length; i += LIMITS.batch) {
-      settled.push(...(await this.#send(calls.slice(i, i + LIMITS.batch), options)));
+  async invoke(calls: readonly Call[], timeout: number, signal?: AbortSignal): Promise<Settled[]> {
+    signal?.throwIfAborted();
+    if (this.#closed) throw closedError();
+    const settled = new Array<Settled>(calls.length);
+    const end = performance.now() + timeout;
+    for (const parcel of pack(calls, LIMITS.body, settled)) {
+      const outcomes = await this.#request(parcel, end - performance.now(), signal).catch((error: unknown) => error);
+      if (signal?.aborted) throw signal.reason;
+      parcel.places.forEach((place, i) => {
+        settled[place] = settle(calls[place]?.name ?? '', Array.isArray(outcomes) ? outcomes[i] : outcomes);
+      });
     }
     return settled;
   }
 
-  async #send(calls: readonly Call[], { signal, timeout = this.settings.timeout }: CallOptions): Promise<Settled[]> {
-    const time = AbortSignal.timeout(timeout);
-    const any = AbortSignal.any([time, this.#closed.signal, ...(signal ? [signal] : [])]);
-    any.throwIfAborted();
-    const body = encodeCalls(calls);
+  /** @throws what stood in the way: RemoteError for what certainly did not run */
+  async #request(
+    { payload, places }: Parcel,
+    ms: number,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly Outcome[]> {
+    const controller = new AbortController();
+    const item = { abort: (reason: unknown) => controller.abort(reason) };
+    const timer = setTimeout(() => controller.abort(new SealwireError('timeout', notReached(undefined).message)), ms);
+    this.#pending.add(controller);
+    if (signal) listen(signal, item);
     try {
       const { url, headers, transport } = this.settings;
-      const request = { url, body, contentType: CONTENT_TYPE, headers: headers(), signal: any };
-      const response = await Promise.race([transport.send(request), aborted(any)]);
-      if (response.status === 200 && hasType(response, CONTENT_TYPE)) {
-        const reply = decodeReply(response.body);
-        if ('outcomes' in reply && reply.outcomes.length === calls.length) return reply.outcomes.map(settle);
-      }
-      const code = outerCode(response);
-      if (code === undefined) throw new Error(`The server answered HTTP ${response.status}.`);
-      const refusal = new RemoteError(code, `The server refused the call: ${code}.`, {
-        retryable: code === 'busy' || code === 'rate_limited',
-      });
-      return calls.map(() => ({ status: 'rejected', reason: refusal }));
-    } catch (error) {
-      if (signal?.aborted || this.#closed.signal.aborted) throw any.reason;
-      return calls.map(({ name }) => ({
-        status: 'rejected',
-        reason: new OutcomeUnknownError(name, undefined, error),
-      }));
+      const response = await Promise.race([
+        transport.send({
+          url,
+          body: payload,
+          contentType: CONTENT_TYPE,
+          headers: typeof headers === 'function' ? headers() : headers,
+          signal: controller.signal,
+        }),
+        aborted(controller.signal),
+      ]);
+      return outcomesOf(response, places.length, url);
+    } finally {
+      clearTimeout(timer);
+      this.#pending.delete(controller);
+      if (signal) unlisten(signal, item);
     }
   }
 }
 
-function settle(outcome: Outcome): Settled {
+function outcomesOf(response: TransportResponse, count: number, url: string): readonly Outcome[] {
+  if (response.status === 200 && hasType(response, CONTENT_TYPE)) {
+    const reply = decodeReply(response.body);
+    if ('outcomes' in reply && reply.outcomes.length === count) return reply.outcomes;
+  }
+  const { code, error } = hintOf(response, url);
+  if (code === undefined) throw error;
+  throw new RemoteError(code, `The server refused the call: ${code}.`, {
+    retryable: code === 'busy' || code === 'rate_limited',
+  });
+}
+
+const NOT_SENT: ReadonlySet<string> = new Set(['unreachable', 'bad_configuration', 'too_large']);
+
+function settle(name: string, outcome: Outcome | unknown): Settled {
+  if (outcome instanceof RemoteError) return { status: 'rejected', reason: outcome };
+  if (outcome instanceof Error || !isOutcome(outcome)) {
+    const certain = outcome instanceof SealwireError && NOT_SENT.has(outcome.code);
+    return {
+      status: 'rejected',
+      reason: certain ? remoteError(outcome) : new OutcomeUnknownError(name, undefined, outcome),
+    };
+  }
   if (outcome.ok) return { status: 'fulfilled', value: outcome.value };
-  const { code, message, details } = outcome;
-  return { status: 'rejected', reason: new RemoteError(code, message, { details, retryable: code === 'unavailable' }) };
+  return { status: 'rejected', reason: rejection(name, outcome, false, undefined) };
+}
+
+function isOutcome(value: unknown): value is Outcome {
+  return typeof value === 'object' && value !== null && 'ok' in value;
 }
 
 function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }

@@ -1,4 +1,4 @@
-import { formatKeyText, generateKeyText } from '@sealwire/core';
+import { formatKeyText, generateKeyText, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it, vi } from 'vitest';
 import { createRemote, PolicyError, type RemoteOptions } from '../src/node.js';
@@ -128,6 +128,21 @@ describe('keySize 0', () => {
       cause: { message: 'connection reset' },
     });
     expect(network).toHaveBeenCalledOnce();
+  });
+
+  it.each(['unreachable', 'too_large'] as const)('reports %s, which is certain, as that', async (code) => {
+    const network = () => Promise.reject(new SealwireError(code));
+    await expect(connect(new FakeServer(), { ...plain, network }).add(1, 2)).rejects.toMatchObject({
+      name: 'RemoteError',
+      code,
+    });
+  });
+
+  it('ends a call alone whose value cannot be sent', async () => {
+    const server = new FakeServer();
+    const settled = await connect(server, plain).$batch((r) => [r.echo(() => 1), r.add(1, 2)]);
+    expect(settled).toMatchObject([{ reason: { code: 'unsupported_value' } }, { value: 3 }]);
+    expect(server.runs).toHaveLength(1);
   });
 
   it('ends with its time, its signal and $close', async () => {

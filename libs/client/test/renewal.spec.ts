@@ -1,17 +1,8 @@
-import { type CallNumber, encodeReply, type RenewalAnswer, type Reply, toHex } from '@sealwire/core';
+import { type CallNumber, type Reply, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { OutcomeUnknownError } from '../src/node.js';
 import { FakeServer } from './support/fake-server.js';
-import { connect, gate, type Network, useFakeTimers } from './support/remote.js';
-
-/** A remote with an open session, whose next `call` frames are answered as the test says. */
-async function opened(server: FakeServer, network?: Network) {
-  const remote = connect(server, network ? { network } : {});
-  await remote.add(0, 0);
-  server.runs.length = 0;
-  server.seen.length = 0;
-  return remote;
-}
+import { connect, gate, opened, useFakeTimers } from './support/remote.js';
 
 const once = <T>(value: T) => {
   let left = 1;
@@ -104,7 +95,7 @@ describe('lane_moved', () => {
 
 describe('renewal', () => {
   /** The session is forgotten: every call frame of it is refused unsealed until a new handshake. */
-  async function forgotten(server: FakeServer, answer?: (number: CallNumber) => RenewalAnswer) {
+  async function forgotten(server: FakeServer, answer?: (number: CallNumber) => ReturnType<FakeServer['onAsked']>) {
     const remote = await opened(server);
     const old = [...server.sessions.values()][0]!;
     server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
@@ -120,7 +111,7 @@ describe('renewal', () => {
   ] as const)('on %s %s', async (known, _what) => {
     const server = new FakeServer();
     const { remote, old } = await forgotten(server, () =>
-      known === 'result' ? { known, reply: encodeReply({ outcomes: [{ ok: true, value: 42 }] }) } : { known },
+      known === 'result' ? { known, reply: { outcomes: [{ ok: true, value: 42 }] } } : { known },
     );
     const renewed = vi.fn();
     remote.$events.on('renewed', renewed);
@@ -184,26 +175,42 @@ describe('renewal', () => {
     expect(server.runs).toHaveLength(2);
     // lost, sent again and refused as used, then the new handshake's
     expect(server.count('finish')).toBe(3);
-    expect(server.asked.map(({ numbers }) => numbers.map(({ number }) => number))).toEqual([[{ lane: 0, counter: 0 }]]);
+    expect(server.asked.map(({ numbers }) => numbers.map(({ number }) => number))).toEqual([
+      [
+        { lane: 0, counter: 0 },
+        { lane: 0, counter: 1 },
+      ],
+    ]);
   });
 
-  it('waits for a slow first call, and does not ask twice', async () => {
+  it('asks under the session for a first call that still runs', async () => {
     useFakeTimers();
     const server = new FakeServer();
     server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 18_000, 'slow'));
     const call = connect(server).slow();
     await vi.advanceTimersByTimeAsync(19_000);
     expect(await call).toBe('slow');
-    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
+    // the question goes out again after a third of the call's time, with the same bytes
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'call', 'call']);
+    expect(server.seen[2]?.frame.slice(20, 28)).toEqual(new Uint8Array(8));
+    expect(server.seen[3]?.frame).toEqual(server.seen[2]?.frame);
+    expect(server.runs).toHaveLength(1);
   });
 
   it('takes step 4 from the first sending, though the second is refused as used', async () => {
     useFakeTimers();
     const server = new FakeServer();
-    server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 22_000, 'slow'));
-    const call = connect(server).slow();
-    await vi.advanceTimersByTimeAsync(23_000);
-    expect(await call).toBe('slow');
+    let finishes = 0;
+    const remote = connect(server, {
+      async network(_request, next, kind) {
+        const response = await next();
+        if (kind === 'finish' && ++finishes === 1) await new Promise((resolve) => setTimeout(resolve, 11_000));
+        return response;
+      },
+    });
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(11_000);
+    expect(await call).toBe(3);
     expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'finish']);
   });
 
@@ -240,35 +247,57 @@ describe('renewal', () => {
     expect(server.runs[1]?.callId).toBe(server.runs[0]?.callId);
   });
 
-  it('asks nothing about a call that came after the idle time', async () => {
+  it.each([
+    ['idle', 1_800, (server: FakeServer) => server.idle],
+    ['lifetime', 43_200, (server: FakeServer) => server.lifetime],
+  ] as const)(
+    'takes no number near the end of the %s time: the call rides in a new handshake',
+    async (reason, _s, of) => {
+      useFakeTimers();
+      const server = new FakeServer();
+      const remote = await opened(server);
+      const renewed = vi.fn();
+      remote.$events.on('renewed', renewed);
+      if (reason === 'lifetime') {
+        server.idle = 100_000;
+        for (const session of server.sessions.values()) session.ended = true;
+        await remote.add(0, 0);
+        server.seen.length = 0;
+        server.asked.length = 0;
+        renewed.mockClear();
+      }
+      await vi.advanceTimersByTimeAsync((of(server) - 11) * 1000);
+      expect(await remote.add(0, 0)).toBe(0);
+      expect(server.seen.map(({ kind }) => kind)).toEqual(['call']);
+      if (reason === 'idle') await vi.advanceTimersByTimeAsync((of(server) - 10) * 1000);
+      await vi.advanceTimersByTimeAsync(1_001);
+      expect(await remote.add(1, 2)).toBe(3);
+      expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish']);
+      // the session is named, so that the server ends it
+      expect(server.asked.map(({ numbers }) => numbers)).toEqual([[]]);
+      expect([...server.sessions.values()].map(({ ended }) => ended).slice(-2)).toEqual([true, false]);
+      expect(renewed).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ reason }));
+    },
+  );
+
+  it('counts the time that the machine slept, by whichever clock saw it', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = await opened(server);
+    vi.setSystemTime(Date.now() + server.idle * 1000);
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
+  });
+
+  it('asks about a call that a forged answer came to, however long nothing was called before', async () => {
     useFakeTimers();
     const server = new FakeServer();
     server.onAsked = () => ({ known: 'unknown' });
     const { remote } = await forgotten(server);
-    await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
-    expect(await remote.add(1, 2)).toBe(3);
-    expect(server.asked.flatMap(({ numbers }) => numbers)).toEqual([]);
-    expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish']);
-    expect([...server.sessions.values()].map(({ ended }) => ended)).toEqual([true, false]);
-  });
-
-  it('asks about it as long as another call is unanswered', async () => {
-    useFakeTimers();
-    const server = new FakeServer();
-    const remote = await opened(server);
-    server.functions.slow = () => new Promise(() => {});
-    const slow = remote
-      .$call({ timeout: 100 })
-      .slow()
-      .catch((e: unknown) => e);
-    await vi.advanceTimersByTimeAsync(100);
-    expect(await slow).toBeInstanceOf(OutcomeUnknownError);
-    await remote.add(0, 0);
-    const old = [...server.sessions.values()][0]!;
-    server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
-    server.onAsked = () => ({ known: 'unknown' });
-    await vi.advanceTimersByTimeAsync((server.idle + 11) * 1000);
+    await vi.advanceTimersByTimeAsync((server.idle - 11) * 1000);
     await expect(remote.add(1, 2)).rejects.toBeInstanceOf(OutcomeUnknownError);
+    expect(server.asked.flatMap(({ numbers }) => numbers)).toHaveLength(1);
+    expect(server.runs).toEqual([]);
   });
 
   it('opens a new session when the numbers of the lane are used up', async () => {

@@ -1,6 +1,8 @@
 import type { Injected } from '@sealwire/core';
+import type { Observable } from 'rxjs';
 import { describe, expectTypeOf, it } from 'vitest';
-import type { Remote, RemoteApi, Settled } from '../src/node.js';
+import type { Remote } from '../src/node.js';
+import type { RemoteApi, Settled } from '../src/types.js';
 
 interface Receipt {
   readonly id: string;
@@ -38,6 +40,87 @@ describe('RemoteApi', () => {
   it('keeps optional parameters optional', () => {
     expectTypeOf<Api['rate']>().toBeCallableWith();
     expectTypeOf<Api['rate']>().toBeCallableWith('EUR');
+  });
+});
+
+declare class Upload {
+  readonly bytes: Buffer;
+  private secret: string;
+  constructor(bytes: Buffer);
+  hash(): string;
+  onDone?: () => void;
+}
+
+interface Tree {
+  readonly name: string;
+  readonly children: readonly Tree[];
+}
+
+declare class FilesController {
+  /** injected in the middle, perhaps absent, optional */
+  first(path: string, session: Injected<{ id: string }> | undefined, depth?: number): void;
+  last(path?: string, session?: Injected<{ id: string }>): void;
+  // biome-ignore lint/suspicious/noExplicitAny: a parameter without a type is not an injected one
+  loose(value: any, other: unknown): any;
+  read(path: string): Buffer;
+  write(upload: Upload): Promise<Upload>;
+  watch(): Observable<Receipt>;
+  later(): Promise<Observable<number>>;
+  callback(done: () => void, key: symbol): symbol;
+  either(value: string | (() => void)): void;
+  collections(
+    map: Map<string, Buffer>,
+    set: ReadonlySet<Upload>,
+    at: Date,
+    sum: bigint,
+  ): [Map<number, Date>, Set<bigint>];
+  money(): { toJSON(): { cents: number } };
+  tree(): Tree;
+  odd(): Promise<{ run: RegExp; failure: Error; words: Uint16Array; pending: Promise<number> }>;
+}
+type Files = RemoteApi<FilesController>;
+
+describe('types that tell what travels', () => {
+  /** A label shows only in the text of a type; whoever reads a signature sees it. */
+  type Labels<F extends (...args: never[]) => unknown> = Parameters<F>;
+
+  it('keeps the names of parameters, and leaves injected ones out wherever they stand', () => {
+    expectTypeOf<Labels<Files['first']>>().toEqualTypeOf<[path: string, depth?: number]>();
+    expectTypeOf<Labels<Files['last']>>().toEqualTypeOf<[path?: string]>();
+    // biome-ignore lint/suspicious/noExplicitAny: as above
+    expectTypeOf<Labels<Files['loose']>>().toEqualTypeOf<[value: any, other: unknown]>();
+  });
+
+  it('makes a Buffer a Uint8Array, and an Observable what it emits', () => {
+    expectTypeOf<Files['read']>().returns.toEqualTypeOf<Promise<Uint8Array>>();
+    expectTypeOf<Files['watch']>().returns.resolves.toEqualTypeOf<Receipt>();
+    expectTypeOf<Files['later']>().returns.toEqualTypeOf<Promise<number>>();
+  });
+
+  it('drops methods and private members of entities', () => {
+    expectTypeOf<Files['write']>().toEqualTypeOf<
+      (upload: { readonly bytes: Uint8Array }) => Promise<{ readonly bytes: Uint8Array }>
+    >();
+    expectTypeOf<Files['tree']>().returns.resolves.toEqualTypeOf<Tree>();
+    expectTypeOf<Files['money']>().returns.toEqualTypeOf<Promise<{ cents: number }>>();
+  });
+
+  it('makes never of what cannot be sent', () => {
+    expectTypeOf<Files['callback']>().toEqualTypeOf<(done: never, key: never) => Promise<never>>();
+    expectTypeOf<Parameters<Files['either']>>().toEqualTypeOf<[value: string]>();
+    expectTypeOf<Files['odd']>().returns.resolves.toEqualTypeOf<{
+      run: never;
+      failure: never;
+      words: never;
+      pending: never;
+    }>();
+  });
+
+  it('keeps Date, Map, Set and bigint', () => {
+    expectTypeOf<Parameters<Files['collections']>>().toEqualTypeOf<
+      [map: Map<string, Uint8Array>, set: Set<{ readonly bytes: Uint8Array }>, at: Date, sum: bigint]
+    >();
+    expectTypeOf<Files['collections']>().returns.toEqualTypeOf<Promise<[Map<number, Date>, Set<bigint>]>>();
   });
 });
 

@@ -1,6 +1,6 @@
 /**
- * Names that a remote never takes for functions: promises, JSON and the life-cycle hooks by which containers (Nest,
- * Angular) probe every object that they hold.
+ * Names that a remote never takes for functions, because libraries ask every object for them and call what they find:
+ * promises, JSON, the life-cycle hooks of containers (Nest, Angular), rxjs (`isObservable` looks for `lift`) and jest.
  */
 export const RESERVED_NAMES = [
   'then',
@@ -11,9 +11,16 @@ export const RESERVED_NAMES = [
   'beforeApplicationShutdown',
   'onApplicationShutdown',
   'ngOnDestroy',
+  'lift',
+  'asymmetricMatch',
 ] as const;
 
-/** Whether a remote passes the name on as a call; what begins with `$` is its own, what every object has is nobody's. */
+/** What begins with `$` is the remote's own; with the others libraries mark their objects (`@@observable`, `__v_isRef`). */
+const RESERVED_PREFIX = /^(\$|@@|__)/;
+
+/** Whether a remote passes the name on as a call. What every object has is nobody's. */
 export function isCallable(name: string): boolean {
-  return name !== '' && !name.startsWith('$') && !(name in {}) && !(RESERVED_NAMES as readonly string[]).includes(name);
+  return (
+    name !== '' && !RESERVED_PREFIX.test(name) && !(name in {}) && !(RESERVED_NAMES as readonly string[]).includes(name)
+  );
 }

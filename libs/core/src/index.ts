@@ -99,13 +99,17 @@ export {
 export { ReplayWindow, type WindowVerdict } from './message/replay-window.js';
 export {
   type Call,
+  type DecodeOptions,
   decodeCalls,
   decodeReply,
   decodeValue,
   encodeCalls,
+  encodeOutcome,
   encodeReply,
   encodeValue,
+  largestArgument,
   type MessageStatus,
   type Outcome,
   type Reply,
+  UnsupportedValueError,
 } from './payload/calls.js';

@@ -27,10 +27,12 @@ export const LIMITS = {
   functionName: 128,
   /** nested arrays, maps and tags of a payload */
   cborDepth: 32,
-  /** items of a payload, tags counted */
+  /** items of a payload: every value, key and tag is one */
   payloadItems: 65_536,
-  /** entries of a map and items of a set whose keys or items are numbers or bigints */
+  /** keys of one map, or items of one set, that an engine may hash without a secret: numbers, bigints, texts of 1 to 10 digits */
   numericKeys: 1_024,
+  /** characters of a property name, and of a text that is a key of a map or an item of a set; V8 hashes longer ones by their length alone */
+  keyText: 16_383,
   /** call numbers behind the highest one that are still told apart */
   replayWindow: 4_096,
   /** how far one call number may run ahead of the highest accepted one */

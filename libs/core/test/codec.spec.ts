@@ -1,7 +1,7 @@
 import { decode as laxDecode, encode as plainEncode } from 'cborg';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromHex, toHex } from '../src/bytes.js';
+import { toHex } from '../src/bytes.js';
 import { LIMITS } from '../src/limits.js';
 import {
   type Call,
@@ -124,10 +124,12 @@ describe('values', () => {
     expect(laxDecode(encodeValue({ a: [1, 'x', null] }))).toEqual({ a: [1, 'x', null] });
   });
 
-  it('reads integers beyond the safe range from others as bigint', () => {
-    expect(decodeValue(plainEncode(2n ** 63n))).toBe(2n ** 63n);
-    expect(decodeValue(plainEncode(-(2n ** 63n)))).toBe(-(2n ** 63n));
-    expect(decodeValue(fromHex('1b0000000000000001'))).toBe(1);
+  it('takes no integer beyond the safe range for a number', () => {
+    expect(decodeValue(plainEncode(Number.MAX_SAFE_INTEGER))).toBe(Number.MAX_SAFE_INTEGER);
+    expect(decodeValue(plainEncode(Number.MIN_SAFE_INTEGER))).toBe(Number.MIN_SAFE_INTEGER);
+    for (const value of [2n ** 53n, 2n ** 63n, -(2n ** 53n), -(2n ** 63n)]) {
+      expect(() => decodeValue(plainEncode(value))).toThrow(badPayload);
+    }
   });
 
   it('carries a bigint of 100000 bytes in linear time', () => {
@@ -145,18 +147,26 @@ describe('values that no payload can hold', () => {
   mapped.set('self', new Set([mapped]));
 
   it.each<[string, unknown, RegExp]>([
-    ['a function', { a: [0, { run: () => 1 }] }, /^a\.1\.run cannot be sent: a function/],
-    ['a symbol', new Map([['k', Symbol('s')]]), /^k cannot be sent: a symbol/],
-    ['a bare function', () => 1, /^The value cannot be sent/],
-    ['a cycle', cyclic, /^list\.0 cannot be sent: a reference to what holds it/],
+    ['a function', { a: [0, { run: () => 1 }] }, /^The value, at `\.a\[1\]\.run`, cannot be sent: a function\.$/],
+    ['a symbol', new Map([['k', Symbol('s')]]), /^The value, at `\.get\("k"\)`, cannot be sent: a symbol\.$/],
+    ['a bare function', () => 1, /^The value cannot be sent: a function\.$/],
+    ['a cycle', cyclic, /^The value, at `\.list\[0\]`, cannot be sent: a reference to what holds it\.$/],
     ['a cycle through Map and Set', mapped, /reference to what holds it/],
     ['100000 levels', nested(100_000), /nested deeper than 32 levels/],
-    ['a promise', { a: Promise.resolve(1) }, /^a cannot be sent: a value of type Promise/],
+    ['a promise', { a: Promise.resolve(1) }, /^The value, at `\.a`, cannot be sent: a value of type Promise\.$/],
     ['an error', new Error('x'), /type Error/],
     ['a regular expression', /x/, /type RegExp/],
-    ['another typed array', [new Float64Array(2)], /^0 cannot be sent: a value of type Float64Array/],
+    [
+      'another typed array',
+      [new Float64Array(2)],
+      /^The value, at `\[0\]`, cannot be sent: a value of type Float64Array\.$/,
+    ],
     ['a DataView', new DataView(new ArrayBuffer(2)), /type DataView/],
-    ['an own property named __proto__', JSON.parse('{"a":{"__proto__":1}}'), /^a\.__proto__ cannot be sent/],
+    [
+      'an own property named __proto__',
+      JSON.parse('{"a":{"__proto__":1}}'),
+      /^The value, at `\.a\.__proto__`, cannot be sent/,
+    ],
   ])('%s', (_, value, message) => {
     expect(() => encodeValue(value)).toThrow(
       expect.objectContaining({ code: 'unsupported_value', message: expect.stringMatching(message) }),
@@ -317,6 +327,7 @@ describe('replies', () => {
         { ok: false, code: 'invalid', message: '', details: { field: ['amount'] } },
       ],
     },
+    { first: new Uint8Array([1, 2, 3]) },
     { status: 'running' },
     { status: 'number_conflict' },
     { status: 'number_too_old' },
@@ -337,7 +348,9 @@ describe('replies', () => {
     ['no array', 0],
     ['no outcome', [0]],
     ['too many outcomes', [0, ...Array.from({ length: LIMITS.batch + 1 }, () => [0, 1])]],
-    ['an unknown kind', [2, [0, 1]]],
+    ['an unknown kind', [3, [0, 1]]],
+    ['a first result that is no bytes', [2, [0, 1]]],
+    ['a first result with a part too many', [2, incarnation, 0]],
     ['an outcome that is no array', [0, 1]],
     ['an outcome without a value', [0, [0]]],
     ['an outcome of two values', [0, [0, 1, 2]]],

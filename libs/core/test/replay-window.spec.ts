@@ -46,7 +46,7 @@ describe('the replay window', () => {
           const expected = naive.accept(counter);
           expect(window.check(counter)).toBe(expected);
           expect(window.accept(counter)).toBe(expected);
-          if (expected !== 'fresh') expect(window.toBytes()).toEqual(before);
+          if (expected !== 'fresh') expect(Buffer.compare(window.toBytes(), before)).toBe(0);
           for (const near of [-W - 1, -W, 1 - W, -1, 1].map((distance) => counter + distance)) {
             if (near >= 0) expect(window.check(near)).toBe(naive.check(near));
           }

@@ -26,8 +26,8 @@ import { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 import { TypeOrmSessionStore } from './sessions/session-store.js';
 
 export interface TypeOrmStoreOptions {
-  /** SEALWIRE_KEK: one or more `swe1...`, the current one first */
-  readonly kek: string | undefined;
+  /** SEALWIRE_KEK: one or more `swe1...`, the current one first; without it that of `SealwireModule.forRoot()` */
+  readonly kek?: string | undefined;
   /**
    * `memory` (default): a session belongs to one instance at a time, for one process or sticky routing; a warm call needs no
    * statement. `postgres`: accepted numbers are kept in the database, for any load balancer.
@@ -78,7 +78,7 @@ export interface TypeOrmStoreParts {
 }
 
 /** What the options of the server decide of the store. */
-type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'>;
+type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'> & { readonly kek?: string | undefined };
 
 /** seconds that an outcome outlives the session of its call */
 const OUTCOME_MARGIN = 3_600;
@@ -143,7 +143,7 @@ export function createTypeOrmStore(
     throw refused(`The TypeORM store needs a DataSource of type 'postgres', got '${dataSource.options.type}'.`);
   }
   const exclusive = options.exclusiveDatabase ?? false;
-  const keys = new KeyEncryption(nodePrimitives, options.kek);
+  const keys = new KeyEncryption(nodePrimitives, options.kek ?? server?.kek);
   const database = new Database(dataSource, exclusive);
   const lease = new Lease(nodePrimitives, exclusive);
   const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));

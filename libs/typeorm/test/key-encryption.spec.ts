@@ -53,8 +53,12 @@ describe('the key encryption', () => {
     expect(() => keys.unwrap(['a'], both.wrap(['a'], secret))).toThrow(/does not hold the key-encryption key 08080808/);
   });
 
-  it.each([undefined, '', ' , '])('refuses to be without a key: %o', (text) => {
-    expect(() => new KeyEncryption(primitives, text)).toThrow(/SEALWIRE_KEK is missing/);
+  it.each([
+    [undefined, /SEALWIRE_KEK is missing/],
+    ['', /SEALWIRE_KEK is empty/],
+    [' , ', /SEALWIRE_KEK is empty/],
+  ])('refuses to be without a key: %o', (text, sentence) => {
+    expect(() => new KeyEncryption(primitives, text)).toThrow(sentence);
   });
 
   it('refuses a passphrase', () => {

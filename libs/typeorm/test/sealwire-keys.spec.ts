@@ -32,7 +32,7 @@ async function startServer(dataSource: DataSource, options: { kek?: string; serv
   @Global()
   @Module({ providers: [{ provide: token, useValue: dataSource }], exports: [token] })
   class DatabaseModule {}
-  const store = typeOrmStore({ kek: options.kek ?? kek });
+  const store = typeOrmStore({ kek: options.kek ?? kek, allowFsyncOff: true });
   const module = await Test.createTestingModule({
     imports: [
       DatabaseModule,

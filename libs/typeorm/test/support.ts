@@ -133,7 +133,7 @@ export function secrets(): SessionSecrets {
     clientToServer: primitives.random(32),
     serverToClient: primitives.random(32),
     renewal: primitives.random(32),
-  } as SessionSecrets;
+  };
 }
 
 /** A session that went through its handshake. */

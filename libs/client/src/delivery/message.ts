@@ -1,177 +1,299 @@
-import {
-  type Call,
-  type CallNumber,
-  callIdentity,
-  decodeCalls,
-  encodeCalls,
-  frameDigest,
-  LIMITS,
-  type MessageStatus,
-  type Outcome,
-  type Primitives,
-  type Reply,
-} from '@sealwire/core';
-import { Interrupt } from './interrupt.js';
+import type { Call, MessageStatus, NumberAnswer, Reply } from '@sealwire/core';
+import { ChannelBlockedError, notReached } from '../errors.js';
+import { now, type Sent } from '../sessions/session.js';
+import type { Hint } from '../transport/hint.js';
+import { post } from '../transport/transport.js';
+import type { Settled } from '../types.js';
+import type { Delivery, Limited } from './delivery.js';
+import { failure, isMisread, isRefusal, misread, readHint, rejection, traceOf } from './failure.js';
+import { type Abortable, backoff, listen, unlisten } from './limits.js';
+import { type Parcel, tooLarge, withIdentity } from './payload.js';
+import { type Event, type State, TABLE } from './table.js';
 
-/** What became of a message, or of one number that it was sent under. */
-export type Verdict =
-  | { readonly known: 'result'; readonly outcomes: readonly Outcome[] }
-  /** `again`: nothing is known to stand in the way, look at the state anew */
-  | { readonly known: 'never_ran' | 'ran' | 'unknown' | 'running' | 'again' };
+/** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
+const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
 
-/** A number that a message was sent under and that is not answered yet. */
-export interface Sent {
-  /** `key` proves the session and derives the identity of its calls */
-  readonly session: { readonly id: Uint8Array; readonly key: Uint8Array };
-  readonly number: CallNumber;
-  /** the whole frame: a retransmission is the same bytes */
-  readonly frame: Uint8Array;
-  /** of the server at that time */
-  readonly incarnation: Uint8Array;
-  /** where this message's calls begin among those of the frame */
-  readonly offset: number;
-  /** calls of the frame */
-  readonly total: number;
-  release(): void;
-}
-
-/** Calls that travel together under one number, and what is known of them. */
-export class Message {
-  sent: Sent | undefined;
-  /** the last number, for the error */
-  trace: { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined;
-  mayHaveRun = false;
-  /** the server said so, without the result */
-  ran = false;
-  lastError: unknown;
-  /** Encoded at the time of the call, so that arguments changed later do not travel. */
+/** Calls that travel together under one number, in one state of the table. */
+export class Message implements Limited, Abortable {
+  state: State = 'waiting';
   payload: Uint8Array;
   /** places of its calls in what the caller asked for */
   places: readonly number[];
+  /** the number that it is under */
+  sent: Sent | undefined;
+  readonly ended: Promise<void>;
+  #resolve!: () => void;
+  #reject!: (reason: unknown) => void;
+  #deadline: number;
+  #controller: AbortController | undefined;
+  /** earlier numbers whose requests are still under way */
+  #past: Sent[] | undefined;
+  /** the server said so of one of its numbers, without the result */
+  #ran = false;
   #resent = false;
-  #stopped: { readonly reason: unknown } | undefined;
-  #mail = new Interrupt<Verdict>();
-  #travelling = 0;
-  readonly #transport = new AbortController();
+  /** Something of the frame may have left this machine. */
+  #left = false;
+  #numbers = 0;
+  #tries = 0;
+  #unheardSince = 0;
+  #lastError: unknown;
+  /** the last number that it was under, for the error */
+  #last: Sent | undefined;
 
   constructor(
-    private readonly primitives: Primitives,
-    readonly calls: readonly Call[],
-    /** milliseconds that the caller gives it */
-    readonly timeout: number,
+    private readonly delivery: Delivery,
+    private readonly calls: readonly Call[],
+    { payload, places }: Parcel,
+    private readonly settled: Settled[],
+    private readonly timeout: number,
+    private readonly signal: AbortSignal | undefined,
   ) {
-    this.payload = encodeCalls(calls);
-    this.places = calls.map((_, i) => i);
-  }
-
-  get signal(): AbortSignal {
-    return this.#transport.signal;
-  }
-
-  get stopped(): boolean {
-    return this.#stopped !== undefined;
-  }
-
-  attach(sent: Sent): void {
-    this.sent = sent;
-    this.trace = { sessionId: sent.session.id, number: sent.number };
-    this.mayHaveRun = true;
-  }
-
-  /** Every waiting ends with this error, now and later. */
-  stop(reason: unknown): void {
-    this.#stopped ??= { reason };
-    this.#mail.reject(reason);
-    this.#transport.abort(reason);
-  }
-
-  tell(verdict: Verdict): void {
-    this.#mail.resolve(verdict);
-  }
-
-  /** What is told from here on concerns the state from here on. */
-  listen(): void {
-    this.#mail = new Interrupt();
-    if (this.#stopped) this.#mail.reject(this.#stopped.reason);
-  }
-
-  mail(): Promise<Verdict> {
-    return this.#mail.promise;
-  }
-
-  /** The first of the work, what the session manager tells, and undefined after `ms`. */
-  race<W = never>(ms: number, work?: Promise<W>): Promise<W | Verdict | undefined> {
-    return this.#mail.race(ms, work);
-  }
-
-  /** Nothing ran under the number: the next one is a first sending again. */
-  forget(): void {
-    this.mayHaveRun = this.#resent;
-    this.#detach();
-  }
-
-  /** Keeps the calls of those indices, to be sent under another number with the identity they had first. */
-  resend(keep: readonly number[] = this.places.map((_, i) => i)): void {
-    const { sent } = this;
-    if (!sent) return;
-    const calls = decodeCalls(this.payload);
-    const first = { number: sent.number, digest: frameDigest(this.primitives, sent.frame) };
-    const identity = (i: number) => ({
-      callId: callIdentity(this.primitives, sent.session.key, first, sent.offset + i),
-      incarnation: sent.incarnation,
+    this.payload = payload;
+    this.places = places;
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
-    this.payload = encodeCalls(keep.flatMap((i) => calls.slice(i, i + 1).map((c) => ({ resend: identity(i), ...c }))));
-    this.places = keep.flatMap((i) => this.places.slice(i, i + 1));
+    this.#deadline = performance.now() + timeout;
+    delivery.alarms.set(this, this.#deadline);
+    if (signal) listen(signal, this);
+  }
+
+  /** Goes through the row of the table. An action that goes on to another state ends it. */
+  on(event: Event, what?: unknown): void {
+    const row = TABLE[this.state][event];
+    if (!row) return;
+    this.state = row.to;
+    for (const action of row.does) {
+      this[action](what as never);
+      if (this.state !== row.to) return;
+    }
+  }
+
+  ring(at: number, late: number): void {
+    if (at >= this.#deadline && late > SLEPT_MS) this.#deadline = at + LOOK_AGAIN_MS;
+    this.delivery.alarms.set(this, this.#deadline);
+    if (at < this.#deadline) this.on('wake');
+    else this.stop(notReached(this.#lastError ?? this.delivery.sessions.lastError));
+  }
+
+  abort(reason: unknown): void {
+    this.#reject(reason);
+    this.#finish();
+  }
+
+  /** Ends every call that has no outcome yet. */
+  stop(error: unknown): void {
+    const mayHaveRun = this.#resent || this.#left || (this.sent !== undefined && this.sent.requests > 0);
+    for (const place of this.places) {
+      const reason = failure(this.calls[place]?.name ?? '', mayHaveRun, traceOf(this.#last), error);
+      this.settled[place] ??= { status: 'rejected', reason };
+    }
+    this.#finish();
+  }
+
+  board(sent: Sent): void {
+    this.#attach(sent);
+    this.#left = true;
+    this.on('boarded');
+  }
+
+  told(sent: Sent, answer: NumberAnswer): void {
+    if (sent !== this.sent) return;
+    if (answer.known !== 'result') {
+      this.on(`told_${answer.known}`);
+      return;
+    }
+    let reply: Reply | undefined;
+    try {
+      reply = sent.openTold(answer.frame);
+    } catch (error) {
+      this.#lastError = error;
+    }
+    if (!reply) this.on('told_unknown');
+    else this.on('outcomes' in reply ? eventOf(reply, sent.total) : 'malformed', reply);
+  }
+
+  want(): void {
+    const { sessions } = this.delivery;
+    if (sessions.current && !sessions.current.over) this.on('session');
+    else sessions.want();
+  }
+
+  seal(): void {
+    const session = this.delivery.sessions.current;
+    if (!session) return;
+    if (this.payload.length <= session.maxBody) this.#attach(session.seal(this.payload, this.places.length));
+    if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
+    this.#detach();
+    this.stop(tooLarge(this.payload, session.maxBody, this.calls, this.places));
+  }
+
+  transmit(): void {
+    const { sent, delivery } = this;
+    const frame = sent?.frame();
+    const again = this.#tries++ > 0;
+    if (!sent || !frame) {
+      // without step 4 only a renewal can ask
+      if (again) delivery.sessions.want();
+      else this.pause();
+      return;
+    }
+    if (again && !this.#left && sent.requests === 0) sent.at = now();
+    sent.requests++;
+    this.#controller ??= new AbortController();
+    this.#wakeIn(this.timeout / 3);
+    void this.#request(sent, frame, this.#controller.signal);
+  }
+
+  async #request(sent: Sent, frame: Uint8Array, signal: AbortSignal): Promise<void> {
+    const { places } = this;
+    const answer = await post(this.delivery.settings, frame, signal);
+    sent.requests--;
+    if (this.state === 'done') return;
+    if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
+    else this.#unanswered(sent, answer);
+    if (sent.requests > 0) return;
+    if (sent === this.sent) this.on('alone');
+    else sent.release();
+  }
+
+  #answered(sent: Sent, places: readonly number[], frame: Uint8Array): void {
+    let reply: Reply | undefined;
+    try {
+      reply = sent.open(frame);
+    } catch (error) {
+      if (!isMisread(error)) {
+        this.#unanswered(sent, { status: 200, code: undefined, wait: 0, error });
+        return;
+      }
+    }
+    if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
+    this.#unheardSince = performance.now();
+    this.#left = true;
+    const event = reply ? eventOf(reply, sent.total) : 'malformed';
+    if (sent === this.sent) this.on(event, reply);
+    else if (event === 'result' && places === this.places) this.on('late_result', reply);
+  }
+
+  #unanswered(sent: Sent, hint: Hint): void {
+    const { status, error: cause } = hint;
+    this.#lastError = cause;
+    if (sent !== this.sent) return;
+    this.delivery.events.emit('retrying', { what: 'call', attempt: this.#tries, status, cause });
+    // a gateway may rewrite whatever the server says of the session
+    const muted = status !== undefined && performance.now() - this.#unheardSince >= this.timeout / 3;
+    if (muted) this.#unheardSince = performance.now();
+    const { left, event } = readHint(hint, muted);
+    this.#left ||= left;
+    this.on(event, hint);
+  }
+
+  hint(hint: Hint): void {
+    const { sent, delivery } = this;
+    if (sent && delivery.sessions.hint(sent.session, isRefusal(hint))) this.stop(new ChannelBlockedError());
+  }
+
+  deliver({ outcomes }: Extract<Reply, { outcomes: unknown }>): void {
+    for (let i = 0; i < outcomes.length; i++) {
+      const outcome = outcomes[i];
+      const place = this.places[i];
+      if (!outcome || place === undefined) continue;
+      if (outcome.ok) this.settled[place] = { status: 'fulfilled', value: outcome.value };
+      else if (outcome.code !== 'unavailable') {
+        const reason = rejection(this.calls[place]?.name ?? '', outcome, this.#ran, traceOf(this.#last));
+        this.settled[place] = { status: 'rejected', reason };
+      }
+    }
+    if (this.state === 'done') this.#finish();
+  }
+
+  /** By the pause of a retransmission; what runs is asked about soon. */
+  pause(what?: Hint | Reply): void {
+    const tries = Math.max(this.#tries, this.#numbers) - 1;
+    const wait = what && 'wait' in what ? what.wait : 0;
+    this.#wakeIn(backoff(this.state === 'running' ? Math.min(tries, 3) : tries, wait));
+  }
+
+  rest(): void {
+    if (this.#numbers < 2) this.on('wake');
+    else this.#wakeIn(backoff(this.#numbers - 2));
+  }
+
+  end({ status }: { readonly status: 'number_conflict' | 'session_ended' }): void {
+    if (this.sent) this.delivery.sessions.end(this.sent.session, status);
+  }
+
+  adopt(status: Extract<MessageStatus, { status: 'lane_moved' }>): void {
+    if (this.sent) this.delivery.sessions.moved(this.sent.session, status);
+  }
+
+  forget(): void {
+    this.#detach();
+    this.#left = false;
+  }
+
+  identify(): void {
+    const { sent, places } = this;
+    if (!this.#left && sent?.requests === 0) this.forget();
+    if (!sent || sent !== this.sent) return;
+    const keep = places.flatMap((place, i) => (this.settled[place] ? [] : [i]));
+    this.payload = withIdentity(this.payload, keep, (i) => sent.identity(i), sent.incarnation);
+    if (keep.length < places.length) this.places = keep.map((i) => places[i] as number);
     this.#resent = true;
     this.#detach();
   }
 
+  note(): void {
+    this.#ran = true;
+  }
+
+  linger(): void {
+    if (this.sent?.requests === 0) this.on('alone');
+    else this.#wakeIn(this.timeout / 3);
+  }
+
+  fail(what: unknown): void {
+    this.stop(misread(what));
+  }
+
+  #wakeIn(ms: number): void {
+    this.delivery.alarms.set(this, Math.min(performance.now() + ms, this.#deadline));
+  }
+
+  #attach(sent: Sent): void {
+    this.sent = sent;
+    this.#last = sent;
+    this.#numbers++;
+    this.#tries = 0;
+    this.#unheardSince = performance.now();
+  }
+
+  /** Its requests may still bring the result, so its keys stay as long as they. */
   #detach(): void {
-    this.sent?.release();
+    const { sent } = this;
     this.sent = undefined;
+    if (sent && sent.requests > 0) this.#past = [...(this.#past ?? []), sent];
+    else sent?.release();
   }
 
-  /** Counts a request as travelling until it is answered; `work` must not reject. */
-  travel<W>(work: Promise<W>): Promise<W> {
-    this.#travelling++;
-    void work.then(() => this.#travelling--);
-    return work;
-  }
-
-  /** Ends what still travels. */
-  end(): void {
+  #finish(): void {
+    this.state = 'done';
+    this.delivery.alarms.clear(this);
+    if (this.signal) unlisten(this.signal, this);
     this.#detach();
     // an abort costs an error object with its stack, too much for every call that went well
-    if (this.#travelling > 0) this.#transport.abort();
+    if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
+    for (const sent of this.#past ?? []) sent.release();
+    this.delivery.leave(this);
+    this.#resolve();
   }
 }
 
-/** The part of a reply that belongs to the calls from `offset` on; undefined where the reply is final for none of them. */
-export function judge(reply: Reply, total: number, offset: number, count: number): Verdict | undefined {
-  if ('status' in reply) return judgeStatus(reply);
-  if (reply.outcomes.length !== total) return { known: 'unknown' };
-  return { known: 'result', outcomes: reply.outcomes.slice(offset, offset + count) };
-}
-
-function judgeStatus(reply: MessageStatus): Verdict | undefined {
-  switch (reply.status) {
-    case 'lane_moved':
-      return { known: reply.known };
-    case 'number_conflict':
-      // another frame took the number (this client was cloned), so this one never ran
-      return { known: 'never_ran' };
-    case 'result_gone':
-      return { known: 'ran' };
-    case 'number_too_old':
-    case 'outcome_unknown':
-      // sent again under its identity, the server decides call by call
-      return { known: 'unknown' };
-    default:
-      return undefined;
-  }
-}
-
-/** Whether a payload still may ride in step 3 after padding, which adds at most an eighth. */
-export function fitsFirstCalls(bytes: number): boolean {
-  return bytes + bytes / 8 + 64 <= LIMITS.firstCallsSent;
+function eventOf(reply: Reply, total: number): Event {
+  if ('first' in reply) return 'malformed';
+  if ('status' in reply) return reply.status === 'lane_moved' ? `moved_${reply.known}` : reply.status;
+  if (reply.outcomes.length !== total) return 'malformed';
+  for (const outcome of reply.outcomes) if (!outcome.ok && outcome.code === 'unavailable') return 'unavailable';
+  return 'result';
 }

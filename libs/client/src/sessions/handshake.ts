@@ -1,15 +1,13 @@
 import {
-  type ClientFinished,
+  discardHandshake,
   erase,
   type FinishSent,
   FRAME_TYPE,
   finishHandshake,
   type HandshakeSuite,
-  hedgedRandom,
   type KeySize,
   LIMITS,
   type OuterCode,
-  type Renewal,
   receiveFinishAnswer,
   receiveStartAnswer,
   SealwireError,
@@ -17,10 +15,13 @@ import {
   type StartAnswered,
   startHandshake,
 } from '@sealwire/core';
-import { backoff, type Interrupt } from '../delivery/interrupt.js';
-import { PolicyError } from '../errors.js';
+import { backoff, within } from '../delivery/limits.js';
+import { PolicyError, RemoteError, unreachable } from '../errors.js';
+import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
-import { type Answer, post } from '../transport/transport.js';
+import type { Hint } from '../transport/hint.js';
+import { post } from '../transport/transport.js';
+import type { FinishPlan, Handshaken } from './renewal.js';
 
 /** Refusals that the same bytes would meet again. */
 export const FINAL: ReadonlySet<string | undefined> = new Set<OuterCode>([
@@ -37,137 +38,153 @@ export const FINAL: ReadonlySet<string | undefined> = new Set<OuterCode>([
 /** Before step 3 there is no session that they could be about: in answer to step 1 they come from the way, not from the server. */
 const OF_STEP_3: ReadonlySet<string | undefined> = new Set<OuterCode>(['handshake_used', 'session_unknown']);
 
-/** After this time without an answer the same bytes are sent once more; longer for step 3, for which the server asks its store. */
-const ATTEMPT_MS = { start: 5_000, finish: 10_000 };
+/** The server is there and asks for time. */
+const LATER: ReadonlySet<string | undefined> = new Set<OuterCode>(['busy', 'rate_limited']);
 
-export interface Handshaken {
-  readonly finished: ClientFinished;
-  readonly roundTripMs: number;
-  readonly frameBytes: readonly [number, number, number, number];
-}
+/** After this time without an answer step 3 is sent once more: for it the server asks its store. */
+const FINISH_MS = 10_000;
 
-/** Ends a handshake that nobody waits for any more. */
-export interface Stop {
-  readonly interrupt: Interrupt<never>;
-  readonly signal: AbortSignal;
-  abort(): void;
-}
+/** How often a server that never answered is tried. */
+const COLD_TRIES = 2;
 
-/** What goes into step 3, decided when step 2 has opened; `sent` learns of the frame before it leaves. */
-export interface Finish {
-  readonly renewals: readonly Renewal[];
-  readonly firstCalls: Uint8Array;
-  /** milliseconds that step 4 may take, for the first calls run before it */
-  readonly patience: number;
-  sent(finish: FinishSent): void;
+interface Exchange<T> {
+  readonly frame: Uint8Array;
+  readonly attemptMs: number;
+  open(frame: Uint8Array): T;
 }
 
 /** Plays steps 1 to 4 as the client. */
 export class Handshaker {
-  readonly #suite: HandshakeSuite;
   /** the pin that worked last comes first */
   #pins: readonly (Uint8Array | undefined)[];
+  /** No step 2 has opened yet. */
+  #cold = true;
+  /** why the last try did not get through */
+  lastError: unknown;
 
   constructor(
     private readonly settings: Settings,
     private readonly keySize: KeySize,
-    private readonly onError: (error: unknown) => void,
+    private readonly suite: HandshakeSuite,
+    private readonly events: EventHub,
   ) {
-    this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#pins = settings.pins.length > 0 ? settings.pins : [undefined];
   }
 
-  /** @throws SealwireError with the code of an unsealed refusal, PolicyError, or what `stop` was rejected with */
-  async run(stop: Stop, prepare: (answered: StartAnswered) => Finish): Promise<Handshaken> {
+  /**
+   * @throws SealwireError with the code of an unsealed refusal, RemoteError for what no other try would mend, or the reason
+   * of the signal
+   */
+  async run(signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
     for (const pin of this.#pins) {
-      let opened = false;
       try {
-        return await this.#play(pin, stop, (answered) => {
-          opened = true;
-          this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
-          return prepare(answered);
-        });
+        return await this.#play(pin, signal, plan);
       } catch (error) {
-        if (opened || pin === this.#pins.at(-1) || !isRefusal(error)) throw error;
+        const refused = error instanceof SealwireError && error.code === 'handshake_failed';
+        // a pin that opened step 2 is the right one
+        if (!refused || pin === this.#pins.at(-1) || plan.answered) throw error;
       }
     }
     throw new SealwireError('handshake_failed');
   }
 
-  async #play(
-    pin: Uint8Array | undefined,
-    stop: Stop,
-    prepare: (answered: StartAnswered) => Finish,
-  ): Promise<Handshaken> {
-    const { modulePath, secureKey } = this.settings;
+  async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
+    const { modulePath, secureKey, connectTimeout } = this.settings;
     const began = performance.now();
-    const start = startHandshake(this.#suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey });
+    const start = startHandshake(this.suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey });
     let answered: StartAnswered | undefined;
+    let finish: FinishSent | undefined;
     try {
-      const step2 = await this.#exchange(
-        start.frame,
-        (frame) => receiveStartAnswer(start, frame),
-        stop,
-        ATTEMPT_MS.start,
-      );
+      const step2 = await this.#exchange(signal, {
+        frame: start.frame,
+        attemptMs: connectTimeout,
+        open: (frame) => receiveStartAnswer(start, frame),
+      });
       const roundTripMs = performance.now() - began;
       answered = step2.opened;
+      this.#cold = false;
+      this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
       this.#checkPolicy(answered.serverOptions, pin !== undefined);
-      const finish = prepare(answered);
-      const sent = finishHandshake(answered, finish.renewals, finish.firstCalls);
-      finish.sent(sent);
-      const step4 = await this.#exchange(
-        sent.frame,
-        (frame) => receiveFinishAnswer(sent, frame),
-        stop,
-        Math.max(ATTEMPT_MS.finish, finish.patience),
-      );
+      const { asked, firstCalls } = plan.prepare(answered);
+      const sent = finishHandshake(answered, asked, firstCalls);
+      finish = sent;
+      plan.sent(sent);
+      const step4 = await this.#exchange(signal, {
+        frame: sent.frame,
+        attemptMs: FINISH_MS,
+        open: (frame) => receiveFinishAnswer(sent, frame),
+      });
       const frameBytes = [start.frame.length, step2.bytes, sent.frame.length, step4.bytes] as const;
-      return { finished: step4.opened, roundTripMs, frameBytes };
+      return { finished: step4.opened, serverOptions: answered.serverOptions, roundTripMs, frameBytes };
     } finally {
-      erase(start.ephemeral, start.decapsulationKey, start.c1);
-      start.symmetric.erase();
-      answered?.symmetric.erase();
+      discardHandshake(start);
+      if (answered) discardHandshake(answered);
+      // but for the keys of the first calls, whose owners may have to ask about them
+      finish?.symmetric.erase();
+      if (finish) erase(finish.keys.c2);
     }
   }
 
   /** Sends the same bytes until an answer opens. What does not open proves nothing and changes nothing. */
   async #exchange<T>(
-    frame: Uint8Array,
-    open: (frame: Uint8Array) => T,
-    stop: Stop,
-    attemptMs: number,
+    signal: AbortSignal,
+    { frame, attemptMs, open }: Exchange<T>,
   ): Promise<{ opened: T; bytes: number }> {
+    const requests = new AbortController();
+    const pending = new Set<Promise<Uint8Array | Hint>>();
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
-    const pending = new Set<Promise<Answer>>();
-    const send = () => {
-      const sending = post(this.settings, frame, stop.signal).finally(() => pending.delete(sending));
-      pending.add(sending);
-    };
+    const silent = { status: undefined, code: undefined, wait: 0, error: noAnswer(attemptMs) };
     let refusal: unknown;
-    for (let attempt = 0; ; attempt++) {
-      if (!refusal) send();
-      const answer = await stop.interrupt.race(refusal ? attemptMs / 4 : attemptMs, Promise.race(pending));
-      if (answer?.frame) {
-        try {
-          return { opened: open(answer.frame), bytes: answer.frame.length };
-        } catch (error) {
-          this.onError(error);
+    let due = 0;
+    /** whether `due` ends a pause, and not the time that an answer may take */
+    let pausing = false;
+    try {
+      for (let attempt = 0; ; ) {
+        const now = performance.now();
+        if (now >= due) {
+          // the same bytes are still under way from before: that they were used may just mean that their answer is coming
+          if (refusal) throw refusal;
+          if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
+          const sending = post(this.settings, frame, requests.signal).finally(() => pending.delete(sending));
+          pending.add(sending);
+          attempt++;
+          due = now + attemptMs;
+          pausing = false;
         }
-      } else if (answer) {
-        this.onError(answer.error);
-        const misplaced = frame[0] === FRAME_TYPE.start && OF_STEP_3.has(answer.code);
-        if (FINAL.has(answer.code) && !misplaced) refusal = answer.error;
+        const answer = await within(
+          due - performance.now(),
+          signal,
+          pending.size > 0 ? Promise.race(pending) : undefined,
+        );
+        if (answer === undefined && (pausing || performance.now() < due)) continue;
+        const hint = answer instanceof Uint8Array ? tryOpen(open, answer) : (answer ?? silent);
+        if ('opened' in hint) return { opened: hint.opened, bytes: (answer as Uint8Array).length };
+        this.lastError = hint.error;
+        const first = frame[0] === FRAME_TYPE.start;
+        if (FINAL.has(hint.code) && !(first && OF_STEP_3.has(hint.code))) refusal = hint.error;
+        else this.#retry(hint, attempt, first);
+        if (refusal && pending.size === 0) throw refusal;
+        if (answer === undefined) continue;
+        due = performance.now() + (refusal ? attemptMs / 4 : backoff(attempt - 1, hint.wait));
+        pausing = true;
       }
-      if (refusal) {
-        // the same bytes are still under way from before: that they were used may just mean that their answer is coming
-        if (!answer || pending.size === 0) throw refusal;
-        continue;
-      }
-      if (performance.now() > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-      await stop.interrupt.race(backoff(attempt, answer?.frame ? 0 : answer?.wait));
+    } finally {
+      // a request that nobody waits for would stay open as long as the server likes
+      requests.abort();
     }
+  }
+
+  /** @throws RemoteError if this client has never reached a server and need not wait for one */
+  #retry(hint: Hint, attempt: number, first: boolean): void {
+    const { status, error, code } = hint;
+    if (first && this.#cold && !this.settings.waitForServer && !LATER.has(code)) {
+      if (error instanceof SealwireError && error.code === 'bad_configuration') {
+        throw new RemoteError('bad_configuration', error.message, { cause: error });
+      }
+      if (attempt >= COLD_TRIES) throw unreachable(`No Sealwire server was reached at ${this.settings.url}`, error);
+    }
+    this.events.emit('retrying', { what: 'handshake', attempt, status, cause: error });
   }
 
   /** Stricter than what was used: something on the way suppressed an upgrade, or the configuration is behind the server's. */
@@ -181,6 +198,14 @@ export class Handshaker {
   }
 }
 
-function isRefusal(error: unknown): boolean {
-  return error instanceof SealwireError && error.code === 'handshake_failed';
+function noAnswer(ms: number): RemoteError {
+  return new RemoteError('timeout', `No answer within ${ms} ms.`);
+}
+
+function tryOpen<T>(open: (frame: Uint8Array) => T, frame: Uint8Array): { readonly opened: T } | Hint {
+  try {
+    return { opened: open(frame) };
+  } catch (error) {
+    return { status: 200, code: undefined, wait: 0, error };
+  }
 }

@@ -1,166 +1,138 @@
 import {
+  type Asked,
   type ClientFinished,
-  decodeCalls,
-  decodeReply,
-  encodeCallNumber,
-  encodeCalls,
-  erase,
-  FIRST_CALLS,
   type FinishSent,
-  frameDigest,
+  type KeySize,
   LIMITS,
+  type NumberAnswer,
   type Primitives,
-  proveSession,
-  type Renewal,
+  type Sending,
+  type ServerOptions,
   type StartAnswered,
   toHex,
 } from '@sealwire/core';
-import { fitsFirstCalls, judge, type Message, type Sent, type Verdict } from '../delivery/message.js';
-import type { Finish } from './handshake.js';
+import type { Message } from '../delivery/message.js';
+import { FirstCalls } from './first-calls.js';
+import { type Moment, now, type Provable, type Sent, type Session } from './session.js';
 
-type SentSession = Sent['session'];
+export interface Handshaken {
+  readonly finished: ClientFinished;
+  readonly serverOptions: ServerOptions;
+  readonly roundTripMs: number;
+  readonly frameBytes: readonly [number, number, number, number];
+}
+
+/** Clocks that differ by more over the same time prove nothing. */
+const CLOCKS_AGREE_MS = 1_000;
 
 /** What one step 3 asks and carries, and how step 4 answers it to each message. */
 export class FinishPlan {
-  #asked = new Map<Message, { readonly sent: Sent; readonly renewal: number; readonly place: number }>();
+  /** step 2, as far as it opened */
+  answered: { readonly serverOptions: ServerOptions; readonly at: Moment } | undefined;
+  #first: FirstCalls | undefined;
+  #asked: { readonly message: Message; readonly sent: Sent; readonly list: number; readonly place: number }[] = [];
   #riders: Message[] = [];
-  #first: { incarnation: Uint8Array } | undefined;
+  #boarded: Sent[] = [];
 
-  constructor(private readonly primitives: Primitives) {}
+  constructor(
+    private readonly primitives: Primitives,
+    private readonly keySize: KeySize,
+    /** the session that the new one replaces */
+    private readonly session: Session | undefined,
+    private readonly messages: ReadonlySet<Message>,
+  ) {}
 
   /** whether step 3 was built, so that its calls may run */
   get begun(): boolean {
     return this.#first !== undefined;
   }
 
-  prepare(
-    answered: StartAnswered,
-    session: SentSession | undefined,
-    messages: ReadonlySet<Message>,
-    waiting: ReadonlySet<Message>,
-  ): Finish {
-    this.#asked.clear();
-    const renewals = this.#ask(answered, session, messages);
+  prepare({ serverOptions }: StartAnswered): { asked: Asked[]; firstCalls: Uint8Array[] } {
+    this.answered = { serverOptions, at: now() };
+    const asked = this.#ask();
     // one place stays free, in case this handshake too is left half finished with calls in it
-    this.#riders = renewals.length < LIMITS.renewals ? chooseRiders(waiting) : [];
-    const [only] = this.#riders;
-    const calls = () => encodeCalls(this.#riders.flatMap((message) => decodeCalls(message.payload)));
-    return {
-      renewals,
-      firstCalls: only === undefined ? new Uint8Array(0) : this.#riders.length === 1 ? only.payload : calls(),
-      // sent a second time, step 3 is refused as used, and what the first calls gave is harder to come by
-      patience: (2 / 3) * Math.max(0, ...this.#riders.map(({ timeout }) => timeout)),
-      sent: (finish) => this.#sent(finish, answered.serverOptions.incarnation),
-    };
-  }
-
-  /** @returns whether a call has come to its end */
-  settle(finished: ClientFinished, messages: ReadonlySet<Message>): boolean {
-    if (this.#first) this.#first.incarnation = finished.terms.incarnation;
-    const riders = new Set(this.#riders);
-    let ended = false;
-    for (const message of messages) {
-      const { sent } = message;
-      if (!sent) continue;
-      const verdict = riders.has(message)
-        ? judgeReply(finished.firstReply, sent, message)
-        : this.#judgeAnswer(finished, sent, message);
-      ended ||= verdict.known === 'result' || verdict.known === 'ran';
-      message.tell(verdict);
-    }
-    return ended;
-  }
-
-  /** Names the old sessions, the current one also with nothing to ask, so that the server ends it. */
-  #ask(answered: StartAnswered, session: SentSession | undefined, messages: ReadonlySet<Message>): Renewal[] {
-    const sessions = new Map<SentSession, Map<string, Renewal['numbers'][number]>>();
-    if (session) sessions.set(session, new Map());
-    let total = 0;
-    const placed: [Message, Sent, number][] = [];
-    for (const message of messages) {
-      const { sent } = message;
-      if (!sent) continue;
-      const numbers = sessions.get(sent.session) ?? new Map<string, Renewal['numbers'][number]>();
-      if (!sessions.has(sent.session) && sessions.size === LIMITS.renewals) continue;
-      sessions.set(sent.session, numbers);
-      const name = toHex(encodeCallNumber(sent.number));
-      if (!numbers.has(name)) {
-        if (total === LIMITS.renewalNumbers) continue;
-        total++;
-        numbers.set(name, { number: sent.number, digest: frameDigest(this.primitives, sent.frame) });
-      }
-      placed.push([message, sent, [...numbers.keys()].indexOf(name)]);
-    }
-    const order = [...sessions.keys()];
-    for (const [message, sent, place] of placed) {
-      this.#asked.set(message, { sent, renewal: order.indexOf(sent.session), place });
-    }
-    return [...sessions].map(([{ id, key }, numbers]) => ({
-      sessionId: id,
-      proof: proveSession(this.primitives, key, answered.h),
-      numbers: [...numbers.values()],
-    }));
+    this.#riders = asked.length < LIMITS.renewals ? chooseRiders(this.messages) : [];
+    return { asked, firstCalls: this.#riders.map(({ payload }) => payload) };
   }
 
   /** From here on the first calls may run, under a session that step 4 may never complete. */
-  #sent(finish: FinishSent, incarnation: Uint8Array): void {
-    const first = { incarnation };
+  sent(finish: FinishSent): void {
+    const { incarnation } = (this.answered as NonNullable<typeof this.answered>).serverOptions;
+    const first = new FirstCalls(this.primitives, this.keySize, finish, incarnation, this.#riders.length);
     this.#first = first;
-    const session = { id: finish.sessionId, key: finish.firstKey };
-    const total = this.#riders.reduce((sum, { places }) => sum + places.length, 0);
-    let open = this.#riders.length;
-    if (open === 0) erase(finish.firstKey);
-    let offset = 0;
-    for (const message of this.#riders) {
-      let released = false;
-      message.attach({
-        session,
-        number: FIRST_CALLS,
-        frame: finish.frame,
-        get incarnation() {
-          return first.incarnation;
-        },
-        offset,
-        total,
-        release() {
-          if (released) return;
-          released = true;
-          if (--open === 0) erase(finish.firstKey);
-        },
-      });
-      offset += message.places.length;
+    this.#boarded = this.#riders.map((rider, i) => first.sent(i, rider.places.length));
+    this.#riders.forEach((rider, i) => {
+      rider.board(this.#boarded[i] as Sent);
+    });
+  }
+
+  /** Tells each message what became of its number. @returns whether that brought a call to its end */
+  settle({ renewalAnswers, firstAnswers }: ClientFinished, session: Session): boolean {
+    if (this.#first) this.#first.session = session;
+    let ended = false;
+    const tell = (message: Message, sent: Sent, answer: NumberAnswer): void => {
+      ended ||= answer.known === 'result' || answer.known === 'ran';
+      message.told(sent, answer);
+    };
+    for (const { message, sent, list, place } of this.#asked) {
+      tell(message, sent, this.#aged(sent, renewalAnswers[list]?.[place] ?? UNKNOWN));
     }
+    this.#riders.forEach((rider, i) => {
+      tell(rider, this.#boarded[i] as Sent, firstAnswers[i] ?? UNKNOWN);
+    });
+    return ended;
   }
 
-  #judgeAnswer(finished: ClientFinished, sent: Sent, message: Message): Verdict {
-    const asked = this.#asked.get(message);
-    const answer = asked?.sent === sent ? finished.renewalAnswers[asked.renewal]?.[asked.place] : undefined;
-    if (!answer) return { known: 'unknown' };
-    return answer.known === 'result' ? judgeReply(answer.reply, sent, message) : { known: answer.known };
+  /**
+   * A server that keeps sessions in memory knows nothing of those before its start. A number that was first sent after that
+   * start, to a session that the server never had, did not run (PROTOCOL.md section 4.3).
+   */
+  #aged(sent: Sent, answer: NumberAnswer): NumberAnswer {
+    if (answer.known !== 'unknown' || !this.answered) return answer;
+    const { serverOptions, at } = this.answered;
+    if (serverOptions.age === 0 || toHex(serverOptions.incarnation) === toHex(sent.incarnation)) return answer;
+    const monotonic = at.monotonic - sent.at.monotonic;
+    const wall = at.wall - sent.at.wall;
+    const after = monotonic < serverOptions.age && wall < serverOptions.age;
+    return after && Math.abs(monotonic - wall) <= CLOCKS_AGREE_MS ? { known: 'never_ran' } : answer;
+  }
+
+  /** Names the old sessions, the current one also with nothing to ask, so that the server ends it. */
+  #ask(): Asked[] {
+    const lists = new Map<Provable, Sending[]>();
+    if (this.session) lists.set(this.session, []);
+    let total = 0;
+    this.#asked = [];
+    for (const message of this.messages) {
+      const { sent } = message;
+      if (!sent || total === LIMITS.renewalNumbers) continue;
+      const numbers = lists.get(sent.session) ?? [];
+      if (!lists.has(sent.session) && lists.size === LIMITS.renewals) continue;
+      lists.set(sent.session, numbers);
+      const list = [...lists.keys()].indexOf(sent.session);
+      this.#asked.push({ message, sent, list, place: numbers.length });
+      numbers.push({ number: sent.number, digest: sent.digest() });
+      total++;
+    }
+    return [...lists].map(([{ id, key }, numbers]) => ({ sessionId: id, key, numbers }));
   }
 }
 
-function judgeReply(payload: Uint8Array, sent: Sent, message: Message): Verdict {
-  try {
-    const reply = decodeReply(payload);
-    if ('status' in reply && reply.status === 'busy') return { known: 'never_ran' };
-    return judge(reply, sent.total, sent.offset, message.places.length) ?? { known: 'unknown' };
-  } catch {
-    return { known: 'unknown' };
-  }
-}
+const UNKNOWN: NumberAnswer = { known: 'unknown' };
 
-/** Those that wait with nothing unanswered, as many as fit; what is too large goes after step 4, as a call of its own. */
-function chooseRiders(waiting: ReadonlySet<Message>): Message[] {
+/** Those that wait, as many as fit; what is too large goes after step 4, under a number of its own. */
+function chooseRiders(messages: ReadonlySet<Message>): Message[] {
   const riders: Message[] = [];
   let calls = 0;
-  let bytes = 0;
-  for (const message of waiting) {
-    if (message.sent || message.stopped) continue;
-    const fits = fitsFirstCalls(bytes + message.payload.length);
+  let bytes = 2;
+  for (const message of messages) {
+    if (message.state !== 'waiting') continue;
+    const length = 4 + message.payload.length;
+    // padding adds at most an eighth
+    const fits = (bytes + length) * (9 / 8) + 64 <= LIMITS.firstCallsSent;
     if (!fits || calls + message.places.length > LIMITS.batch) continue;
     calls += message.places.length;
-    bytes += message.payload.length;
+    bytes += length;
     riders.push(message);
   }
   return riders;

@@ -1,34 +1,74 @@
 import {
   type CallNumber,
   type ClientFinished,
+  callIdentity,
   decodeReply,
   erase,
+  FIRST_LANE,
+  frameDigest,
   type KeySize,
   nextEpochSecret,
   openResult,
   type Primitives,
+  type Random,
   type Reply,
-  SIZE,
   sealCall,
 } from '@sealwire/core';
-import type { Sent } from '../delivery/message.js';
+import type { RenewalReason } from '../events.js';
 import type { Settings, Tuning } from '../options.js';
 
-/** A call frame and what opens its answer. */
-export interface SentFrame extends Sent {
-  readonly session: Session;
-  readonly header: Uint8Array;
-  readonly epoch: Epoch;
-  /** sent when the server's idle time was over: only an answer under seal could mean that it ran */
-  readonly afterIdle: boolean;
-  answered: boolean;
+/** One moment by both clocks: the monotonic one stands still while a machine sleeps, the other may be set. */
+export interface Moment {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
+export function now(): Moment {
+  return { monotonic: performance.now(), wall: Date.now() };
+}
+
+/** Milliseconds since then; of two clocks that differ, the one that says more. */
+export function elapsed(since: Moment): number {
+  return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
+}
+
+/** What a renewal names and proves: a session, or a handshake whose step 4 never came. */
+export interface Provable {
+  readonly id: Uint8Array;
+  /** proves it */
+  readonly key: Uint8Array;
+}
+
+/** A number that a message was sent under and that is not answered yet. */
+export interface Sent {
+  readonly session: Provable;
+  readonly number: CallNumber;
+  /** calls of the message */
+  readonly total: number;
+  /** of the server at that time */
+  readonly incarnation: Uint8Array;
+  /** when it was first sent, as far as it may have left */
+  at: Moment;
+  /** requests of it that are under way */
+  requests: number;
+  /** What is sent, and sent again: undefined while nothing can be. */
+  frame(): Uint8Array | undefined;
+  digest(): Uint8Array;
+  /** @throws SealwireError `bad_payload` for what is authentic and malformed, another code for what does not open */
+  open(frame: Uint8Array): Reply;
+  /** Opens the result that a renewal tells of. */
+  openTold(frame: Uint8Array): Reply;
+  /** the identity of one of its calls */
+  identity(index: number): Uint8Array;
+  /** Nothing refers to it any more: keys that only it needed go. */
+  release(): void;
 }
 
 interface Epoch {
   readonly index: number;
   readonly clientToServer: Uint8Array;
   readonly serverToClient: Uint8Array;
-  readonly since: number;
+  readonly since: Moment;
   calls: number;
   bytes: number;
   /** frames whose results are still to be opened */
@@ -37,8 +77,10 @@ interface Epoch {
   confirmed: boolean;
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** Keys, lane, counter and epochs of one session. */
-export class Session {
+export class Session implements Provable {
   readonly id: Uint8Array;
   readonly key: Uint8Array;
   lane: number;
@@ -49,85 +91,82 @@ export class Session {
   #epoch: Epoch;
   #retired = false;
   #open = 0;
-  #unanswered = 0;
-  #lastOpened = performance.now();
+  readonly #began = now();
+  #lastOpened = this.#began;
   readonly #idleMs: number;
-  readonly #keySize: KeySize;
+  readonly #lifetimeMs: number;
   readonly #primitives: Primitives;
   readonly #tuning: Tuning;
 
-  constructor(settings: Settings, keySize: KeySize, finished: ClientFinished) {
-    const { secrets, terms } = finished;
+  constructor(
+    settings: Settings,
+    private readonly keySize: KeySize,
+    private readonly random: Random,
+    { sessionId, secrets, terms }: ClientFinished,
+    /** bytes of a frame that the server takes */
+    readonly maxBody: number,
+  ) {
     this.#primitives = settings.primitives;
     this.#tuning = settings.tuning;
-    this.#keySize = keySize;
-    this.id = finished.sessionId;
+    this.id = sessionId;
     this.key = secrets.renewal;
     this.lane = terms.lane;
     this.incarnation = terms.incarnation;
-    this.#idleMs = terms.idle * 1000;
+    // before its end by the server's clock, whose idle time began a moment before the last result opened here
+    const margin = Math.min(10_000, terms.idle * 250);
+    this.#idleMs = terms.idle * 1000 - margin;
+    this.#lifetimeMs = terms.lifetime * 1000 - margin;
     this.#epoch = newEpoch(0, secrets.clientToServer, secrets.serverToClient);
     this.#epoch.confirmed = true;
-    erase(secrets.exporter);
   }
 
-  /** Whether every number of the lane is taken. */
-  get exhausted(): boolean {
-    return this.#counter >= this.#tuning.counter;
+  /** Why no number may be taken from it any more; undefined if one may. */
+  get over(): RenewalReason | undefined {
+    if (this.#counter >= this.#tuning.counter) return 'numbers_used_up';
+    if (elapsed(this.#lastOpened) > this.#idleMs) return 'idle';
+    return elapsed(this.#began) > this.#lifetimeMs ? 'lifetime' : undefined;
   }
 
   /** Seals a payload under the next number, which is taken before anything is awaited. */
-  seal(payload: Uint8Array, calls: number): SentFrame {
+  seal(payload: Uint8Array, calls: number): SentCall {
     this.#advance();
+    return this.#seal({ lane: this.lane, counter: ++this.#counter }, payload, calls);
+  }
+
+  /** Asks what became of first calls, which have a number of the session but no frame of their own. It runs nothing. */
+  ask(index: number): SentCall {
+    this.#advance();
+    return this.#seal({ lane: FIRST_LANE, counter: index }, NOTHING, 0);
+  }
+
+  #seal(number: CallNumber, payload: Uint8Array, calls: number): SentCall {
     const epoch = this.#epoch;
-    const number: CallNumber = { lane: this.lane, counter: ++this.#counter };
-    const key = { primitives: this.#primitives, keySize: this.#keySize, secret: epoch.clientToServer };
-    const salt = this.#primitives.random(SIZE.salt);
-    const { frame, header } = sealCall(key, { epoch: epoch.index & 0xff, sessionId: this.id, number, salt }, payload);
-    const idle = performance.now() - this.#lastOpened;
-    const afterIdle = this.#unanswered === 0 && idle > this.#idleMs + 10_000;
-    if (!afterIdle) this.#unanswered++;
+    const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
+    const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number };
+    const { frame, header } = sealCall(key, clear, this.random, payload);
     epoch.calls++;
     epoch.bytes += frame.length;
     epoch.open++;
     this.#open++;
-    let released = false;
-    return {
-      session: this,
-      number,
-      frame,
-      header,
-      epoch,
-      afterIdle,
-      answered: false,
-      incarnation: this.incarnation,
-      offset: 0,
-      total: calls,
-      release: () => {
-        if (released) return;
-        released = true;
-        epoch.open--;
-        this.#open--;
-        this.#erase(epoch);
-      },
-    };
+    return new SentCall(this, number, calls, frame, header, epoch);
   }
 
-  /** @throws SealwireError where the frame is not the answer to that call */
-  open(sent: SentFrame, frame: Uint8Array): Reply {
-    const { epoch } = sent;
-    const key = { primitives: this.#primitives, keySize: this.#keySize, secret: epoch.serverToClient };
-    const reply = decodeReply(openResult(key, sent.header, frame));
+  /** @throws SealwireError if the frame is not the answer to that call */
+  open(header: Uint8Array, epoch: Epoch, frame: Uint8Array): Reply {
+    const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.serverToClient };
+    const body = openResult(key, header, frame);
     epoch.bytes += frame.length;
     epoch.confirmed = true;
-    this.#lastOpened = performance.now();
-    const final = 'outcomes' in reply || (reply.status !== 'running' && reply.status !== 'busy');
-    if (final && !sent.answered) {
-      sent.answered = true;
-      // a call that was given up stays unanswered for good: its frame may still reach the server
-      if (!sent.afterIdle) this.#unanswered--;
-    }
-    return reply;
+    this.#lastOpened = now();
+    return decodeReply(body);
+  }
+
+  digest(frame: Uint8Array): Uint8Array {
+    return frameDigest(this.#primitives, frame);
+  }
+
+  identity(sent: SentCall, index: number): Uint8Array {
+    return callIdentity(this.#primitives, this.key, { number: sent.number, digest: sent.digest() }, index);
   }
 
   /** Lanes only go forward: an answer to an older frame changes nothing. */
@@ -146,10 +185,16 @@ export class Session {
     this.#erase(this.#epoch);
   }
 
+  release(epoch: Epoch): void {
+    epoch.open--;
+    this.#open--;
+    this.#erase(epoch);
+  }
+
   #advance(): void {
     const { calls, bytes, since, confirmed, index, clientToServer, serverToClient } = this.#epoch;
     const { callsPerEpoch, bytesPerEpoch, epochSeconds } = this.#tuning;
-    const due = calls >= callsPerEpoch || bytes >= bytesPerEpoch || performance.now() - since >= epochSeconds * 1000;
+    const due = calls >= callsPerEpoch || bytes >= bytesPerEpoch || elapsed(since) >= epochSeconds * 1000;
     if (!due || !confirmed) return;
     const old = this.#epoch;
     this.#epoch = newEpoch(
@@ -167,15 +212,51 @@ export class Session {
   }
 }
 
+/** A call frame and what opens its answer. */
+class SentCall implements Sent {
+  at = now();
+  requests = 0;
+  readonly incarnation: Uint8Array;
+  #released = false;
+
+  constructor(
+    readonly session: Session,
+    readonly number: CallNumber,
+    readonly total: number,
+    private readonly bytes: Uint8Array,
+    private readonly header: Uint8Array,
+    private readonly epoch: Epoch,
+  ) {
+    this.incarnation = session.incarnation;
+  }
+
+  frame(): Uint8Array {
+    return this.bytes;
+  }
+
+  digest(): Uint8Array {
+    return this.session.digest(this.bytes);
+  }
+
+  open(frame: Uint8Array): Reply {
+    return this.session.open(this.header, this.epoch, frame);
+  }
+
+  openTold(frame: Uint8Array): Reply {
+    return this.open(frame);
+  }
+
+  identity(index: number): Uint8Array {
+    return this.session.identity(this, index);
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.session.release(this.epoch);
+  }
+}
+
 function newEpoch(index: number, clientToServer: Uint8Array, serverToClient: Uint8Array): Epoch {
-  return {
-    index,
-    clientToServer,
-    serverToClient,
-    since: performance.now(),
-    calls: 0,
-    bytes: 0,
-    open: 0,
-    confirmed: false,
-  };
+  return { index, clientToServer, serverToClient, since: now(), calls: 0, bytes: 0, open: 0, confirmed: false };
 }

@@ -1,5 +1,6 @@
-import { CONTENT_TYPE, OUTER_STATUS, type OuterCode, SealwireError } from '@sealwire/core';
+import { CONTENT_TYPE, FRAME_TYPE, LIMITS, SealwireError, unknownOption } from '@sealwire/core';
 import type { Settings } from '../options.js';
+import { checkUrl, explained, type Hint, hintOf } from './hint.js';
 
 export interface TransportRequest {
   readonly url: string;
@@ -15,117 +16,117 @@ export interface TransportResponse {
   readonly body: Uint8Array;
   /** seconds */
   readonly retryAfter?: number;
+  /** where a redirect leads; none is ever followed */
+  readonly location?: string;
 }
 
 /** How bodies travel. One POST each; whoever implements it sees ciphertext only. */
 export interface Transport {
+  /**
+   * A rejection means that no answer came. By the code of a SealwireError it may say more: `unreachable`, no byte of the
+   * body left; `bad_configuration`, nor ever will; `too_large`, the answer is longer than this side takes.
+   */
   send(request: TransportRequest): Promise<TransportResponse>;
+  /** Called once, by `createRemote`. @throws SealwireError `bad_configuration` for a URL that it can never reach */
+  check?(url: string): void;
 }
 
 export interface FetchTransportOptions {
-  /** bytes; a longer response is cut off and counts as none (default 64 MiB) */
+  /** bytes of an answer that are read at most; a longer result ends its call with `too_large` (default 64 MiB) */
   readonly maxResponse?: number;
   readonly fetch?: typeof fetch;
 }
 
+/**
+ * One `fetch` for each frame. Redirects are not followed, no content encoding is asked for, and of an answer that is no
+ * frame 4 KiB are read.
+ *
+ * @throws SealwireError `bad_configuration` for an option that does not exist
+ * @example
+ * createRemote({ url, serverKey, transport: fetchTransport({ maxResponse: 1024 * 1024 }) });
+ */
 export function fetchTransport(options: FetchTransportOptions = {}): Transport {
+  unknownOption(options, ['maxResponse', 'fetch'], 'fetchTransport');
   const maximum = options.maxResponse ?? 64 * 1024 * 1024;
   return {
+    check: checkUrl,
     async send({ url, body, contentType, headers, signal }) {
-      const send = options.fetch ?? fetch;
-      const response = await send(url, {
+      const response = await (options.fetch ?? fetch)(url, {
         method: 'POST',
         // a copy would be made anyway; the cast only says that no SharedArrayBuffer is behind it
         body: body as Uint8Array<ArrayBuffer>,
-        headers: { ...headers, 'content-type': contentType },
+        headers: { ...headers, 'content-type': contentType, 'accept-encoding': 'identity' },
         signal,
-        redirect: 'error',
+        redirect: 'manual',
+      }).catch((error: unknown) => {
+        throw explained(error);
       });
       const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
+      const location = response.headers.get('location');
       return {
-        status: response.status,
+        // a browser hides everything else of a redirect
+        status: response.type === 'opaqueredirect' ? 302 : response.status,
         contentType: response.headers.get('content-type') ?? '',
-        body: await readLimited(response, maximum),
+        body: await readLimited(response, maximum, contentType === CONTENT_TYPE),
         ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
+        ...(location === null ? {} : { location }),
       };
     },
   };
 }
 
-/** Content-Length is only a first guess: a proxy may have compressed the body. */
-async function readLimited(response: Response, maximum: number): Promise<Uint8Array> {
-  const tooLarge = () => new SealwireError('too_large', `The response is longer than ${maximum} bytes.`);
+/** Counted in bytes after any decoding, for Content-Length says nothing of what a proxy compressed. */
+async function readLimited(response: Response, maximum: number, sealed: boolean): Promise<Uint8Array> {
   const reader = response.body?.getReader();
-  if (!reader) return new Uint8Array(0);
-  const parts: Uint8Array[] = [];
-  let length = Number(response.headers.get('content-length')) > maximum ? Number.POSITIVE_INFINITY : 0;
-  while (length <= maximum) {
+  let body = new Uint8Array(0);
+  let length = 0;
+  while (reader) {
     const { done, value } = await reader.read();
-    if (done) return join(parts, length);
-    parts.push(value);
+    if (done) break;
+    body = append(body, length, value);
     length += value.length;
+    const whole = !sealed || isFrame(body);
+    if (length <= (whole ? maximum : LIMITS.nonFrame)) continue;
+    // nobody waits for the other side to learn of it
+    reader.cancel().catch(() => {});
+    if (!whole) return body.slice(0, LIMITS.nonFrame);
+    throw new SealwireError('too_large', `The answer is longer than the ${maximum} bytes of maxResponse.`);
   }
-  await reader.cancel();
-  throw tooLarge();
+  return body.subarray(0, length);
 }
 
-function join(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const [only] = parts;
-  if (only && parts.length === 1) return only;
-  const out = new Uint8Array(length);
-  let offset = 0;
-  for (const part of parts) {
-    out.set(part, offset);
-    offset += part.length;
-  }
+/** One buffer that doubles: a body may come in very many very small parts. */
+function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (length === 0) return part;
+  const end = length + part.length;
+  const out = end <= body.length ? body : new Uint8Array(Math.max(end, 2 * body.length));
+  if (out !== body) out.set(body.subarray(0, length));
+  out.set(part, length);
   return out;
 }
 
-/** A frame that may open, or else a hint: unsealed answers prove nothing, whatever they say. */
-export type Answer =
-  | { readonly frame: Uint8Array }
-  | {
-      readonly frame?: undefined;
-      readonly code: OuterCode | undefined;
-      readonly wait: number;
-      readonly error: unknown;
-    };
+const VERSION = 1;
 
-/** Sends a frame. Never rejects: whatever is no frame is a hint with the error that it amounts to. */
-export async function post(settings: Settings, body: Uint8Array, signal: AbortSignal): Promise<Answer> {
+/** Sends a frame and gives back the frame that answers it, or a hint. Never rejects. */
+export async function post(settings: Settings, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array | Hint> {
   try {
-    const { url, transport } = settings;
+    const { url, transport, headers } = settings;
     const response = await transport.send({
       url,
       body,
       contentType: CONTENT_TYPE,
-      headers: settings.headers(),
+      headers: typeof headers === 'function' ? headers() : headers,
       signal,
     });
-    if (response.status === 200 && hasType(response, CONTENT_TYPE)) return { frame: response.body };
-    const code = outerCode(response);
-    const error = new SealwireError(
-      code ?? 'bad_frame',
-      `The server answered HTTP ${response.status}${code ? ` ${code}` : ''}.`,
-    );
-    return { code, wait: (response.retryAfter ?? 0) * 1000, error };
+    return isFrame(response.body) ? response.body : hintOf(response, url);
   } catch (error) {
-    return { code: undefined, wait: 0, error };
+    return { status: undefined, code: undefined, wait: 0, error };
   }
 }
 
-export function hasType(response: TransportResponse, type: string): boolean {
-  return response.contentType.split(';')[0]?.trim().toLowerCase() === type;
-}
-
-/** The code of an unsealed refusal (RFC 9457), where it is one of ours with its own status. */
-export function outerCode(response: TransportResponse): OuterCode | undefined {
-  // a body of a proxy may be large and of any kind
-  if (response.body.length > 4096 || !hasType(response, 'application/problem+json')) return undefined;
-  try {
-    const { code } = JSON.parse(new TextDecoder().decode(response.body));
-    return Object.hasOwn(OUTER_STATUS, code) && OUTER_STATUS[code as OuterCode] === response.status ? code : undefined;
-  } catch {
-    return undefined;
-  }
+/** Whether a body is one that a server seals. Neither status nor content type count: gateways rewrite them. */
+export function isFrame(body: Uint8Array): boolean {
+  const type = body[0];
+  if (body[1] !== VERSION) return false;
+  return type === FRAME_TYPE.result || type === FRAME_TYPE.startAnswer || type === FRAME_TYPE.finishAnswer;
 }

@@ -1,4 +1,5 @@
 import {
+  type Answered,
   answerFinish,
   answerStart,
   type Call,
@@ -9,7 +10,8 @@ import {
   decodeCalls,
   encodeCallNumber,
   encodeReply,
-  FIRST_CALLS,
+  FIRST_LANE,
+  firstHeader,
   formatKeyText,
   frameDigest,
   frameType,
@@ -17,6 +19,9 @@ import {
   type HandshakeSuite,
   hedgedRandom,
   type KeyPair,
+  type KeySize,
+  makeSessionId,
+  type NumberAnswer,
   nextEpochSecret,
   OUTER_STATUS,
   type Outcome,
@@ -30,7 +35,6 @@ import {
   parseStart,
   proveSession,
   type Renewal,
-  type RenewalAnswer,
   type Reply,
   SealwireError,
   type ServerOptions,
@@ -45,17 +49,29 @@ import type { TransportRequest, TransportResponse } from '../../src/node.js';
 
 const primitives = nodePrimitives;
 type FrameKind = ReturnType<typeof frameType>;
+const FIRST_CALLS_WAIT = 250;
+
+interface Accepted {
+  readonly digest: string;
+  /** the result frame, sealed once */
+  readonly frame: Promise<Uint8Array>;
+  done: Uint8Array | undefined;
+}
 
 export interface FakeSession {
   readonly id: Uint8Array;
+  readonly keySize: KeySize;
   readonly firstKey: Uint8Array;
+  readonly firstResults: Uint8Array;
   secrets: SessionSecrets | undefined;
   lane: number;
   incarnation: Uint8Array;
   epoch: number;
   epochs: { clientToServer: Uint8Array; serverToClient: Uint8Array }[];
   ended: boolean;
-  readonly accepted: Map<string, { digest: string; reply: Promise<Uint8Array> }>;
+  readonly accepted: Map<string, Accepted>;
+  /** seals a result for a number whose frame was seen */
+  readonly seals: Map<string, (reply: Reply) => Uint8Array>;
 }
 
 export interface FakeRun {
@@ -82,16 +98,24 @@ export class FakeServer {
   idempotent = new Set<string>();
   incarnation = new Uint8Array(8).fill(7);
   idle = 1800;
+  lifetime = 43_200;
+  maxBody = 4_194_304;
+  age = 0;
   /** stated under seal in step 2, but not enforced */
   statedOptions: Partial<ServerOptions> = {};
   /** answers a call frame instead of running it */
   onCall: (session: FakeSession, number: CallNumber, calls: readonly Call[]) => Reply | OuterCode | undefined = () =>
     undefined;
   /** what the server says of a number that it did not accept */
-  onAsked: (session: FakeSession, number: CallNumber) => RenewalAnswer = () => ({ known: 'never_ran' });
+  onAsked: (session: FakeSession, number: CallNumber) => NumberAnswer | { known: 'result'; reply: Reply } = () => ({
+    known: 'never_ran',
+  });
+  /** whether it proves old sessions as it should */
+  proves = true;
   readonly asked: Renewal[] = [];
   readonly #suite: HandshakeSuite = { primitives, random: hedgedRandom(primitives) };
   readonly #cookieKey: CookieKey = { id: primitives.random(4), key: primitives.random(32) };
+  readonly #idKey = primitives.random(32);
   #lane = 1000;
 
   constructor(readonly modulePath = 'payments') {}
@@ -108,6 +132,7 @@ export class FakeServer {
     const kind = request.contentType === CONTENT_TYPE ? frameType(request.body) : undefined;
     this.seen.push({ kind, frame: request.body, contentType: request.contentType });
     try {
+      if (request.body.length > this.maxBody) return refused('too_large');
       if (request.contentType === 'application/cbor') {
         const reply = await this.#run(decodeCalls(request.body), () => '');
         return { status: 200, contentType: 'application/cbor', body: encodeReply(reply) };
@@ -122,7 +147,7 @@ export class FakeServer {
     }
   };
 
-  /** As after a restart: the next lane, nothing in memory. */
+  /** As after a restart with a store: the next lane, no results in memory. */
   openLane(): void {
     for (const session of this.sessions.values()) {
       session.lane = ++this.#lane;
@@ -142,11 +167,17 @@ export class FakeServer {
       minKeySize: 16 as const,
       pins: [],
       incarnation: this.incarnation,
+      maxBody: this.maxBody,
+      age: this.age,
     };
-    const secureKey = parseSecureKey(this.secureKeyText).secret;
-    const config = { modulePath: this.modulePath, serverKey: this.keyPair, secureKey };
-    const options = statedLater(enforced, { ...enforced, ...this.statedOptions });
-    return answerStart(this.#suite, { ...config, options }, start, (state) =>
+    const config = {
+      modulePath: this.modulePath,
+      serverKey: this.keyPair,
+      secureKey: parseSecureKey(this.secureKeyText).secret,
+      sessionId: (random: Uint8Array) => makeSessionId(primitives, this.#idKey, this.modulePath, random),
+      options: statedLater(enforced, { ...enforced, ...this.statedOptions }),
+    };
+    return answerStart(this.#suite, config, start, (state) =>
       sealCookie(this.#suite, this.#cookieKey, this.modulePath, { ...state, issued: 0 }),
     );
   }
@@ -154,12 +185,12 @@ export class FakeServer {
   async #finish(frame: Uint8Array): Promise<Uint8Array> {
     const finish = parseFinish(frame);
     const state = openCookie(primitives, this.#cookieKey, this.modulePath, finish.cookie);
+    const { keySize } = state;
     const opened = openFinish(this.#suite, state, finish);
-    const key = toHex(opened.sessionId);
-    if (this.sessions.has(key)) throw new Refusal('handshake_used');
+    const { sessionId: id, firstKey, firstResults } = opened;
+    if (this.sessions.has(toHex(id))) throw new Refusal('handshake_used');
     const session: FakeSession = {
-      id: opened.sessionId,
-      firstKey: opened.firstKey,
+      ...{ id, keySize, firstKey: firstKey.slice(), firstResults: firstResults.slice() },
       secrets: undefined,
       lane: ++this.#lane,
       incarnation: this.incarnation,
@@ -167,37 +198,48 @@ export class FakeServer {
       epochs: [],
       ended: false,
       accepted: new Map(),
+      seals: new Map(),
     };
-    this.sessions.set(key, session);
-    const answers = await Promise.all(opened.renewals.map((renewal) => this.#reconcile(renewal, opened.provenOver)));
-    let reply: Uint8Array<ArrayBufferLike> = new Uint8Array(0);
-    if (opened.firstCalls.length > 0) {
-      reply = await this.#accept(session, FIRST_CALLS, frame, decodeCalls(opened.firstCalls), opened.firstKey);
-    }
-    const terms = { lane: session.lane, idle: this.idle, lifetime: 43_200, incarnation: session.incarnation };
-    const answer = answerFinish(opened, terms, answers, reply);
+    this.sessions.set(toHex(id), session);
+    const answers = opened.renewals.map((renewal) => this.#reconcile(renewal, opened.provenOver));
+    const digest = frameDigest(primitives, frame);
+    const first = opened.firstCalls.map((payload, counter): Promise<NumberAnswer> => {
+      const seal = this.#sealer(session, session.firstResults, 0, firstHeader(id, digest, counter));
+      const number = { lane: FIRST_LANE, counter };
+      const result = this.#accept(session, number, digest, decodeCalls(payload), session.firstKey, seal);
+      const later = new Promise<NumberAnswer>((resolve) => {
+        setTimeout(resolve, FIRST_CALLS_WAIT, { known: 'running' });
+      });
+      return Promise.race([
+        result.then((sealedFrame): NumberAnswer => ({ known: 'result', frame: sealedFrame })),
+        later,
+      ]);
+    });
+    const { idle, lifetime } = this;
+    const terms = { lane: session.lane, idle, lifetime, incarnation: session.incarnation };
+    const answer = answerFinish(opened, terms, answers, await Promise.all(first));
     session.secrets = answer.secrets;
     session.epochs = [answer.secrets];
     return answer.frame;
   }
 
-  async #reconcile(renewal: Renewal, provenOver: Uint8Array): Promise<RenewalAnswer[]> {
+  #reconcile(renewal: Renewal, provenOver: Uint8Array): Answered {
     this.asked.push(renewal);
     const session = this.sessions.get(toHex(renewal.sessionId));
-    const proves = (key: Uint8Array | undefined) =>
-      key !== undefined && primitives.equal(proveSession(primitives, key, provenOver), renewal.proof);
-    if (!session || !(proves(session.secrets?.renewal) || proves(session.firstKey))) {
-      return renewal.numbers.map(() => ({ known: 'unknown' }));
-    }
-    session.ended = true;
-    return Promise.all(
-      renewal.numbers.map(async ({ number, digest }): Promise<RenewalAnswer> => {
-        const scripted = this.onAsked(session, number);
-        const found = session.accepted.get(toHex(encodeCallNumber(number)));
-        if (scripted.known !== 'never_ran' || found?.digest !== toHex(digest)) return scripted;
-        return { known: 'result', reply: await found.reply };
-      }),
+    const key = [session?.secrets?.renewal, session?.firstKey].find(
+      (k) => k !== undefined && primitives.equal(proveSession(primitives, k, provenOver), renewal.proof),
     );
+    if (!session || !key) return { key: undefined, answers: renewal.numbers.map(() => ({ known: 'unknown' })) };
+    session.ended = true;
+    const answers = renewal.numbers.map(({ number, digest }): NumberAnswer => {
+      const scripted = this.onAsked(session, number);
+      const name = toHex(encodeCallNumber(number));
+      const found = session.accepted.get(name);
+      if ('reply' in scripted) return { known: 'result', frame: session.seals.get(name)!(scripted.reply) };
+      if (scripted.known !== 'never_ran' || found?.digest !== toHex(digest)) return scripted;
+      return found.done ? { known: 'result', frame: found.done } : { known: 'running' };
+    });
+    return { key: this.proves ? key : new Uint8Array(32), answers };
   }
 
   async #call(frame: Uint8Array): Promise<Uint8Array> {
@@ -207,25 +249,40 @@ export class FakeServer {
     if (parsed.epoch === ((session.epoch + 1) & 0xff)) this.#ratchet(session);
     const back = (session.epoch - parsed.epoch) & 0xff;
     const keys = session.epochs[session.epoch - back];
-    if (!keys) throw new Refusal('bad_frame');
-    const calls = decodeCalls(openCall({ primitives, keySize: 32, secret: keys.clientToServer }, parsed));
-    const scripted = this.onCall(session, parsed.number, calls);
+    if (!keys) throw new Refusal('session_unknown');
+    const { keySize } = session;
+    const { number } = parsed;
+    const body = openCall({ primitives, keySize, secret: keys.clientToServer }, parsed);
+    const seal = this.#sealer(session, keys.serverToClient, parsed.epoch, parsed.header);
+    session.seals.set(toHex(encodeCallNumber(number)), seal);
+    const calls = number.lane === FIRST_LANE ? [] : decodeCalls(body);
+    const scripted = this.onCall(session, number, calls);
     if (typeof scripted === 'string') throw new Refusal(scripted);
-    const body = scripted
-      ? encodeReply(scripted)
-      : session.ended
-        ? encodeReply({ status: 'session_ended' })
-        : parsed.number.lane < session.lane
-          ? encodeReply({
-              status: 'lane_moved',
-              lane: session.lane,
-              known: 'unknown',
-              incarnation: session.incarnation,
-            })
-          : await this.#accept(session, parsed.number, frame, calls, session.secrets.renewal);
-    const salt = primitives.random(8);
-    const result = { epoch: parsed.epoch, callHeader: parsed.header, salt };
-    return sealResult({ primitives, keySize: 32, secret: keys.serverToClient }, result, body);
+    if (scripted) return seal(scripted);
+    if (number.lane === FIRST_LANE) {
+      const found = session.accepted.get(toHex(encodeCallNumber(number)));
+      return seal(found ? { first: await found.frame } : { status: 'outcome_unknown' });
+    }
+    if (session.ended) return seal({ status: 'session_ended' });
+    if (number.lane < session.lane) {
+      const { lane, incarnation } = session;
+      return seal({ status: 'lane_moved', lane, known: 'unknown', incarnation });
+    }
+    const found = session.accepted.get(toHex(encodeCallNumber(number)));
+    const digest = frameDigest(primitives, frame);
+    if (found && found.digest !== toHex(digest)) return seal({ status: 'number_conflict' });
+    return found ? found.frame : this.#accept(session, number, digest, calls, session.secrets.renewal, seal);
+  }
+
+  #sealer(
+    session: FakeSession,
+    secret: Uint8Array,
+    epoch: number,
+    callHeader: Uint8Array,
+  ): (reply: Reply) => Uint8Array {
+    const key = { primitives, keySize: session.keySize, secret };
+    return (reply) =>
+      sealResult(key, { epoch, callHeader: callHeader.slice() }, this.#suite.random, encodeReply(reply));
   }
 
   #ratchet(session: FakeSession): void {
@@ -240,20 +297,19 @@ export class FakeServer {
   #accept(
     session: FakeSession,
     number: CallNumber,
-    frame: Uint8Array,
+    digest: Uint8Array,
     calls: Call[],
     key: Uint8Array,
+    seal: (reply: Reply) => Uint8Array,
   ): Promise<Uint8Array> {
-    const name = toHex(encodeCallNumber(number));
-    const bytes = frameDigest(primitives, frame);
-    const digest = toHex(bytes);
-    const found = session.accepted.get(name);
-    if (found && found.digest !== digest) return Promise.resolve(encodeReply({ status: 'number_conflict' }));
-    if (found) return found.reply;
-    const identity = (i: number) => toHex(callIdentity(primitives, key, { number, digest: bytes }, i));
-    const reply = this.#run(calls, identity).then(encodeReply);
-    session.accepted.set(name, { digest, reply });
-    return reply;
+    const identity = (i: number) => toHex(callIdentity(primitives, key, { number, digest }, i));
+    const frame = this.#run(calls, identity).then(seal);
+    const accepted: Accepted = { digest: toHex(digest), frame, done: undefined };
+    void frame.then((bytes) => {
+      accepted.done = bytes;
+    });
+    session.accepted.set(toHex(encodeCallNumber(number)), accepted);
+    return frame;
   }
 
   async #run(calls: readonly Call[], identity: (index: number) => string): Promise<Reply> {
@@ -280,9 +336,9 @@ export class FakeServer {
   }
 }
 
-/** Core reads the options twice: first to enforce them, then to state them. */
+/** Core reads what it enforces first, and everything when it states the options. */
 function statedLater(enforced: ServerOptions, stated: ServerOptions): ServerOptions {
-  const read = new Set<string | symbol>(['force', 'pins']);
+  const read = new Set<string | symbol>(['force', 'pins', 'incarnation', 'maxBody', 'age']);
   return new Proxy(enforced, {
     get(target, name) {
       const source = read.has(name) ? stated : target;

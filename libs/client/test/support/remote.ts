@@ -46,6 +46,15 @@ export function connect(
   return remote;
 }
 
+/** A remote with an open session, of which the server has seen nothing yet. */
+export async function opened(server: FakeServer, network?: Network) {
+  const remote = connect(server, network ? { network } : {});
+  await remote.add(0, 0);
+  server.runs.length = 0;
+  server.seen.length = 0;
+  return remote;
+}
+
 /** A promise settled from outside. */
 export function gate<T = void>() {
   let open!: (value: T) => void;

@@ -52,7 +52,7 @@ export interface Prologue {
 export class SymmetricState {
   private constructor(
     private readonly primitives: Primitives,
-    private readonly keySize: KeySize,
+    readonly keySize: KeySize,
     public ck: Uint8Array,
     public h: Uint8Array,
     public k: Uint8Array,

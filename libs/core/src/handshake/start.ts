@@ -100,8 +100,8 @@ export const answerStart = opaquely(
     symmetric.mixHash(start.clear);
     symmetric.mixKey(clientEphemeral);
     if (pinned) symmetric.mixSecret(primitives.x25519(serverKey.privateKey, clientEphemeral));
-    const { c1, a } = SEALED_1.read(symmetric.open(start.sealed));
-    if (refused) throw new SealwireError('handshake_failed');
+    const { c1, a, options: clientOptions } = SEALED_1.read(symmetric.open(start.sealed));
+    if (refused || clientOptions.some((byte) => byte !== 0)) throw new SealwireError('handshake_failed');
     symmetric.mixKey(c1);
 
     const encoded = encodeServerOptions(options);

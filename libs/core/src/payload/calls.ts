@@ -1,9 +1,11 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { decodeValue } from './cbor-decode.js';
-import { encodeValue } from './cbor-encode.js';
+import { type DecodeOptions, decodeValue } from './cbor-decode.js';
+import { encodeValue, type Writer, write } from './cbor-encode.js';
+import { Scan } from './cbor-scan.js';
+import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
-export { decodeValue, encodeValue };
+export { type DecodeOptions, decodeValue, encodeValue, UnsupportedValueError };
 
 /** One call of a remote function. */
 export type Call = {
@@ -30,9 +32,9 @@ export type MessageStatus =
 
 export type Reply =
   | { readonly outcomes: readonly Outcome[] }
-  | MessageStatus
-  /** the result frame of the first calls that a frame in lane 0 asked for */
-  | { readonly first: Uint8Array };
+  /** the sealed result frame of a first call that was asked for */
+  | { readonly first: Uint8Array }
+  | MessageStatus;
 
 // Payloads are arrays with a place for each part (PROTOCOL.md section 5.5): no field names travel in every call.
 const OUTCOMES = 0;
@@ -41,44 +43,165 @@ const FIRST = 2;
 const VALUE = 0;
 const ERROR = 1;
 
+/** Items that the identity of a call adds when it is sent again. */
+const RESEND_ITEMS = 2;
+/** Items of a refusal behind the first one: kind, code, message. */
+const REFUSAL_ITEMS = 3;
+
+/**
+ * @throws UnsupportedValueError that names call, argument and the place in it
+ * @example encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }])
+ */
 export function encodeCalls(calls: readonly Call[]): Uint8Array {
-  return encodeValue(
-    calls.map(({ name, args, resend }) => (resend ? [name, args, resend.callId, resend.incarnation] : [name, args])),
-  );
+  if (calls.length === 0 || calls.length > LIMITS.batch)
+    throw new RangeError(`one message holds 1 to ${LIMITS.batch} calls`);
+  return write((writer) => {
+    const first = calls.filter(({ resend }) => !resend).length;
+    // what can be sent once can be sent again
+    writer.limit -= RESEND_ITEMS * first;
+    writer.open(calls.length, 0);
+    for (let i = 0; i < calls.length; i++) writeCall(writer, calls[i] as Call, i);
+  });
 }
 
-export function decodeCalls(bytes: Uint8Array): Call[] {
-  return batch(array(decodeValue(bytes))).map(decodeCall);
+function writeCall(writer: Writer, { name, args, resend }: Call, index: number): void {
+  let argument: number | undefined;
+  try {
+    if (!isName(name)) throw new Unsendable(`a name has 1 to ${LIMITS.functionName} characters`);
+    writer.open(resend ? 4 : 2, 1);
+    writer.item(name, 2);
+    writer.open(args.length, 2);
+    for (argument = 0; argument < args.length; argument++) writer.item(args[argument], 3);
+    argument = undefined;
+    if (!resend) return;
+    writer.item(resend.callId, 2);
+    writer.item(resend.incarnation, 2);
+  } catch (thrown) {
+    const subject = argument === undefined ? 'The call of' : `Argument ${argument + 1} of`;
+    throw new UnsupportedValueError(`${subject} \`${name}\``, thrown, index, argument);
+  }
 }
 
-export function encodeReply(reply: Reply): Uint8Array {
-  if ('outcomes' in reply) return encodeValue([OUTCOMES, ...reply.outcomes.map(encodeOutcome)]);
+/** The argument that takes most bytes of encoded calls; undefined if there is none. */
+export function largestArgument(
+  payload: Uint8Array,
+): { readonly call: number; readonly argument: number; readonly bytes: number } | undefined {
+  const scan = new Scan(payload);
+  let largest: { call: number; argument: number; bytes: number } | undefined;
+  const calls = scan.head();
+  for (let call = 0; call < calls; call++) {
+    const parts = scan.head();
+    scan.value();
+    const args = scan.head();
+    for (let argument = 0; argument < args; argument++) {
+      const start = scan.at;
+      scan.value();
+      const bytes = scan.at - start;
+      if (!largest || bytes > largest.bytes) largest = { call, argument, bytes };
+    }
+    for (let part = 2; part < parts; part++) scan.value();
+  }
+  return largest;
+}
+
+/** @throws SealwireError `bad_payload` for anything but 1 to `batch` calls */
+export function decodeCalls(bytes: Uint8Array, options?: DecodeOptions): Call[] {
+  return batch(array(decodeValue(bytes, options))).map(decodeCall);
+}
+
+/**
+ * One outcome of a reply, to be stored and put into replies later.
+ *
+ * @throws UnsupportedValueError
+ */
+export function encodeOutcome(outcome: Outcome): Uint8Array {
+  return write((writer) => writeOutcome(writer, outcome));
+}
+
+/**
+ * @param replace gives what stands for an outcome that cannot be sent; the other outcomes stay as they are
+ * @throws UnsupportedValueError if an outcome cannot be sent and nothing stands for it
+ */
+export function encodeReply(
+  reply: Exclude<Reply, { outcomes: unknown }> | { readonly outcomes: readonly (Outcome | Uint8Array)[] },
+  replace?: (error: UnsupportedValueError, index: number) => Outcome,
+): Uint8Array {
   if ('first' in reply) return encodeValue([FIRST, reply.first]);
+  if ('outcomes' in reply) return encodeOutcomes(reply.outcomes, replace);
   if (reply.status !== 'lane_moved') return encodeValue([STATUS, reply.status]);
   return encodeValue([STATUS, reply.status, reply.lane, reply.known, reply.incarnation]);
 }
 
-export function decodeReply(bytes: Uint8Array): Reply {
-  const [kind, ...rest] = array(decodeValue(bytes));
+function encodeOutcomes(
+  outcomes: readonly (Outcome | Uint8Array)[],
+  replace: ((error: UnsupportedValueError, index: number) => Outcome) | undefined,
+): Uint8Array {
+  return write((writer) => {
+    const { limit } = writer;
+    writer.open(outcomes.length + 1, 0);
+    writer.item(OUTCOMES, 1);
+    outcomes.forEach((outcome, i) => {
+      const left = outcomes.length - 1 - i;
+      // a refusal of each later one still has its place
+      writer.limit = limit - REFUSAL_ITEMS * (left + 1);
+      writer.attempt(
+        () => writeOutcome(writer, outcome),
+        (thrown) => {
+          const error =
+            thrown instanceof UnsupportedValueError ? thrown : new UnsupportedValueError('The result', thrown);
+          if (!replace) throw error;
+          writer.limit = limit - REFUSAL_ITEMS * left;
+          writeOutcome(writer, replace(error, i));
+        },
+      );
+    });
+  });
+}
+
+function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {
+  if (outcome instanceof Uint8Array) {
+    const scan = new Scan(outcome);
+    scan.value();
+    writer.encoded(outcome, scan.items);
+    return;
+  }
+  try {
+    const parts = outcomeParts(outcome);
+    writer.open(parts.length, 1);
+    for (const part of parts) writer.item(part, 2);
+  } catch (thrown) {
+    throw new UnsupportedValueError(outcome.ok ? 'The result' : 'The error', thrown);
+  }
+}
+
+/** @throws SealwireError `bad_payload` for anything but a reply */
+export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
+  const [kind, ...rest] = array(decodeValue(bytes, options));
   if (kind === OUTCOMES) return { outcomes: batch(rest).map(decodeOutcome) };
   if (kind === STATUS) return decodeStatus(rest);
-  if (kind === FIRST && rest.length === 1 && rest[0] instanceof Uint8Array) return { first: rest[0] };
+  if (kind === FIRST && rest.length === 1 && isBytes(rest[0])) return { first: rest[0] };
   return refuse();
 }
 
 function decodeCall(item: unknown): Call {
   const parts = array(item);
   const [name, args, callId, incarnation] = parts;
-  if (typeof name !== 'string' || name.length === 0 || name.length > LIMITS.functionName) return refuse();
+  if (!isName(name)) return refuse();
   if (parts.length === 2) return { name, args: array(args) };
   if (parts.length !== 4) return refuse();
   const resend = { callId: sized(callId, SIZE.callId), incarnation: sized(incarnation, SIZE.incarnation) };
   return { name, args: array(args), resend };
 }
 
-function encodeOutcome(outcome: Outcome): unknown[] {
+function isName(name: unknown): name is string {
+  return typeof name === 'string' && name.length > 0 && name.length <= LIMITS.functionName;
+}
+
+function outcomeParts(outcome: Outcome): unknown[] {
   if (outcome.ok) return [VALUE, outcome.value];
-  const { code, message, details } = outcome;
+  const { code, details } = outcome;
+  // a message that was cut inside a character still reaches the caller
+  const message = outcome.message.replace(/\p{Surrogate}/gu, '\uFFFD');
   return details === undefined ? [ERROR, code, message] : [ERROR, code, message, details];
 }
 
@@ -125,7 +248,12 @@ function batch(items: unknown[]): unknown[] {
 }
 
 function sized(value: unknown, length: number): Uint8Array {
-  return value instanceof Uint8Array && value.length === length ? value : refuse();
+  return isBytes(value) && value.length === length ? value : refuse();
+}
+
+/** A hook may make bytes of another realm. */
+function isBytes(value: unknown): value is Uint8Array {
+  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
 }
 
 function refuse(): never {

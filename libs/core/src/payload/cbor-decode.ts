@@ -1,139 +1,315 @@
-import { type TagDecoder, Token, Tokenizer, Type, tokensToObject } from 'cborg';
-import { readU16, readU32, readU64, toHex } from '../bytes.js';
+import { readU16, readU32, toHex } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import { TAG } from './cbor-encode.js';
+import { fitsHalf, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
+import { readText } from './text.js';
 
-/** @throws SealwireError `bad_payload` for anything but one well-formed item within the limits. */
-export function decodeValue(bytes: Uint8Array): unknown {
-  try {
-    // of a Buffer the library would take views where it means copies
-    const data = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-    const tokenizer = new StrictTokenizer(data, OPTIONS);
-    // what `decode` of the library does, less its merging of options, which costs a third of a small payload
-    const value: unknown = tokensToObject(tokenizer, OPTIONS);
-    // a symbol stands for no content at all
-    return tokenizer.done() && typeof value !== 'symbol' ? value : refuse();
-  } catch {
-    throw new SealwireError('bad_payload');
-  }
+export interface DecodeOptions {
+  /**
+   * Makes the value of a byte string. `view` is a part of the payload: the function must copy it.
+   * @default a `Uint8Array` with memory of its own
+   * @example (view) => { const copy = Buffer.allocUnsafeSlow(view.length); copy.set(view); return copy; }
+   */
+  readonly bytes?: ((view: Uint8Array) => Uint8Array) | undefined;
 }
-
-const TAGS: Record<number, TagDecoder> = {
-  [TAG.date]: (content) => {
-    const seconds = content();
-    if (typeof seconds !== 'number') return refuse();
-    // in two parts: for the farthest dates the product would round a millisecond away
-    const whole = Math.trunc(seconds);
-    return new Date(whole * 1000 + Math.round((seconds - whole) * 1000));
-  },
-  [TAG.bigint]: (content) => bigint(content()),
-  [TAG.negativeBigint]: (content) => -1n - bigint(content()),
-  [TAG.set]: (content) => {
-    const items = content();
-    if (!Array.isArray(items)) return refuse();
-    return unique(new Set(items), items);
-  },
-  [TAG.map]: (content) => {
-    const entries = content.entries();
-    return unique(new Map(entries), entries);
-  },
-};
-
-const OPTIONS = {
-  allowIndefinite: false,
-  allowUndefined: true,
-  allowBigInt: true,
-  rejectDuplicateMapKeys: true,
-  tags: TAGS,
-};
-
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const ASCII_LOOP = 32;
-const EMPTY_BYTES = 0x40;
 
 /**
- * The library's tokenizer follows any depth, believes any length, drops a byte-order mark and mends broken UTF-8. This one
- * keeps count of the open containers and refuses before the library recurses or collects anything.
+ * Reads one value of PROTOCOL.md section 5.5. Every value has one form only, apart from the order of properties, keys and
+ * items. The time is linear in the bytes, whatever they are.
+ *
+ * @throws SealwireError `bad_payload` for anything but one well-formed value within the limits
+ * @example decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
  */
-class StrictTokenizer extends Tokenizer {
-  /** items still to come in each open container, outermost first */
-  private readonly missing: number[] = [1];
-  /** whether that container is an object, whose every other item is a key */
-  private readonly isObject: boolean[] = [false];
-  private afterMapTag = false;
+export function decodeValue(bytes: Uint8Array, options: DecodeOptions = {}): unknown {
+  try {
+    return new Reader(bytes, options.bytes).only();
+  } catch (error) {
+    throw error instanceof SealwireError ? error : new SealwireError('bad_payload', undefined, { cause: error });
+  }
+}
 
-  override next(): Token {
-    while (this.missing.at(-1) === 0) {
-      this.missing.pop();
-      this.isObject.pop();
+/** Objects of up to so many properties are expected to have the names of the one before. */
+const FEW = 16;
+/** An index so large that V8 keeps the elements of an object with it in a dictionary for good. */
+const FARTHEST = 2 ** 32 - 2;
+const INDEX = /^(0|[1-9]\d{0,9})$/;
+
+class Reader {
+  private at = 0;
+  /** announced so far, the outermost one first */
+  private items = 1;
+  private readonly data: Uint8Array;
+  /** memory of all empty byte strings of this payload */
+  private readonly nothing = new ArrayBuffer(0);
+  /** names of the last object of each size */
+  private readonly names: (readonly string[] | undefined)[] = [];
+
+  constructor(
+    bytes: Uint8Array,
+    private readonly copy: DecodeOptions['bytes'],
+  ) {
+    // of a Buffer `slice` would make views
+    this.data = bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  only(): unknown {
+    const value = this.item(0);
+    return this.at === this.data.length ? value : refuse();
+  }
+
+  /** `depth`: open arrays, objects and tags. */
+  private item(depth: number): unknown {
+    if (this.at >= this.data.length) refuse();
+    const head = this.data[this.at++] as number;
+    const minor = head & 0x1f;
+    switch (head >>> 5) {
+      case 0:
+        return minor < 24 ? minor : this.argument(minor);
+      case 1:
+        return this.negative(this.argument(minor));
+      case 2:
+        return this.bytes(this.argument(minor));
+      case 3:
+        return this.text(this.argument(minor));
+      case 4:
+        return this.array(this.open(this.argument(minor), 1, depth), depth + 1);
+      case 5:
+        return this.object(this.open(this.argument(minor), 2, depth), depth + 1);
+      case 6:
+        return this.tagged(this.argument(minor), depth);
+      default:
+        return this.simple(minor);
     }
-    const level = this.missing.length - 1;
-    const missing = this.missing[level] ?? refuse();
-    const token = this.item();
-    // an object's items come in pairs, so a key is next while an even number is missing
-    if (token.value === '__proto__' && this.isObject[level] && missing % 2 === 0) refuse();
-    this.missing[level] = missing - 1;
-    const { major } = token.type;
-    if (major >= Type.array.major && major <= Type.tag.major) this.open(token);
-    this.afterMapTag = major === Type.tag.major && token.value === TAG.map;
-    return token;
   }
 
-  private item(): Token {
-    const head = this.data[this._pos] ?? 0;
-    if (head >>> 5 === Type.string.major) return this.text();
-    if (head !== EMPTY_BYTES) return super.next();
-    // the library hands out one and the same empty array, which would be one key of a Map
-    this._pos++;
-    return new Token(Type.bytes, new Uint8Array(0), 1);
+  private head(major: number): number {
+    const head = this.data[this.at++] ?? refuse();
+    return head >>> 5 === major ? this.argument(head & 0x1f) : refuse();
   }
 
-  private open(token: Token): void {
-    const { major } = token.type;
-    const items = major === Type.tag.major ? 1 : Number(token.value) * (major === Type.map.major ? 2 : 1);
-    if (this.missing.length > LIMITS.cborDepth || items > this.data.length - this._pos) refuse();
-    this.missing.push(items);
-    this.isObject.push(major === Type.map.major && !this.afterMapTag);
+  /** The integer in a head, in its shortest form. What lies behind the end reads as 0. */
+  private argument(minor: number): number {
+    if (minor < 24) return minor;
+    const { data, at } = this;
+    let value: number;
+    let least: number;
+    switch (minor) {
+      case 24:
+        value = data[at] ?? 0;
+        least = 24;
+        break;
+      case 25:
+        value = readU16(data, at);
+        least = 0x100;
+        break;
+      case 26:
+        value = readU32(data, at);
+        least = 0x1_0000;
+        break;
+      case 27:
+        value = readU32(data, at) * 0x1_0000_0000 + readU32(data, at + 4);
+        least = 0x1_0000_0000;
+        break;
+      default:
+        return refuse();
+    }
+    this.at = at + (1 << (minor - 24));
+    return this.at <= data.length && value >= least && value <= Number.MAX_SAFE_INTEGER ? value : refuse();
   }
 
-  private text(): Token {
-    const { data, _pos: head } = this;
-    const minor = (data[head] ?? 0) & 0x1f;
-    let start = head + 1;
-    let length = minor;
-    if (minor === 24) length = data[start++] ?? 0;
-    else if (minor === 25) [length, start] = [readU16(data, start), start + 2];
-    else if (minor === 26) [length, start] = [readU32(data, start), start + 4];
-    else if (minor === 27) [length, start] = [readU64(data, start), start + 8];
-    else if (minor > 27) refuse();
-    const end = start + length;
-    if (end > data.length) refuse();
-    this._pos = end;
-    return new Token(Type.string, readText(data, start, end), end - head);
+  private negative(argument: number): number {
+    return argument < Number.MAX_SAFE_INTEGER ? -1 - argument : refuse();
+  }
+
+  /** Refuses a container before anything is made of what it announces. */
+  private open(length: number, itemsEach: number, depth: number): number {
+    const items = length * itemsEach;
+    this.items += items;
+    if (items > this.data.length - this.at || this.items > LIMITS.payloadItems || depth >= LIMITS.cborDepth) refuse();
+    return length;
+  }
+
+  /** Moves behind the next `length` bytes. */
+  private take(length: number): number {
+    const start = this.at;
+    if (length > this.data.length - start) refuse();
+    this.at = start + length;
+    return start;
+  }
+
+  private bytes(length: number): Uint8Array {
+    const start = this.take(length);
+    if (this.copy) return this.copy(this.data.subarray(start, this.at));
+    // a view for each: one object for all of them would be one key of a Map
+    return length === 0 ? new Uint8Array(this.nothing) : this.data.slice(start, this.at);
+  }
+
+  private text(length: number): string {
+    const start = this.take(length);
+    return readText(this.data, start, this.at);
+  }
+
+  private array(length: number, depth: number): unknown[] {
+    const items: unknown[] = [];
+    for (let i = 0; i < length; i++) items.push(this.item(depth));
+    return items;
+  }
+
+  private object(length: number, depth: number): Record<string, unknown> {
+    const object: Record<string, unknown> = {};
+    const expected = length <= FEW ? this.names[length] : undefined;
+    let done = 0;
+    if (expected) {
+      for (; done < length; done++) {
+        const name = expected[done] as string;
+        if (!this.skip(name)) break;
+        object[name] = this.item(depth);
+      }
+      // the names of an object differ
+      if (done === length) return object;
+    }
+    let indexed = false;
+    let sparse = false;
+    for (; done < length; done++) {
+      const name = this.text(this.head(3));
+      if (name === '__proto__' || keyFault(name)) refuse();
+      if (INDEX.test(name)) {
+        indexed = true;
+        if (!sparse && Number(name) >= 4 * length + 8) {
+          sparse = true;
+          useDictionary(object);
+        }
+      }
+      object[name] = this.item(depth);
+    }
+    const names = Object.keys(object);
+    if (names.length !== length) refuse();
+    if (!indexed && length <= FEW) this.names[length] = names;
+    return object;
+  }
+
+  /** Whether that name comes next, as short ASCII; it is read then. */
+  private skip(name: string): boolean {
+    const { data, at } = this;
+    const { length } = name;
+    if (length > 23 || data[at] !== (0x60 | length) || at + length >= data.length) return false;
+    for (let i = 0; i < length; i++) {
+      const code = data[at + 1 + i] as number;
+      if (code !== name.charCodeAt(i) || code >= 0x80) return false;
+    }
+    this.at = at + 1 + length;
+    return true;
+  }
+
+  private tagged(tag: number, depth: number): unknown {
+    this.open(1, 1, depth);
+    switch (tag) {
+      case TAG.date:
+        return date(this.item(depth + 1));
+      case TAG.bigint:
+        return this.bigint();
+      case TAG.negativeBigint:
+        return -1n - this.bigint();
+      case TAG.set:
+        return this.set(this.open(this.head(4), 1, depth + 1), depth + 2);
+      case TAG.map:
+        return this.map(this.open(this.head(5), 2, depth + 1), depth + 2);
+      default:
+        return refuse();
+    }
+  }
+
+  private set(length: number, depth: number): Set<unknown> {
+    const set = new Set<unknown>();
+    const count = new KeyCount();
+    for (let i = 0; i < length; i++) set.add(this.key(count, depth));
+    return set.size === length ? set : refuse();
+  }
+
+  private map(length: number, depth: number): Map<unknown, unknown> {
+    const map = new Map<unknown, unknown>();
+    const count = new KeyCount();
+    for (let i = 0; i < length; i++) map.set(this.key(count, depth), this.item(depth));
+    return map.size === length ? map : refuse();
+  }
+
+  /** In a Map and a Set -0 would become 0. */
+  private key(count: KeyCount, depth: number): unknown {
+    const key = this.item(depth);
+    return count.add(key) || Object.is(key, -0) ? refuse() : key;
+  }
+
+  /** No byte of 0 in front, so 0n has no byte at all. */
+  private bigint(): bigint {
+    const length = this.head(2);
+    const start = this.take(length);
+    if (length === 0) return 0n;
+    if (this.data[start] === 0) refuse();
+    // through hexadecimal text: adding byte by byte would take quadratic time
+    return BigInt(`0x${toHex(this.data.subarray(start, this.at))}`);
+  }
+
+  private simple(minor: number): unknown {
+    switch (minor) {
+      case 20:
+        return false;
+      case 21:
+        return true;
+      case 22:
+        return null;
+      case 23:
+        return undefined;
+      case 25:
+        return half(readU16(this.data, this.take(2)));
+      case 26:
+        return this.single();
+      case 27:
+        return this.double();
+      default:
+        return refuse();
+    }
+  }
+
+  private single(): number {
+    const bits = readU32(this.data, this.take(4));
+    scratch.setUint32(0, bits);
+    const value = scratch.getFloat32(0);
+    return isInteger(value) || Number.isNaN(value) || fitsHalf(value, bits) ? refuse() : value;
+  }
+
+  private double(): number {
+    const start = this.take(8);
+    scratch.setUint32(0, readU32(this.data, start));
+    scratch.setUint32(4, readU32(this.data, start + 4));
+    const value = scratch.getFloat64(0);
+    return isInteger(value) || Number.isNaN(value) || Math.fround(value) === value ? refuse() : value;
   }
 }
 
-function readText(data: Uint8Array, start: number, end: number): string {
-  if (end - start >= ASCII_LOOP) return utf8.decode(data.subarray(start, end));
-  let text = '';
-  for (let i = start; i < end; i++) {
-    const code = data[i] ?? 0;
-    if (code >= 0x80) return utf8.decode(data.subarray(start, end));
-    text += String.fromCharCode(code);
+function half(bits: number): number {
+  const exponent = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  let size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
+  if (exponent === 31) {
+    if (fraction !== 0) return bits === 0x7e00 ? Number.NaN : refuse();
+    size = Number.POSITIVE_INFINITY;
   }
-  return text;
+  const value = bits & 0x8000 ? -size : size;
+  return isInteger(value) ? refuse() : value;
 }
 
-function bigint(bytes: unknown): bigint {
-  if (!(bytes instanceof Uint8Array)) return refuse();
-  // through hexadecimal text: adding byte by byte would take quadratic time
-  return BigInt(`0x0${toHex(bytes)}`);
+function date(seconds: unknown): Date {
+  if (typeof seconds !== 'number') return refuse();
+  // in two parts: for the farthest dates the product would round a millisecond away
+  const whole = Math.trunc(seconds);
+  const value = new Date(whole * 1000 + Math.round((seconds - whole) * 1000));
+  return Object.is(value.getTime() / 1000, seconds) ? value : refuse();
 }
 
-/** Items that fell together were duplicates. */
-function unique<T extends Set<unknown> | Map<unknown, unknown>>(collection: T, items: readonly unknown[]): T {
-  return collection.size === items.length ? collection : refuse();
+/** For an index of up to 1023 V8 would make room for all indexes below it: 12 KB for an object of 8 bytes. */
+function useDictionary(object: Record<number, unknown>): void {
+  object[FARTHEST] = undefined;
+  delete object[FARTHEST];
 }
 
 function refuse(): never {

@@ -1,150 +1,369 @@
-import { encode, Token, Type } from 'cborg';
-import { fromHex } from '../bytes.js';
-import { SealwireError } from '../errors.js';
+import { erase } from '../bytes.js';
 import { LIMITS } from '../limits.js';
+import { fitsHalf, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
+import { writeText } from './text.js';
+import { entry, property, Unsendable, UnsupportedValueError } from './unsupported.js';
 
-/** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.5). */
-export const TAG = { date: 1, bigint: 2, negativeBigint: 3, set: 258, map: 259 } as const;
-
-/** @throws SealwireError `unsupported_value` that names the path, for what no payload can hold. */
+/**
+ * Writes one value in the only form that {@link decodeValue} takes. An instance of a class stands for its own enumerable
+ * properties, an object with `toJSON` for what that returns.
+ *
+ * @throws UnsupportedValueError that names the place, for what no payload can hold
+ * @example encodeValue({ lines: [1n, new Date()] })
+ */
 export function encodeValue(value: unknown): Uint8Array {
-  const bytes = encode(new Root(value), ENCODE_OPTIONS);
-  // the library lends parts of Node's shared Buffer pool
-  return bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes);
-}
-
-/** Hands the whole value to {@link append}: the library's own walk sorts keys, loses -0 and follows any depth. */
-class Root {
-  constructor(readonly value: unknown) {}
-}
-
-const ENCODE_OPTIONS = {
-  typeEncoders: {
-    Object: (root: Root) => {
-      const out: Token[] = [];
-      append(out, root.value, undefined);
-      return out;
-    },
-  },
-};
-
-/** A container on the way down to the current value. */
-class Scope {
-  key: unknown = '';
-
-  constructor(
-    readonly container: object,
-    readonly parent: Scope | undefined,
-    readonly depth: number,
-  ) {}
-}
-
-const NULL = new Token(Type.null, null);
-const UNDEFINED = new Token(Type.undefined, undefined);
-const TRUE = new Token(Type.true, true);
-const FALSE = new Token(Type.false, false);
-
-function append(out: Token[], value: unknown, scope: Scope | undefined): void {
-  switch (typeof value) {
-    case 'string':
-      out.push(new Token(Type.string, value));
-      return;
-    case 'number':
-      out.push(number(value));
-      return;
-    case 'boolean':
-      out.push(value ? TRUE : FALSE);
-      return;
-    case 'undefined':
-      out.push(UNDEFINED);
-      return;
-    case 'bigint':
-      appendBigint(out, value);
-      return;
-    case 'object':
-      if (value === null) out.push(NULL);
-      else appendObject(out, value, scope);
-      return;
-    default:
-      throw unsupported(`a ${typeof value}`, scope);
+  try {
+    return write((writer) => writer.item(value, 0));
+  } catch (error) {
+    throw new UnsupportedValueError('The value', error);
   }
 }
 
-function appendObject(out: Token[], value: object, scope: Scope | undefined): void {
-  if (value instanceof Uint8Array) {
-    out.push(new Token(Type.bytes, value));
-  } else if (Array.isArray(value)) {
-    const inner = enter(value, scope, 1);
-    out.push(new Token(Type.array, value.length));
-    for (let i = 0; i < value.length; i++) {
-      inner.key = i;
-      append(out, value[i], inner);
+const ROOM = 16_384;
+const KEPT_ROOM = 262_144;
+/** Where payloads are written before their length is known; holds zeros in between. */
+let spare: Uint8Array | undefined;
+
+/** @returns what `fill` wrote, in memory of its own */
+export function write(fill: (writer: Writer) => void): Uint8Array {
+  // taken, as a toJSON() may encode something itself
+  const writer = new Writer(spare ?? new Uint8Array(ROOM));
+  spare = undefined;
+  try {
+    fill(writer);
+    return writer.written();
+  } finally {
+    spare = writer.release();
+  }
+}
+
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/** Writes items one behind the other. It throws {@link Unsendable}. */
+export class Writer {
+  /** items that the payload may hold */
+  limit: number = LIMITS.payloadItems;
+  private at = 0;
+  /** announced so far, the outermost one first */
+  private items = 1;
+
+  constructor(private buffer: Uint8Array) {}
+
+  written(): Uint8Array {
+    return this.buffer.slice(0, this.at);
+  }
+
+  /** Leaves nothing of the payload in memory that is used again. */
+  release(): Uint8Array | undefined {
+    erase(this.buffer.subarray(0, this.at));
+    return this.buffer.length <= KEPT_ROOM ? this.buffer : undefined;
+  }
+
+  /** Runs `fill`; if that throws, what it wrote is undone and `instead` runs. */
+  attempt(fill: () => void, instead: (thrown: unknown) => void): void {
+    const { at, items } = this;
+    try {
+      fill();
+    } catch (thrown) {
+      erase(this.buffer.subarray(at, this.at));
+      this.at = at;
+      this.items = items;
+      instead(thrown);
     }
-  } else if (value instanceof Date) {
-    out.push(new Token(Type.tag, TAG.date), number(value.getTime() / 1000));
-  } else if (value instanceof Map) {
-    const inner = enter(value, scope, 2);
-    out.push(new Token(Type.tag, TAG.map), new Token(Type.map, value.size));
-    for (const [key, item] of value) {
-      inner.key = key;
-      append(out, key, inner);
-      append(out, item, inner);
+  }
+
+  /** `depth`: open arrays, objects and tags. */
+  item(value: unknown, depth: number): void {
+    switch (typeof value) {
+      case 'string':
+        this.text(value);
+        return;
+      case 'number':
+        this.number(value);
+        return;
+      case 'boolean':
+        this.byte(value ? 0xf5 : 0xf4);
+        return;
+      case 'undefined':
+        this.byte(0xf7);
+        return;
+      case 'bigint':
+        this.bigint(value, depth);
+        return;
+      case 'object':
+        if (value === null) this.byte(0xf6);
+        else this.object(value, depth);
+        return;
+      default:
+        throw new Unsendable(`a ${typeof value}`);
     }
-  } else if (value instanceof Set) {
-    const inner = enter(value, scope, 2);
-    out.push(new Token(Type.tag, TAG.set), new Token(Type.array, value.size));
-    for (const item of value) append(out, item, inner);
-  } else {
-    appendProperties(out, value, scope);
+  }
+
+  /** The head of an array whose items follow. */
+  open(length: number, depth: number): void {
+    this.enter(length, depth);
+    this.head(4, length);
+  }
+
+  /** An item that was encoded before, and how many items it is. */
+  encoded(bytes: Uint8Array, items: number): void {
+    this.count(items - 1);
+    this.raw(bytes);
+  }
+
+  private object(value: object, depth: number): void {
+    const prototype = Object.getPrototypeOf(value);
+    if (prototype === Object.prototype || prototype === null) this.replaced(value, depth);
+    else if (Array.isArray(value)) this.array(value, depth);
+    else if (value instanceof Map) this.map(value, depth);
+    else if (value instanceof Set) this.set(value, depth);
+    else {
+      // by their tag, since a value may come from another realm (jest, node:vm)
+      const kind = Object.prototype.toString.call(value).slice(8, -1);
+      if (ArrayBuffer.isView(value) && kind === 'Uint8Array') this.bytes(value as Uint8Array);
+      else if (kind === 'Date' || value instanceof Date) this.date(Date.prototype.getTime.call(value), depth);
+      else this.replaced(value, depth, kind);
+    }
+  }
+
+  /** An object that is none of the types with a form of their own. */
+  private replaced(value: object, depth: number, kind = 'Object'): void {
+    const stand = standIn(value);
+    if (stand !== value) this.item(stand, depth);
+    // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold
+    else if (kind !== 'Object') throw new Unsendable(`a value of type ${kind}`);
+    else this.properties(value as Record<string, unknown>, depth);
+  }
+
+  private properties(value: Record<string, unknown>, depth: number): void {
+    const names = Object.keys(value);
+    let name = '';
+    this.enter(2 * names.length, depth);
+    this.head(5, names.length);
+    try {
+      for (name of names) {
+        const fault = name === '__proto__' ? 'a property of this name' : keyFault(name);
+        if (fault) throw new Unsendable(fault);
+        this.text(name);
+        this.item(value[name], depth + 1);
+      }
+    } catch (thrown) {
+      throw Unsendable.below(thrown, value, property(name));
+    }
+  }
+
+  private array(items: readonly unknown[], depth: number): void {
+    const { length } = items;
+    let i = 0;
+    this.open(length, depth);
+    try {
+      for (; i < length; i++) this.item(items[i], depth + 1);
+    } catch (thrown) {
+      throw Unsendable.below(thrown, items, `[${i}]`);
+    }
+  }
+
+  private set(set: ReadonlySet<unknown>, depth: number): void {
+    const items = [...set];
+    this.tag(TAG.set, depth);
+    this.open(items.length, depth + 1);
+    const keys = new Keys();
+    let i = 0;
+    try {
+      for (; i < items.length; i++) this.item(keys.next(items[i]), depth + 2);
+    } catch (thrown) {
+      throw Unsendable.below(thrown, set, `.items[${i}]`);
+    }
+  }
+
+  private map(map: ReadonlyMap<unknown, unknown>, depth: number): void {
+    const entries = [...map];
+    this.tag(TAG.map, depth);
+    this.enter(2 * entries.length, depth + 1);
+    this.head(5, entries.length);
+    const keys = new Keys();
+    let step = '';
+    let i = 0;
+    try {
+      for (const [key, item] of entries) {
+        step = `.keys[${i}]`;
+        this.item(keys.next(key), depth + 2);
+        step = entry(key, i++);
+        this.item(item, depth + 2);
+      }
+    } catch (thrown) {
+      throw Unsendable.below(thrown, map, step);
+    }
+  }
+
+  private text(text: string): void {
+    const { length } = text;
+    this.reserve(3 * length);
+    // the head of ASCII comes first, and moves the text if that is longer
+    const start = this.at + headSize(length);
+    const written = writeText(this.buffer, text, start);
+    if (written !== length) {
+      if (LONE_SURROGATE.test(text)) throw new Unsendable('a text with half of a surrogate pair');
+      this.buffer.copyWithin(this.at + headSize(written), start, start + written);
+    }
+    this.head(3, written);
+    this.at += written;
+  }
+
+  private bytes(bytes: Uint8Array): void {
+    this.head(2, bytes.length);
+    this.raw(bytes);
+  }
+
+  private raw(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.buffer.set(bytes, this.at);
+    this.at += bytes.length;
+  }
+
+  private number(value: number): void {
+    if (!isInteger(value)) this.float(value);
+    else if (value < 0) this.head(1, -1 - value);
+    else this.head(0, value);
+  }
+
+  private float(value: number): void {
+    if (Math.fround(value) !== value && !Number.isNaN(value)) {
+      scratch.setFloat64(0, value);
+      this.sized(0xfb, 4, scratch.getUint32(0));
+      this.at = put(this.buffer, this.at, 4, scratch.getUint32(4));
+      return;
+    }
+    scratch.setFloat32(0, value);
+    const bits = scratch.getUint32(0);
+    if (Number.isNaN(value)) this.sized(0xf9, 2, 0x7e00);
+    else if (fitsHalf(value, bits)) this.sized(0xf9, 2, half(value, bits));
+    else this.sized(0xfa, 4, bits);
+  }
+
+  private date(milliseconds: number, depth: number): void {
+    this.tag(TAG.date, depth);
+    this.number(milliseconds / 1000);
+  }
+
+  /** Always a bignum, so that it arrives as a bigint whatever its size. */
+  private bigint(value: bigint, depth: number): void {
+    this.tag(value < 0n ? TAG.negativeBigint : TAG.bigint, depth);
+    const size = value < 0n ? -1n - value : value;
+    const hex = size === 0n ? '' : size.toString(16);
+    const length = (hex.length + 1) >>> 1;
+    this.head(2, length);
+    this.reserve(length);
+    for (let end = hex.length - 2 * (length - 1); end <= hex.length; end += 2) {
+      if (length > 0) this.buffer[this.at++] = Number.parseInt(hex.slice(Math.max(0, end - 2), end), 16);
+    }
+  }
+
+  private tag(tag: number, depth: number): void {
+    this.enter(1, depth);
+    this.head(6, tag);
+  }
+
+  private enter(items: number, depth: number): void {
+    if (depth >= LIMITS.cborDepth) throw new Unsendable(`nested deeper than ${LIMITS.cborDepth} levels`);
+    this.count(items);
+  }
+
+  private count(items: number): void {
+    this.items += items;
+    if (this.items > this.limit) throw new Unsendable(`more than ${LIMITS.payloadItems} items in one message`);
+  }
+
+  private head(major: number, argument: number): void {
+    const first = major << 5;
+    if (argument < 24) this.byte(first | argument);
+    else if (argument < 0x100) this.sized(first | 24, 1, argument);
+    else if (argument < 0x1_0000) this.sized(first | 25, 2, argument);
+    else if (argument < 0x1_0000_0000) this.sized(first | 26, 4, argument);
+    else {
+      this.sized(first | 27, 4, Math.floor(argument / 0x1_0000_0000));
+      this.at = put(this.buffer, this.at, 4, argument >>> 0);
+    }
+  }
+
+  private sized(head: number, size: number, value: number): void {
+    this.reserve(0);
+    this.buffer[this.at] = head;
+    this.at = put(this.buffer, this.at + 1, size, value);
+  }
+
+  private byte(value: number): void {
+    this.reserve(0);
+    this.buffer[this.at++] = value;
+  }
+
+  /** Room for a head of at most nine bytes and `length` bytes behind it. */
+  private reserve(length: number): void {
+    if (this.at + 9 + length > this.buffer.length) this.grow(length);
+  }
+
+  private grow(length: number): void {
+    const buffer = new Uint8Array(Math.max(2 * this.buffer.length, this.at + 9 + length));
+    const used = this.buffer.subarray(0, this.at);
+    buffer.set(used);
+    erase(used);
+    this.buffer = buffer;
   }
 }
 
-/** Own enumerable properties, in their order; an object with `toJSON` stands for what that returns. */
-function appendProperties(out: Token[], value: object, scope: Scope | undefined): void {
-  const inner = enter(value, scope, 1);
-  if ('toJSON' in value && typeof value.toJSON === 'function') {
-    append(out, value.toJSON(), inner);
-    return;
+/** The keys of one Map, or the items of one Set. */
+class Keys {
+  private readonly count = new KeyCount();
+  private readonly scalars = new Set<unknown>();
+
+  /** What is sent for the next key. */
+  next(key: unknown): unknown {
+    const stand = typeof key === 'object' && key !== null ? standIn(key) : key;
+    const fault = this.count.add(stand);
+    if (fault) throw new Unsendable(fault);
+    if (typeof stand === 'object' && stand !== null) return stand;
+    // of -0 only a subclass or a toJSON() makes a key
+    const scalar = stand === 0 ? 0 : stand;
+    if (this.scalars.has(scalar)) throw new Unsendable('it falls together with another one');
+    this.scalars.add(scalar);
+    return scalar;
   }
-  // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold
-  const kind = Object.prototype.toString.call(value).slice(8, -1);
-  if (kind !== 'Object') throw unsupported(`a value of type ${kind}`, scope);
-  const keys = Object.keys(value);
-  out.push(new Token(Type.map, keys.length));
-  for (const key of keys) {
-    inner.key = key;
-    if (key === '__proto__') throw unsupported('a property with this name', inner);
-    out.push(new Token(Type.string, key));
-    append(out, (value as Record<string, unknown>)[key], inner);
+}
+
+/** Follows `toJSON`, which dates and bytes have too though they need none. */
+function standIn(value: object): unknown {
+  let stand: unknown = value;
+  for (let hops = 0; hops <= LIMITS.cborDepth; hops++) {
+    if (typeof stand !== 'object' || stand === null || stand instanceof Date || ArrayBuffer.isView(stand)) return stand;
+    if (!('toJSON' in stand) || typeof stand.toJSON !== 'function') return stand;
+    stand = stand.toJSON();
   }
+  throw new Unsendable('its toJSON() returns an object with toJSON() again and again');
 }
 
-function number(value: number): Token {
-  if (!Number.isSafeInteger(value) || Object.is(value, -0)) return new Token(Type.float, value);
-  return new Token(value < 0 ? Type.negint : Type.uint, value);
+function half(value: number, bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const size = Math.abs(value);
+  if (size === Number.POSITIVE_INFINITY) return sign | 0x7c00;
+  // below the smallest normal number the fraction counts steps of 2^-24
+  if (size < 2 ** -14) return sign | (size * 2 ** 24);
+  return sign | (((bits & 0x7fff_ffff) >>> 13) - (112 << 10));
 }
 
-/** Always a bignum, so that it arrives as a bigint whatever its size. */
-function appendBigint(out: Token[], value: bigint): void {
-  const hex = (value < 0n ? -1n - value : value).toString(16);
-  out.push(
-    new Token(Type.tag, value < 0n ? TAG.negativeBigint : TAG.bigint),
-    new Token(Type.bytes, fromHex(hex.length % 2 ? `0${hex}` : hex)),
-  );
+function headSize(argument: number): number {
+  if (argument < 24) return 1;
+  if (argument < 0x100) return 2;
+  if (argument < 0x1_0000) return 3;
+  return argument < 0x1_0000_0000 ? 5 : 9;
 }
 
-function enter(container: object, parent: Scope | undefined, levels: number): Scope {
-  const depth = (parent?.depth ?? 0) + levels;
-  // bounds a cycle too, though not one that branches, hence the search; the path is short
-  if (depth > LIMITS.cborDepth) throw unsupported(`nested deeper than ${LIMITS.cborDepth} levels`, parent);
-  for (let scope = parent; scope; scope = scope.parent) {
-    if (scope.container === container) throw unsupported('a reference to what holds it', parent);
+function put(buffer: Uint8Array, start: number, size: number, value: number): number {
+  let at = start;
+  if (size === 4) {
+    buffer[at++] = value >>> 24;
+    buffer[at++] = value >>> 16;
   }
-  return new Scope(container, parent, depth);
-}
-
-function unsupported(what: string, scope: Scope | undefined): SealwireError {
-  const path: string[] = [];
-  for (let s = scope; s; s = s.parent) path.unshift(String(s.key));
-  return new SealwireError('unsupported_value', `${path.join('.') || 'The value'} cannot be sent: ${what}.`);
+  if (size >= 2) buffer[at++] = value >>> 8;
+  buffer[at++] = value;
+  return at;
 }

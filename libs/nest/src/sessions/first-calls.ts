@@ -39,7 +39,9 @@ export function runFirstCalls(
   messages: readonly Prepared[],
 ): FirstCallsRun {
   const { primitives, random } = opened.suite;
-  const key = { primitives, keySize: opened.keySize, secret: opened.firstResults };
+  // its own: calls go on where the handshake is given up, and what erasing leaves seals nothing
+  const secret = opened.firstResults.slice();
+  const key = { primitives, keySize: opened.keySize, secret };
   const results: (Uint8Array | undefined)[] = [];
   const work = async (message: Prepared, counter: number): Promise<void> => {
     const number = { lane: FIRST_LANE, counter };
@@ -63,8 +65,8 @@ export function runFirstCalls(
     }
   };
   ledger.begin(session);
-  const done = Promise.allSettled(messages.map(work)).finally(() => erase(opened.firstResults));
-  erase(opened.firstKey);
+  const done = Promise.allSettled(messages.map(work)).finally(() => erase(secret));
+  erase(opened.firstKey, opened.firstResults);
   return {
     done,
     answers: () =>

@@ -179,7 +179,7 @@ export class Handshakes {
     const means = { session, ledger: this.ledger, data: this.data };
     const { suite, firstKey, firstResults } = opened;
     const run = runFirstCalls(means, { suite, firstKey, firstResults, keySize: row.keySize }, digest, messages);
-    await doneWithin(run.done, messages.length > 0 ? FIRST_CALLS_WAIT : 0);
+    if (messages.length > 0) await doneWithin(run.done, FIRST_CALLS_WAIT);
     const terms = { ...created, idle, lifetime };
     const { frame, secrets } = answerFinish(opened, terms, answers, run.answers());
     if (!(await this.ask(this.store.activate(row.id, secrets)))) throw new SealwireError('session_unknown');

@@ -7,6 +7,8 @@ export class Row {
   readonly keyId: string | undefined;
   secrets: SessionSecrets | undefined;
   firstKey: Uint8Array | undefined;
+  /** its traffic secrets are erased, so nothing may be opened with them, whatever the clock says */
+  private silent = false;
   epoch = 0;
   closed: readonly ClosedLane[] = [];
   lastUsed: number;
@@ -48,7 +50,7 @@ export class Row {
   }
 
   toStored(incarnation: Uint8Array): StoredSession | undefined {
-    if (!this.secrets) return undefined;
+    if (!this.secrets || this.silent) return undefined;
     const { id, module, keyId, keySize, idleSeconds, peer, firstCalls } = this.session;
     const { key, lane, closed, epoch, lastUsed, expires } = this;
     const identity = { id, key, module, keyId, keySize, idleSeconds, peer, firstCalls };
@@ -57,6 +59,11 @@ export class Row {
   }
 
   /** Its frames are answered no more; its renewal key still proves it. */
+  silence(): void {
+    this.silent = true;
+    this.eraseTraffic();
+  }
+
   eraseTraffic(): void {
     if (this.secrets) erase(this.secrets.clientToServer, this.secrets.serverToClient);
   }

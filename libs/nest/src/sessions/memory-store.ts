@@ -241,7 +241,7 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
     row.ended = { at: this.now(), reason };
     for (const use of row.uses) use.order.remove(use);
     if (row.keyId && this.secureKeys.get(row.keyId)?.size === 0) this.secureKeys.delete(row.keyId);
-    setTimeout(() => row.eraseTraffic(), ANSWERING_MS).unref();
+    setTimeout(() => row.silence(), ANSWERING_MS).unref();
     this.listener?.ended(row.session.id, reason, row.session.module);
   }
 }

@@ -80,6 +80,8 @@ export class Receiver {
       if (!this.sessions.accepting) throw new SealwireError('busy');
       const held = stale ? undefined : this.sessions.held(frame.sessionId);
       const session = held ?? (await this.look(module, frame.sessionId));
+      // a copy that another frame has used up meanwhile
+      if (!held && session.released) continue;
       if (session.module !== module.path || (session.peer !== undefined && session.peer !== peer.lock)) {
         throw new SealwireError('session_unknown');
       }

@@ -5,7 +5,9 @@ export async function reach<T>(step: () => Promise<T>): Promise<T> {
   try {
     return await step();
   } catch (error) {
-    throw !(error instanceof SealwireError) && isUnavailable(error) ? new SealwireError('busy', undefined, { cause: error }) : error;
+    throw !(error instanceof SealwireError) && isUnavailable(error)
+      ? new SealwireError('busy', undefined, { cause: error })
+      : error;
   }
 }
 

@@ -29,7 +29,7 @@ export class KeyEncryption {
     if (keys.length === 0) {
       throw new SealwireError(
         'bad_configuration',
-        'SEALWIRE_KEK is missing: sessions kept in a database need a key-encryption key; make one with "npx sealwire keygen kek".',
+        `SEALWIRE_KEK is ${texts === undefined ? 'missing' : 'empty'}: sessions kept in a database need a key-encryption key; make one with "npx sealwire keygen kek".`,
       );
     }
     const parsed = keys.map(parseKeyEncryptionKey);

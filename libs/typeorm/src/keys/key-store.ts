@@ -20,6 +20,8 @@ export const COOKIE_KEY_READABLE = 360;
 /** milliseconds */
 const COOKIE_KEY_REFRESH = 5_000;
 
+const DECOY = keyPlace('secure', '', new Uint8Array(SIZE.keyId));
+
 const VALID = '(valid_until IS NULL OR valid_until > now())';
 /**
  * A time given from outside, as $n, is not before the database's: whoever follows the ends of keys looks no further back than
@@ -42,6 +44,7 @@ export interface KeySummary {
 export class TypeOrmKeyStore extends KeyStore {
   private readonly logger = new Logger('SealwireKeyStore');
   private readonly query: Query;
+  /** opened where there is no key, so that a known keyId takes as long as any other */
   private readonly decoy: Uint8Array;
   /** server keys that do not open and were told of */
   private readonly unreadable = new Set<string>();
@@ -55,8 +58,7 @@ export class TypeOrmKeyStore extends KeyStore {
   ) {
     super();
     this.query = database.query;
-    // opened where there is no key, so that a known keyId takes as long as any other
-    this.decoy = keys.wrap(keyPlace('secure', '', new Uint8Array(SIZE.keyId)), new Uint8Array(SIZE.key));
+    this.decoy = keys.wrap(DECOY, new Uint8Array(SIZE.key));
   }
 
   async serverKeys(): Promise<readonly KeyPair[]> {
@@ -75,7 +77,7 @@ export class TypeOrmKeyStore extends KeyStore {
       `SELECT wrapped FROM sealwire_key WHERE kind = 'secure' AND module = $1 AND id = $2 AND ${VALID}`,
       [module, keyId],
     );
-    const place = row ? keyPlace('secure', module, keyId) : keyPlace('secure', '', new Uint8Array(SIZE.keyId));
+    const place = row ? keyPlace('secure', module, keyId) : DECOY;
     const secret = this.keys.unwrap(place, toBytes(row?.wrapped ?? this.decoy));
     return row && secret;
   }
@@ -126,8 +128,7 @@ export class TypeOrmKeyStore extends KeyStore {
 
   /** Answers the key's text, which the client must be given. */
   async addSecureKey(module: string, key: SecureKey = this.newSecureKey()): Promise<string> {
-    await this.insertSecureKey(this.query, module, key);
-    return textOf(key);
+    return this.insertSecureKey(this.query, module, key);
   }
 
   /**
@@ -138,8 +139,7 @@ export class TypeOrmKeyStore extends KeyStore {
     module: string,
     { validUntil, keyId }: { validUntil: Date; keyId?: Uint8Array },
   ): Promise<string> {
-    const key = this.newSecureKey();
-    await this.database.transaction(async (query) => {
+    return this.database.transaction(async (query) => {
       const ended = await query(
         `UPDATE sealwire_key SET valid_until = ${notPast(2)}
          WHERE kind = 'secure' AND module = $1 AND ($3::bytea IS NULL OR id = $3)
@@ -150,9 +150,8 @@ export class TypeOrmKeyStore extends KeyStore {
         const none = keyId ? 'no such SecureKey' : 'no SecureKey to rotate';
         throw new SealwireError('bad_key', `Module '${module}' has ${none} in the database; "keys add" adds one.`);
       }
-      await this.insertSecureKey(query, module, key);
+      return this.insertSecureKey(query, module, this.newSecureKey());
     });
-    return textOf(key);
   }
 
   override async revokeSecureKey(keyId: Uint8Array): Promise<boolean> {
@@ -177,8 +176,9 @@ export class TypeOrmKeyStore extends KeyStore {
     return { keyId: this.primitives.random(SIZE.keyId), secret: this.primitives.random(SIZE.key) };
   }
 
-  private insertSecureKey(query: Query, module: string, { keyId, secret }: SecureKey): Promise<void> {
-    return this.insert(query, { kind: 'secure', module, id: keyId }, secret);
+  private async insertSecureKey(query: Query, module: string, { keyId, secret }: SecureKey): Promise<string> {
+    await this.insert(query, { kind: 'secure', module, id: keyId }, secret);
+    return formatKeyText('swk1', Uint8Array.of(...keyId, ...secret));
   }
 
   private async insertServerKey(query: Query): Promise<KeyPair> {
@@ -289,10 +289,6 @@ interface CookieKeyRow {
 }
 
 const COOKIE_KEY_AGE = 'extract(epoch FROM now() - created_at)::float8';
-
-function textOf({ keyId, secret }: SecureKey): string {
-  return formatKeyText('swk1', Uint8Array.of(...keyId, ...secret));
-}
 
 /** Two instances that both find no key must not make two. */
 async function lockServerKeys(query: Query): Promise<void> {

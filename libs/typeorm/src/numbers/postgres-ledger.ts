@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type CallNumber, LIMITS, type Sending, toHex } from '@sealwire/core';
+import { type CallNumber, FIRST_LANE, LIMITS, type Sending, toHex } from '@sealwire/core';
 import {
   type Acceptance,
   type FirstAcceptance,
@@ -100,7 +100,7 @@ export class PostgresLedger extends NumberLedger {
     for (let counter = 0; counter < count; counter++) {
       const running = new Running(toHex(digest), Promise.resolve({ kind: 'accepted' }));
       running.taken = true;
-      this.running.set(keyOf(session, { lane: 0, counter }), running);
+      this.running.set(keyOf(session, { lane: FIRST_LANE, counter }), running);
     }
   }
 

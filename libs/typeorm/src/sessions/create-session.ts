@@ -1,3 +1,4 @@
+import { FIRST_LANE } from '@sealwire/core';
 import type { NewSession } from '@sealwire/nest/ports';
 import { DURABLE, type Query, toBytes } from '../connection/database.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
@@ -43,7 +44,7 @@ export async function createSession(
        WHERE ${MARK} = $12 AND ${DURABLE} ON CONFLICT (id) DO NOTHING RETURNING s.id, s.lane
      ), calls AS (
        INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner)
-       SELECT made.id, 0, n, $13, $15 FROM made, generate_series(0, $14::integer - 1) AS n WHERE $6
+       SELECT made.id, ${FIRST_LANE}, n, $13, $15 FROM made, generate_series(0, $14::integer - 1) AS n WHERE $6
      )
      SELECT lane::float8 AS lane FROM made`,
     [

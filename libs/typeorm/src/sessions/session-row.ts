@@ -85,7 +85,7 @@ export class SessionWrap {
   open(row: SessionRow): SessionSecrets {
     const traffic = this.keys.unwrap(trafficPlace(row, row.epoch), row.traffic ?? new Uint8Array());
     const renewal = this.keys.unwrap(place(row, 'renewal'), row.renewal ?? new Uint8Array());
-    return { clientToServer: traffic.slice(0, 32), serverToClient: traffic.slice(32), renewal } as SessionSecrets;
+    return { clientToServer: traffic.slice(0, 32), serverToClient: traffic.slice(32), renewal };
   }
 
   /** Where the row's secrets stand, in the order of their columns. */

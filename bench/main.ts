@@ -1,0 +1,58 @@
+// Compares sealed calls with what they replace. This process is the load; every server has a process of its own.
+import { availableParallelism, cpus, loadavg, release, type as system, totalmem } from 'node:os';
+import { parseArgs } from 'node:util';
+import { compareCalls, type Plan } from './calls.js';
+import { compareClients } from './clients.js';
+import { makeKeys } from './keys.js';
+import { COMPARISONS, ROW_NAMES } from './rows.js';
+import { measureDelay, measureHandshakes, measureMemory } from './sessions.js';
+import { measureStore } from './store.mjs';
+
+const HELP = `npm run bench -- [options]
+  --row NAME      only that row; may be given several times
+  --quick         short rounds, rough figures
+  --profile       also where the time of each server goes
+  --sessions N    sessions of the row 'memory' (20000, with --quick 1000)
+  --list          the names of the rows`;
+
+const { values: options } = parseArgs({
+  options: {
+    row: { type: 'string', multiple: true, default: [] },
+    quick: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
+    sessions: { type: 'string' },
+    list: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+const { row: wanted, quick, profile } = options;
+const unknown = wanted.find((row) => !ROW_NAMES.includes(row));
+if (options.help || unknown !== undefined) {
+  console.log(unknown === undefined ? HELP : `There is no row '${unknown}'.\n${HELP}`);
+  process.exit(unknown === undefined ? 0 : 1);
+}
+if (options.list) {
+  console.log(ROW_NAMES.join('\n'));
+  process.exit();
+}
+const has = (row: string) => wanted.length === 0 || wanted.includes(row);
+
+printMachine();
+const keys = makeKeys();
+const plan: Plan = quick ? { rounds: 3, ms: 300, latencies: 200 } : { rounds: 7, ms: 1_000, latencies: 1_000 };
+const comparisons = COMPARISONS.filter(({ row }) => has(row));
+if (comparisons.length > 0) await compareCalls(comparisons, keys, plan, profile);
+if (has('client-200')) await compareClients(keys, plan);
+if (has('handshake')) await measureHandshakes(keys, quick ? 100 : 500);
+if (has('delay')) await measureDelay(keys, quick ? 3 : 60);
+if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ? 1_000 : 20_000)));
+if (has('store')) await measureStore({ quick });
+
+function printMachine(): void {
+  const [cpu] = cpus();
+  const memory = Math.round(totalmem() / 2 ** 30);
+  console.log(
+    `${cpu?.model.trim()}, ${availableParallelism()} cores, ${memory} GiB; ${system()} ${release()}; ` +
+      `Node ${process.version}, OpenSSL ${process.versions.openssl}; load before the run ${loadavg()[0]?.toFixed(1)}`,
+  );
+}

@@ -1,0 +1,1 @@
+export declare function measureStore(options: { readonly quick: boolean }): Promise<void>;

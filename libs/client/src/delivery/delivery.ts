@@ -1,0 +1,139 @@
+import { type Call, encodeCalls, type KeySize, LIMITS } from '@sealwire/core';
+import { closedError } from '../errors.js';
+import type { EventHub } from '../events.js';
+import { LONGEST, type Settings } from '../options.js';
+import { Sessions } from '../sessions/sessions.js';
+import type { Settled } from '../types.js';
+import { Message } from './message.js';
+import { type Parcel, pack } from './payload.js';
+
+const FIRST = [0];
+
+/** Brings calls to the server at most once, and answers each with its own outcome. */
+export class Delivery {
+  readonly alarms = new Alarms();
+  readonly sessions: Sessions;
+  /** messages under way, at most {@link LIMITS.callsInFlight} */
+  readonly #messages = new Set<Message>();
+  readonly #queue = new Set<Message>();
+  #closed = false;
+
+  constructor(
+    readonly settings: Settings,
+    keySize: KeySize,
+    readonly events: EventHub,
+  ) {
+    this.sessions = new Sessions(settings, keySize, events, this.#messages);
+  }
+
+  /** @returns the outcome of each call. @throws the reason of the signal, or RemoteError `closed` */
+  async invoke(calls: readonly Call[], timeout: number, signal?: AbortSignal): Promise<Settled[]> {
+    signal?.throwIfAborted();
+    if (this.#closed) throw closedError();
+    const settled = new Array<Settled>(calls.length);
+    const all = this.#parcels(calls, settled).map((parcel) => {
+      const message = new Message(this, calls, parcel, settled, timeout, signal);
+      if (this.#messages.size < LIMITS.callsInFlight) this.#admit(message);
+      else this.#queue.add(message);
+      return message.ended;
+    });
+    await (all.length === 1 ? all[0] : Promise.all(all));
+    return settled;
+  }
+
+  /** Encodes at the time of the call, so that arguments changed later do not travel. */
+  #parcels(calls: readonly Call[], settled: Settled[]): readonly Parcel[] {
+    const [only] = calls;
+    if (only && calls.length === 1 && only.name.length <= LIMITS.functionName) {
+      try {
+        return [{ payload: encodeCalls(calls), places: FIRST }];
+      } catch {
+        // below, with what cannot be sent
+      }
+    }
+    return pack(calls, (this.sessions.current?.maxBody ?? LIMITS.body) * (7 / 8), settled);
+  }
+
+  #admit(message: Message): void {
+    this.#messages.add(message);
+    message.want();
+  }
+
+  leave(message: Message): void {
+    this.#queue.delete(message);
+    if (!this.#messages.delete(message)) return;
+    for (const next of this.#queue) {
+      this.#queue.delete(next);
+      this.#admit(next);
+      break;
+    }
+    if (this.#messages.size === 0 && this.sessions.doubted) this.sessions.rest();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const message of [...this.#queue, ...this.#messages]) message.stop(closedError());
+    this.sessions.close();
+  }
+}
+
+/** Has one moment at which something has to happen. */
+export interface Limited {
+  /** @param late milliseconds between that moment and now: much, if the process slept or was busy */
+  ring(now: number, late: number): void;
+}
+
+/** What a moment is rounded up to, so that many moments make few timers. */
+const GRAIN = 4;
+
+/** Time limits of everything that is under way, on one timer. A call that is answered in time costs none. */
+export class Alarms {
+  readonly #due = new Map<Limited, number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #armed = Number.POSITIVE_INFINITY;
+
+  /** @param at by `performance.now()`; replaces the moment that was set before */
+  set(item: Limited, at: number): void {
+    if (this.#due.size === 0) hold(this.#timer);
+    this.#due.set(item, at);
+    const moment = Math.ceil(at / GRAIN) * GRAIN;
+    if (moment < this.#armed) this.#arm(moment);
+  }
+
+  clear(item: Limited): void {
+    // the timer stays armed for the next call, but keeps no process alive
+    if (this.#due.delete(item) && this.#due.size === 0) release(this.#timer);
+  }
+
+  #arm(moment: number): void {
+    clearTimeout(this.#timer);
+    this.#armed = moment;
+    const ms = Math.max(0, Math.min(moment - performance.now(), LONGEST));
+    this.#timer = setTimeout(() => this.#fire(), ms);
+  }
+
+  #fire(): void {
+    const now = performance.now();
+    // what is set meanwhile is armed below, once
+    this.#armed = Number.NEGATIVE_INFINITY;
+    for (const [item, at] of [...this.#due]) {
+      if (at > now || this.#due.get(item) !== at) continue;
+      this.#due.delete(item);
+      item.ring(now, now - at);
+    }
+    let next = Number.POSITIVE_INFINITY;
+    for (const at of this.#due.values()) next = Math.min(next, at);
+    this.#armed = Number.POSITIVE_INFINITY;
+    if (next < this.#armed) this.#arm(Math.ceil(next / GRAIN) * GRAIN);
+  }
+}
+
+/** Node's timers keep the process alive; a browser's are numbers. */
+function hold(timer: unknown): void {
+  (timer as { ref?(): void } | undefined)?.ref?.();
+}
+
+function release(timer: unknown): void {
+  (timer as { unref?(): void } | undefined)?.unref?.();
+}

@@ -1,0 +1,150 @@
+/**
+ * How one message is brought to the server: the client's half of PROTOCOL.md section 6.3. A message is in one state; what
+ * happens next and into which state it goes is one row. An event without a row changes nothing.
+ */
+export type State =
+  /** it has no number and waits for a session to take one in */
+  | 'waiting'
+  /** it has no number and pauses before it takes one */
+  | 'pausing'
+  /** its calls are inside a step 3 that is not answered yet */
+  | 'riding'
+  /** it is under a number, and its frame goes out again until an answer opens */
+  | 'sent'
+  /** as `sent`, and the server said that it runs */
+  | 'running'
+  /** its session is over, and a renewal has to tell what became of its number */
+  | 'asking'
+  /** a renewal could not tell; a request that is still under way may */
+  | 'doubtful'
+  | 'done';
+
+export type Event =
+  // answers under seal
+  | 'result'
+  /** a result of which at least one call was not committed and goes out again */
+  | 'unavailable'
+  | 'running'
+  | 'busy'
+  | 'result_gone'
+  | 'number_conflict'
+  | 'number_too_old'
+  | 'outcome_unknown'
+  | 'moved_never_ran'
+  | 'moved_ran'
+  | 'moved_unknown'
+  | 'session_ended'
+  /** an authentic answer that this client cannot read */
+  | 'malformed'
+  // unsealed answers, and none
+  /** a hint that the session is gone, or that the server takes less than this client believes */
+  | 'refused'
+  /** anything else that does not open, or no answer at all */
+  | 'unanswered'
+  /** the answer is longer than this client takes */
+  | 'oversized'
+  // what a handshake tells of the number
+  | 'told_never_ran'
+  | 'told_ran'
+  | 'told_unknown'
+  | 'told_running'
+  /** the result of an earlier number of the same calls, whose request was still under way */
+  | 'late_result'
+  // time and sessions
+  /** a pause is over, or a request took so long that another one goes out */
+  | 'wake'
+  /** no request of the frame is under way any more */
+  | 'alone'
+  /** a session is there */
+  | 'session'
+  /** it was put into step 3 */
+  | 'boarded';
+
+export type Action =
+  /** hands the outcomes over, those of calls that go out again excepted */
+  | 'deliver'
+  /** takes a number in the session and seals */
+  | 'seal'
+  /** sends the frame, the same bytes each time */
+  | 'transmit'
+  /** sets the next sending off after a pause */
+  | 'pause'
+  /** before another number is taken: no pause the first time, then growing ones */
+  | 'rest'
+  /** takes the session that is there, or has one made */
+  | 'want'
+  /** has a handshake made that asks about the number, as far as hints may set one off */
+  | 'hint'
+  /** ends the session: it takes no number any more, and the next handshake asks about those that are out */
+  | 'end'
+  /** goes on in the lane that the server named */
+  | 'adopt'
+  /** nothing ran under the number: the next sending is a first one again */
+  | 'forget'
+  /** the next sending carries the identity that its calls had first */
+  | 'identify'
+  /** notes that it ran, for the error if its result cannot be had */
+  | 'note'
+  /** waits for requests under way, if there are any */
+  | 'linger'
+  /** ends the message with an error */
+  | 'fail';
+
+export interface Row {
+  readonly to: State;
+  readonly does: readonly Action[];
+}
+type Rows = Partial<Record<Event, Row>>;
+
+const row = (to: State, ...does: Action[]): Row => ({ to, does });
+
+const LATE = row('done', 'deliver');
+
+/** Answers that end what a number was for, the same in each state that has one. */
+const SETTLED: Rows = {
+  result: row('done', 'deliver'),
+  unavailable: row('pausing', 'deliver', 'identify', 'pause'),
+  late_result: LATE,
+  result_gone: row('pausing', 'note', 'identify', 'rest'),
+  number_conflict: row('pausing', 'end', 'forget', 'rest'),
+  number_too_old: row('pausing', 'identify', 'rest'),
+  outcome_unknown: row('pausing', 'identify', 'rest'),
+  moved_never_ran: row('pausing', 'adopt', 'forget', 'rest'),
+  moved_ran: row('pausing', 'adopt', 'note', 'identify', 'rest'),
+  moved_unknown: row('pausing', 'adopt', 'identify', 'rest'),
+  malformed: row('done', 'fail'),
+  oversized: row('done', 'fail'),
+  told_never_ran: row('pausing', 'forget', 'rest'),
+  told_ran: row('doubtful', 'note', 'linger'),
+  told_unknown: row('doubtful', 'linger'),
+  told_running: row('running', 'pause'),
+};
+
+const SENT: Rows = {
+  ...SETTLED,
+  running: row('running', 'pause'),
+  busy: row('sent', 'pause'),
+  session_ended: row('asking', 'end'),
+  refused: row('sent', 'hint', 'pause'),
+  unanswered: row('sent', 'pause'),
+  wake: row('sent', 'transmit'),
+};
+
+const RESENT: Row = row('pausing', 'identify', 'rest');
+
+export const TABLE: Readonly<Record<State, Rows>> = {
+  waiting: { session: row('sent', 'seal', 'transmit'), boarded: row('riding'), late_result: LATE },
+  pausing: { wake: row('waiting', 'want'), late_result: LATE },
+  riding: { ...SETTLED, told_running: row('running', 'transmit') },
+  sent: SENT,
+  running: {
+    ...SENT,
+    busy: row('running', 'pause'),
+    refused: row('running', 'hint', 'pause'),
+    unanswered: row('running', 'pause'),
+    wake: row('running', 'transmit'),
+  },
+  asking: { ...SETTLED, running: row('running', 'pause') },
+  doubtful: { ...SETTLED, running: row('running', 'pause'), alone: RESENT, wake: RESENT },
+  done: {},
+};

@@ -1,0 +1,126 @@
+import {
+  type CallNumber,
+  callIdentity,
+  decodeReply,
+  erase,
+  FIRST_LANE,
+  type FinishSent,
+  firstHeader,
+  type KeySize,
+  openResult,
+  type Primitives,
+  type Reply,
+  SealwireError,
+} from '@sealwire/core';
+import { now, type Provable, type Sent, type Session } from './session.js';
+
+/** The calls inside one step 3: numbers of a session whose other keys only step 4 brings. */
+export class FirstCalls implements Provable {
+  readonly id: Uint8Array;
+  readonly digest: Uint8Array;
+  /** set when step 4 opened, which ended the key of the first calls */
+  session: Session | undefined;
+  readonly #results: Uint8Array;
+  #open: number;
+
+  constructor(
+    readonly primitives: Primitives,
+    private readonly keySize: KeySize,
+    private readonly finish: FinishSent,
+    readonly incarnation: Uint8Array,
+    messages: number,
+  ) {
+    this.id = finish.sessionId;
+    this.digest = finish.digest;
+    this.#results = finish.firstResults;
+    this.#open = messages;
+    if (messages === 0) erase(this.#results);
+  }
+
+  get key(): Uint8Array {
+    return this.finish.firstKey;
+  }
+
+  /** @param calls how many that message holds */
+  sent(index: number, calls: number): Sent {
+    const number = { lane: FIRST_LANE, counter: index };
+    // now, for step 4 ends the key
+    const identities = Array.from({ length: calls }, (_, i) =>
+      callIdentity(this.primitives, this.key, { number, digest: this.digest }, i),
+    );
+    return new SentFirst(this, number, identities);
+  }
+
+  open(index: number, frame: Uint8Array): Reply {
+    const key = { primitives: this.primitives, keySize: this.keySize, secret: this.#results };
+    return decodeReply(openResult(key, firstHeader(this.id, this.digest, index), frame));
+  }
+
+  release(): void {
+    if (--this.#open > 0) return;
+    erase(this.#results);
+    if (!this.session) erase(this.key);
+  }
+}
+
+class SentFirst implements Sent {
+  at = now();
+  requests = 0;
+  #question: Sent | undefined;
+  #released = false;
+
+  constructor(
+    private readonly first: FirstCalls,
+    readonly number: CallNumber,
+    private readonly identities: readonly Uint8Array[],
+  ) {}
+
+  get session(): Provable {
+    return this.first.session ?? this.first;
+  }
+
+  get total(): number {
+    return this.identities.length;
+  }
+
+  get incarnation(): Uint8Array {
+    return this.first.incarnation;
+  }
+
+  /** A question, for the calls themselves were in step 3; without step 4 only a renewal can ask. */
+  frame(): Uint8Array | undefined {
+    this.#question ??= this.first.session?.ask(this.number.counter);
+    return this.#question?.frame();
+  }
+
+  digest(): Uint8Array {
+    return this.first.digest;
+  }
+
+  open(frame: Uint8Array): Reply {
+    const reply = this.#question?.open(frame);
+    if (!reply) throw new SealwireError('open_failed');
+    if (!('first' in reply)) return reply;
+    try {
+      return this.openTold(reply.first);
+    } catch {
+      // what brought it is authentic
+      throw new SealwireError('bad_payload');
+    }
+  }
+
+  openTold(frame: Uint8Array): Reply {
+    return this.first.open(this.number.counter, frame);
+  }
+
+  identity(index: number): Uint8Array {
+    return this.identities[index] ?? new Uint8Array(0);
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#question?.release();
+    this.first.release();
+  }
+}

@@ -1,0 +1,202 @@
+import {
+  type HandshakeSuite,
+  hedgedRandom,
+  type KeySize,
+  type MessageStatus,
+  SealwireError,
+  toHex,
+} from '@sealwire/core';
+import { within } from '../delivery/limits.js';
+import type { Message } from '../delivery/message.js';
+import { ChannelBlockedError, closedError, RemoteError } from '../errors.js';
+import type { EventHub, RenewalReason } from '../events.js';
+import type { Settings } from '../options.js';
+import { FINAL, Handshaker } from './handshake.js';
+import { Pace } from './pace.js';
+import { FinishPlan, type Handshaken } from './renewal.js';
+import { type Provable, Session } from './session.js';
+
+/** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
+export class Sessions {
+  /** that a new number may be taken from now; undefined while a handshake runs */
+  current: Session | undefined;
+  /** A hint or a handshake put the session in doubt, so that an answer under seal is news. */
+  doubted = false;
+  /** the newest, whether or not it takes numbers */
+  #session: Session | undefined;
+  #reason: RenewalReason = 'session_unknown';
+  /** of the handshake that runs or waits for its turn */
+  #flight: AbortController | undefined;
+  #shaking = false;
+  #closed = false;
+  readonly #pace = new Pace();
+  readonly #suite: HandshakeSuite;
+  readonly #handshaker: Handshaker;
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly keySize: KeySize,
+    private readonly events: EventHub,
+    /** that are under way */
+    private readonly messages: ReadonlySet<Message>,
+  ) {
+    this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
+    this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
+  }
+
+  /** why the last handshake did not get through */
+  get lastError(): unknown {
+    return this.#handshaker.lastError;
+  }
+
+  /** A message waits for a session, or for what only a handshake can tell. */
+  want(): void {
+    const over = this.current?.over;
+    if (this.current && over) this.end(this.current, over);
+    else this.#start();
+  }
+
+  /**
+   * Unsealed answers suggest that the session is gone: reason enough to shake hands again, for nothing else.
+   *
+   * @param refused whether they say so in words that only a server or a forger uses
+   * @returns whether for five minutes there was nothing but such words
+   */
+  hint(session: Provable, refused: boolean): boolean {
+    this.doubted = true;
+    if (refused && this.#pace.hint()) return true;
+    if (session === this.#session && !this.#session.ended) this.#reason = 'session_unknown';
+    // of an older session too: there is a number of it that only a handshake can ask about now
+    this.#start();
+    return false;
+  }
+
+  /** The server said under seal, or the client knows, that the session takes no more numbers. */
+  end(session: Provable, reason: RenewalReason): void {
+    if (session !== this.#session) {
+      this.#start();
+      return;
+    }
+    if (!this.#session.ended) this.#reason = reason;
+    this.#session.ended = true;
+    this.current = undefined;
+    this.#start();
+  }
+
+  /** An answer has opened, so the session is alive whatever hints said. */
+  opened(session: Provable): void {
+    this.#pace.opened();
+    this.doubted = this.#flight !== undefined;
+    if (this.#flight && !this.#shaking && session === this.current && !this.#needed()) this.#halt();
+  }
+
+  moved(session: Provable, { lane, incarnation }: Extract<MessageStatus, { status: 'lane_moved' }>): void {
+    if (!(session instanceof Session) || !session.adoptLane(lane, incarnation)) return;
+    this.events.emit('resumed', { sessionId: toHex(session.id), lane });
+  }
+
+  /** Nobody waits any more. */
+  rest(): void {
+    this.#halt();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#halt();
+    const sessionId = this.#session && toHex(this.#session.id);
+    this.#session?.retire();
+    this.#session = undefined;
+    this.current = undefined;
+    this.events.emit('closed', { sessionId });
+  }
+
+  /** Whether a number is out that only a handshake can ask about. */
+  #needed(): boolean {
+    for (const { state, sent } of this.messages) {
+      if (state === 'asking' || (sent !== undefined && sent.session !== this.#session)) return true;
+    }
+    return false;
+  }
+
+  #halt(): void {
+    const flight = this.#flight;
+    this.#flight = undefined;
+    this.#shaking = false;
+    if (this.#session && !this.#session.ended) this.current = this.#session;
+    flight?.abort(closedError());
+  }
+
+  #start(): void {
+    if (this.#flight || this.#closed) return;
+    this.#flight = new AbortController();
+    this.doubted = true;
+    void this.#renew(this.#flight);
+  }
+
+  /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
+  async #renew(flight: AbortController): Promise<void> {
+    while (this.#flight === flight) {
+      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages);
+      try {
+        await this.#turn(flight.signal);
+        this.#shaking = true;
+        this.current = undefined;
+        this.#pace.started();
+        const done = await this.#handshaker.run(flight.signal, plan);
+        if (this.#flight === flight) this.#install(done, plan);
+      } catch (error) {
+        if (this.#flight === flight) this.#failed(error, plan);
+      }
+    }
+  }
+
+  /** While a handshake has to wait, the old session serves: the hint may have been forged. */
+  async #turn(signal: AbortSignal): Promise<void> {
+    const delay = this.#pace.delay();
+    if (delay === 0) return;
+    this.#shaking = false;
+    if (this.#session && !this.#session.ended) {
+      this.current = this.#session;
+      this.#tellWaiting();
+    }
+    await within(delay, signal);
+  }
+
+  #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
+    const old = this.#session;
+    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions.maxBody);
+    this.#session = session;
+    this.current = session;
+    this.#shaking = false;
+    this.#flight = undefined;
+    this.#handshaker.lastError = undefined;
+    if (plan.settle(finished, session)) this.#pace.opened();
+    this.#tellWaiting();
+    old?.retire();
+    const sessionId = toHex(session.id);
+    this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
+    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
+    this.#reason = 'session_unknown';
+    // more numbers were out than one step 3 may ask about
+    for (const { state } of this.messages) if (state === 'asking') this.#start();
+  }
+
+  #failed(error: unknown, plan: FinishPlan): void {
+    const refused = error instanceof SealwireError && FINAL.has(error.code);
+    if (refused || (error instanceof RemoteError && error.code === 'policy')) {
+      this.events.emit('refused', { code: error.code, cause: error });
+    }
+    if (error instanceof RemoteError || (refused && !this.#session && !plan.begun)) this.#giveUp(error);
+    // the server was there: the refusal may be forged, or pass
+    else if (refused && this.#pace.hint()) this.#giveUp(new ChannelBlockedError());
+  }
+
+  #giveUp(error: unknown): void {
+    this.#halt();
+    for (const message of [...this.messages]) message.stop(error);
+  }
+
+  #tellWaiting(): void {
+    for (const message of [...this.messages]) if (message.state === 'waiting') message.want();
+  }
+}

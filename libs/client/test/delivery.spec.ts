@@ -1,0 +1,486 @@
+import { CONTENT_TYPE, encodeCalls, encodeReply, type Reply, SealwireError, toHex } from '@sealwire/core';
+import { describe, expect, it, vi } from 'vitest';
+import { pack } from '../src/delivery/payload.js';
+import { OutcomeUnknownError, RemoteError } from '../src/node.js';
+import { FakeServer, type FakeSession, refused } from './support/fake-server.js';
+import { connect, gate, type Network, opened, useFakeTimers } from './support/remote.js';
+
+/** As `fetchTransport` reports a connection that never came about. */
+class RefusedConnection extends SealwireError {
+  constructor() {
+    super('unreachable', 'connect ECONNREFUSED 127.0.0.1:3000');
+  }
+}
+
+/** In arrays, so many that the value itself is in the last level that a payload may have. */
+function deep(levels: number, value: unknown): unknown {
+  return levels === 0 ? value : [deep(levels - 1, value)];
+}
+
+function cycle(): unknown {
+  const value: { self?: unknown } = {};
+  value.self = value;
+  return value;
+}
+
+const rewritten = { status: 503, contentType: 'text/html', body: new TextEncoder().encode('<h1>later</h1>') };
+
+describe('requests under way', () => {
+  it('may each bring the result, whatever happens to later copies', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    let calls = 0;
+    const network: Network = async (_request, next, kind) => {
+      if (kind !== 'call' || ++calls === 1) return next();
+      throw new Error('connection reset');
+    };
+    const remote = await opened(server, network);
+    server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 7_000, 'slow'));
+    const call = remote.$call({ timeout: 10_000 }).slow();
+    await vi.advanceTimersByTimeAsync(7_000);
+    expect(await call).toBe('slow');
+    expect(calls).toBeGreaterThan(2);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('may bring the result of a number that the server could not tell of, after the call went on under another', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    const hold = gate();
+    let calls = 0;
+    const network: Network = async (_request, next, kind) => {
+      if (kind !== 'call') return next();
+      const count = ++calls;
+      const response = await next();
+      if (count === 1) await hold.passed;
+      // the resend of the first call gets lost
+      if (count === 4) await new Promise(() => {});
+      return response;
+    };
+    const remote = await opened(server, network);
+    server.onAsked = () => ({ known: 'unknown' });
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(1);
+    for (const session of server.sessions.values()) session.ended = true;
+    const other = remote.echo('notices that the session is over').catch((e: unknown) => e);
+    await vi.advanceTimersByTimeAsync(12_000);
+    expect(await other).toBeInstanceOf(OutcomeUnknownError);
+    expect(calls).toBe(4);
+    hold.open();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await call).toBe(3);
+  });
+});
+
+describe('a gateway that rewrites error answers', () => {
+  it('does not hide that the session is gone', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = await opened(server, async (_request, next) => {
+      const response = await next();
+      return response.status === 200 ? response : rewritten;
+    });
+    server.sessions.clear();
+    const call = remote.add(1, 2).catch((e: unknown) => e);
+    await vi.advanceTimersByTimeAsync(16_000);
+    // without a trace of the session nobody can tell that the first sending never ran
+    expect(await call).toBeInstanceOf(OutcomeUnknownError);
+    expect(await remote.add(3, 4)).toBe(7);
+  });
+
+  it('may change status and content type of a frame', async () => {
+    const server = new FakeServer();
+    const remote = connect(server, {
+      network: async (_request, next) => ({ ...(await next()), status: 500, contentType: 'text/html' }),
+    });
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(await remote.add(3, 4)).toBe(7);
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'call']);
+  });
+
+  it('does not end a channel that never was a Sealwire one as blocked', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    let down = false;
+    const remote = await opened(server, (_request, next) => (down ? rewritten : next()));
+    down = true;
+    const call = remote.$call({ timeout: 600_000 }).add(1, 2);
+    await vi.advanceTimersByTimeAsync(400_000);
+    down = false;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await call).toBe(3);
+    expect(server.runs).toHaveLength(1);
+  });
+});
+
+describe('first calls', () => {
+  it.each([undefined, 400])('wait for no other call of the same handshake (timeout %s)', async (timeout) => {
+    const server = new FakeServer();
+    const hold = gate();
+    server.functions.slow = () => hold.passed.then(() => 'slow');
+    const remote = connect(server);
+    const began = performance.now();
+    const slow = remote.slow();
+    expect(await (timeout ? remote.$call({ timeout }) : remote).add(1, 2)).toBe(3);
+    expect(performance.now() - began).toBeLessThan(390);
+    hold.open();
+    expect(await slow).toBe('slow');
+    expect(server.runs).toHaveLength(2);
+    expect(server.count('finish')).toBe(1);
+  });
+
+  it('keep their identity when the question finds nothing any more', async () => {
+    const server = new FakeServer();
+    server.idempotent.add('slow');
+    const hold = gate();
+    server.functions.slow = () => hold.passed.then(() => 'slow');
+    server.onCall = (_session, { lane }) => (lane === 0 ? { status: 'outcome_unknown' } : undefined);
+    const slow = connect(server).slow();
+    await vi.waitFor(() => expect(server.runs).toHaveLength(2));
+    hold.open();
+    expect(await slow).toBe('slow');
+    expect(server.runs[1]?.callId).toBe(server.runs[0]?.callId);
+  });
+
+  it('are asked about by renewals until they are done, if step 4 was lost', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 15_000, 'slow'));
+    let finishes = 0;
+    const remote = connect(server, {
+      async network(_request, next, kind) {
+        const response = await next();
+        if (kind === 'finish' && ++finishes === 1) throw new Error('connection reset');
+        return response;
+      },
+    });
+    const slow = remote.slow();
+    await vi.advanceTimersByTimeAsync(29_000);
+    expect(await slow).toBe('slow');
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('end their key when step 4 opens, and that of their results when all have come', async () => {
+    const server = new FakeServer();
+    const erased: string[] = [];
+    const fill = vi.spyOn(Uint8Array.prototype, 'fill').mockImplementation(function (this: Uint8Array, value) {
+      if (value === 0 && this.length === 32) erased.push(toHex(this));
+      this.set(Array.from(this, () => value));
+      return this;
+    });
+    await connect(server).add(1, 2);
+    fill.mockRestore();
+    const [session] = [...server.sessions.values()] as [FakeSession];
+    expect(erased).toContain(toHex(session.firstKey));
+    expect(erased).toContain(toHex(session.firstResults));
+  });
+});
+
+describe('renewals', () => {
+  it('are not believed without the proof of the old session', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    for (const session of server.sessions.values()) session.ended = true;
+    server.proves = false;
+    await expect(remote.add(1, 2)).rejects.toBeInstanceOf(OutcomeUnknownError);
+    expect(server.runs).toEqual([]);
+  });
+
+  /** The server starts anew with nothing in memory. */
+  function restart(server: FakeServer, age: number): void {
+    server.sessions.clear();
+    server.incarnation = new Uint8Array(8).fill(9);
+    server.age = age;
+  }
+
+  it('make a first sending of a call to a server that started before it and keeps sessions in memory', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    const remote = await opened(server);
+    await vi.advanceTimersByTimeAsync(60_000);
+    restart(server, 30_000);
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['call', 'start', 'finish', 'call']);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it.each([
+    ['was sent before the start', () => {}, 0],
+    ['was sent before the start, as the wall clock says', () => vi.setSystemTime(Date.now() + 40_000), 30_000],
+    ['was sent when the clocks agreed less', () => vi.setSystemTime(Date.now() + 1_500), 30_000],
+  ])('leave the decision to the server if the call %s', async (_name, meanwhile, age) => {
+    useFakeTimers();
+    const server = new FakeServer();
+    let calls = 0;
+    const remote = await opened(server, async (_request, next, kind) => {
+      if (kind !== 'call' || calls++ > 0) return next();
+      meanwhile();
+      restart(server, age);
+      return next();
+    });
+    await expect(remote.add(1, 2)).rejects.toBeInstanceOf(OutcomeUnknownError);
+    expect(server.runs).toEqual([]);
+  });
+
+  it('count a sending from when it may have left: a refused connection is none', async () => {
+    useFakeTimers();
+    const server = new FakeServer();
+    let down = true;
+    const remote = await opened(server, (_request, next, kind) => {
+      if (kind === 'call' && down) throw new RefusedConnection();
+      return next();
+    });
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(5_000);
+    down = false;
+    restart(server, 4_000);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(await call).toBe(3);
+    expect(server.runs).toHaveLength(1);
+  });
+});
+
+describe('what never left this machine', () => {
+  it('is unreachable, not unknown', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server, (_request, next, kind) => {
+      if (kind === 'call') throw new RefusedConnection();
+      return next();
+    });
+    const error = await remote
+      .$call({ timeout: 300 })
+      .add(1, 2)
+      .catch((e: unknown) => e);
+    expect(error).not.toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ code: 'unreachable', retryable: true });
+    expect((error as Error).message).toContain('ECONNREFUSED 127.0.0.1:3000');
+  });
+});
+
+describe('too large', () => {
+  it('is refused before anything is sent, with the place of the argument', async () => {
+    const server = new FakeServer();
+    server.maxBody = 200_000;
+    const remote = await opened(server);
+    const error = await remote.echo(new Uint8Array(250_000)).catch((e: unknown) => e);
+    expect(error).toMatchObject({ name: 'RemoteError', code: 'too_large', retryable: false });
+    expect((error as Error).message).toMatch(/200000 bytes.*Argument 1 of `echo` has 250005/);
+    expect(server.seen).toEqual([]);
+    expect(await remote.add(1, 2)).toBe(3);
+  });
+
+  it('counts the seal and the padding', async () => {
+    const server = new FakeServer();
+    server.maxBody = 200_000;
+    const remote = await opened(server);
+    await expect(remote.echo(new Uint8Array(199_900))).rejects.toMatchObject({ code: 'too_large' });
+    expect(server.seen).toEqual([]);
+  });
+
+  it('is refused by a cold client once the server has said what it takes', async () => {
+    const server = new FakeServer();
+    server.maxBody = 200_000;
+    await expect(connect(server).echo(new Uint8Array(250_000))).rejects.toMatchObject({ code: 'too_large' });
+    expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
+  });
+
+  it('is known under seal after a server that takes less now answered 413', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    server.maxBody = 200_000;
+    const error = await remote.echo(new Uint8Array(250_000)).catch((e: unknown) => e);
+    expect(error).not.toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ code: 'too_large' });
+    expect(server.runs).toEqual([]);
+  });
+
+  it('ends one call of a batch; calls that fit no message together go in several', async () => {
+    const server = new FakeServer();
+    server.maxBody = 200_000;
+    const remote = await opened(server);
+    const settled = await remote.$batch((r) => [250_000, 90_000, 90_000, 90_000].map((n) => r.echo(new Uint8Array(n))));
+    expect(settled.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled', 'fulfilled']);
+    expect(settled[0]).toMatchObject({ reason: { code: 'too_large' } });
+    expect(server.count('call')).toBe(3);
+  });
+
+  it('is a result that is longer than this client reads, at once', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server, async (_request, next, kind) => {
+      if (kind === 'call') throw new SealwireError('too_large');
+      return next();
+    });
+    const error = await remote.add(1, 2).catch((e: unknown) => e);
+    expect(error).not.toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ code: 'too_large' });
+    expect(server.seen).toEqual([]);
+  });
+});
+
+describe('pauses', () => {
+  it.each<Reply>([
+    { status: 'number_too_old' },
+    { status: 'result_gone' },
+    { status: 'outcome_unknown' },
+    { status: 'lane_moved', lane: 1, known: 'unknown', incarnation: new Uint8Array(8) },
+    { status: 'lane_moved', lane: 1, known: 'never_ran', incarnation: new Uint8Array(8) },
+    { outcomes: [{ ok: false, code: 'unavailable', message: '' }] },
+  ])('come from the second resend on, whatever the server keeps answering: %j', async (reply) => {
+    useFakeTimers();
+    const server = new FakeServer();
+    server.idempotent.add('add');
+    const remote = await opened(server);
+    server.onCall = () => reply;
+    const call = remote.add(1, 2).catch((e: unknown) => e);
+    await vi.advanceTimersByTimeAsync(10);
+    const soon = server.count('call') + server.count('finish');
+    expect(soon).toBeLessThanOrEqual(3);
+    await vi.advanceTimersByTimeAsync(29_990);
+    expect(server.count('call')).toBeLessThan(25);
+    expect(await call).toBeInstanceOf(RemoteError);
+  });
+});
+
+describe('an authentic answer that cannot be read', () => {
+  it.each<[string, Reply]>([
+    [
+      'too many outcomes',
+      {
+        outcomes: [
+          { ok: true, value: 1 },
+          { ok: true, value: 2 },
+        ],
+      },
+    ],
+    ['the answer to a question that was not asked', { first: new Uint8Array(40) }],
+  ])('ends the call: %s', async (_name, reply) => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    server.onCall = () => reply;
+    const error = await remote.add(1, 2).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(OutcomeUnknownError);
+    expect(error).toMatchObject({ cause: { code: 'bad_payload' } });
+    expect(server.count('call')).toBe(1);
+  });
+});
+
+describe('a value that cannot be sent', () => {
+  it('ends its own call at once, and takes no other of its batch with it', async () => {
+    const server = new FakeServer();
+    const remote = connect(server);
+    const [good, bad, other] = await remote.$batch((r) => [r.add(1, 2), r.echo({ lines: [1, () => 1] }), r.echo('x')]);
+    expect([good, other]).toEqual([
+      { status: 'fulfilled', value: 3 },
+      { status: 'fulfilled', value: 'x' },
+    ]);
+    expect(bad).toMatchObject({ status: 'rejected', reason: { name: 'RemoteError', code: 'unsupported_value' } });
+    expect(bad).toMatchObject({
+      reason: { message: expect.stringMatching(/^Argument 1 of `echo`, at `\.lines\[1\]`/) },
+    });
+    expect(server.runs).toHaveLength(2);
+  });
+
+  it.each([
+    ['half a surrogate pair', '\ud800'],
+    ['a bigint in the deepest level', deep(32, 1n)],
+    ['a date in the deepest level', deep(32, new Date(0))],
+    ['a cycle', cycle()],
+  ])('is named at once, and no other waiting call notices: %s', async (_name, value) => {
+    const server = new FakeServer();
+    const remote = connect(server);
+    const settled = await Promise.allSettled([remote.add(1, 2), remote.echo({ value })]);
+    expect(settled).toMatchObject([
+      { status: 'fulfilled', value: 3 },
+      {
+        reason: { name: 'RemoteError', code: 'unsupported_value', message: expect.stringMatching(/`echo`.*`\.value/) },
+      },
+    ]);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('joins what it encoded one by one to the payload of all', async () => {
+    for (const count of [2, 23, 24, 255, 256]) {
+      const calls = Array.from({ length: count }, (_, i) => ({ name: 'add', args: [i, { at: new Date(i) }] }));
+      expect(pack(calls, Number.POSITIVE_INFINITY, [])).toEqual([
+        { payload: encodeCalls(calls), places: [...calls.keys()] },
+      ]);
+    }
+  });
+
+  it('sends nothing if there is nothing else', async () => {
+    const server = new FakeServer();
+    await expect(connect(server).echo(Symbol('x'))).rejects.toMatchObject({ code: 'unsupported_value' });
+    const name = 'x'.repeat(129);
+    const remote = connect(server) as unknown as Record<string, () => Promise<unknown>>;
+    await expect(remote[name]?.()).rejects.toMatchObject({ code: 'function_unknown' });
+    expect(server.seen).toEqual([]);
+  });
+});
+
+describe('many calls', () => {
+  it('wait in linear time: 10,000 in parallel', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    const values = await Promise.all(Array.from({ length: 10_000 }, (_, i) => remote.add(i, 1)));
+    expect(values.every((value, i) => value === i + 1)).toBe(true);
+  }, 20_000);
+
+  it('put one listener on their signal', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    const { signal } = new AbortController();
+    const add = vi.spyOn(signal, 'addEventListener');
+    const remove = vi.spyOn(signal, 'removeEventListener');
+    const warned = vi.fn();
+    process.on('warning', warned);
+    await Promise.all(Array.from({ length: 50 }, (_, i) => remote.$call({ signal }).add(i, 1)));
+    await Promise.all(Array.from({ length: 20 }, (_, i) => connect(server).$call({ signal }).add(i, 1)));
+    await new Promise(setImmediate);
+    process.off('warning', warned);
+    expect(warned).not.toHaveBeenCalled();
+    expect(add).toHaveBeenCalledTimes(2);
+    expect(remove).toHaveBeenCalledTimes(2);
+  });
+
+  it('share one timer', async () => {
+    const server = new FakeServer();
+    const remote = await opened(server);
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    for (let i = 0; i < 20; i++) await remote.add(i, 1);
+    const own = timers.mock.calls.length;
+    timers.mockRestore();
+    expect(own).toBeLessThanOrEqual(1);
+  });
+});
+
+it('tells of what it sends again', async () => {
+  const server = new FakeServer();
+  let calls = 0;
+  const remote = await opened(server, (_request, next, kind) =>
+    kind === 'call' && ++calls < 3 ? refused('busy') : next(),
+  );
+  const retrying = vi.fn();
+  remote.$events.on('retrying', retrying);
+  expect(await remote.add(1, 2)).toBe(3);
+  expect(retrying.mock.calls.map(([event]) => event)).toEqual(
+    [1, 2].map((attempt) => ({ what: 'call', attempt, status: 503, cause: expect.objectContaining({ code: 'busy' }) })),
+  );
+});
+
+it('takes nothing for a result that is not sealed, frame or not', async () => {
+  const server = new FakeServer();
+  const forged = new Uint8Array([
+    0x12,
+    1,
+    0,
+    0,
+    ...encodeReply({ outcomes: [{ ok: true, value: 666 }] }),
+    ...new Uint8Array(40),
+  ]);
+  let calls = 0;
+  const remote = await opened(server, (_request, next, kind) =>
+    kind === 'call' && ++calls < 3 ? { status: 200, contentType: CONTENT_TYPE, body: forged } : next(),
+  );
+  expect(await remote.add(1, 2)).toBe(3);
+  expect(server.runs).toHaveLength(1);
+});

@@ -1,0 +1,213 @@
+import { once } from 'node:events';
+import { createServer, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTcpServer, type Server } from 'node:net';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { createRemote, fetchTransport, type RemoteOptions } from '../src/node.js';
+import { certificate } from './support/certificate.js';
+import { FakeServer, refused } from './support/fake-server.js';
+import { type Api, connect, useFakeTimers } from './support/remote.js';
+
+const server = new FakeServer();
+const keys = { serverKey: server.serverKeyText, secureKey: server.secureKeyText };
+
+async function listen(listening: Server): Promise<number> {
+  listening.listen(0, '127.0.0.1');
+  await once(listening, 'listening');
+  onTestFinished(() => {
+    listening.close();
+  });
+  return (listening.address() as { port: number }).port;
+}
+const listenHttp = (answer: RequestListener) => listen(createServer(answer));
+
+/** What the first call of a client ends with. */
+async function firstCall(url: string, options: Partial<RemoteOptions> = {}) {
+  const remote = createRemote<Api>({ url, ...keys, ...options });
+  onTestFinished(() => remote.$close());
+  const tries = vi.fn();
+  remote.$events.on('retrying', tries);
+  const began = performance.now();
+  const error = await remote.add(1, 2).catch((e: unknown) => e);
+  return { error: error as Error & { code: string }, tries: tries.mock.calls.length, ms: performance.now() - began };
+}
+
+describe('a cold client', () => {
+  it('is told at once that nobody listens, with host and port', async () => {
+    const closed = createServer().listen(0, '127.0.0.1');
+    await once(closed, 'listening');
+    const { port } = closed.address() as { port: number };
+    closed.close();
+    const { error, tries, ms } = await firstCall(`http://127.0.0.1:${port}/remote/payments`);
+    expect(error).toMatchObject({ code: 'unreachable', retryable: true });
+    expect(error.message).toContain(`ECONNREFUSED 127.0.0.1:${port}`);
+    expect(tries).toBe(1);
+    expect(ms).toBeLessThan(2_000);
+  });
+
+  it('is told the deepest cause also for a name with two addresses', async () => {
+    const { error } = await firstCall('http://localhost:59999/remote/payments');
+    expect(error.message).toMatch(/ECONNREFUSED .*59999/);
+  });
+
+  it('is told that a host does not exist', async () => {
+    const { error } = await firstCall('http://nowhere.invalid/remote/payments');
+    expect(error).toMatchObject({ code: 'unreachable' });
+    expect(error.message).toMatch(/nowhere\.invalid/);
+  });
+
+  it('is told of a wrong path within two tries', async () => {
+    const port = await listenHttp((_request, response) => response.writeHead(404).end('Cannot POST /remot/payments'));
+    const { error, tries } = await firstCall(`http://127.0.0.1:${port}/remot/payments`);
+    expect(error).toMatchObject({ code: 'unreachable' });
+    expect(error.message).toMatch(/HTTP 404/);
+    expect(tries).toBe(1);
+  });
+
+  it('is told of a redirect at once, and where it leads', async () => {
+    const port = await listenHttp((_request, response) =>
+      response.writeHead(301, { location: 'https://x.test/' }).end(),
+    );
+    const { error, tries } = await firstCall(`http://127.0.0.1:${port}/remote/payments`);
+    expect(error).toMatchObject({ code: 'bad_configuration' });
+    expect(error.message).toContain('https://x.test/');
+    expect(tries).toBe(0);
+  });
+
+  it('is told of a certificate that is not good, at once', async () => {
+    const port = await listen(createTlsServer(certificate, (_request, response) => response.end()));
+    const { error, tries } = await firstCall(`https://127.0.0.1:${port}/remote/payments`);
+    expect(error).toMatchObject({ code: 'bad_configuration' });
+    expect(error.message).toMatch(/DEPTH_ZERO_SELF_SIGNED_CERT/);
+    expect(tries).toBe(0);
+  });
+
+  it('is told of https to a port that speaks http', async () => {
+    const port = await listenHttp((_request, response) => response.end());
+    const { error } = await firstCall(`https://127.0.0.1:${port}/remote/payments`);
+    expect(error).toMatchObject({ code: 'bad_configuration' });
+  });
+
+  it('waits connectTimeout for an answer, twice', async () => {
+    const port = await listen(createTcpServer(() => {}));
+    const { error, ms } = await firstCall(`http://127.0.0.1:${port}/remote/payments`, { connectTimeout: 150 });
+    expect(error).toMatchObject({ code: 'unreachable' });
+    expect(error.message).toMatch(/No answer within 150 ms/);
+    expect(ms).toBeGreaterThan(290);
+    expect(ms).toBeLessThan(2_000);
+  });
+
+  it('ends the requests of step 1 that it does not need any more', async () => {
+    let open = 0;
+    let held = 0;
+    const port = await listenHttp(async (request, response) => {
+      open++;
+      response.on('close', () => open--);
+      const parts: Buffer[] = [];
+      for await (const part of request) parts.push(part);
+      if (held++ === 0) return;
+      const body = new Uint8Array(Buffer.concat(parts));
+      const { signal } = new AbortController();
+      const answer = await server.handle({ url: '', body, contentType: request.headers['content-type'] ?? '', signal });
+      response.writeHead(answer.status, { 'content-type': answer.contentType }).end(answer.body);
+    });
+    const remote = createRemote<Api>({ url: `http://127.0.0.1:${port}/remote/payments`, ...keys, connectTimeout: 100 });
+    expect(await remote.add(1, 2)).toBe(3);
+    await vi.waitFor(() => expect(open).toBe(0));
+  });
+
+  it('waits for its server if it is told to', async () => {
+    useFakeTimers();
+    const late = new FakeServer();
+    let up = false;
+    const remote = connect(late, {
+      waitForServer: true,
+      network: (_request, next) => (up ? next() : Promise.reject(new Error('connection refused'))),
+    });
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(15_000);
+    up = true;
+    await vi.advanceTimersByTimeAsync(6_000);
+    expect(await call).toBe(3);
+  });
+
+  it('waits for a server that is busy', async () => {
+    useFakeTimers();
+    const late = new FakeServer();
+    let left = 4;
+    const remote = connect(late, { network: (_request, next) => (left-- > 0 ? refused('busy') : next()) });
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(await call).toBe(3);
+  });
+});
+
+it('a warm client keeps trying', async () => {
+  useFakeTimers();
+  const away = new FakeServer();
+  let up = true;
+  const remote = connect(away, {
+    network: (_request, next) => (up ? next() : Promise.reject(new Error('connection refused'))),
+  });
+  await remote.add(0, 0);
+  for (const session of away.sessions.values()) session.ended = true;
+  await remote.add(0, 0);
+  up = false;
+  const call = remote.add(1, 2);
+  await vi.advanceTimersByTimeAsync(15_000);
+  up = true;
+  await vi.advanceTimersByTimeAsync(6_000);
+  expect(await call).toBe(3);
+});
+
+it('tells of refused handshakes', async () => {
+  const refusals = vi.fn();
+  const remote = connect(server, { modulePath: 'other' });
+  remote.$events.on('refused', refusals);
+  await remote.add(1, 2).catch(() => {});
+  expect(refusals).toHaveBeenCalledExactlyOnceWith({
+    code: 'handshake_failed',
+    cause: expect.objectContaining({ code: 'handshake_failed' }),
+  });
+});
+
+describe('options', () => {
+  const url = 'http://localhost/remote/payments';
+
+  it.each([
+    [
+      'createRemote',
+      () => createRemote({ url, secureKeys: 'x' } as never),
+      /createRemote: unknown option `secureKeys`; did you mean `secureKey`\?/,
+    ],
+    ['fetchTransport', () => fetchTransport({ maxRespons: 1 } as never), /`maxRespons`; did you mean `maxResponse`\?/],
+    [
+      '$call',
+      () => createRemote<Api>({ url, ...keys }).$call({ timout: 1 } as never),
+      /`timout`; did you mean `timeout`\?/,
+    ],
+    [
+      'something else',
+      () => createRemote({ url, ...keys, retries: 3 } as never),
+      /unknown option `retries`; it takes url, /,
+    ],
+  ])('that nothing reads are refused: %s', (_name, open, message) => {
+    expect(open).toThrow(
+      expect.objectContaining({ code: 'bad_configuration', message: expect.stringMatching(message) }),
+    );
+  });
+
+  it.each([
+    ['relative', '/remote/payments'],
+    ['not a URL', 'http://:80/remote/payments'],
+    ['of another scheme', 'ws://localhost/remote/payments'],
+    ['without a module', 'https://example.com'],
+    ['with a broken escape', 'https://example.com/%zz'],
+  ])('refuse a URL that is %s', (_name, wrong) => {
+    expect(() => createRemote({ url: wrong, ...keys })).toThrow(expect.objectContaining({ code: 'bad_configuration' }));
+  });
+
+  it('refuse a connectTimeout of no time', () => {
+    expect(() => createRemote({ url, ...keys, connectTimeout: 0 })).toThrow(/connectTimeout/);
+  });
+});

@@ -1,0 +1,133 @@
+import { describe, expect, it } from 'vitest';
+import { type Event, type State, TABLE } from '../src/delivery/table.js';
+
+/** PROTOCOL.md section 6.3, what a client does, written out: state, event, next state, actions. */
+const ROWS = `
+waiting   session          sent      seal transmit
+waiting   boarded          riding
+waiting   late_result      done      deliver
+pausing   wake             waiting   want
+pausing   late_result      done      deliver
+
+riding    result           done      deliver
+riding    unavailable      pausing   deliver identify pause
+riding    late_result      done      deliver
+riding    result_gone      pausing   note identify rest
+riding    number_conflict  pausing   end forget rest
+riding    number_too_old   pausing   identify rest
+riding    outcome_unknown  pausing   identify rest
+riding    moved_never_ran  pausing   adopt forget rest
+riding    moved_ran        pausing   adopt note identify rest
+riding    moved_unknown    pausing   adopt identify rest
+riding    malformed        done      fail
+riding    oversized        done      fail
+riding    told_never_ran   pausing   forget rest
+riding    told_ran         doubtful  note linger
+riding    told_unknown     doubtful  linger
+riding    told_running     running   transmit
+
+sent      result           done      deliver
+sent      unavailable      pausing   deliver identify pause
+sent      late_result      done      deliver
+sent      running          running   pause
+sent      busy             sent      pause
+sent      result_gone      pausing   note identify rest
+sent      number_conflict  pausing   end forget rest
+sent      number_too_old   pausing   identify rest
+sent      outcome_unknown  pausing   identify rest
+sent      moved_never_ran  pausing   adopt forget rest
+sent      moved_ran        pausing   adopt note identify rest
+sent      moved_unknown    pausing   adopt identify rest
+sent      session_ended    asking    end
+sent      malformed        done      fail
+sent      oversized        done      fail
+sent      refused          sent      hint pause
+sent      unanswered       sent      pause
+sent      told_never_ran   pausing   forget rest
+sent      told_ran         doubtful  note linger
+sent      told_unknown     doubtful  linger
+sent      told_running     running   pause
+sent      wake             sent      transmit
+
+running   result           done      deliver
+running   unavailable      pausing   deliver identify pause
+running   late_result      done      deliver
+running   running          running   pause
+running   busy             running   pause
+running   result_gone      pausing   note identify rest
+running   number_conflict  pausing   end forget rest
+running   number_too_old   pausing   identify rest
+running   outcome_unknown  pausing   identify rest
+running   moved_never_ran  pausing   adopt forget rest
+running   moved_ran        pausing   adopt note identify rest
+running   moved_unknown    pausing   adopt identify rest
+running   session_ended    asking    end
+running   malformed        done      fail
+running   oversized        done      fail
+running   refused          running   hint pause
+running   unanswered       running   pause
+running   told_never_ran   pausing   forget rest
+running   told_ran         doubtful  note linger
+running   told_unknown     doubtful  linger
+running   told_running     running   pause
+running   wake             running   transmit
+
+asking    result           done      deliver
+asking    unavailable      pausing   deliver identify pause
+asking    late_result      done      deliver
+asking    running          running   pause
+asking    result_gone      pausing   note identify rest
+asking    number_conflict  pausing   end forget rest
+asking    number_too_old   pausing   identify rest
+asking    outcome_unknown  pausing   identify rest
+asking    moved_never_ran  pausing   adopt forget rest
+asking    moved_ran        pausing   adopt note identify rest
+asking    moved_unknown    pausing   adopt identify rest
+asking    malformed        done      fail
+asking    oversized        done      fail
+asking    told_never_ran   pausing   forget rest
+asking    told_ran         doubtful  note linger
+asking    told_unknown     doubtful  linger
+asking    told_running     running   pause
+
+doubtful  result           done      deliver
+doubtful  unavailable      pausing   deliver identify pause
+doubtful  late_result      done      deliver
+doubtful  running          running   pause
+doubtful  result_gone      pausing   note identify rest
+doubtful  number_conflict  pausing   end forget rest
+doubtful  number_too_old   pausing   identify rest
+doubtful  outcome_unknown  pausing   identify rest
+doubtful  moved_never_ran  pausing   adopt forget rest
+doubtful  moved_ran        pausing   adopt note identify rest
+doubtful  moved_unknown    pausing   adopt identify rest
+doubtful  malformed        done      fail
+doubtful  oversized        done      fail
+doubtful  told_never_ran   pausing   forget rest
+doubtful  told_ran         doubtful  note linger
+doubtful  told_unknown     doubtful  linger
+doubtful  told_running     running   pause
+doubtful  alone            pausing   identify rest
+doubtful  wake             pausing   identify rest
+`
+  .split('\n')
+  .filter(Boolean)
+  .map((line) => line.trim().split(/\s+/) as [State, Event, State, ...string[]]);
+
+describe('the table of delivery', () => {
+  it.each(ROWS)('%s + %s -> %s', (state, event, to, ...does) => {
+    expect(TABLE[state][event]).toEqual({ to, does });
+  });
+
+  it('has no other rows', () => {
+    const rows = Object.entries(TABLE).flatMap(([state, events]) => Object.keys(events).map((e) => `${state} ${e}`));
+    expect(rows.sort()).toEqual(ROWS.map(([state, event]) => `${state} ${event}`).sort());
+  });
+
+  it('makes a first sending of nothing that came unsealed, or did not come', () => {
+    const unsealed: Event[] = ['refused', 'unanswered', 'wake', 'alone', 'told_unknown', 'told_ran', 'oversized'];
+    for (const events of Object.values(TABLE)) {
+      for (const event of unsealed) expect(events[event]?.does ?? []).not.toContain('forget');
+    }
+  });
+});

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { isCallable, unknownOption } from '../src/index.js';
+
+describe('unknownOption', () => {
+  const known = ['url', 'serverKey', 'secureKey', 'timeout'];
+
+  it('takes what is known, also if it is undefined', () => {
+    expect(() => unknownOption({ url: 'x', timeout: undefined }, known, 'createRemote')).not.toThrow();
+  });
+
+  it.each([
+    ['secureKeys', 'did you mean `secureKey`?'],
+    ['SECUREKEY', 'did you mean `secureKey`?'],
+    ['serverkey', 'did you mean `serverKey`?'],
+    ['tiemout', 'did you mean `timeout`?'],
+    ['colour', 'it takes url, serverKey, secureKey, timeout.'],
+  ])('names %s', (name, hint) => {
+    expect(() => unknownOption({ [name]: 1 }, known, 'createRemote')).toThrow(
+      expect.objectContaining({
+        code: 'bad_configuration',
+        message: `createRemote: unknown option \`${name}\`; ${hint}`,
+      }),
+    );
+  });
+});
+
+describe('isCallable', () => {
+  it.each([
+    'then',
+    'toJSON',
+    'lift',
+    'asymmetricMatch',
+    '$batch',
+    '@@observable',
+    '__proto__',
+    '__v_skip',
+    'toString',
+    '',
+  ])('leaves %s to others', (name) => {
+    expect(isCallable(name)).toBe(false);
+  });
+
+  it.each(['balance', 'subscribe', '_internal', 'get', 'münze'])('passes %s on', (name) => {
+    expect(isCallable(name)).toBe(true);
+  });
+});

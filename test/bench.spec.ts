@@ -1,0 +1,34 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+
+const script = fileURLToPath(new URL('../bench/run.mjs', import.meta.url));
+const bench = (...options: string[]) => promisify(execFile)(process.execPath, [script, ...options]);
+const TIME = 120_000;
+
+it(
+  'runs one row alone, names the machine and gives the ratio beside its goal',
+  async () => {
+    const { stdout } = await bench('--quick', '--row', 'sealed-200');
+    expect(stdout).toContain(`Node ${process.version}`);
+    expect(stdout).toMatch(/^sealed-200 +sealed call against Nest \+ Express, JSON +calls\/s +\d+\.\d\dx +2\.0x/m);
+    expect(stdout).not.toContain('guard');
+  },
+  TIME,
+);
+
+it(
+  'refuses a row that there is none of, and lists those that there are',
+  async () => {
+    await expect(bench('--row', 'sealed')).rejects.toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining("'sealed'"),
+    });
+    const rows = (await bench('--list')).stdout.trim().split('\n');
+    expect(rows).toEqual(
+      expect.arrayContaining(['sealed-64k', 'batch-1k', 'peers-200', 'handshake', 'memory', 'store']),
+    );
+  },
+  TIME,
+);
