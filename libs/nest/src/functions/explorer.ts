@@ -22,6 +22,14 @@ import {
 
 const ENHANCERS = [GUARDS_METADATA, INTERCEPTORS_METADATA, PIPES_METADATA, EXCEPTION_FILTERS_METADATA];
 
+const NAMES = new Map<number, string>([
+  [RouteParamtypes.BODY, 'Body'],
+  [RouteParamtypes.QUERY, 'Query'],
+  [RouteParamtypes.PARAM, 'Param'],
+  [RouteParamtypes.FILE, 'UploadedFile'],
+  [RouteParamtypes.FILES, 'UploadedFiles'],
+]);
+
 interface Host extends Home {
   readonly type: { readonly name: string; readonly prototype: Record<string, Method | undefined> };
   readonly module: string | undefined;
@@ -72,6 +80,8 @@ export class RemoteFunctionExplorer {
       );
     }
     this.refuseLostEnhancers(host, method, methodName, origin);
+    refuseAmbiguousParameters(type.prototype, methodName, origin);
+    refuseRest(method, origin);
     const positions = describeParameters(type.prototype, methodName, method.length);
     this.registry.addFunction(module, {
       ...options,
@@ -122,6 +132,37 @@ function describeParameters(prototype: object, methodName: string, length: numbe
   const metadata = { ...Object.fromEntries(injected), ...Object.fromEntries(args) };
   Reflect.defineMetadata(ARGUMENTS, metadata, prototype.constructor, methodName);
   return positions;
+}
+
+/** A call has arguments only. `@Param('id')` would leave `id` undefined, and a function that deletes by it would delete too much. */
+function refuseAmbiguousParameters(prototype: object, methodName: string, origin: string): void {
+  for (const [key, { index, data, factory }] of Object.entries(decoratedParameters(prototype, methodName))) {
+    const name = factory === undefined && NAMES.get(Number(key.split(':')[0]));
+    if (!name || (isBody(key) && data === undefined)) continue;
+    const decorator = `@${name}(${typeof data === 'string' ? `'${data}'` : ''})`;
+    throw misconfigured(
+      `Parameter ${index + 1} of ${origin} has ${decorator}, which a remote call cannot fill; take the argument without a decorator, and give the route a method of its own.`,
+    );
+  }
+}
+
+/** Each parameter has its place in a call; a rest parameter would take one argument at most. */
+function refuseRest(method: Method, origin: string): void {
+  if (hasRest(method.toString())) {
+    throw misconfigured(`${origin} has a rest parameter; take an array instead.`);
+  }
+}
+
+/** By the text of a method: its `length` does not tell. */
+function hasRest(text: string): boolean {
+  let depth = 0;
+  for (const [part] of text.matchAll(/\.\.\.|[([{]|[)\]}]|'[^']*'|"[^"]*"|`[^`]*`/g)) {
+    if (part === '...' && depth === 1) return true;
+    if ('([{'.includes(part)) depth += 1;
+    if (')]}'.includes(part)) depth -= 1;
+    if (depth === 0 && part === ')') return false;
+  }
+  return false;
 }
 
 function injectsTransaction(prototype: object, methodName: string): boolean {

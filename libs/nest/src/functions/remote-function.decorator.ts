@@ -42,7 +42,7 @@ export function RemoteFunctions(module: string): ClassDecorator {
 
 /**
  * Lets clients call the method by its name. Its undecorated parameters are the arguments of the call; each has its place, so a
- * rest parameter takes one argument at most: take an array instead.
+ * rest parameter and one that is filled from a part of a request, such as `@Param('id')`, are refused at start.
  */
 export function RemoteFunction(options: RemoteFunctionOptions = {}): MethodDecorator {
   return SetMetadata(REMOTE_FUNCTION, options);

@@ -1,4 +1,6 @@
+import { Logger } from '@nestjs/common';
 import { type Call, decodeCalls, encodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
+import { INTERNAL } from '../functions/outcome.js';
 
 /** Calls and outcomes as plaintext, for modules that are not forced (PROTOCOL.md section 5.6). */
 export interface PlainFormat {
@@ -17,16 +19,23 @@ export const CBOR_FORMAT: PlainFormat = {
 /** For people with curl: bigints become decimal text, bytes base64, maps objects, sets arrays. */
 export const JSON_FORMAT: PlainFormat = {
   contentType: 'application/json',
-  decode: (body, parsed) => callsOf(body ? parse(body) : parsed),
-  encode: (outcomes) => JSON.stringify({ outcomes: outcomes.map(withoutUndefined) }, jsonValue),
+  // what the platform parsed is looked at again: not every parser refuses `__proto__`
+  decode: (body, parsed) => callsOf(body ? parse(body) : parse(Buffer.from(JSON.stringify(parsed)))),
+  encode: (outcomes) => `{"outcomes":[${outcomes.map(encodeOutcome).join(',')}]}`,
 };
 
 function parse(body: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body), withoutPrototype);
   } catch {
     throw new SealwireError('bad_payload');
   }
+}
+
+/** A key that a careless copy would take for the prototype; the payload of sealed calls refuses it too. */
+function withoutPrototype(key: string, value: unknown): unknown {
+  if (key === '__proto__') throw new SealwireError('bad_payload');
+  return value;
 }
 
 function callsOf(parsed: unknown): Call[] {
@@ -42,6 +51,16 @@ function callsOf(parsed: unknown): Call[] {
   });
 }
 
+/** A value that JSON cannot carry fails its own call only. */
+function encodeOutcome(outcome: Outcome): string {
+  try {
+    return JSON.stringify(withoutUndefined(outcome), jsonValue);
+  } catch (error) {
+    new Logger('Sealwire').error(error);
+    return JSON.stringify(INTERNAL);
+  }
+}
+
 /** JSON has no undefined; a function without a result answers null. */
 function withoutUndefined(outcome: Outcome): Outcome {
   return outcome.ok && outcome.value === undefined ? { ok: true, value: null } : outcome;
@@ -51,8 +70,16 @@ function jsonValue(this: unknown, key: string, value: unknown): unknown {
   const original = (this as Record<string, unknown>)[key];
   if (original instanceof Uint8Array) return Buffer.from(original).toString('base64');
   if (typeof value === 'bigint') return value.toString();
-  if (value instanceof Map) return Object.fromEntries(value);
+  if (value instanceof Map) return Object.fromEntries([...value].map(([name, item]) => [keyText(name), item]));
   return value instanceof Set ? [...value] : value;
+}
+
+/** Only what has one text: objects would all be the same key. */
+function keyText(key: unknown): string {
+  if (typeof key === 'string') return key;
+  if (typeof key === 'number' || typeof key === 'bigint' || typeof key === 'boolean') return String(key);
+  if (key instanceof Date) return key.toJSON();
+  throw new TypeError(`JSON cannot carry a Map with ${key === null ? 'null' : `a key of type ${typeof key}`}.`);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
