@@ -87,7 +87,7 @@ export class EncryptionInterceptor implements NestInterceptor {
       const calls = decodeCalls(payload);
       const run: Prepared['run'] = async (sealed) => {
         context.open({ module, request, calls, sealed });
-        return this.dispatcher.encode(await firstValueFrom<Outcome[]>(next.handle()));
+        return this.dispatcher.encode(await firstValueFrom<(Outcome | Uint8Array)[]>(next.handle()));
       };
       return { calls: calls.length, run };
     };
