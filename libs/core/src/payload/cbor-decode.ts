@@ -2,7 +2,7 @@ import { readU16, readU32, toHex } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { fitsHalf, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
-import { readText } from './text.js';
+import { TextReader } from './text.js';
 
 export interface DecodeOptions {
   /**
@@ -39,6 +39,7 @@ class Reader {
   /** announced so far, the outermost one first */
   private items = 1;
   private readonly data: Uint8Array;
+  private readonly texts: TextReader;
   /** memory of all empty byte strings of this payload */
   private readonly nothing = new ArrayBuffer(0);
   /** names of the last object of each size */
@@ -50,6 +51,7 @@ class Reader {
   ) {
     // of a Buffer `slice` would make views
     this.data = bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.texts = new TextReader(this.data);
   }
 
   only(): unknown {
@@ -146,7 +148,7 @@ class Reader {
 
   private text(length: number): string {
     const start = this.take(length);
-    return readText(this.data, start, this.at);
+    return this.texts.read(start, this.at);
   }
 
   private array(length: number, depth: number): unknown[] {
