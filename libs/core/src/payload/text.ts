@@ -10,8 +10,6 @@ const encoder = new TextEncoder();
 
 /** Up to this length V8 copies a part of a text; a longer part would keep the whole text in memory. */
 const COPIED = 12;
-/** Up to this length a loop over characters is faster than a conversion. */
-const SHORT = 24;
 /** A larger payload is not converted as a whole. */
 const WHOLE = 262_144;
 
@@ -45,16 +43,6 @@ export class TextReader {
  * @returns bytes written
  */
 export function writeText(buffer: Uint8Array, text: string, offset: number): number {
-  const { length } = text;
-  if (length <= SHORT) {
-    let i = 0;
-    for (; i < length; i++) {
-      const code = text.charCodeAt(i);
-      if (code >= 0x80) break;
-      buffer[offset + i] = code;
-    }
-    if (i === length) return length;
-  }
   if (utf8Write) return utf8Write.call(buffer, text, offset);
   return encoder.encodeInto(text, buffer.subarray(offset)).written;
 }
