@@ -2,7 +2,7 @@
 import json, math, pathlib, struct, sys
 
 HERE = pathlib.Path(__file__).parent
-DEPTH, ITEMS, NUMERIC, KEY_TEXT = 32, 65536, 1024, 16383
+DEPTH, ITEMS, NUMERIC, KEY_TEXT = 32, 131072, 1024, 16383
 
 
 class Refused(Exception):

@@ -28,7 +28,7 @@ export const LIMITS = {
   /** nested arrays, maps and tags of a payload */
   cborDepth: 32,
   /** items of a payload: every value, key and tag is one */
-  payloadItems: 65_536,
+  payloadItems: 131_072,
   /** keys of one map, or items of one set, that an engine may hash without a secret: numbers, bigints, texts of 1 to 10 digits */
   numericKeys: 1_024,
   /** characters of a property name, and of a text that is a key of a map or an item of a set; V8 hashes longer ones by their length alone */

@@ -236,7 +236,7 @@ describe('payloads of very many items', () => {
     ['objects of names of their own', arrayOf(Array.from({ length: 21_000 }, (_, i) => objectOf([`k${i}`]))), {}],
   ])('%s take little memory', (_, bytes, options) => {
     decodeValue(bytes, options);
-    expect(held(bytes, options)).toBeLessThan(20_000_000);
+    expect(held(bytes, options)).toBeLessThan(40_000_000);
   });
 
   it.each<[string, Uint8Array]>([
@@ -273,7 +273,7 @@ describe('payloads of very many items', () => {
       const fits = [value, ...fill(full - 1 - items)];
       expect(decodeValue(encodeValue(fits))).toStrictEqual(fits);
       const over = [...fits, 0];
-      expect(() => encodeValue(over)).toThrow(/more than 65536 items/);
+      expect(() => encodeValue(over)).toThrow(`more than ${full} items`);
       expect(() => decodeValue(arrayOf(over.map((part) => encodeValue(part))))).toThrow(badPayload);
     }
   });

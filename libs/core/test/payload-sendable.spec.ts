@@ -134,7 +134,7 @@ describe('an error names the place', () => {
   cycle.lines = [1, { owner: cycle }];
   it.each<[string, unknown, string, string]>([
     ['a lone surrogate', { lines: ['a', 'b', 'c', 'x\uD83D'] }, '.lines[3]', 'a text with half of a surrogate pair'],
-    ['a lone surrogate in a long text', ['x'.repeat(500) + '\uDE00'], '[0]', 'a text with half of a surrogate pair'],
+    ['a lone surrogate in a long text', [`${'x'.repeat(500)}\uDE00`], '[0]', 'a text with half of a surrogate pair'],
     ['a lone surrogate in a name', { '\uD83D': 1 }, '["\\ud83d"]', 'a text with half of a surrogate pair'],
     ['a name that is no identifier', { 'a b': { ä1: Symbol('s') } }, '["a b"].ä1', 'a symbol'],
     ['a long name', { ['x'.repeat(60)]: () => 1 }, `["${'x'.repeat(40)}..."]`, 'a function'],
@@ -192,7 +192,12 @@ describe('an error names the place', () => {
       '.keys[1]',
       'it falls together with another one',
     ],
-    ['an array of 4 billion', { a: new Array(2 ** 32 - 1) }, '.a', 'more than 65536 items in one message'],
+    [
+      'an array of 4 billion',
+      { a: new Array(2 ** 32 - 1) },
+      '.a',
+      `more than ${LIMITS.payloadItems} items in one message`,
+    ],
   ])('%s', (_, value, path, reason) => {
     expect(refusal(value)).toMatchObject({ code: 'unsupported_value', path, reason });
     expect(refusal(value).message).toBe(`The value, at \`${path}\`, cannot be sent: ${reason}.`);
@@ -293,11 +298,11 @@ describe('outcomes', () => {
   });
 
   it('leave the later ones room for a refusal each', () => {
-    const large: Outcome = { ok: true, value: new Array(60_000).fill(0) };
+    const large: Outcome = { ok: true, value: new Array(LIMITS.payloadItems - 5_000).fill(0) };
     const refused = (index: number): Outcome => ({
       ok: false,
       code: 'internal',
-      message: `${index}: more than 65536 items in one message`,
+      message: `${index}: more than ${LIMITS.payloadItems} items in one message`,
     });
     const many = Array.from({ length: LIMITS.batch }, () => large);
     expect(taken(many)).toStrictEqual({ outcomes: [large, ...many.slice(1).map((_, i) => refused(i + 1))] });
@@ -320,7 +325,9 @@ describe('calls', () => {
     const [read] = decodeCalls(encodeCalls([call]));
     expect(decodeCalls(encodeCalls([{ ...(read as Call), resend }]))).toStrictEqual([{ ...call, resend }]);
     const [first] = call.args;
-    expect(() => encodeCalls([{ name: 'f', args: [[...(first as number[]), 0]] }])).toThrow(/more than 65536 items/);
+    expect(() => encodeCalls([{ name: 'f', args: [[...(first as number[]), 0]] }])).toThrow(
+      `more than ${LIMITS.payloadItems} items`,
+    );
   });
 
   it('tell their largest argument', () => {

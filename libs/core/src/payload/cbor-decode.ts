@@ -1,8 +1,9 @@
 import { readU16, readU32, toHex } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import { fitsHalf, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
-import { readText } from './text.js';
+import { KeyCount, keyFault, TAG } from './cbor.js';
+import { date, double, half, refuse, single } from './read-number.js';
+import { TextReader } from './text.js';
 
 export interface DecodeOptions {
   /**
@@ -39,6 +40,7 @@ class Reader {
   /** announced so far, the outermost one first */
   private items = 1;
   private readonly data: Uint8Array;
+  private readonly texts: TextReader;
   /** memory of all empty byte strings of this payload */
   private readonly nothing = new ArrayBuffer(0);
   /** names of the last object of each size */
@@ -50,6 +52,7 @@ class Reader {
   ) {
     // of a Buffer `slice` would make views
     this.data = bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.texts = new TextReader(this.data);
   }
 
   only(): unknown {
@@ -146,7 +149,7 @@ class Reader {
 
   private text(length: number): string {
     const start = this.take(length);
-    return readText(this.data, start, this.at);
+    return this.texts.read(start, this.at);
   }
 
   private array(length: number, depth: number): unknown[] {
@@ -262,56 +265,17 @@ class Reader {
       case 25:
         return half(readU16(this.data, this.take(2)));
       case 26:
-        return this.single();
+        return single(readU32(this.data, this.take(4)));
       case 27:
-        return this.double();
+        return double(this.data, this.take(8));
       default:
         return refuse();
     }
   }
-
-  private single(): number {
-    const bits = readU32(this.data, this.take(4));
-    scratch.setUint32(0, bits);
-    const value = scratch.getFloat32(0);
-    return isInteger(value) || Number.isNaN(value) || fitsHalf(value, bits) ? refuse() : value;
-  }
-
-  private double(): number {
-    const start = this.take(8);
-    scratch.setUint32(0, readU32(this.data, start));
-    scratch.setUint32(4, readU32(this.data, start + 4));
-    const value = scratch.getFloat64(0);
-    return isInteger(value) || Number.isNaN(value) || Math.fround(value) === value ? refuse() : value;
-  }
-}
-
-function half(bits: number): number {
-  const exponent = (bits >>> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  let size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
-  if (exponent === 31) {
-    if (fraction !== 0) return bits === 0x7e00 ? Number.NaN : refuse();
-    size = Number.POSITIVE_INFINITY;
-  }
-  const value = bits & 0x8000 ? -size : size;
-  return isInteger(value) ? refuse() : value;
-}
-
-function date(seconds: unknown): Date {
-  if (typeof seconds !== 'number') return refuse();
-  // in two parts: for the farthest dates the product would round a millisecond away
-  const whole = Math.trunc(seconds);
-  const value = new Date(whole * 1000 + Math.round((seconds - whole) * 1000));
-  return Object.is(value.getTime() / 1000, seconds) ? value : refuse();
 }
 
 /** For an index of up to 1023 V8 would make room for all indexes below it: 12 KB for an object of 8 bytes. */
 function useDictionary(object: Record<number, unknown>): void {
   object[FARTHEST] = undefined;
   delete object[FARTHEST];
-}
-
-function refuse(): never {
-  throw new SealwireError('bad_payload');
 }

@@ -1,7 +1,7 @@
 import { erase } from '../bytes.js';
 import { LIMITS } from '../limits.js';
-import { fitsHalf, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
-import { writeText } from './text.js';
+import { ByteWriter } from './byte-writer.js';
+import { KeyCount, keyFault, TAG } from './cbor.js';
 import { entry, property, Unsendable, UnsupportedValueError } from './unsupported.js';
 
 /**
@@ -20,7 +20,6 @@ export function encodeValue(value: unknown): Uint8Array {
 }
 
 const ROOM = 16_384;
-const KEPT_ROOM = 262_144;
 /** Where payloads are written before their length is known; holds zeros in between. */
 let spare: Uint8Array | undefined;
 
@@ -37,27 +36,12 @@ export function write(fill: (writer: Writer) => void): Uint8Array {
   }
 }
 
-const LONE_SURROGATE = /\p{Surrogate}/u;
-
 /** Writes items one behind the other. It throws {@link Unsendable}. */
-export class Writer {
+export class Writer extends ByteWriter {
   /** items that the payload may hold */
   limit: number = LIMITS.payloadItems;
-  private at = 0;
   /** announced so far, the outermost one first */
   private items = 1;
-
-  constructor(private buffer: Uint8Array) {}
-
-  written(): Uint8Array {
-    return this.buffer.slice(0, this.at);
-  }
-
-  /** Leaves nothing of the payload in memory that is used again. */
-  release(): Uint8Array | undefined {
-    erase(this.buffer.subarray(0, this.at));
-    return this.buffer.length <= KEPT_ROOM ? this.buffer : undefined;
-  }
 
   /** Runs `fill`; if that throws, what it wrote is undone and `instead` runs. */
   attempt(fill: () => void, instead: (thrown: unknown) => void): void {
@@ -196,51 +180,6 @@ export class Writer {
     }
   }
 
-  private text(text: string): void {
-    const { length } = text;
-    this.reserve(3 * length);
-    // the head of ASCII comes first, and moves the text if that is longer
-    const start = this.at + headSize(length);
-    const written = writeText(this.buffer, text, start);
-    if (written !== length) {
-      if (LONE_SURROGATE.test(text)) throw new Unsendable('a text with half of a surrogate pair');
-      this.buffer.copyWithin(this.at + headSize(written), start, start + written);
-    }
-    this.head(3, written);
-    this.at += written;
-  }
-
-  private bytes(bytes: Uint8Array): void {
-    this.head(2, bytes.length);
-    this.raw(bytes);
-  }
-
-  private raw(bytes: Uint8Array): void {
-    this.reserve(bytes.length);
-    this.buffer.set(bytes, this.at);
-    this.at += bytes.length;
-  }
-
-  private number(value: number): void {
-    if (!isInteger(value)) this.float(value);
-    else if (value < 0) this.head(1, -1 - value);
-    else this.head(0, value);
-  }
-
-  private float(value: number): void {
-    if (Math.fround(value) !== value && !Number.isNaN(value)) {
-      scratch.setFloat64(0, value);
-      this.sized(0xfb, 4, scratch.getUint32(0));
-      this.at = put(this.buffer, this.at, 4, scratch.getUint32(4));
-      return;
-    }
-    scratch.setFloat32(0, value);
-    const bits = scratch.getUint32(0);
-    if (Number.isNaN(value)) this.sized(0xf9, 2, 0x7e00);
-    else if (fitsHalf(value, bits)) this.sized(0xf9, 2, half(value, bits));
-    else this.sized(0xfa, 4, bits);
-  }
-
   private date(milliseconds: number, depth: number): void {
     this.tag(TAG.date, depth);
     this.number(milliseconds / 1000);
@@ -273,42 +212,6 @@ export class Writer {
     this.items += items;
     if (this.items > this.limit) throw new Unsendable(`more than ${LIMITS.payloadItems} items in one message`);
   }
-
-  private head(major: number, argument: number): void {
-    const first = major << 5;
-    if (argument < 24) this.byte(first | argument);
-    else if (argument < 0x100) this.sized(first | 24, 1, argument);
-    else if (argument < 0x1_0000) this.sized(first | 25, 2, argument);
-    else if (argument < 0x1_0000_0000) this.sized(first | 26, 4, argument);
-    else {
-      this.sized(first | 27, 4, Math.floor(argument / 0x1_0000_0000));
-      this.at = put(this.buffer, this.at, 4, argument >>> 0);
-    }
-  }
-
-  private sized(head: number, size: number, value: number): void {
-    this.reserve(0);
-    this.buffer[this.at] = head;
-    this.at = put(this.buffer, this.at + 1, size, value);
-  }
-
-  private byte(value: number): void {
-    this.reserve(0);
-    this.buffer[this.at++] = value;
-  }
-
-  /** Room for a head of at most nine bytes and `length` bytes behind it. */
-  private reserve(length: number): void {
-    if (this.at + 9 + length > this.buffer.length) this.grow(length);
-  }
-
-  private grow(length: number): void {
-    const buffer = new Uint8Array(Math.max(2 * this.buffer.length, this.at + 9 + length));
-    const used = this.buffer.subarray(0, this.at);
-    buffer.set(used);
-    erase(used);
-    this.buffer = buffer;
-  }
 }
 
 /** The keys of one Map, or the items of one Set. */
@@ -339,31 +242,4 @@ function standIn(value: object): unknown {
     stand = stand.toJSON();
   }
   throw new Unsendable('its toJSON() returns an object with toJSON() again and again');
-}
-
-function half(value: number, bits: number): number {
-  const sign = (bits >>> 16) & 0x8000;
-  const size = Math.abs(value);
-  if (size === Number.POSITIVE_INFINITY) return sign | 0x7c00;
-  // below the smallest normal number the fraction counts steps of 2^-24
-  if (size < 2 ** -14) return sign | (size * 2 ** 24);
-  return sign | (((bits & 0x7fff_ffff) >>> 13) - (112 << 10));
-}
-
-function headSize(argument: number): number {
-  if (argument < 24) return 1;
-  if (argument < 0x100) return 2;
-  if (argument < 0x1_0000) return 3;
-  return argument < 0x1_0000_0000 ? 5 : 9;
-}
-
-function put(buffer: Uint8Array, start: number, size: number, value: number): number {
-  let at = start;
-  if (size === 4) {
-    buffer[at++] = value >>> 24;
-    buffer[at++] = value >>> 16;
-  }
-  if (size >= 2) buffer[at++] = value >>> 8;
-  buffer[at++] = value;
-  return at;
 }
