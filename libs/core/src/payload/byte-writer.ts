@@ -19,7 +19,7 @@ export class ByteWriter {
 
   /** Leaves nothing of the payload in memory that is used again. */
   release(): Uint8Array | undefined {
-    erase(this.buffer.subarray(0, this.at));
+    this.buffer.fill(0, 0, this.at);
     return this.buffer.length <= KEPT_ROOM ? this.buffer : undefined;
   }
 

@@ -1,7 +1,7 @@
 import { readU16, readU32, toHex } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import { KeyCount, keyFault, TAG } from './cbor.js';
+import { KeyCount, TAG } from './cbor.js';
 import { date, double, half, refuse, single } from './read-number.js';
 import { TextReader } from './text.js';
 
@@ -33,6 +33,7 @@ export function decodeValue(bytes: Uint8Array, options: DecodeOptions = {}): unk
 const FEW = 16;
 /** An index so large that V8 keeps the elements of an object with it in a dictionary for good. */
 const FARTHEST = 2 ** 32 - 2;
+const NINE = 0x39;
 const INDEX = /^(0|[1-9]\d{0,9})$/;
 
 class Reader {
@@ -42,7 +43,7 @@ class Reader {
   private readonly data: Uint8Array;
   private readonly texts: TextReader;
   /** memory of all empty byte strings of this payload */
-  private readonly nothing = new ArrayBuffer(0);
+  private nothing: ArrayBuffer | undefined;
   /** names of the last object of each size */
   private readonly names: (readonly string[] | undefined)[] = [];
 
@@ -144,7 +145,9 @@ class Reader {
     const start = this.take(length);
     if (this.copy) return this.copy(this.data.subarray(start, this.at));
     // a view for each: one object for all of them would be one key of a Map
-    return length === 0 ? new Uint8Array(this.nothing) : this.data.slice(start, this.at);
+    if (length > 0) return this.data.slice(start, this.at);
+    this.nothing ??= new ArrayBuffer(0);
+    return new Uint8Array(this.nothing);
   }
 
   private text(length: number): string {
@@ -175,8 +178,8 @@ class Reader {
     let sparse = false;
     for (; done < length; done++) {
       const name = this.text(this.head(3));
-      if (name === '__proto__' || keyFault(name)) refuse();
-      if (INDEX.test(name)) {
+      if (name === '__proto__' || name.length > LIMITS.keyText) refuse();
+      if (name.charCodeAt(0) <= NINE && INDEX.test(name)) {
         indexed = true;
         if (!sparse && Number(name) >= 4 * length + 8) {
           sparse = true;
