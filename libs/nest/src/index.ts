@@ -2,6 +2,7 @@ export type { Injected } from '@sealwire/core';
 export { type SealwireEventMap, SealwireEvents } from './admin/events.js';
 export { type SealwireHealth, SealwireHealthIndicator } from './admin/health.indicator.js';
 export { SealwireSessions, type SessionFilter } from './admin/sealwire-sessions.js';
+export { AsSent } from './functions/codec-values.js';
 export { RemoteFunctionError, SessionConflictError } from './functions/outcome.js';
 export {
   type RemoteCall,

@@ -140,7 +140,7 @@ describe("Nest's undocumented insides", () => {
   it('tell whether something stands before a method', async () => {
     const { creator, discovery } = await contexts();
     const wrapper = discovery.getControllers().find(({ metatype }) => metatype === Host);
-    const bare = (method: () => void) =>
+    const bare = (method: (...args: unknown[]) => unknown) =>
       quirks.isBare(creator, wrapper?.instance, method, wrapper?.host?.token ?? '', wrapper?.id ?? '');
     expect(bare(Host.prototype.method)).toBe(false);
     expect(bare(() => undefined)).toBe(true);

@@ -1,10 +1,27 @@
 import 'reflect-metadata';
-import { Body, Controller, Get, Injectable, Logger, Param, Post, Query } from '@nestjs/common';
+import {
+  Body,
+  ClassSerializerInterceptor,
+  Controller,
+  Get,
+  type INestApplication,
+  Injectable,
+  Logger,
+  Param,
+  Post,
+  Query,
+  UseInterceptors,
+  ValidationPipe,
+  type ValidationPipeOptions,
+} from '@nestjs/common';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
-import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import { AsSent, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import { Exclude, Type } from 'class-transformer';
+import { Allow, IsInstance, IsOptional, ValidateNested } from 'class-validator';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { JSON_FORMAT } from '../src/http/plain-calls.js';
-import { serverKeyText } from './support.js';
+import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
 
 const bytesOf = (text: string) => Buffer.from(text);
 
@@ -104,4 +121,198 @@ describe('start-up', () => {
   });
 
   it('takes spreads and defaults', () => start(Spread));
+});
+
+class Item {
+  @Allow()
+  bytes!: Uint8Array;
+}
+
+class Dto {
+  @IsOptional()
+  @IsInstance(Uint8Array)
+  bytes?: Uint8Array;
+
+  @IsOptional()
+  @IsInstance(Map)
+  @AsSent()
+  map?: Map<unknown, unknown>;
+
+  @IsOptional()
+  @IsInstance(Set)
+  @AsSent()
+  set?: Set<unknown>;
+
+  @Allow()
+  date?: Date;
+
+  @Allow()
+  big?: bigint;
+
+  @Allow()
+  any?: unknown;
+
+  @IsOptional()
+  @ValidateNested({ each: true })
+  @Type(() => Item)
+  items?: Item[];
+}
+
+class Holder {
+  @Exclude()
+  password = 'secret';
+  tags: unknown;
+
+  constructor(tags: unknown) {
+    this.tags = tags;
+  }
+}
+
+@RemoteFunctions('values')
+@UseInterceptors(ClassSerializerInterceptor)
+@Injectable()
+class Values {
+  @RemoteFunction()
+  bytes(value: Uint8Array): unknown {
+    return [value instanceof Uint8Array, value];
+  }
+  @RemoteFunction()
+  map(value: Map<unknown, unknown>): unknown {
+    return [value instanceof Map, value];
+  }
+  @RemoteFunction()
+  set(value: Set<unknown>): unknown {
+    return [value instanceof Set, value];
+  }
+  @RemoteFunction()
+  big(value: bigint): unknown {
+    return [typeof value === 'bigint', value];
+  }
+  @RemoteFunction()
+  date(value: Date): unknown {
+    return [value instanceof Date, value];
+  }
+  @RemoteFunction()
+  field(dto: Dto): unknown {
+    return [dto instanceof Dto, { ...dto }];
+  }
+  @RemoteFunction()
+  whole(value: unknown): unknown {
+    return value;
+  }
+  @RemoteFunction()
+  holder(): unknown {
+    const inner = new Holder(new Set([1]));
+    return new Holder(
+      new Map<unknown, unknown>([
+        ['in', inner],
+        ['bytes', Uint8Array.of(1)],
+        ['set', new Set([inner])],
+      ]),
+    );
+  }
+}
+
+const VALUES: [string, unknown][] = [
+  ['bytes', Uint8Array.of(1, 2, 3)],
+  ['bytes', new Uint8Array(0)],
+  [
+    'map',
+    new Map<unknown, unknown>([
+      ['a', { b: 1n }],
+      [2, new Set(['x'])],
+    ]),
+  ],
+  ['set', new Set<unknown>(['a', 2n, Uint8Array.of(9)])],
+  ['big', 2n ** 70n],
+  ['date', new Date(5)],
+];
+
+const PIPES: [string, ValidationPipeOptions | undefined][] = [
+  ['no pipe', undefined],
+  ['transform', { transform: true }],
+  ['transform and whitelist', { transform: true, whitelist: true, forbidNonWhitelisted: true }],
+  ['implicit conversion', { transform: true, whitelist: true, transformOptions: { enableImplicitConversion: true } }],
+];
+
+async function valuesOf(pipe: ValidationPipeOptions | undefined, fastify: boolean) {
+  const module = await Test.createTestingModule({
+    imports: [
+      SealwireModule.forRoot({ serverKey: serverKeyText }),
+      SealwireModule.forFeature({ path: 'values', encryptionKey: 16 }),
+    ],
+    providers: [Values],
+  }).compile();
+  const app: INestApplication = fastify
+    ? module.createNestApplication(new FastifyAdapter() as never)
+    : module.createNestApplication();
+  app.useLogger(false);
+  if (pipe) app.useGlobalPipes(new ValidationPipe(pipe));
+  await app.listen(0, '127.0.0.1');
+  onTestFinished(() => app.close());
+  const url = urlOf(app, '/remote/values');
+  const client = new TestClient(url, { modulePath: 'values', keySize: 16, serverKey: serverKey.publicKey });
+  await client.connect();
+  return async (name: string, ...args: unknown[]) => only(await client.call(name, ...args));
+}
+
+/** Bytes come decoded as a view or as a Buffer; both are the same bytes. */
+describe.each(PIPES)('values under %s', (_name, pipe) => {
+  it.each([
+    ['Express', false],
+    ['Fastify', true],
+  ])('arrive and return as sent on %s', async (_platform, fastify) => {
+    const call = await valuesOf(pipe, fastify);
+    for (const [type, value] of VALUES) {
+      expect(await call(type, value)).toEqual([true, value]);
+      expect(await call('whole', value)).toEqual(value);
+      expect(await call('field', { [type]: value })).toEqual([
+        pipe !== undefined,
+        expect.objectContaining({ [type]: value }),
+      ]);
+    }
+    expect(await call('field', { items: [{ bytes: Uint8Array.of(7) }] })).toMatchObject([
+      pipe !== undefined,
+      { items: [{ bytes: Uint8Array.of(7) }] },
+    ]);
+    expect(await call('holder')).toEqual({
+      tags: new Map<unknown, unknown>([
+        ['in', { tags: new Set([1]) }],
+        ['bytes', Uint8Array.of(1)],
+        ['set', new Set([{ tags: new Set([1]) }])],
+      ]),
+    });
+  });
+});
+
+describe('what a pipe would destroy', () => {
+  it('fails the call in a field whose type says nothing', async () => {
+    const call = await valuesOf({ transform: true, whitelist: true }, false);
+    expect(await call('field', { any: new Map([['a', 1]]) })).toMatchObject({ code: 'internal' });
+    expect(await call('field', { any: { deep: new Set([1]) } })).toMatchObject({ code: 'internal' });
+    expect(await call('field', new Set([{}]))).toMatchObject({ code: 'bad_request' });
+  });
+
+  it('is refused at start, by the name of the field', async () => {
+    class Line {
+      @IsInstance(Set)
+      tags!: Set<string>;
+    }
+    class Order {
+      @ValidateNested({ each: true })
+      @Type(() => Line)
+      lines!: Line[];
+    }
+    @RemoteFunctions('payments')
+    @Injectable()
+    class Orders {
+      @RemoteFunction()
+      place(order: Order): unknown {
+        return order;
+      }
+    }
+    await expect(start(Orders)).rejects.toThrow(
+      'Line.tags, a Set that Orders.place takes, would be destroyed by class-transformer; decorate it with @AsSent().',
+    );
+  });
 });

@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
-import { type Call, decodeReply, encodeReply, encodeValue, type Outcome, SealwireError } from '@sealwire/core';
+import { type Call, encodeOutcome, encodeReply, encodeValue, type Outcome, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
@@ -37,7 +37,7 @@ export class RemoteFunctionDispatcher {
    * The calls of a batch are independent and run at the same time; outcomes come in their order. Each has an async context of its
    * own: a store that one call enters (`AsyncLocalStorage.enterWith`) is not that of the next.
    */
-  async run(opened: OpenedCalls): Promise<Outcome[]> {
+  async run(opened: OpenedCalls): Promise<(Outcome | Uint8Array)[]> {
     const [only] = opened.calls;
     if (only && opened.calls.length === 1) return [await this.runOne(opened, only, 0)];
     return Promise.all(
@@ -47,16 +47,15 @@ export class RemoteFunctionDispatcher {
     );
   }
 
-  /** A value that cannot be encoded fails its own call only. */
-  encode(outcomes: readonly Outcome[]): Uint8Array {
-    try {
-      return encodeReply({ outcomes });
-    } catch {
-      return encodeReply({ outcomes: outcomes.map((outcome) => this.encodable(outcome).sent) });
-    }
+  /** A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already. */
+  encode(outcomes: readonly (Outcome | Uint8Array)[]): Uint8Array {
+    return encodeReply({ outcomes }, (error) => {
+      this.logger.error(error);
+      return INTERNAL;
+    });
   }
 
-  private async runOne(opened: OpenedCalls, call: Call, index: number): Promise<Outcome> {
+  private async runOne(opened: OpenedCalls, call: Call, index: number): Promise<Outcome | Uint8Array> {
     const { module, sealed } = opened;
     const found = module.functions.get(call.name);
     if (!found) return failure('function_unknown', `The module ${module.path} has no function ${call.name}.`);
@@ -75,7 +74,12 @@ export class RemoteFunctionDispatcher {
     return outcome;
   }
 
-  private async runOnce(found: RegisteredFunction, opened: OpenedCalls, call: Call, index: number): Promise<Outcome> {
+  private async runOnce(
+    found: RegisteredFunction,
+    opened: OpenedCalls,
+    call: Call,
+    index: number,
+  ): Promise<Outcome | Uint8Array> {
     const { module, sealed } = opened;
     if (!this.exactlyOnce || !sealed) return INTERNAL;
     const identity = {
@@ -87,14 +91,12 @@ export class RemoteFunctionDispatcher {
       claimed: call.resend?.incarnation,
     };
     try {
-      const stored = await this.exactlyOnce.run(identity, async (transaction) => {
+      return await this.exactlyOnce.run(identity, async (transaction) => {
         const { outcome, unexpected, thrown } = await this.invoke(found, opened, call, transaction);
         if (unexpected !== undefined) throw unexpected;
         const { sent, bytes } = this.encodable(outcome);
         return { outcome: bytes, rollback: thrown || !sent.ok };
       });
-      const reply = decodeReply(stored);
-      return ('outcomes' in reply ? reply.outcomes[0] : undefined) ?? INTERNAL;
     } catch (error) {
       const code = error instanceof SealwireError ? error.code : undefined;
       if (code === 'outcome_unknown') return failure(code, 'The call was first sent to another state of the database.');
@@ -136,13 +138,13 @@ export class RemoteFunctionDispatcher {
     this.logger.error(thrown instanceof Error ? thrown : `${origin} threw ${inspect(thrown)}`);
   }
 
-  /** What is sent for an outcome: not itself where it cannot be encoded. */
+  /** What is sent for an outcome: not itself if it cannot be encoded. */
   private encodable(outcome: Outcome): { readonly sent: Outcome; readonly bytes: Uint8Array } {
     try {
-      return { sent: outcome, bytes: encodeReply({ outcomes: [outcome] }) };
+      return { sent: outcome, bytes: encodeOutcome(outcome) };
     } catch (error) {
       this.logger.error(error);
-      return { sent: INTERNAL, bytes: encodeReply({ outcomes: [INTERNAL] }) };
+      return { sent: INTERNAL, bytes: encodeOutcome(INTERNAL) };
     }
   }
 }

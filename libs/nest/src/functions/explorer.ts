@@ -12,6 +12,7 @@ import {
   RouteParamtypes,
 } from '../quirks/nest.js';
 import { ARGUMENTS, Binder, type Home, type Method } from './binding.js';
+import { refuseLostFields } from './codec-values.js';
 import { ModuleRegistry } from './registry.js';
 import {
   REMOTE_FUNCTION,
@@ -82,6 +83,7 @@ export class RemoteFunctionExplorer {
     this.refuseLostEnhancers(host, method, methodName, origin);
     refuseAmbiguousParameters(type.prototype, methodName, origin);
     refuseRest(method, origin);
+    refuseLostFields(Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? [], origin);
     const positions = describeParameters(type.prototype, methodName, method.length);
     this.registry.addFunction(module, {
       ...options,

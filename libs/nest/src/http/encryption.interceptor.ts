@@ -7,7 +7,7 @@ import {
   Logger,
   type NestInterceptor,
 } from '@nestjs/common';
-import { CONTENT_TYPE, decodeCalls, frameType, type Outcome, SealwireError } from '@sealwire/core';
+import { CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
 import { firstValueFrom, type Observable, of } from 'rxjs';
 import { RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
@@ -84,10 +84,10 @@ export class EncryptionInterceptor implements NestInterceptor {
   private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
     const { module, request, context, next } = exchange;
     const prepare = (payload: Uint8Array): Prepared => {
-      const calls = decodeCalls(payload);
+      const calls = CBOR_FORMAT.decode(payload, undefined);
       const run: Prepared['run'] = async (sealed) => {
         context.open({ module, request, calls, sealed });
-        return this.dispatcher.encode(await firstValueFrom<Outcome[]>(next.handle()));
+        return this.dispatcher.encode(await firstValueFrom<(Outcome | Uint8Array)[]>(next.handle()));
       };
       return { calls: calls.length, run };
     };

@@ -12,7 +12,7 @@ export interface PlainFormat {
 /** The payloads of sealed calls, without the seal. */
 export const CBOR_FORMAT: PlainFormat = {
   contentType: 'application/cbor',
-  decode: (body) => decodeCalls(body ?? new Uint8Array(0)),
+  decode: (body) => decodeCalls(body ?? new Uint8Array(0), { bytes: bufferOf }),
   encode: (outcomes) => encodeReply({ outcomes }),
 };
 
@@ -23,6 +23,13 @@ export const JSON_FORMAT: PlainFormat = {
   decode: (body, parsed) => callsOf(body ? parse(body) : parse(Buffer.from(JSON.stringify(parsed)))),
   encode: (outcomes) => `{"outcomes":[${outcomes.map(encodeOutcome).join(',')}]}`,
 };
+
+/** A copy of its own, as a Buffer: still a Uint8Array, and class-transformer keeps it whole. */
+function bufferOf(view: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(view.length);
+  copy.set(view);
+  return copy;
+}
 
 function parse(body: Uint8Array): unknown {
   try {

@@ -3,8 +3,10 @@
  * Nest; test/quirks.spec.ts holds what is assumed here against the Nest that is installed.
  */
 import type { ArgumentsHost } from '@nestjs/common';
+import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
+import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
 
 // each from where both versions have it: `@nestjs/common/internal.js` is new in 12
 export {
@@ -16,11 +18,10 @@ export {
   PIPES_METADATA,
   ROUTE_ARGS_METADATA,
 } from '@nestjs/common/constants.js';
-export { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 export type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
 export { REQUEST_CONTEXT_ID } from '@nestjs/core/router/request/request-constants.js';
 export { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
-export { ExternalContextCreator, type InstanceWrapper };
+export { ExternalContextCreator, type InstanceWrapper, RouteParamtypes };
 
 type Filters = ExternalContextCreator['filtersContextCreator'];
 
@@ -30,7 +31,16 @@ export function contextsOf(
   filters: object,
   moduleKey: string,
 ): ExternalContextCreator {
+  const { interceptorsContextCreator: interceptors } = inside(contexts);
+  const createInterceptors = (...args: unknown[]) => (interceptors.create(...args) as unknown[]).map(keepingValues);
+  const getParamValue: ExternalContextCreator['getParamValue'] = async (value, metadata, pipes) => {
+    const received = await contexts.getParamValue(value, { ...metadata, metatype: pipeType(metadata.metatype) }, pipes);
+    if ((metadata.type as unknown) === RouteParamtypes.BODY) refuseLoss(value, received, metadata.metatype);
+    return received;
+  };
   return Object.create(contexts, {
+    getParamValue: { value: getParamValue },
+    interceptorsContextCreator: { value: Object.create(interceptors, { create: { value: createInterceptors } }) },
     // it looks for a host among providers only; without its module a controller would lose its guards
     getContextModuleKey: { value: () => moduleKey },
     filtersContextCreator: { value: filters },

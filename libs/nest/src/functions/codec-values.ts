@@ -1,0 +1,205 @@
+import { createRequire } from 'node:module';
+import { BadRequestException, ClassSerializerInterceptor } from '@nestjs/common';
+import { misconfigured } from '../options.js';
+
+/*
+ * class-transformer, which ValidationPipe and ClassSerializerInterceptor use, makes a Map with empty values of a Map, an array of a
+ * Set, and an object of bytes that are no Buffer. Here such values are kept whole, or the loss is told.
+ */
+
+type Class = new () => object;
+
+interface Transformer {
+  Transform(
+    transform: (field: { obj: Record<string, unknown>; key: string }) => unknown,
+    options: object,
+  ): PropertyDecorator;
+}
+
+/** What class-transformer knows of the fields of classes. */
+interface FieldStorage {
+  findTransformMetadatas(type: Class, field: string, transformation: number): unknown[];
+  findTypeMetadata(type: Class, field: string): { typeFunction?: () => unknown } | undefined;
+}
+
+interface ValidatorStorage {
+  getTargetValidationMetadatas(
+    type: Class,
+    schema: string,
+    always: boolean,
+    strict: boolean,
+  ): { propertyName: string }[];
+}
+
+const PLAIN_TO_CLASS = 0;
+
+/** Types of a payload that a pipe must not take for a class to be filled. */
+const WHOLE = new Set<unknown>([Map, Set, Uint8Array, BigInt]);
+
+/**
+ * Keeps a field of a DTO as it was sent. A field of type Map or Set needs it, since class-transformer would empty the one and make
+ * an array of the other; validators then see the Map or Set itself. Bytes, dates and bigints need nothing.
+ *
+ * @throws Error if class-transformer is not installed
+ * @example
+ * class OrderDto {
+ *   @IsInstance(Map)
+ *   @AsSent()
+ *   amounts!: Map<string, bigint>;
+ * }
+ */
+export function AsSent(): PropertyDecorator {
+  const transformer = load<Transformer>('class-transformer');
+  if (!transformer) throw misconfigured('@AsSent() needs class-transformer: install it.');
+  return transformer.Transform(({ obj, key }) => obj[key], { toClassOnly: true });
+}
+
+/** Tells at start of a validated Map or Set in the DTOs of a function that would arrive broken. */
+export function refuseLostFields(types: readonly unknown[], origin: string): void {
+  const fields = load<{ defaultMetadataStorage: FieldStorage }>(
+    'class-transformer/cjs/storage.js',
+  )?.defaultMetadataStorage;
+  const { classValidatorMetadataStorage: validators } = globalThis as {
+    classValidatorMetadataStorage?: ValidatorStorage;
+  };
+  if (!fields || !validators) return;
+  const seen = new Set<unknown>([Object, Array, ...WHOLE]);
+  const look = (type: unknown): void => {
+    if (typeof type !== 'function' || !type.prototype || seen.has(type)) return;
+    seen.add(type);
+    const names = validators.getTargetValidationMetadatas(type as Class, '', true, false).map((it) => it.propertyName);
+    for (const name of new Set(names)) {
+      const declared = Reflect.getMetadata('design:type', type.prototype, name);
+      if (
+        (declared === Map || declared === Set) &&
+        fields.findTransformMetadatas(type as Class, name, PLAIN_TO_CLASS).length === 0
+      ) {
+        throw misconfigured(
+          `${type.name}.${name}, a ${declared.name} that ${origin} takes, would be destroyed by class-transformer; decorate it with @AsSent().`,
+        );
+      }
+      look(declared);
+      look(fields.findTypeMetadata(type as Class, name)?.typeFunction?.());
+    }
+  };
+  types.forEach(look);
+}
+
+/** The type of a parameter that pipes are told: what a payload carries whole is no class to fill. */
+export function pipeType<T>(type: T): T | ObjectConstructor {
+  return WHOLE.has(type) ? Object : type;
+}
+
+/**
+ * @throws BadRequestException for a Set in place of an object, which would be validated as an object without fields
+ * @throws Error that names the field whose Map or Set pipes destroyed
+ */
+export function refuseLoss(sent: unknown, received: unknown, type: unknown): void {
+  if (
+    sent instanceof Set &&
+    Array.isArray(received) &&
+    typeof type === 'function' &&
+    type !== Array &&
+    type !== Object
+  ) {
+    throw new BadRequestException('Validation failed (object is expected)');
+  }
+  if (sent instanceof Set || sent instanceof Map) return;
+  const path = lossIn(sent, received);
+  if (path === undefined) return;
+  const name = typeof type === 'function' ? type.name : 'argument';
+  throw new Error(`Pipes destroyed the Map or Set at ${name}${path}; decorate the field with @AsSent().`);
+}
+
+function lossIn(sent: unknown, received: unknown): string | undefined {
+  if (sent === received || !isObject(sent) || !isObject(received) || sent instanceof Uint8Array) return undefined;
+  for (const [key, from] of Object.entries(sent)) {
+    const to = Object.hasOwn(received, key) ? received[key] : undefined;
+    const step = Array.isArray(sent) ? `[${key}]` : `.${key}`;
+    if (from instanceof Set && Array.isArray(to) && declaredType(received, key) !== Array) return step;
+    if (
+      from instanceof Map &&
+      to instanceof Map &&
+      [...from].some(([k, v]) => v !== undefined && to.get(k) === undefined)
+    ) {
+      return step;
+    }
+    const deeper = from instanceof Map || from instanceof Set ? undefined : lossIn(from, to);
+    if (deeper !== undefined) return step + deeper;
+  }
+  return undefined;
+}
+
+function declaredType(owner: object, key: string): unknown {
+  return Reflect.getMetadata('design:type', Object.getPrototypeOf(owner) ?? {}, key);
+}
+
+interface Serializer {
+  serialize(response: unknown, options: { type?: unknown }): unknown;
+}
+
+/** An interceptor of Nest that serializes classes, made to keep Map, Set and bytes; any other as it is. */
+export function keepingValues<T>(interceptor: T): T {
+  if (!(interceptor instanceof ClassSerializerInterceptor)) return interceptor;
+  const serializer = interceptor as unknown as Serializer;
+  return Object.create(interceptor, {
+    serialize: { value: (response: unknown, options: object) => serializeWhole(serializer, response, options) },
+  });
+}
+
+/** class-transformer leaves a symbol alone, so one stands for each Map and Set; their members are serialized on their own. */
+function serializeWhole(serializer: Serializer, response: unknown, options: { type?: unknown }): unknown {
+  const kept = new Map<unknown, Map<unknown, unknown> | Set<unknown>>();
+  const plain = serializer.serialize(withStandIns(response, kept, new Set()), options);
+  if (kept.size === 0) return plain;
+  const inner = response instanceof Map || response instanceof Set ? options : { ...options, type: undefined };
+  const member = (value: unknown) => serializeWhole(serializer, value, inner);
+  const restore = (value: unknown): unknown => {
+    const original = kept.get(value);
+    if (original instanceof Set) return new Set([...original].map(member));
+    if (original) return new Map([...original].map(([key, item]) => [member(key), member(item)]));
+    if (isObject(value)) for (const key of Object.keys(value)) value[key] = restore(value[key]);
+    return value;
+  };
+  return restore(plain);
+}
+
+/** The value itself if nothing in it has to be kept, else a copy of the same classes. */
+function withStandIns(value: unknown, kept: Map<unknown, object>, above: Set<unknown>): unknown {
+  if (value instanceof Map || value instanceof Set) {
+    const standIn = Symbol(value.constructor.name);
+    kept.set(standIn, value);
+    return standIn;
+  }
+  if (value instanceof Uint8Array) {
+    return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  }
+  if (!isObject(value) || above.has(value)) return value;
+  above.add(value);
+  const changed: [string, unknown][] = [];
+  for (const [key, { value: item }] of Object.entries(Object.getOwnPropertyDescriptors(value))) {
+    const next = withStandIns(item, kept, above);
+    if (next !== item) changed.push([key, next]);
+  }
+  above.delete(value);
+  if (changed.length === 0) return value;
+  const copy: Record<string, unknown> = Array.isArray(value)
+    ? ([...value] as never)
+    : Object.create(Object.getPrototypeOf(value), Object.getOwnPropertyDescriptors(value));
+  for (const [key, next] of changed)
+    Object.defineProperty(copy, key, { value: next, enumerable: true, configurable: true, writable: true });
+  return copy;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** An optional package, as the application has it. */
+function load<T>(name: string): T | undefined {
+  try {
+    return createRequire(import.meta.url)(name);
+  } catch {
+    return undefined;
+  }
+}
