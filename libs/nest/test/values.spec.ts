@@ -237,7 +237,10 @@ const PIPES: [string, ValidationPipeOptions | undefined][] = [
 
 async function valuesOf(pipe: ValidationPipeOptions | undefined, fastify: boolean) {
   const module = await Test.createTestingModule({
-    imports: [SealwireModule.forRoot({ serverKey: serverKeyText }), SealwireModule.forFeature({ path: 'values', encryptionKey: 16 })],
+    imports: [
+      SealwireModule.forRoot({ serverKey: serverKeyText }),
+      SealwireModule.forFeature({ path: 'values', encryptionKey: 16 }),
+    ],
     providers: [Values],
   }).compile();
   const app: INestApplication = fastify
