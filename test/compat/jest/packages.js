@@ -4,7 +4,5 @@ module.exports = {
   roots: ['<rootDir>/jest'],
   testEnvironment: 'node',
   cacheDirectory: '<rootDir>/dist/jest',
-  transformIgnorePatterns: ['/node_modules/(?!(@sealwire|@noble|cborg)/)'],
-  // has its ES module for `import` only, and Jest asks for what `require` gives
-  moduleNameMapper: { '^cborg$': '<rootDir>/node_modules/cborg/cborg.js' },
+  transformIgnorePatterns: ['/node_modules/(?!(@sealwire|@noble)/)'],
 };

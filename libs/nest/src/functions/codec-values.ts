@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { BadRequestException, ClassSerializerInterceptor } from '@nestjs/common';
 import { misconfigured } from '../options.js';
 
@@ -198,7 +199,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
 /** An optional package, as the application has it. */
 function load<T>(name: string): T | undefined {
   try {
-    return createRequire(import.meta.url)(name);
+    // not from this file: Jest compiles it to CommonJS, which has no import.meta
+    return createRequire(resolve(process.argv[1] ?? 'index.js'))(name);
   } catch {
     return undefined;
   }
