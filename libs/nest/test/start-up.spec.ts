@@ -46,6 +46,15 @@ class Plain {
 
 @RemoteFunctions('payments')
 @Injectable()
+class Late {
+  @RemoteFunction()
+  late(): number {
+    return 1;
+  }
+}
+
+@RemoteFunctions('payments')
+@Injectable()
 class SameName {
   @RemoteFunction({ name: 'one' })
   another(): number {
@@ -292,6 +301,24 @@ describe('start-up refuses in one sentence what Nest would let pass', () => {
     await expect(app.get(LazyModuleLoader).load(() => Late)).rejects.toThrow(
       /forFeature\(\{ path: 'late' \}\) came after the start/,
     );
+    await app.close();
+  });
+});
+
+describe('functions in a module that is loaded lazily', () => {
+  it('are told of in the log when somebody calls one', async () => {
+    @Module({ providers: [Late] })
+    class LateModule {}
+    const app = await start([Plain]);
+    const logged: unknown[] = [];
+    app.useLogger({ log: () => undefined, warn: () => undefined, error: (...said: unknown[]) => logged.push(said[0]) });
+    await app.listen(0, '127.0.0.1');
+    await app.get(LazyModuleLoader).load(() => LateModule);
+    const client = new TestClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    for (let i = 0; i < 2; i++) {
+      expect(only(await client.connect([{ name: 'late', args: [] }]))).toMatchObject({ code: 'function_unknown' });
+    }
+    expect(logged).toEqual([expect.stringMatching(/^Late came after the start, in a module that is loaded lazily/)]);
     await app.close();
   });
 });

@@ -5,6 +5,7 @@ import { type Call, encodeOutcome, encodeReply, encodeValue, type Outcome, Sealw
 import { nodePrimitives } from '@sealwire/core/node';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
+import { RemoteFunctionExplorer } from './explorer.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
 import { RunningCall } from './running-call.js';
@@ -31,7 +32,10 @@ interface Settled {
 export class RemoteFunctionDispatcher {
   private readonly logger = new Logger('Sealwire');
 
-  constructor(@Optional() @Inject(ExactlyOnce) private readonly exactlyOnce?: ExactlyOnce) {}
+  constructor(
+    @Inject(RemoteFunctionExplorer) private readonly explorer: RemoteFunctionExplorer,
+    @Optional() @Inject(ExactlyOnce) private readonly exactlyOnce?: ExactlyOnce,
+  ) {}
 
   /**
    * The calls of a batch are independent and run at the same time; outcomes come in their order. Each has an async context of its
@@ -58,7 +62,10 @@ export class RemoteFunctionDispatcher {
   private async runOne(opened: OpenedCalls, call: Call, index: number): Promise<Outcome | Uint8Array> {
     const { module, sealed } = opened;
     const found = module.functions.get(call.name);
-    if (!found) return failure('function_unknown', `The module ${module.path} has no function ${call.name}.`);
+    if (!found) {
+      this.explorer.tellOfLate();
+      return failure('function_unknown', `The module ${module.path} has no function ${call.name}.`);
+    }
     if (!sealed && (found.sealedOnly || found.exactlyOnce)) {
       return failure('encryption_required', 'This function accepts encrypted calls only.');
     }

@@ -1,5 +1,5 @@
-import { Injectable } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import { Injectable, Logger } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { misconfigured } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import {
@@ -39,7 +39,10 @@ interface Host extends Home {
 /** Finds `@RemoteFunction()` on controllers and providers at start-up and makes each ready to run. */
 @Injectable()
 export class RemoteFunctionExplorer {
+  private readonly logger = new Logger('Sealwire');
   private readonly binder: Binder;
+  /** how many of Nest's modules were there at the start */
+  private known = 0;
 
   constructor(
     private readonly discovery: DiscoveryService,
@@ -47,17 +50,34 @@ export class RemoteFunctionExplorer {
     contexts: ExternalContextCreator,
     private readonly moduleRef: ModuleRef,
     private readonly registry: ModuleRegistry,
+    private readonly modules: ModulesContainer,
   ) {
     this.binder = new Binder(contexts, moduleRef);
   }
 
   explore(): void {
+    this.known = this.modules.size;
     for (const wrapper of [...this.discovery.getControllers(), ...this.discovery.getProviders()]) {
       const type = wrapper.isAlias ? undefined : (wrapper.instance?.constructor ?? wrapper.metatype);
       if (typeof type !== 'function' || !type.prototype || type === Object) continue;
       const module = Reflect.getMetadata(REMOTE_FUNCTIONS, type);
       const host = { wrapper, type, module, moduleKey: wrapper.host?.token ?? '' };
       for (const methodName of this.scanner.getAllMethodNames(type.prototype)) this.register(host, methodName);
+    }
+  }
+
+  /** Once for each class that Nest loaded lazily since: nobody can call its functions, and Nest tells of no lazy module. */
+  tellOfLate(): void {
+    if (this.modules.size === this.known) return;
+    const late = [...this.modules.values()].slice(this.known);
+    this.known = this.modules.size;
+    for (const { controllers, providers } of late) {
+      for (const { metatype } of [...controllers.values(), ...providers.values()]) {
+        if (typeof metatype !== 'function' || !Reflect.hasMetadata(REMOTE_FUNCTIONS, metatype)) continue;
+        this.logger.error(
+          `${metatype.name} came after the start, in a module that is loaded lazily, so its remote functions cannot be called; import it at the start.`,
+        );
+      }
     }
   }
 
