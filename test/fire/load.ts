@@ -98,6 +98,8 @@ export abstract class Load<Result> {
     const { world, timeout } = this.options;
     const { serverKey, secureKey } = world.client(module);
     return createRemote<Api>({
+      // also a client that has met no server yet goes on while proxies break and servers are killed
+      waitForServer: true,
       url: `${url}/remote/${module}`,
       serverKey,
       secureKey,
