@@ -149,6 +149,10 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     'storeTimeout',
     'sessionCalls',
   );
+  if (typeof resolved.path !== 'string' || !/[^/]/.test(resolved.path)) {
+    throw misconfigured(`path is the first part of the route, such as 'remote', got ${JSON.stringify(resolved.path)}.`);
+  }
+  positive(resolved.resultCache, 'entries', 'bytes', 'seconds');
   rated(resolved.handshakeRate, 'handshakeRate');
   rated(resolved.handshakeRateTotal, 'handshakeRateTotal');
   roomy(resolved.maxBody);
@@ -176,6 +180,7 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
   if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || options.requirePinnedKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
   }
+  switches(options, refuse, '', 'forceEncryption', 'requireSecureKey', 'requirePinnedKey');
   const numbers = { autoSessionsLive: 1, maxBody: 1, maxSessions: 1, maxSessionsPerKey: 1 };
   positive(
     { ...numbers, ...withoutUndefined(options) },
@@ -207,6 +212,28 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
     autoSessionsLive: options.autoSessionsLive,
     maxBody: options.maxBody,
   };
+}
+
+const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly'] as const;
+
+/** @throws SealwireError for a typing error in `@RemoteFunction()`, which would let a function run more often than once, or unsealed */
+export function resolveFunction(options: object, origin: string): void {
+  named(options, ['name', ...FUNCTION_SWITCHES], `@RemoteFunction() of ${origin}`);
+  switches(options, misconfigured, `@RemoteFunction() of ${origin}: `, ...FUNCTION_SWITCHES);
+}
+
+/** True, false or left out: an empty environment variable must open nothing, and the text 'false' must not mean true. */
+function switches(
+  options: object,
+  refuse: (sentence: string) => SealwireError,
+  what: string,
+  ...names: string[]
+): void {
+  for (const name of names) {
+    const value = (options as Record<string, unknown>)[name];
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw refuse(`${what}${name} is true or false, got ${JSON.stringify(value)}.`);
+  }
 }
 
 const ROOT_OPTIONS: Names<SealwireOptions> = {

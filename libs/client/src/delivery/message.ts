@@ -33,6 +33,8 @@ export class Message implements Limited, Abortable {
   #resent = false;
   /** Something of the frame may have left this machine. */
   #left = false;
+  /** That left, and not every sending of it was answered `busy` under seal. */
+  #mayRun = false;
   #numbers = 0;
   #tries = 0;
   #unheardSince = 0;
@@ -84,7 +86,7 @@ export class Message implements Limited, Abortable {
 
   /** Ends every call that has no outcome yet. */
   stop(error: unknown): void {
-    const mayHaveRun = this.#resent || this.#left || (this.sent !== undefined && this.sent.requests > 0);
+    const mayHaveRun = this.#resent || this.#mayRun || (this.sent !== undefined && this.sent.requests > 0);
     for (const place of this.places) {
       const reason = failure(this.calls[place]?.name ?? '', mayHaveRun, traceOf(this.#last), error);
       this.settled[place] ??= { status: 'rejected', reason };
@@ -95,6 +97,7 @@ export class Message implements Limited, Abortable {
   board(sent: Sent): void {
     this.#attach(sent);
     this.#left = true;
+    this.#mayRun = true;
     this.on('boarded');
   }
 
@@ -170,8 +173,10 @@ export class Message implements Limited, Abortable {
     }
     if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
     this.#unheardSince = performance.now();
-    this.#left = true;
     const event = reply ? eventOf(reply, sent.total) : 'malformed';
+    this.#left = true;
+    // under seal the server says that nothing of the frame ran
+    if (event !== 'busy') this.#mayRun = true;
     if (sent === this.sent) this.on(event, reply);
     else if (event === 'result' && places === this.places) this.on('late_result', reply);
   }
@@ -186,6 +191,7 @@ export class Message implements Limited, Abortable {
     if (muted) this.#unheardSince = performance.now();
     const { left, event } = readHint(hint, muted);
     this.#left ||= left;
+    this.#mayRun ||= left;
     this.on(event, hint);
   }
 
@@ -231,6 +237,7 @@ export class Message implements Limited, Abortable {
   forget(): void {
     this.#detach();
     this.#left = false;
+    this.#mayRun = false;
   }
 
   identify(): void {

@@ -66,6 +66,12 @@ export function checkUrl(url: string): void {
       `url must be absolute, as in https://example.com/remote/payments, not ${url}.`,
     );
   }
+  if (parsed.username !== '' || parsed.password !== '') {
+    throw new SealwireError(
+      'bad_configuration',
+      'url must hold no user and no password, which fetch refuses; use `headers`.',
+    );
+  }
   if (parsed.protocol === 'http:' || parsed.protocol === 'https:') return;
   throw new SealwireError('bad_configuration', `url must begin with https:// or http://, not ${parsed.protocol}//.`);
 }

@@ -55,7 +55,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         method: 'POST',
         // a copy would be made anyway; the cast only says that no SharedArrayBuffer is behind it
         body: body as Uint8Array<ArrayBuffer>,
-        headers: { ...headers, 'content-type': contentType, 'accept-encoding': 'identity' },
+        headers: checked({ ...headers, 'content-type': contentType, 'accept-encoding': 'identity' }),
         signal,
         redirect: 'manual',
       }).catch((error: unknown) => {
@@ -73,6 +73,16 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
       };
     },
   };
+}
+
+/** @throws SealwireError `bad_configuration` for a name or value that no header may have: fetch says it in words of its own */
+function checked(headers: Record<string, string>): Record<string, string> {
+  try {
+    new Headers(headers);
+    return headers;
+  } catch (error) {
+    throw new SealwireError('bad_configuration', `headers: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Counted in bytes after any decoding, for Content-Length says nothing of what a proxy compressed. */
@@ -105,6 +115,16 @@ function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<
   return out;
 }
 
+/** @throws SealwireError `bad_configuration`, which says that nothing left */
+function made(headers: () => Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  try {
+    return headers();
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new SealwireError('bad_configuration', `headers() threw "${text}".`, { cause: error });
+  }
+}
+
 const VERSION = 1;
 
 /** Sends a frame and gives back the frame that answers it, or a hint. Never rejects. */
@@ -115,7 +135,7 @@ export async function post(settings: Settings, body: Uint8Array, signal: AbortSi
       url,
       body,
       contentType: CONTENT_TYPE,
-      headers: typeof headers === 'function' ? headers() : headers,
+      headers: typeof headers === 'function' ? made(headers) : headers,
       signal,
     });
     return isFrame(response.body) ? response.body : hintOf(response, url);

@@ -57,9 +57,7 @@ export function AsSent(): PropertyDecorator {
 
 /** Tells at start of a validated Map or Set in the DTOs of a function that would arrive broken. */
 export function refuseLostFields(types: readonly unknown[], origin: string): void {
-  const fields = load<{ defaultMetadataStorage: FieldStorage }>(
-    'class-transformer/cjs/storage.js',
-  )?.defaultMetadataStorage;
+  const fields = storage();
   const { classValidatorMetadataStorage: validators } = globalThis as {
     classValidatorMetadataStorage?: ValidatorStorage;
   };
@@ -92,7 +90,7 @@ export function pipeType<T>(type: T): T | ObjectConstructor {
 }
 
 /**
- * @throws BadRequestException for a Set in place of an object, which would be validated as an object without fields
+ * @throws BadRequestException for a Set, a Map or a Date in place of an object, which would be validated as one without fields
  * @throws Error that names the field whose Map or Set pipes destroyed
  */
 export function refuseLoss(sent: unknown, received: unknown, type: unknown): void {
@@ -105,11 +103,60 @@ export function refuseLoss(sent: unknown, received: unknown, type: unknown): voi
   ) {
     throw new BadRequestException('Validation failed (object is expected)');
   }
+  if (sent instanceof Map && hasFields(type)) {
+    throw new BadRequestException('Validation failed (object is expected)');
+  }
+  refuseDate(received, type, '');
   if (sent instanceof Set || sent instanceof Map) return;
   const path = lossIn(sent, received);
   if (path === undefined) return;
   const name = typeof type === 'function' ? type.name : 'argument';
   throw new Error(`Pipes destroyed the Map or Set at ${name}${path}; decorate the field with @AsSent().`);
+}
+
+const WITHOUT_FIELDS = new Set<unknown>([
+  ...WHOLE,
+  Object,
+  Array,
+  Date,
+  Buffer,
+  String,
+  Number,
+  Boolean,
+  Symbol,
+  Function,
+]);
+
+function hasFields(type: unknown): type is Class {
+  return typeof type === 'function' && !!type.prototype && !WITHOUT_FIELDS.has(type);
+}
+
+/**
+ * class-transformer passes a Date on where an object of a class belongs, and validators find nothing in it to check: no field
+ * would be required any more.
+ */
+function refuseDate(value: unknown, type: unknown, path: string): void {
+  if (!hasFields(type) || !isObject(value)) return;
+  if (value instanceof Date && !(value instanceof type))
+    throw new BadRequestException([`${path || 'argument'} must be an object`]);
+  const fields = storage();
+  for (const [key, item] of Object.entries(value)) {
+    if (!isObject(item)) continue;
+    const given = fields?.findTypeMetadata(type, key)?.typeFunction?.();
+    const expected = given ?? Reflect.getMetadata('design:type', type.prototype, key);
+    const step = path ? `${path}.${key}` : key;
+    if (Array.isArray(item)) for (const [i, one] of item.entries()) refuseDate(one, given, `${step}.${i}`);
+    else refuseDate(item, expected, step);
+  }
+}
+
+let known: { readonly fields: FieldStorage | undefined } | undefined;
+
+function storage(): FieldStorage | undefined {
+  known ??= {
+    fields: load<{ defaultMetadataStorage: FieldStorage }>('class-transformer/cjs/storage.js')?.defaultMetadataStorage,
+  };
+  return known.fields;
 }
 
 function lossIn(sent: unknown, received: unknown): string | undefined {

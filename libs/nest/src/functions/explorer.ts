@@ -1,6 +1,6 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
-import { misconfigured } from '../options.js';
+import { misconfigured, resolveFunction } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import {
   EXCEPTION_FILTERS_METADATA,
@@ -87,6 +87,7 @@ export class RemoteFunctionExplorer {
     const options: RemoteFunctionOptions | undefined = method && Reflect.getMetadata(REMOTE_FUNCTION, method);
     if (!method || !options) return;
     const origin = `${type.name}.${methodName}`;
+    resolveFunction(options, origin);
     if (module === undefined) {
       throw misconfigured(
         `${origin} is decorated with @RemoteFunction(), but its class has no @RemoteFunctions('module').`,
@@ -170,7 +171,10 @@ function refuseAmbiguousParameters(prototype: object, methodName: string, origin
 
 /** Each parameter has its place in a call; a rest parameter would take one argument at most. */
 function refuseRest(method: Method, origin: string): void {
-  if (hasRest(method.toString())) {
+  const text = method.toString();
+  // what another decorator put in the place of a method passes on what it gets; the types of the parameters are still those of the method
+  if (/^(async\s*)?(function\b|\()/.test(text)) return;
+  if (hasRest(text)) {
     throw misconfigured(`${origin} has a rest parameter; take an array instead.`);
   }
 }

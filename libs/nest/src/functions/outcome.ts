@@ -28,7 +28,10 @@ export class SessionConflictError extends RemoteFunctionError {
 
 /** The outcome that stands for what a function threw. What was not meant for the caller becomes `internal` and nothing more. */
 export function failureOf(error: unknown): Failure {
-  if (error instanceof RemoteFunctionError) return failure(error.code, error.message, error.details);
+  // a code that is no text would make the whole reply, and so every other call of the message, unreadable
+  if (error instanceof RemoteFunctionError) {
+    return typeof error.code === 'string' ? failure(error.code, String(error.message), error.details) : INTERNAL;
+  }
   if (error instanceof HttpException) return failureOfResponse(error.getStatus(), error.getResponse(), error.message);
   return INTERNAL;
 }

@@ -35,7 +35,8 @@ export function contextsOf(
   const createInterceptors = (...args: unknown[]) => (interceptors.create(...args) as unknown[]).map(keepingValues);
   const getParamValue: ExternalContextCreator['getParamValue'] = async (value, metadata, pipes) => {
     const received = await contexts.getParamValue(value, { ...metadata, metatype: pipeType(metadata.metatype) }, pipes);
-    if ((metadata.type as unknown) === RouteParamtypes.BODY) refuseLoss(value, received, metadata.metatype);
+    if ((metadata.type as unknown) === RouteParamtypes.BODY && pipes.length > 0)
+      refuseLoss(value, received, metadata.metatype);
     return received;
   };
   return Object.create(contexts, {

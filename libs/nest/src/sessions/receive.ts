@@ -151,7 +151,9 @@ export class Receiver {
     const prepared = prepare(opened.payload);
     if (number.lane < session.lane) return this.moved(received);
     if (number.lane > session.lane) return undefined;
-    if (session.calls + prepared.calls > this.options.sessionCalls && !(await this.isTaken(received))) {
+    // a message that is above the limit by itself runs alone, or never would
+    const full = session.calls > 0 && session.calls + prepared.calls > this.options.sessionCalls;
+    if (full && !(await this.isTaken(received))) {
       return this.status(received, 'busy');
     }
     const accepted = this.ledger.accept(session, number, received.digest, this.options.storeTimeout);
