@@ -58,7 +58,9 @@ export function openRemote<Api>(
     ) {
       const timeout = timeOf(callOptions, '$batch', settings.timeout);
       const calls = build(functions<BatchApi<Api>>({}, (call) => call));
-      if (!Array.isArray(calls)) throw badConfiguration('The function given to $batch must return an array of calls.');
+      if (!Array.isArray(calls) || !calls.every(isCall)) {
+        throw badConfiguration('The function given to $batch must return an array of calls, made with its argument.');
+      }
       return (await caller.invoke(calls, timeout, callOptions.signal)) as BatchResults<T>;
     },
     $events: { on: (name, listener) => events.on(name, listener) },
@@ -87,4 +89,8 @@ function functions<F>(controls: object, send: (call: Call) => unknown): F {
     },
     set: () => false,
   }) as F;
+}
+
+function isCall(value: unknown): value is Call {
+  return typeof value === 'object' && value !== null && 'name' in value && 'args' in value;
 }

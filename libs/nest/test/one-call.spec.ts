@@ -70,6 +70,8 @@ class AccountGuard implements CanActivate {
     request.headers['x-account'] = name;
     request.params.account = name;
     request.query = { account: name };
+    node.context.account = name;
+    node.bag.set('account', name);
     node.logIn(name);
     response.locals.account = name;
     response.setHeader('x-account', name);
@@ -116,6 +118,8 @@ class Bank {
       params: request.params.account,
       query: request.query.account,
       user: node.user,
+      context: node.context.account,
+      bag: node.bag.get('account'),
       locals: response.locals.account,
       header: response.getHeader('x-account'),
       module: request.params.module,
@@ -204,6 +208,8 @@ class ScopedMiddleware implements NestMiddleware {
   use(request: Any, _response: unknown, next: () => void): void {
     outer = request;
     request.fromMiddleware = true;
+    request.context = {};
+    request.bag = new Map();
     // as passport does it
     request.logIn = function (this: Any, user: string) {
       this.user = user;
@@ -241,6 +247,19 @@ const WAYS: [string, Send][] = [
     },
   ],
   ['the first calls of a client', (app, module, calls) => clientOf(app, module).connect(calls)],
+  [
+    'first messages of one call each',
+    async (app, module, calls) => {
+      const client = clientOf(app, module);
+      await client.steps1and2();
+      const answer = await post(client.url, client.step3Of(calls.map((call) => encodeCalls([call]))));
+      client.step4(answer.body);
+      const replies = client.session.firstAnswers.map((first, index) =>
+        client.openFirst(first.known === 'result' ? first.frame : new Uint8Array(0), index),
+      );
+      return { outcomes: replies.flatMap((reply) => (reply as { outcomes: Outcome[] }).outcomes) } as Reply;
+    },
+  ],
   [
     'a plain CBOR batch',
     async (app, module, calls) => {
@@ -299,7 +318,9 @@ describe.each([
       const common = { same: true, module: 'bank', middleware: true, method: 'POST', url: '/remote/bank', reach: true };
       const brought = { ...common, ip: '127.0.0.1' };
       const written = (name: string) =>
-        Object.fromEntries(['headers', 'params', 'query', 'user', 'locals', 'header'].map((place) => [place, name]));
+        Object.fromEntries(
+          ['headers', 'params', 'query', 'user', 'context', 'bag', 'locals', 'header'].map((place) => [place, name]),
+        );
       expect(mine).toMatchObject({ ...brought, ...written('mine') });
       expect(victim).toMatchObject({ ...brought, ...written('victim') });
       expect((mine as { body?: unknown }).body).toBeUndefined();

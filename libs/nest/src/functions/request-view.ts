@@ -52,7 +52,12 @@ class View implements ProxyHandler<Properties> {
   /** Fastify's getters read headers of `raw`, which is a view itself. */
   protected read(own: Properties, name: PropertyKey, view: Properties): unknown {
     const value = Reflect.get(this.outer, name, view);
-    return COPIED.has(name) && name !== 'headers' ? kept(own, name, value) : value;
+    return (COPIED.has(name) && name !== 'headers') || this.isLeft(name, value) ? kept(own, name, value) : value;
+  }
+
+  /** A container that middleware left for guards to fill (`request.context = {}`). Those of the platform begin with `_`. */
+  protected isLeft(name: PropertyKey, value: unknown): boolean {
+    return isContainer(value) && typeof name === 'string' && !name.startsWith('_') && Object.hasOwn(this.outer, name);
   }
 
   set(own: Properties, name: PropertyKey, value: unknown): boolean {
@@ -92,7 +97,7 @@ class View implements ProxyHandler<Properties> {
 class Node extends View {
   protected override read(own: Properties, name: PropertyKey, view: Properties): unknown {
     const value = Reflect.get(this.outer, name, view);
-    if (COPIED.has(name)) return kept(own, name, value);
+    if (COPIED.has(name) || this.isLeft(name, value)) return kept(own, name, value);
     return LISTENING.has(name) ? listening(this.outer, value as Method, view) : value;
   }
 }
@@ -101,9 +106,24 @@ type Method = (...args: unknown[]) => unknown;
 
 function kept(own: Properties, name: PropertyKey, value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
-  own[name] = Object.assign(Object.create(Object.getPrototypeOf(value)), value);
+  own[name] = copyOf(value);
   return own[name];
 }
+
+function copyOf(value: object): object {
+  if (value instanceof Map) return new Map(value);
+  if (value instanceof Set) return new Set(value);
+  return Array.isArray(value) ? [...value] : Object.assign(Object.create(Object.getPrototypeOf(value)), value);
+}
+
+/** Whatever has a class of its own is shared: a copy could lack its private fields. */
+function isContainer(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || CONTAINERS.has(prototype);
+}
+
+const CONTAINERS = new Set<unknown>([Object.prototype, Array.prototype, Map.prototype, Set.prototype]);
 
 function listening(outer: Properties, method: Method, view: Properties): Method {
   return (...args) => {

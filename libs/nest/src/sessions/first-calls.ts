@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import {
   callIdentity,
   erase,
@@ -65,7 +66,10 @@ export function runFirstCalls(
     }
   };
   ledger.begin(session);
-  const done = Promise.allSettled(messages.map(work)).finally(() => erase(secret));
+  // a store that a guard enters before it waits for anything (`AsyncLocalStorage.enterWith`) is not that of the next message
+  const apart = (message: Prepared, counter: number): Promise<void> =>
+    new AsyncResource('SealwireMessage').runInAsyncScope(() => work(message, counter));
+  const done = Promise.allSettled(messages.map(apart)).finally(() => erase(secret));
   erase(opened.firstKey, opened.firstResults);
   return {
     done,
