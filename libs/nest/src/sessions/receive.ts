@@ -156,8 +156,15 @@ export class Receiver {
     if (full && !(await this.isTaken(received))) {
       return this.status(received, 'busy');
     }
-    const accepted = this.ledger.accept(session, number, received.digest, this.options.storeTimeout);
-    const acceptance = accepted instanceof Promise ? await accepted : accepted;
+    // counted before the ledger is asked, so that frames which come meanwhile meet the limit
+    session.calls += prepared.calls;
+    let acceptance: Acceptance | undefined;
+    try {
+      const accepted = this.ledger.accept(session, number, received.digest, this.options.storeTimeout);
+      acceptance = accepted instanceof Promise ? await accepted : accepted;
+    } finally {
+      if (acceptance?.kind !== 'accepted') session.calls -= prepared.calls;
+    }
     switch (acceptance.kind) {
       case 'accepted':
         return this.run(received, prepared);
@@ -176,7 +183,6 @@ export class Receiver {
   private async run({ session, frame, opened, digest }: Received, prepared: Prepared): Promise<Uint8Array> {
     const { number } = frame;
     this.touch(session, false);
-    session.calls += prepared.calls;
     let result: Uint8Array | undefined;
     try {
       const reply = await prepared.run({
