@@ -13,9 +13,10 @@ import { firstValueFrom, from } from 'rxjs';
 import { type OpenedCalls, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import type { ResolvedOptions } from '../options.js';
 import { trimmed, withGlobalPrefix } from '../quirks/application-config.js';
+import { nodeRequest } from '../sessions/peer.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { outerCode, send, sendProblem } from './answer.js';
-import { EncryptionInterceptor, nodeRequest, type PlatformRequest } from './encryption.interceptor.js';
+import { EncryptionInterceptor, type PlatformRequest } from './encryption.interceptor.js';
 
 interface FastifyScope {
   removeAllContentTypeParsers(): void;

@@ -15,7 +15,7 @@ import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js'
 import type { ResolvedOptions } from '../options.js';
 import { Handshakes } from '../sessions/handshakes.js';
 import type { Prepared } from '../sessions/origin.js';
-import { peerOf } from '../sessions/peer.js';
+import { nodeRequest, peerOf, type RequestLike } from '../sessions/peer.js';
 import { Receiver } from '../sessions/receive.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { BodyReader } from './body.js';
@@ -24,12 +24,10 @@ import { CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
 
-/** The request of either platform: Express hands out Node's own, Fastify wraps it. */
-export interface PlatformRequest {
-  readonly raw?: IncomingMessage;
+/** The request of the route, on either platform. */
+export interface PlatformRequest extends RequestLike {
   readonly params: { readonly module: string };
   readonly body?: unknown;
-  readonly ip?: string;
 }
 
 /** An answer of status 200. */
@@ -126,11 +124,6 @@ export class EncryptionInterceptor implements NestInterceptor {
   private limitOf(module: RegisteredModule): number {
     return module.maxBody ?? this.options.maxBody;
   }
-}
-
-/** Node's own request behind that of a platform. */
-export function nodeRequest(request: PlatformRequest): IncomingMessage {
-  return request.raw ?? (request as unknown as IncomingMessage);
 }
 
 function mediaType(header: string | undefined): string | undefined {

@@ -13,10 +13,15 @@ export interface Peer {
 }
 
 /** The request of either platform: Express hands out Node's own, Fastify wraps it. */
-interface RequestLike {
+export interface RequestLike {
   readonly raw?: IncomingMessage;
   /** what the platform makes of the connection and, where it trusts a proxy, of X-Forwarded-For */
   readonly ip?: string;
+}
+
+/** Node's own request behind that of a platform. */
+export function nodeRequest(request: RequestLike): IncomingMessage {
+  return request.raw ?? (request as unknown as IncomingMessage);
 }
 
 export function peerOf(request: RequestLike, peerLock: ResolvedOptions['peerLock']): Peer {
@@ -39,7 +44,7 @@ class RequestPeer implements Peer {
   }
 
   get forwardingIgnored(): boolean {
-    return this.node().headers['x-forwarded-for'] !== undefined && this.forwarded() === this.connection();
+    return nodeRequest(this.request).headers['x-forwarded-for'] !== undefined && this.forwarded() === this.connection();
   }
 
   /** X-Forwarded-For is a text that anybody may send: what is no address counts as the connection's. */
@@ -49,11 +54,7 @@ class RequestPeer implements Peer {
   }
 
   private connection(): string {
-    return withoutMapping(this.node().socket.remoteAddress ?? '');
-  }
-
-  private node(): IncomingMessage {
-    return this.request.raw ?? (this.request as unknown as IncomingMessage);
+    return withoutMapping(nodeRequest(this.request).socket.remoteAddress ?? '');
   }
 }
 
