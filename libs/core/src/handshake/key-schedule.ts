@@ -8,7 +8,7 @@ export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
 /** Length in bytes of every AES key. */
 export type KeySize = 16 | 32;
 
-/** Random bytes for secrets and salts; `context` is a hash of what they serve, so that equal bytes never serve two things. */
+/** Random bytes for secrets and salts; `context` is what they serve or a hash of it, so that equal bytes never serve two things. */
 export type Random = (length: number, context: Uint8Array) => Uint8Array;
 
 const ONE = Uint8Array.of(1);
@@ -197,10 +197,12 @@ export function hedgedRandom(primitives: Primitives): Random {
   const processSecret = primitives.random(32);
   let counter = 0;
   return (length, context) => {
-    const seed = concat(primitives.random(32), utf8(`${counter++} ${performance.now()} ${Date.now()} `), context);
+    const seed = primitives.random(32);
+    const clock = new Uint8Array(Float64Array.of(counter++, performance.now(), Date.now()).buffer);
     const out = new Uint8Array(length);
     for (let offset = 0; offset < length; offset += 32) {
-      out.set(primitives.hmac(processSecret, seed, Uint8Array.of(offset / 32)).subarray(0, length - offset), offset);
+      const block = primitives.hmac(processSecret, seed, clock, context, Uint8Array.of(offset / 32));
+      out.set(block.subarray(0, length - offset), offset);
     }
     return out;
   };

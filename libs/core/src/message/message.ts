@@ -1,4 +1,4 @@
-import { concat, erase, readU32, u32, utf8 } from '../bytes.js';
+import { concat, erase, readU32, u32, utf8, writeU32 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { aeadKey, expand, type KeySize, PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
@@ -97,10 +97,10 @@ export function sealCall(
   random: Random,
   body: Uint8Array,
 ): { frame: Uint8Array; header: Uint8Array } {
-  const message = newFrame(key, FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
+  const message = newFrame(FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
   message.frame.set(call.sessionId, 4);
-  message.frame.set(u32(call.number.lane), 20);
-  message.frame.set(u32(call.number.counter), 24);
+  writeU32(message.frame, 20, call.number.lane);
+  writeU32(message.frame, 24, call.number.counter);
   const header = message.frame.slice(0, SIZE.callHeader);
   sealChunks(key, CALL_LABEL, header, message);
   return { frame: message.frame, header };
@@ -136,7 +136,7 @@ export function sealResult(
   random: Random,
   body: Uint8Array,
 ): Uint8Array {
-  const message = newFrame(key, FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
+  const message = newFrame(FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
   sealChunks(key, RESULT_LABEL, concat(message.frame.subarray(0, SIZE.resultHeader), result.callHeader), message);
   return message.frame;
 }
@@ -180,14 +180,7 @@ interface NewFrame {
  * Room for a whole frame, with head and salt, the padded body at its end. The salt depends on the padded body: two plaintexts
  * never share one, not even on a machine that was cloned with its random generator.
  */
-function newFrame(
-  key: MessageKey,
-  type: number,
-  epoch: number,
-  header: number,
-  random: Random,
-  body: Uint8Array,
-): NewFrame {
+function newFrame(type: number, epoch: number, header: number, random: Random, body: Uint8Array): NewFrame {
   const length = padLength(body.length);
   const chunks = Math.ceil(length / LIMITS.chunk);
   const flags = chunks > 1 ? FLAG_CHUNKED : 0;
@@ -195,8 +188,11 @@ function newFrame(
   const frame = new Uint8Array(header + overhead + length);
   const padded = frame.subarray(header + overhead);
   padInto(padded, body);
-  frame.set([type, PROTOCOL_VERSION, flags, epoch]);
-  frame.set(random(SIZE.salt, key.primitives.sha256(padded)), header - SIZE.salt);
+  frame[0] = type;
+  frame[1] = PROTOCOL_VERSION;
+  frame[2] = flags;
+  frame[3] = epoch;
+  frame.set(random(SIZE.salt, padded), header - SIZE.salt);
   return { frame, padded, header };
 }
 
