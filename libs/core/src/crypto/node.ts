@@ -6,7 +6,14 @@ import { opaque, type Primitives } from './primitives.js';
 const TAG = 16;
 const RAW_KEYS = takesRawKeys();
 
-/** Node's own cryptography (OpenSSL). */
+/**
+ * Node's own cryptography (OpenSSL). From Node 24.7 on ML-KEM keys are made and opened by OpenSSL too, before by noble.
+ *
+ * @example
+ * import { hedgedRandom } from '@sealwire/core';
+ *
+ * const suite = { primitives: nodePrimitives, random: hedgedRandom(nodePrimitives) };
+ */
 export const nodePrimitives: Primitives = {
   ...nodeKem(),
 
