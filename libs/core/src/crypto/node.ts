@@ -16,7 +16,14 @@ const { decapsulate } = crypto as typeof crypto & {
   readonly decapsulate?: (key: crypto.KeyObject, ciphertext: Uint8Array) => Buffer;
 };
 
-/** Node's own cryptography (OpenSSL). */
+/**
+ * Node's own cryptography (OpenSSL). From Node 24.7 on ML-KEM keys are made and opened by OpenSSL too, before by noble.
+ *
+ * @example
+ * import { hedgedRandom } from '@sealwire/core';
+ *
+ * const suite = { primitives: nodePrimitives, random: hedgedRandom(nodePrimitives) };
+ */
 export const nodePrimitives: Primitives = {
   ...nobleKem,
 

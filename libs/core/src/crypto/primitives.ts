@@ -1,10 +1,12 @@
 import { SealwireError } from '../errors.js';
 
+/** An X25519 key pair, 32 bytes each. */
 export interface KeyPair {
   readonly publicKey: Uint8Array;
   readonly privateKey: Uint8Array;
 }
 
+/** An ML-KEM-768 key pair. */
 export interface KemKeyPair {
   readonly encapsulationKey: Uint8Array;
   /** the 64-byte seed d || z: the one private form that every implementation of FIPS 203 can load */
