@@ -23,12 +23,21 @@ const LATE = 'The database did not answer in time.';
 type RunCall = Parameters<ExactlyOnce['run']>[1];
 
 /**
- * The outcome is a row of the same transaction as the call's effects, so both are there or neither. Its key is written first:
- * another sending of the same call waits there until this transaction is decided, then reads the outcome or runs itself. A
- * transaction that could not begin, or may not have been committed, is `busy`: sent again under its identity it is safe.
+ * Runs a call in a transaction of the application's DataSource. The outcome is a row of the same transaction as the call's effects,
+ * so both are there or neither. Its key is written first: another sending of the same call waits there until this transaction is
+ * decided, then reads the outcome or runs itself. A transaction that could not begin, or may not have been committed, is `busy`:
+ * sent again under its identity it is safe.
  *
  * The identity stands in the table as a MAC only, for who has it can ask for the outcome. The MAC's key is made from one in the
  * database that lies there wrapped, so that it stays what it is while key-encryption keys change.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const { exactlyOnce } = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK });
+ * const call = { module: 'payments', session: undefined, claimed: undefined, name: 'transfer', callId, digest };
+ * const outcome = await exactlyOnce.run(call, async () => ({ outcome: new Uint8Array(), rollback: false }));
  */
 export class TypeOrmExactlyOnce extends ExactlyOnce {
   private readonly logger = new Logger('SealwireExactlyOnce');

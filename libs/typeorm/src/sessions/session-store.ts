@@ -43,6 +43,16 @@ export interface SessionStoreParts {
   readonly purge: () => Promise<number>;
 }
 
+/**
+ * The life of sessions as rows of a table. Each verb is one statement or one transaction.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const { sessions } = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK });
+ * const stored = await sessions.find(sessionId);
+ */
 export class TypeOrmSessionStore extends SessionStore {
   private readonly logger = new Logger('SealwireStore');
   private readonly wrap: SessionWrap;
