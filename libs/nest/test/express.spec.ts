@@ -18,7 +18,7 @@ import { CONTENT_TYPE } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import express, { type NextFunction, type Request, type Response } from 'express';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { only, post, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 let seen: Record<string, unknown> = {};
 
@@ -94,14 +94,14 @@ afterEach(async () => {
 
 type Prepare = (prepared: NestExpressApplication) => void;
 
-async function start(prepare: Prepare = () => undefined, path = '/remote/functions'): Promise<TestClient> {
+async function start(prepare: Prepare = () => undefined, path = '/remote/functions'): Promise<PeerClient> {
   const module = await Test.createTestingModule({ imports: [Root] }).compile();
   app = module.createNestApplication<NestExpressApplication>();
   app.useLogger(false);
   prepare(app);
   await app.listen(0, '127.0.0.1');
   const config = { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey } as const;
-  const client = new TestClient(urlOf(app, path), config);
+  const client = new PeerClient(urlOf(app, path), config);
   await client.connect();
   return client;
 }
