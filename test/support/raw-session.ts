@@ -89,7 +89,11 @@ export class RawSession {
     });
     const startAnswer = await post(options.url, options.module, start.frame);
     const answered = receiveStartAnswer(start, expectFrame(startAnswer, 'startAnswer'));
-    const finish = finishHandshake(answered, options.asked ?? [], (options.firstCalls ?? []).map(encodeCalls));
+    const finish = finishHandshake(
+      answered,
+      options.asked ?? [],
+      (options.firstCalls ?? []).map((calls) => encodeCalls(calls)),
+    );
     const finishAnswer = await post(options.finishUrl ?? options.url, options.module, finish.frame);
     const firstKey = finish.firstKey.slice();
     const finished = receiveFinishAnswer(finish, expectFrame(finishAnswer, 'finishAnswer'));

@@ -101,6 +101,8 @@ export class FakeServer {
   lifetime = 43_200;
   maxBody = 4_194_304;
   age = 0;
+  maxUpload = 0;
+  pulse = 0;
   /** stated under seal in step 2, but not enforced */
   statedOptions: Partial<ServerOptions> = {};
   /** answers a call frame instead of running it */
@@ -169,6 +171,8 @@ export class FakeServer {
       incarnation: this.incarnation,
       maxBody: this.maxBody,
       age: this.age,
+      maxUpload: this.maxUpload,
+      pulse: this.pulse,
     };
     const config = {
       modulePath: this.modulePath,
@@ -338,7 +342,7 @@ export class FakeServer {
 
 /** Core reads what it enforces first, and everything when it states the options. */
 function statedLater(enforced: ServerOptions, stated: ServerOptions): ServerOptions {
-  const read = new Set<string | symbol>(['force', 'pins', 'incarnation', 'maxBody', 'age']);
+  const read = new Set<string | symbol>(['force', 'pins', 'incarnation', 'maxBody', 'age', 'maxUpload', 'pulse']);
   return new Proxy(enforced, {
     get(target, name) {
       const source = read.has(name) ? stated : target;
