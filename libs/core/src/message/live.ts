@@ -108,7 +108,7 @@ export function sealLiveCall(
   firstBody: Uint8Array,
   last: boolean,
 ): { sealer: LiveSealer; first: Uint8Array } {
-  return begin(key, random, firstBody, last, (salt) => {
+  return begin(random, firstBody, last, (salt) => {
     const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, FLAGS_LIVE, call.epoch);
     const header = concat(head, call.sessionId, u32(call.number.lane), u32(call.number.counter), salt);
     return { header, pieces: new Pieces(key, CALL_LABEL, header) };
@@ -123,7 +123,7 @@ export function sealLiveResult(
   firstBody: Uint8Array,
   last: boolean,
 ): { sealer: LiveSealer; first: Uint8Array } {
-  return begin(key, random, firstBody, last, (salt) => {
+  return begin(random, firstBody, last, (salt) => {
     const header = concat(Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, FLAGS_LIVE, result.epoch), salt);
     return { header, pieces: new Pieces(key, RESULT_LABEL, concat(header, result.callHeader)) };
   });
@@ -131,7 +131,6 @@ export function sealLiveResult(
 
 /** The salt depends on the first padded piece, as that of every message does on its plaintext. */
 function begin(
-  { primitives }: MessageKey,
   random: Random,
   firstBody: Uint8Array,
   last: boolean,
@@ -139,7 +138,7 @@ function begin(
 ): { sealer: LiveSealer; first: Uint8Array } {
   const chunk = newChunk(firstBody);
   const padded = chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag);
-  const { header, pieces } = open(random(SIZE.salt, primitives.sha256(padded)));
+  const { header, pieces } = open(random(SIZE.salt, padded));
   const sealer = new LiveSealer(header, pieces);
   return { sealer, first: concat(header, sealer.sealPadded(chunk, last)) };
 }
