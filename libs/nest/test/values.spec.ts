@@ -20,7 +20,7 @@ import { AsSent, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwi
 import { Exclude, Type } from 'class-transformer';
 import { Allow, IsInstance, IsOptional, ValidateNested } from 'class-validator';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { JSON_FORMAT } from '../src/http/plain-calls.js';
+import { JSON_FORMAT } from '../src/http/index.js';
 import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 const bytesOf = (text: string) => Buffer.from(text);
