@@ -18,7 +18,7 @@ import { TypeOrmKeyStore } from './keys/key-store.js';
 import { type RewrapResult, rewrap } from './keys/rewrap.js';
 import { SealwireKeys } from './keys/sealwire-keys.js';
 import { PostgresLedger } from './numbers/postgres-ledger.js';
-import { TypeOrmExactlyOnce } from './outcomes/exactly-once.js';
+import { TypeOrmExactlyOnce } from './outcomes/index.js';
 import { Incarnation } from './sessions/incarnation.js';
 import { Lease } from './sessions/lease.js';
 import { TypeOrmSessionData } from './sessions/session-data.js';

@@ -7,7 +7,7 @@ import { SealwireKeys, typeOrmStore } from '@sealwire/typeorm';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { only, PeerClient, serverKeyText, urlOf } from '../../nest/test/support.js';
-import { run } from '../src/cli/run.js';
+import { run } from '../src/cli/index.js';
 import { emptyTables, kek, nextKek, openPglite, openPostgres, type TestDatabase } from './support.js';
 
 const inAnHour = () => new Date(Date.now() + 3_600_000);

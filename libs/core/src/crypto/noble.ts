@@ -41,6 +41,13 @@ export const noblePrimitives: Primitives = {
     return opaque(() => x25519.getSharedSecret(privateKey, publicKey));
   },
 
+  x25519Encapsulate(recipient, seed) {
+    return opaque(() => ({
+      publicKey: x25519.getPublicKey(seed),
+      sharedSecret: x25519.getSharedSecret(seed, recipient),
+    }));
+  },
+
   seal(key, nonce, ad, plaintext, out) {
     return opaque(() => {
       const sealed = aesGcm(key, nonce, ad).encrypt(plaintext);

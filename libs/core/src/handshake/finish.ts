@@ -181,17 +181,16 @@ export function answerFinish(
   // as in step 2; the proofs need h with e_f in it, so those made over h stand in for them
   const draft = plaintext(new Uint8Array(SIZE.randomKey), symmetric.h);
   const context = primitives.sha256(symmetric.h, draft.subarray(SIZE.randomKey));
-  const ephemeral = primitives.x25519KeyPair(suite.random(SIZE.key, context));
+  const ephemeral = primitives.x25519Encapsulate(state.clientEphemeral, suite.random(SIZE.key, context));
   const s2 = suite.random(SIZE.randomKey, context);
   const clear = FINISH_ANSWER.write({
     head: frameHead(FRAME_TYPE.finishAnswer),
     secondEphemeral: ephemeral.publicKey,
   });
   symmetric.mixHash(clear);
-  symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, state.clientEphemeral));
+  symmetric.mixSecret(ephemeral.sharedSecret);
   const frame = concat(clear, symmetric.seal(plaintext(s2, symmetric.h)));
   symmetric.mixKey(s2);
-  erase(ephemeral.privateKey);
   return { frame, secrets: split(symmetric, { ...keys, s2 }) };
 }
 

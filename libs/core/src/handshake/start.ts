@@ -133,7 +133,7 @@ export const answerStart = opaquely(
     // so that no two plaintexts meet under one key, not even on a server that was cloned with its random generator
     const context = primitives.sha256(symmetric.h, encoded);
     const random = (length: number) => suite.random(length, context);
-    const ephemeral = primitives.x25519KeyPair(random(SIZE.key));
+    const ephemeral = primitives.x25519Encapsulate(clientEphemeral, random(SIZE.key));
     const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32));
     const s1 = random(SIZE.randomKey);
     const sessionId = config.sessionId(random(10));
@@ -144,12 +144,12 @@ export const answerStart = opaquely(
       cookieSize: u16(SIZE.cookie),
     });
     symmetric.mixHash(clear);
-    symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, clientEphemeral));
+    symmetric.mixSecret(ephemeral.sharedSecret);
     symmetric.mixSecret(kem.sharedSecret);
     const sealed = symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded }));
     const { ck, h } = symmetric;
     const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
-    erase(ephemeral.privateKey, c1, s1);
+    erase(c1, s1);
     symmetric.erase();
     return concat(clear, cookie, sealed);
   },

@@ -5,6 +5,7 @@ import { type Call, encodeOutcome, encodeReply, encodeValue, type Outcome, Sealw
 import { nodePrimitives } from '@sealwire/core/node';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
+import type { Arrival } from '../sessions/peer.js';
 import { RemoteFunctionExplorer } from './explorer.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
@@ -14,10 +15,14 @@ import { RunningCall } from './running-call.js';
 export interface OpenedCalls {
   readonly module: RegisteredModule;
   readonly calls: readonly Call[];
-  readonly request: object;
+  /** the message that they came in */
+  readonly arrival: Arrival;
   /** undefined for plaintext */
   readonly sealed: SealedOrigin | undefined;
 }
+
+/** One for each call, in their order; bytes are one that is encoded already. */
+export type Outcomes = (Outcome | Uint8Array)[];
 
 interface Settled {
   readonly outcome: Outcome;
@@ -41,7 +46,7 @@ export class RemoteFunctionDispatcher {
    * The calls of a batch are independent and run at the same time; outcomes come in their order. Each has an async context of its
    * own: a store that one call enters (`AsyncLocalStorage.enterWith`) is not that of the next.
    */
-  async run(opened: OpenedCalls): Promise<(Outcome | Uint8Array)[]> {
+  async run(opened: OpenedCalls): Promise<Outcomes> {
     const [only] = opened.calls;
     if (only && opened.calls.length === 1) return [await this.runOne(opened, only, 0)];
     return Promise.all(
@@ -52,7 +57,7 @@ export class RemoteFunctionDispatcher {
   }
 
   /** A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already. */
-  encode(outcomes: readonly (Outcome | Uint8Array)[]): Uint8Array {
+  encode(outcomes: Outcomes): Uint8Array {
     return encodeReply({ outcomes }, (error) => {
       this.logger.error(error);
       return INTERNAL;
@@ -117,11 +122,11 @@ export class RemoteFunctionDispatcher {
 
   private async invoke(
     found: RegisteredFunction,
-    { module, request, sealed }: OpenedCalls,
+    { module, arrival, sealed }: OpenedCalls,
     call: Call,
     transaction: unknown,
   ): Promise<Settled> {
-    const inside = { transaction, session: sealed?.session, outer: request, origin: found.origin };
+    const inside = { transaction, session: sealed?.session, arrival, origin: found.origin };
     const running = new RunningCall(module.path, call.name, call.args, inside);
     let settled: Settled;
     try {
