@@ -237,10 +237,12 @@ export class Receiver {
     return this.status(received, answer.known === 'running' ? 'running' : 'session_ended');
   }
 
-  /** Whether the frame's number runs or ran: a duplicate is no more work. */
+  /** Whether the frame's number runs, ran, or lies too far back to run: no more work, and another answer than `busy`. */
   private async isTaken(received: Received): Promise<boolean> {
     const { known } = await this.recall(received);
-    return known !== 'never_ran' && known !== 'unknown';
+    if (known !== 'unknown') return known !== 'never_ran';
+    const { session, frame } = received;
+    return withinTime(Promise.resolve(this.ledger.isTooOld(session, frame.number)), this.options.storeTimeout);
   }
 
   private async recall({ session, frame, digest }: Received): Promise<NumberAnswer> {
