@@ -40,11 +40,13 @@ export class FinishPlan {
     /** the session that the new one replaces */
     private readonly session: Session | undefined,
     private readonly messages: ReadonlySet<Message>,
+    /** earlier handshakes that ended between steps 3 and 4 */
+    private readonly halfMade: readonly FirstCalls[],
   ) {}
 
-  /** whether step 3 was built, so that its calls may run */
-  get begun(): boolean {
-    return this.#first !== undefined;
+  /** set when step 3 was built, so that its calls may run */
+  get first(): FirstCalls | undefined {
+    return this.#first;
   }
 
   prepare({ serverOptions }: StartAnswered): { asked: Asked[]; firstCalls: Uint8Array[] } {
@@ -97,10 +99,14 @@ export class FinishPlan {
     return after && Math.abs(monotonic - wall) <= CLOCKS_AGREE_MS ? { known: 'never_ran' } : answer;
   }
 
-  /** Names the old sessions, the current one also with nothing to ask, so that the server ends it. */
+  /**
+   * Names the old sessions: the current one also with nothing to ask, so that the server ends it, and those of half-made
+   * handshakes, the newest first, because one of them may hold the data by now.
+   */
   #ask(): Asked[] {
     const lists = new Map<Provable, Sending[]>();
     if (this.session) lists.set(this.session, []);
+    for (const first of this.halfMade.slice(-HALF_MADE).reverse()) lists.set(first, []);
     let total = 0;
     this.#asked = [];
     for (const message of this.messages) {
@@ -117,6 +123,9 @@ export class FinishPlan {
     return [...lists].map(([{ id, key }, numbers]) => ({ sessionId: id, key, numbers }));
   }
 }
+
+/** How many half-made handshakes are remembered. With the current session they fill the places of a step 3 but one. */
+export const HALF_MADE = LIMITS.renewals - 2;
 
 const UNKNOWN: NumberAnswer = { known: 'unknown' };
 

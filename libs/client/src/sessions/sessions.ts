@@ -11,9 +11,10 @@ import type { Message } from '../delivery/message.js';
 import { ChannelBlockedError, closedError, RemoteError } from '../errors.js';
 import type { EventHub, RenewalReason } from '../events.js';
 import type { Settings } from '../options.js';
+import type { FirstCalls } from './first-calls.js';
 import { FINAL, Handshaker } from './handshake.js';
 import { Pace } from './pace.js';
-import { FinishPlan, type Handshaken } from './renewal.js';
+import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
 import { type Provable, Session } from './session.js';
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
@@ -29,6 +30,8 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
+  /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
+  #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
   readonly #suite: HandshakeSuite;
   readonly #handshaker: Handshaker;
@@ -107,6 +110,7 @@ export class Sessions {
     this.#session?.retire();
     this.#session = undefined;
     this.current = undefined;
+    this.#forgetHalfMade();
     this.events.emit('closed', { sessionId });
   }
 
@@ -136,7 +140,7 @@ export class Sessions {
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
     while (this.#flight === flight) {
-      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages);
+      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages, this.#halfMade);
       try {
         await this.#turn(flight.signal);
         this.#shaking = true;
@@ -145,9 +149,22 @@ export class Sessions {
         const done = await this.#handshaker.run(flight.signal, plan);
         if (this.#flight === flight) this.#install(done, plan);
       } catch (error) {
+        if (plan.first) this.#remember(plan.first);
         if (this.#flight === flight) this.#failed(error, plan);
       }
     }
+  }
+
+  /** Its step 3 may have arrived, and moved the data of the old session to one that only this key can name. */
+  #remember(first: FirstCalls): void {
+    this.#halfMade = [...this.#halfMade, first];
+    if (this.#halfMade.length > HALF_MADE) this.#halfMade.shift()?.named();
+    if (this.#closed) this.#forgetHalfMade();
+  }
+
+  #forgetHalfMade(): void {
+    for (const first of this.#halfMade) first.named();
+    this.#halfMade = [];
   }
 
   /** While a handshake has to wait, the old session serves: the hint may have been forged. */
@@ -171,6 +188,7 @@ export class Sessions {
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
     if (plan.settle(finished, session)) this.#pace.opened();
+    this.#forgetHalfMade();
     this.#tellWaiting();
     old?.retire();
     const sessionId = toHex(session.id);
@@ -186,7 +204,7 @@ export class Sessions {
     if (refused || (error instanceof RemoteError && error.code === 'policy')) {
       this.events.emit('refused', { code: error.code, cause: error });
     }
-    if (error instanceof RemoteError || (refused && !this.#session && !plan.begun)) this.#giveUp(error);
+    if (error instanceof RemoteError || (refused && !this.#session && !plan.first)) this.#giveUp(error);
     // the server was there: the refusal may be forged, or pass
     else if (refused && this.#pace.hint()) this.#giveUp(new ChannelBlockedError());
   }
