@@ -14,6 +14,7 @@ import { fetchTransport, type Transport } from './transport/transport.js';
 
 type Headers = Readonly<Record<string, string>>;
 
+/** Options of `createRemote`. A client needs `serverKey` or `secureKey`; with both, the two sides know each other. */
 // biome-ignore lint/suspicious/noExplicitAny: options that were written apart from their remote fit every one
 export interface RemoteOptions<Api = any> {
   /** where the module answers, for example `https://api.example.com/remote/payments` */

@@ -21,6 +21,7 @@ export interface Progress {
   readonly call?: number;
 }
 
+/** Options of one call or batch. */
 export interface CallOptions {
   /** gives the call up, its streams and uploads too; it is then rejected with the signal's reason, whether it ran or not */
   readonly signal?: AbortSignal;
@@ -32,6 +33,7 @@ export interface CallOptions {
   readonly metadata?: MetadataSource;
 }
 
+/** What a remote has beside its functions. */
 export interface RemoteControls<Api> {
   /** The functions with options of their own: `remote.$call({ timeout: 500 }).balance('x')`. */
   $call(options: CallOptions): Api;
@@ -56,6 +58,7 @@ export interface RemoteControls<Api> {
   $close(): void;
 }
 
+/** A client of one module: its functions, and the controls that begin with `$`. */
 export type Remote<Api> = Api & RemoteControls<Api>;
 
 /** `createRemote` without its default for `primitives`. */

@@ -13,6 +13,7 @@ export const OUTER_STATUS = {
   internal: 500,
   busy: 503,
 } as const;
+/** Code of an unsealed answer, see {@link OUTER_STATUS}. */
 export type OuterCode = keyof typeof OUTER_STATUS;
 
 /** Answers for a whole message that travel sealed (PROTOCOL.md section 7.2). */
@@ -26,7 +27,7 @@ export type SealedStatus =
   | 'session_ended'
   | 'busy';
 
-/** What this library reports on its own side; no such code is ever sent. */
+/** Codes that this library reports on its own side. No such code is ever sent. */
 export type LocalCode =
   | 'open_failed'
   | 'bad_payload'
@@ -39,6 +40,7 @@ export type LocalCode =
   | 'unreachable'
   | 'closed';
 
+/** Every code that a {@link SealwireError} can carry. */
 export type ErrorCode = OuterCode | SealedStatus | LocalCode;
 
 const MESSAGES: Partial<Record<ErrorCode, string>> = {
@@ -58,7 +60,16 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   bad_payload: 'The payload is malformed.',
 };
 
-/** An error of the protocol or of its use, with a code of the closed union {@link ErrorCode}. */
+/**
+ * An error of the protocol or of its use, with a code of the closed union {@link ErrorCode}.
+ *
+ * @example
+ * try {
+ *   decodeValue(Uint8Array.of(0xff));
+ * } catch (error) {
+ *   if (error instanceof SealwireError && error.code === 'bad_payload') console.log('The bytes are no payload.');
+ * }
+ */
 export class SealwireError extends Error {
   override readonly name: string = 'SealwireError';
 
@@ -71,7 +82,12 @@ export class SealwireError extends Error {
   }
 }
 
-/** The one constant sentence that stands for an unsealed answer. */
+/**
+ * Returns the one constant sentence that stands for an unsealed answer.
+ *
+ * @example
+ * outerMessage('rate_limited'); // Too many handshakes; try again later.
+ */
 export function outerMessage(code: OuterCode): string {
   return MESSAGES[code] ?? code;
 }

@@ -31,7 +31,7 @@ import { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { requestView } from '../src/functions/request-view.js';
 import { RunningCall } from '../src/functions/running-call.js';
-import { post, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: what guards of applications write on requests has no type
 type Any = any;
@@ -235,7 +235,7 @@ class BankModule implements NestModule {
 type Send = (app: INestApplication, module: string, calls: Call[]) => Promise<Reply | undefined>;
 
 const clientOf = (app: INestApplication, modulePath: string) =>
-  new TestClient(urlOf(app, `/remote/${modulePath}`), { modulePath, keySize: 32, serverKey: serverKey.publicKey });
+  new PeerClient(urlOf(app, `/remote/${modulePath}`), { modulePath, keySize: 32, serverKey: serverKey.publicKey });
 
 const WAYS: [string, Send][] = [
   [

@@ -106,7 +106,7 @@ export interface Row {
   readonly to: State;
   readonly does: readonly Action[];
 }
-type Rows = { readonly [E in Event]?: Row | undefined };
+type Rows = Partial<Record<Event, Row>>;
 
 const row = (to: State, ...does: Action[]): Row => ({ to, does });
 
@@ -117,7 +117,6 @@ const SETTLED: Rows = {
   result: row('done', 'deliver'),
   unavailable: row('pausing', 'deliver', 'identify', 'pause'),
   unauthorized: row('pausing', 'deliver', 'refresh'),
-  live: row('streaming'),
   late_result: LATE,
   result_gone: row('pausing', 'note', 'identify', 'rest'),
   number_conflict: row('pausing', 'end', 'forget', 'rest'),
@@ -134,15 +133,16 @@ const SETTLED: Rows = {
   told_running: row('running', 'pause'),
 };
 
+const LIVE: Rows = { ...SETTLED, live: row('streaming') };
+
 const SENT: Rows = {
-  ...SETTLED,
+  ...LIVE,
   running: row('running', 'pause'),
   busy: row('sent', 'pause'),
   session_ended: row('asking', 'end'),
   refused: row('sent', 'hint', 'pause'),
   unanswered: row('sent', 'pause'),
   wake: row('sent', 'transmit'),
-  spent: row('asking', 'hint'),
 };
 
 const RESENT: Row = row('pausing', 'identify', 'rest');
@@ -151,25 +151,23 @@ export const TABLE: Readonly<Record<State, Rows>> = {
   waiting: { session: row('sent', 'seal', 'transmit'), boarded: row('riding'), late_result: LATE },
   pausing: { wake: row('waiting', 'want'), late_result: LATE },
   riding: { ...SETTLED, told_running: row('running', 'transmit') },
-  sent: SENT,
+  sent: { ...SENT, spent: row('asking', 'hint') },
   running: {
     ...SENT,
     busy: row('running', 'pause'),
     refused: row('running', 'hint', 'pause'),
     unanswered: row('running', 'pause'),
     wake: row('running', 'transmit'),
-    spent: undefined,
   },
   streaming: {
     ...SETTLED,
-    live: undefined,
     running: row('running', 'pause'),
     busy: row('sent', 'pause'),
     session_ended: row('asking', 'end'),
     cut: row('sent', 'pause'),
-    told_running: undefined,
+    told_running: row('streaming'),
   },
-  asking: { ...SETTLED, running: row('running', 'pause') },
-  doubtful: { ...SETTLED, running: row('running', 'pause'), alone: RESENT, wake: RESENT },
+  asking: { ...LIVE, running: row('running', 'pause') },
+  doubtful: { ...LIVE, running: row('running', 'pause'), alone: RESENT, wake: RESENT },
   done: {},
 };

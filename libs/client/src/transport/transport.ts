@@ -3,6 +3,7 @@ import type { Settings } from '../options.js';
 import { type BodyReader, LiveBody } from './body.js';
 import { checkUrl, explained, type Hint, hintOf } from './hint.js';
 
+/** One body to be posted. */
 export interface TransportRequest {
   readonly url: string;
   /**
@@ -17,6 +18,7 @@ export interface TransportRequest {
   readonly onUpload?: (bytes: number) => void;
 }
 
+/** The answer to one body, whatever its status. */
 export interface TransportResponse {
   readonly status: number;
   readonly contentType: string;
@@ -44,6 +46,7 @@ export interface Transport {
   check?(url: string): void;
 }
 
+/** Options of {@link fetchTransport}. */
 export interface FetchTransportOptions {
   /** bytes of an answer that are read at most; a longer result ends its call with `too_large` (default 64 MiB) */
   readonly maxResponse?: number;
@@ -56,7 +59,11 @@ export interface FetchTransportOptions {
  *
  * @throws SealwireError `bad_configuration` for an option that does not exist
  * @example
- * createRemote({ url, serverKey, transport: fetchTransport({ maxResponse: 1024 * 1024 }) });
+ * createRemote({
+ *   url: 'https://api.example.com/remote/payments',
+ *   serverKey: 'swp1...',
+ *   transport: fetchTransport({ maxResponse: 1024 * 1024 }),
+ * });
  */
 export function fetchTransport(options: FetchTransportOptions = {}): Transport {
   unknownOption(options, ['maxResponse', 'fetch'], 'fetchTransport');

@@ -11,7 +11,9 @@ export interface HandshakeSuite {
   readonly random: Random;
 }
 
+/** Flag of step 1: the client pinned a server key. */
 export const FLAG_PINNED = 0x01;
+/** Flag of step 1: the client uses a SecureKey. */
 export const FLAG_SECURE_KEY = 0x02;
 
 type Fields<S> = { readonly [name in keyof S]: Uint8Array };
@@ -100,7 +102,13 @@ export interface StartFrame {
   readonly sealed: Uint8Array;
 }
 
-/** @throws SealwireError `handshake_failed` or `version`. Nothing of it is authenticated yet. */
+/**
+ * Reads the clear fields of step 1. Nothing of it is authenticated yet.
+ *
+ * @throws SealwireError `handshake_failed` or `version`
+ * @example
+ * const { keyId, keySize } = parseStart(frame);
+ */
 export function parseStart(frame: Uint8Array): StartFrame {
   const length = START.size + SEALED_1.size + SIZE.tag;
   expectFrame(frame, FRAME_TYPE.start, length, length);
@@ -126,6 +134,7 @@ export function parseStartAnswer(frame: Uint8Array) {
   return { serverEphemeral, kemCiphertext, clear, cookie: rest.slice(0, end), sealed: rest.slice(end) };
 }
 
+/** The clear fields of step 3. */
 export interface FinishFrame {
   readonly salt: Uint8Array;
   readonly cookie: Uint8Array;
@@ -133,7 +142,13 @@ export interface FinishFrame {
   readonly sealed: Uint8Array;
 }
 
-/** @throws SealwireError `handshake_failed` or `version`. Nothing of it is authenticated yet. */
+/**
+ * Reads the clear fields of step 3. Nothing of it is authenticated yet.
+ *
+ * @throws SealwireError `handshake_failed` or `version`
+ * @example
+ * const { cookie } = parseFinish(frame);
+ */
 export function parseFinish(frame: Uint8Array): FinishFrame {
   const sealedAt = FINISH.size + SIZE.cookie;
   const minimum = sealedAt + SEALED_3.size + SIZE.tag;

@@ -30,6 +30,7 @@ export type MessageStatus =
       readonly incarnation: Uint8Array;
     };
 
+/** What a result frame holds: an outcome for each call, the sealed result of a first call, or a status. */
 export type Reply =
   | { readonly outcomes: readonly Outcome[] }
   /** the sealed result frame of a first call that was asked for */
@@ -49,8 +50,13 @@ const RESEND_ITEMS = 2;
 const REFUSAL_ITEMS = 3;
 
 /**
+ * Writes the payload of a message of calls (PROTOCOL.md section 5.5).
+ *
+ * @param calls 1 to {@link LIMITS}.batch calls
+ * @throws RangeError for none, or more than {@link LIMITS}.batch
  * @throws UnsupportedValueError that names call, argument and the place in it
- * @example encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }])
+ * @example
+ * encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }]);
  */
 export function encodeCalls(calls: readonly Call[]): Uint8Array {
   if (calls.length === 0 || calls.length > LIMITS.batch)
@@ -82,7 +88,13 @@ function writeCall(writer: Writer, { name, args, resend }: Call, index: number):
   }
 }
 
-/** The argument that takes most bytes of encoded calls; undefined if there is none. */
+/**
+ * Finds the argument that takes most bytes of encoded calls. It returns undefined if there is no argument.
+ *
+ * @returns places of the call and of the argument, from 0, and the argument's length in bytes
+ * @example
+ * largestArgument(encodeCalls([{ name: 'save', args: ['id', new Uint8Array(1000)] }])); // { call: 0, argument: 1, bytes: 1003 }
+ */
 export function largestArgument(
   payload: Uint8Array,
 ): { readonly call: number; readonly argument: number; readonly bytes: number } | undefined {
@@ -104,23 +116,37 @@ export function largestArgument(
   return largest;
 }
 
-/** @throws SealwireError `bad_payload` for anything but 1 to `batch` calls */
+/**
+ * Reads the payload of a message of calls.
+ *
+ * @throws SealwireError `bad_payload` for anything but 1 to {@link LIMITS}.batch calls
+ * @example
+ * const [call] = decodeCalls(encodeCalls([{ name: 'pay', args: [5n] }])); // { name: 'pay', args: [5n] }
+ */
 export function decodeCalls(bytes: Uint8Array, options?: DecodeOptions): Call[] {
   return batch(array(decodeValue(bytes, options))).map(decodeCall);
 }
 
 /**
- * One outcome of a reply, to be stored and put into replies later.
+ * Writes one outcome, to be stored and put into replies later.
  *
- * @throws UnsupportedValueError
+ * @throws UnsupportedValueError if the value or the details cannot be sent
+ * @example
+ * const stored = encodeOutcome({ ok: true, value: 200n });
+ * encodeReply({ outcomes: [stored] });
  */
 export function encodeOutcome(outcome: Outcome): Uint8Array {
   return write((writer) => writeOutcome(writer, outcome));
 }
 
 /**
+ * Writes the payload of a result: one outcome for each call in order, or a status for the whole message.
+ *
  * @param replace gives what stands for an outcome that cannot be sent; the other outcomes stay as they are
  * @throws UnsupportedValueError if an outcome cannot be sent and nothing stands for it
+ * @example
+ * encodeReply({ outcomes: [{ ok: true, value: 200n }] });
+ * encodeReply({ status: 'busy' });
  */
 export function encodeReply(
   reply: Exclude<Reply, { outcomes: unknown }> | { readonly outcomes: readonly (Outcome | Uint8Array)[] },
@@ -174,7 +200,14 @@ function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {
   }
 }
 
-/** @throws SealwireError `bad_payload` for anything but a reply */
+/**
+ * Reads the payload of a result.
+ *
+ * @throws SealwireError `bad_payload` for anything but a reply
+ * @example
+ * const reply = decodeReply(encodeReply({ outcomes: [{ ok: false, code: 'not_found', message: 'No such account.' }] }));
+ * if ('outcomes' in reply) console.log(reply.outcomes.length);
+ */
 export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
   const [kind, ...rest] = array(decodeValue(bytes, options));
   if (kind === OUTCOMES) return { outcomes: batch(rest).map(decodeOutcome) };

@@ -5,6 +5,7 @@ import { KeyCount, TAG } from './cbor.js';
 import { date, double, half, refuse, single } from './read-number.js';
 import { TextReader } from './text.js';
 
+/** How {@link decodeValue} makes values. */
 export interface DecodeOptions {
   /**
    * Makes the value of a byte string. `view` is a part of the payload: the function must copy it.
@@ -19,7 +20,8 @@ export interface DecodeOptions {
  * items. The time is linear in the bytes, whatever they are.
  *
  * @throws SealwireError `bad_payload` for anything but one well-formed value within the limits
- * @example decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
+ * @example
+ * decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
  */
 export function decodeValue(bytes: Uint8Array, options: DecodeOptions = {}): unknown {
   try {

@@ -5,11 +5,11 @@ import { KeyCount, keyFault, TAG } from './cbor.js';
 import { entry, property, Unsendable, UnsupportedValueError } from './unsupported.js';
 
 /**
- * Writes one value in the only form that {@link decodeValue} takes. An instance of a class stands for its own enumerable
- * properties, an object with `toJSON` for what that returns.
+ * Writes one value in its one form (PROTOCOL.md section 5.5).
  *
- * @throws UnsupportedValueError that names the place, for what no payload can hold
- * @example encodeValue({ lines: [1n, new Date()] })
+ * @throws UnsupportedValueError that names the place in the value
+ * @example
+ * encodeValue({ lines: [1n, new Date()] });
  */
 export function encodeValue(value: unknown): Uint8Array {
   try {
