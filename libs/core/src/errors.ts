@@ -38,6 +38,8 @@ export type LocalCode =
   | 'channel_blocked'
   | 'timeout'
   | 'unreachable'
+  | 'stream_cut'
+  | 'stream_changed'
   | 'closed';
 
 /** Every code that a {@link SealwireError} can carry. */
@@ -58,6 +60,8 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   busy: 'The server cannot take this call right now; try again later.',
   open_failed: 'The frame did not open.',
   bad_payload: 'The payload is malformed.',
+  stream_cut: 'The stream was cut before its end.',
+  stream_changed: 'The stream cannot be continued: it is not the one that was cut.',
 };
 
 /**
@@ -79,6 +83,17 @@ export class SealwireError extends Error {
     options?: ErrorOptions,
   ) {
     super(message, options);
+  }
+}
+
+/** A stream that was cut before its authenticated end. */
+export class StreamCutError extends SealwireError {
+  constructor(
+    /** what had arrived of the stream */
+    readonly details: { readonly items: number } | { readonly bytes: number },
+    options?: ErrorOptions,
+  ) {
+    super('stream_cut', undefined, options);
   }
 }
 

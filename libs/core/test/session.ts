@@ -28,6 +28,8 @@ export const OPTIONS: ServerOptions = {
   incarnation: TERMS.incarnation,
   maxBody: 1_048_576,
   age: 0,
+  maxUpload: 0,
+  pulse: 0,
 };
 
 export interface Use {

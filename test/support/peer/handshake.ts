@@ -51,7 +51,7 @@ export function serverHandshake(modulePath: string, options: ServerOptions, prim
 
 /** Core reads what it enforces first, and everything when it states the options. */
 export function statedLater(enforced: ServerOptions, stated: ServerOptions): ServerOptions {
-  const read = new Set<string | symbol>(['force', 'pins', 'incarnation', 'maxBody', 'age']);
+  const read = new Set<string | symbol>(['force', 'pins', 'incarnation', 'maxBody', 'age', 'maxUpload', 'pulse']);
   return new Proxy(enforced, {
     get(target, name) {
       const source = read.has(name) ? stated : target;

@@ -59,6 +59,8 @@ export class PeerServer {
   lifetime = 43_200;
   maxBody = 4_194_304;
   age = 0;
+  maxUpload = 0;
+  pulse = 0;
   /** stated under seal in step 2, but not enforced */
   statedOptions: Partial<ServerOptions> = {};
   /** answers a call frame instead of running it */
@@ -135,6 +137,8 @@ export class PeerServer {
       incarnation: this.incarnation,
       maxBody: this.maxBody,
       age: this.age,
+      maxUpload: this.maxUpload,
+      pulse: this.pulse,
     };
   }
 

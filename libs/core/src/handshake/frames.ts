@@ -1,4 +1,4 @@
-import { concat, readU16, readU32, readU64, u32, u64 } from '../bytes.js';
+import { concat, readU16, readU32, readU64, u16, u32, u64 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
@@ -204,6 +204,10 @@ export interface ServerOptions {
   readonly maxBody: number;
   /** milliseconds since this server began to remember sessions; 0 if they outlive it */
   readonly age: number;
+  /** bytes that the module takes in one live call; 0 if it takes none */
+  readonly maxUpload: number;
+  /** seconds of silence after which a live result sends a pulse; 0 if it sends none */
+  readonly pulse: number;
 }
 
 /** server keys that the options have room for */
@@ -212,6 +216,8 @@ const POLICY = ['force', 'requirePinned', 'requireSecureKey'] as const;
 const INCARNATION_AT = 5 + PINS * SIZE.serverKeyId;
 const MAX_BODY_AT = INCARNATION_AT + SIZE.incarnation;
 const AGE_AT = MAX_BODY_AT + 4;
+const MAX_UPLOAD_AT = AGE_AT + 8;
+const PULSE_AT = MAX_UPLOAD_AT + 8;
 
 export function encodeServerOptions(value: ServerOptions): Uint8Array {
   const out = new Uint8Array(SIZE.options);
@@ -224,6 +230,8 @@ export function encodeServerOptions(value: ServerOptions): Uint8Array {
   out.set(value.incarnation, INCARNATION_AT);
   out.set(u32(value.maxBody), MAX_BODY_AT);
   out.set(u64(value.age), AGE_AT);
+  out.set(u64(value.maxUpload), MAX_UPLOAD_AT);
+  out.set(u16(value.pulse), PULSE_AT);
   return out;
 }
 
@@ -242,9 +250,12 @@ export function decodeServerOptions(bytes: Uint8Array): ServerOptions {
     incarnation: bytes.slice(INCARNATION_AT, MAX_BODY_AT),
     maxBody: readU32(bytes, MAX_BODY_AT),
     age: readU64(bytes, AGE_AT),
+    maxUpload: readU64(bytes, MAX_UPLOAD_AT),
+    pulse: readU16(bytes, PULSE_AT),
   };
   const exact = encodeServerOptions(value);
-  if (!Number.isSafeInteger(value.age) || exact.some((byte, i) => byte !== bytes[i])) {
+  const safe = Number.isSafeInteger(value.age) && Number.isSafeInteger(value.maxUpload);
+  if (!safe || exact.some((byte, i) => byte !== bytes[i])) {
     throw new SealwireError('bad_payload');
   }
   return value;

@@ -22,9 +22,11 @@ const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [typ
 
 /** More than one chunk; each is preceded by its u24 length. */
 const FLAG_CHUNKED = 0x01;
-const CHUNK_HEAD = 3;
-const CALL_LABEL = utf8('call');
-const RESULT_LABEL = utf8('result');
+/** Pieces are used as they arrive (live.ts); always chunked. */
+export const FLAGS_LIVE = 0x03;
+export const CHUNK_HEAD = 3;
+export const CALL_LABEL = utf8('call');
+export const RESULT_LABEL = utf8('result');
 
 /** X, 64 bits on the wire: names one message of calls in its session and is never used twice. */
 export interface CallNumber {
@@ -83,6 +85,8 @@ export interface CallFrame {
   /** the 36 bytes that are the associated data of the call and part of its result's */
   readonly header: Uint8Array;
   readonly chunked: boolean;
+  /** its pieces are used as they arrive: `openLiveCall` opens them, and `chunks` may be empty */
+  readonly live: boolean;
   readonly chunks: Uint8Array;
 }
 
@@ -136,10 +140,11 @@ export function sealCall(
  * const { sessionId, number } = parseCall(frame);
  */
 export function parseCall(frame: Uint8Array): CallFrame {
-  const { epoch, chunked } = parseHead(frame, FRAME_TYPE.call, SIZE.callHeader);
+  const { epoch, chunked, live } = parseHead(frame, FRAME_TYPE.call, SIZE.callHeader);
   return {
     epoch,
     chunked,
+    live,
     sessionId: frame.subarray(4, 20),
     number: { lane: readU32(frame, 20), counter: readU32(frame, 24) },
     header: frame.subarray(0, SIZE.callHeader),
@@ -184,9 +189,9 @@ export function sealResult(
  * const reply = decodeReply(openResult({ primitives, keySize: 32, secret: secrets.serverToClient }, call.header, frame));
  */
 export function openResult(key: MessageKey, callHeader: Uint8Array, frame: Uint8Array): Uint8Array {
-  const { chunked } = parseHead(frame, FRAME_TYPE.result, SIZE.resultHeader);
+  const { chunked, live } = parseHead(frame, FRAME_TYPE.result, SIZE.resultHeader);
   const bound = concat(frame.subarray(0, SIZE.resultHeader), callHeader);
-  return openChunks(key, RESULT_LABEL, bound, { chunked, chunks: frame.subarray(SIZE.resultHeader) });
+  return openChunks(key, RESULT_LABEL, bound, { chunked, live, chunks: frame.subarray(SIZE.resultHeader) });
 }
 
 /**
@@ -202,12 +207,17 @@ export function firstHeader(sessionId: Uint8Array, digest: Uint8Array, index: nu
   return concat(head, sessionId, number, digest.subarray(0, SIZE.salt));
 }
 
-function parseHead(frame: Uint8Array, type: number, header: number): { epoch: number; chunked: boolean } {
-  if (frame.length < header + SIZE.tag || frame[0] !== type) throw new SealwireError('bad_frame');
-  if (frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
-  const [, , flags = 0, epoch = 0] = frame;
-  if ((flags & ~FLAG_CHUNKED) !== 0) throw new SealwireError('bad_frame');
-  return { epoch, chunked: flags === FLAG_CHUNKED };
+export function parseHead(
+  frame: Uint8Array,
+  type: number,
+  header: number,
+): { epoch: number; chunked: boolean; live: boolean } {
+  const [first, version, flags = 0, epoch = 0] = frame;
+  const live = flags === FLAGS_LIVE;
+  if (first !== type || frame.length < header + (live ? 0 : SIZE.tag)) throw new SealwireError('bad_frame');
+  if (version !== PROTOCOL_VERSION) throw new SealwireError('version');
+  if (!live && (flags & ~FLAG_CHUNKED) !== 0) throw new SealwireError('bad_frame');
+  return { epoch, chunked: flags !== 0, live };
 }
 
 interface NewFrame {
@@ -238,7 +248,7 @@ function newFrame(type: number, epoch: number, header: number, random: Random, b
 }
 
 /** STREAM: nonce = 0^7 || u32 chunk index || last. A cut, moved or dropped chunk has another nonce and does not open. */
-function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint8Array {
+export function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint8Array {
   const nonce = mask.slice();
   for (let i = 0; i < 4; i++) nonce[7 + i] = (nonce[7 + i] as number) ^ (index >>> (24 - 8 * i));
   if (last) nonce[11] = (nonce[11] as number) ^ 1;
@@ -267,8 +277,9 @@ function openChunks(
   key: MessageKey,
   label: Uint8Array,
   ad: Uint8Array,
-  { chunked, chunks }: { chunked: boolean; chunks: Uint8Array },
+  { chunked, live, chunks }: { chunked: boolean; live: boolean; chunks: Uint8Array },
 ): Uint8Array {
+  if (live) throw new SealwireError('bad_frame');
   const { primitives } = key;
   const { key: aes, nonce } = aeadKey(expand(primitives, key.secret, label, ad), key.keySize);
   const maximum = LIMITS.chunk + SIZE.tag;

@@ -1,19 +1,23 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { type DecodeOptions, decodeValue } from './cbor-decode.js';
-import { encodeValue, type Writer, write } from './cbor-encode.js';
+import { type CallOptions, isBytes, isOrdinary, optionMap, readOptions } from './call-options.js';
+import { type DecodeOptions, decodeValue, type Revive } from './cbor-decode.js';
+import { type EncodeOptions, encodeValue, type Replace, type Writer, write } from './cbor-encode.js';
 import { Scan } from './cbor-scan.js';
 import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
-export { type DecodeOptions, decodeValue, encodeValue, UnsupportedValueError };
+export {
+  type DecodeOptions,
+  decodeValue,
+  type EncodeOptions,
+  encodeValue,
+  type Replace,
+  type Revive,
+  UnsupportedValueError,
+};
 
 /** One call of a remote function. */
-export type Call = {
-  readonly name: string;
-  readonly args: readonly unknown[];
-  /** set when the call was sent before: its identity, and the incarnation of the server that may have run it */
-  readonly resend?: { readonly callId: Uint8Array; readonly incarnation: Uint8Array };
-};
+export type Call = { readonly name: string; readonly args: readonly unknown[] } & CallOptions;
 
 /** What became of one call. */
 export type Outcome =
@@ -44,8 +48,8 @@ const FIRST = 2;
 const VALUE = 0;
 const ERROR = 1;
 
-/** Items that the identity of a call adds when it is sent again. */
-const RESEND_ITEMS = 2;
+/** Items that the identity of a call adds when it is sent again: a tag, a map of two. */
+const RESEND_ITEMS = 6;
 /** Items of a refusal behind the first one: kind, code, message. */
 const REFUSAL_ITEMS = 3;
 
@@ -58,7 +62,7 @@ const REFUSAL_ITEMS = 3;
  * @example
  * encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }]);
  */
-export function encodeCalls(calls: readonly Call[]): Uint8Array {
+export function encodeCalls(calls: readonly Call[], options?: EncodeOptions): Uint8Array {
   if (calls.length === 0 || calls.length > LIMITS.batch)
     throw new RangeError(`one message holds 1 to ${LIMITS.batch} calls`);
   return write((writer) => {
@@ -67,21 +71,21 @@ export function encodeCalls(calls: readonly Call[]): Uint8Array {
     writer.limit -= RESEND_ITEMS * first;
     writer.open(calls.length, 0);
     for (let i = 0; i < calls.length; i++) writeCall(writer, calls[i] as Call, i);
-  });
+  }, options);
 }
 
-function writeCall(writer: Writer, { name, args, resend }: Call, index: number): void {
+function writeCall(writer: Writer, call: Call, index: number): void {
+  const { name, args } = call;
   let argument: number | undefined;
   try {
     if (!isName(name)) throw new Unsendable(`a name has 1 to ${LIMITS.functionName} characters`);
-    writer.open(resend ? 4 : 2, 1);
+    const ordinary = isOrdinary(call);
+    writer.open(ordinary ? 2 : 3, 1);
     writer.item(name, 2);
     writer.open(args.length, 2);
     for (argument = 0; argument < args.length; argument++) writer.item(args[argument], 3);
     argument = undefined;
-    if (!resend) return;
-    writer.item(resend.callId, 2);
-    writer.item(resend.incarnation, 2);
+    if (!ordinary) writer.item(optionMap(call), 2);
   } catch (thrown) {
     const subject = argument === undefined ? 'The call of' : `Argument ${argument + 1} of`;
     throw new UnsupportedValueError(`${subject} \`${name}\``, thrown, index, argument);
@@ -128,15 +132,20 @@ export function decodeCalls(bytes: Uint8Array, options?: DecodeOptions): Call[] 
 }
 
 /**
- * Writes one outcome, to be stored and put into replies later.
+ * Writes one outcome, to be stored and put into replies later, or to be the unit of a live result.
  *
  * @throws UnsupportedValueError if the value or the details cannot be sent
  * @example
  * const stored = encodeOutcome({ ok: true, value: 200n });
  * encodeReply({ outcomes: [stored] });
  */
-export function encodeOutcome(outcome: Outcome): Uint8Array {
-  return write((writer) => writeOutcome(writer, outcome));
+export function encodeOutcome(outcome: Outcome, options?: EncodeOptions): Uint8Array {
+  return write((writer) => writeOutcome(writer, outcome), options);
+}
+
+/** An outcome of its own, as a live result holds it. @throws SealwireError `bad_payload` */
+export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outcome {
+  return readOutcome(decodeValue(bytes, options));
 }
 
 /**
@@ -210,7 +219,7 @@ function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {
  */
 export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
   const [kind, ...rest] = array(decodeValue(bytes, options));
-  if (kind === OUTCOMES) return { outcomes: batch(rest).map(decodeOutcome) };
+  if (kind === OUTCOMES) return { outcomes: batch(rest).map(readOutcome) };
   if (kind === STATUS) return decodeStatus(rest);
   if (kind === FIRST && rest.length === 1 && isBytes(rest[0])) return { first: rest[0] };
   return refuse();
@@ -218,12 +227,10 @@ export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
 
 function decodeCall(item: unknown): Call {
   const parts = array(item);
-  const [name, args, callId, incarnation] = parts;
+  const [name, args, options] = parts;
   if (!isName(name)) return refuse();
   if (parts.length === 2) return { name, args: array(args) };
-  if (parts.length !== 4) return refuse();
-  const resend = { callId: sized(callId, SIZE.callId), incarnation: sized(incarnation, SIZE.incarnation) };
-  return { name, args: array(args), resend };
+  return parts.length === 3 ? { name, args: array(args), ...readOptions(options) } : refuse();
 }
 
 function isName(name: unknown): name is string {
@@ -238,7 +245,7 @@ function outcomeParts(outcome: Outcome): unknown[] {
   return details === undefined ? [ERROR, code, message] : [ERROR, code, message, details];
 }
 
-function decodeOutcome(item: unknown): Outcome {
+function readOutcome(item: unknown): Outcome {
   const parts = array(item);
   if (parts[0] === VALUE && parts.length === 2) return { ok: true, value: parts[1] };
   const [kind, code, message, details] = parts;
@@ -281,12 +288,7 @@ function batch(items: unknown[]): unknown[] {
 }
 
 function sized(value: unknown, length: number): Uint8Array {
-  return isBytes(value) && value.length === length ? value : refuse();
-}
-
-/** A hook may make bytes of another realm. */
-function isBytes(value: unknown): value is Uint8Array {
-  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
+  return isBytes(value, length) ? value : refuse();
 }
 
 function refuse(): never {
