@@ -1,6 +1,6 @@
 import { type CallNumber, type Outcome, SealwireError } from '@sealwire/core';
 import { OutcomeUnknownError, RemoteError, remoteError, unreachable } from '../errors.js';
-import type { Sent } from '../sessions/session.js';
+import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
 import type { Event } from './table.js';
 

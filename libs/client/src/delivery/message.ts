@@ -1,9 +1,11 @@
 import type { Call, Outcome, Reply } from '@sealwire/core';
 import { notReached } from '../errors.js';
-import { now, type Sent } from '../sessions/session.js';
-import { exchange } from '../streams/exchange.js';
+import type { Sent } from '../sessions/sent.js';
+import { now } from '../sessions/session.js';
+import { exchange, type Meter } from '../streams/exchange.js';
 import { Reception } from '../streams/reception.js';
-import type { Upload } from '../streams/upload.js';
+import type { Origin } from '../streams/resumption.js';
+import { tooMuch, type Upload } from '../streams/upload.js';
 import { post } from '../transport/transport.js';
 import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
@@ -48,6 +50,11 @@ export class Message implements Limited, Abortable {
   refreshed = false;
   /** the round of metadata that it was made with */
   readonly round: number;
+  /** reads the live result that is under way */
+  reception: Reception | undefined;
+  /** cut streams that go on in the result of the calls, by their places */
+  continued: readonly Origin[] | undefined;
+  meter: Meter | undefined;
   lastError: unknown;
   tries = 0;
   numbers = 0;
@@ -110,7 +117,6 @@ export class Message implements Limited, Abortable {
   abort(reason: unknown): void {
     this.#reject(reason);
     this.finish();
-    this.upload?.cancel(reason);
   }
 
   board(sent: Sent): void {
@@ -132,6 +138,7 @@ export class Message implements Limited, Abortable {
     if (!session) return;
     const { upload, payload, places } = this;
     if (upload?.spent) return stop(this, spent(this.lastError));
+    if (upload?.exceeds(session.maxUpload)) return stop(this, tooMuch(session.maxUpload));
     if (payload.length <= session.maxBody) {
       this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
     }
@@ -152,7 +159,7 @@ export class Message implements Limited, Abortable {
     }
     // its streams are read by one request at a time
     if (upload && sent.requests > 0) return this.wakeIn(this.timeout / 3);
-    if (upload?.spent && this.state === 'sent') return this.on('spent');
+    if (upload?.stuck && this.state === 'sent') return this.on('spent');
     if (again && !this.left && sent.requests === 0) sent.at = now();
     sent.requests++;
     this.#controller ??= new AbortController();
@@ -275,6 +282,8 @@ export class Message implements Limited, Abortable {
     // an abort costs an error object with its stack, too much for every call that went well
     if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
     for (const sent of this.#past ?? []) sent.release();
+    if (this.reception) this.reception.left();
+    else this.upload?.cancel(undefined);
     this.delivery.leave(this);
     this.#resolve();
   }

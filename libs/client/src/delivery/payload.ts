@@ -1,6 +1,6 @@
-import { type Call, concat, decodeCalls, encodeCalls, LIMITS, largestArgument, OutgoingStreams } from '@sealwire/core';
+import { type Call, concat, decodeCalls, encodeCalls, LIMITS, largestArgument } from '@sealwire/core';
 import { RemoteError, remoteError } from '../errors.js';
-import { Upload } from '../streams/upload.js';
+import { type Upload, UploadFinder } from '../streams/upload.js';
 import type { Settled } from '../types.js';
 
 /** Calls that travel together, and their places among those that the caller asked for. */
@@ -50,18 +50,17 @@ export function encodeOne(call: Call): { payload: Uint8Array; upload?: Upload | 
   if (call.name.length > LIMITS.functionName) {
     throw new RemoteError('function_unknown', `The name of a function has at most ${LIMITS.functionName} characters.`);
   }
-  const streams = new OutgoingStreams();
+  const finder = new UploadFinder();
   try {
-    const payload = encodeCalls([call], streams);
-    return streams.size > 0 ? { payload, upload: new Upload(streams) } : { payload };
+    return { payload: encodeCalls([call], finder), upload: finder.found };
   } catch (error) {
-    streams.cancel(error);
+    finder.drop(error);
     throw error;
   }
 }
 
 /** A payload is an array of calls (PROTOCOL.md section 5.5): one head, then the calls. */
-function join(payloads: readonly Uint8Array[]): Uint8Array {
+export function join(payloads: readonly Uint8Array[]): Uint8Array {
   const [only] = payloads;
   if (only && payloads.length === 1) return only;
   const count = payloads.length;

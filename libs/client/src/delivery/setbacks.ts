@@ -1,6 +1,6 @@
 import type { MessageStatus, NumberAnswer, Reply } from '@sealwire/core';
 import { ChannelBlockedError, RemoteError } from '../errors.js';
-import type { Sent } from '../sessions/session.js';
+import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
 import { failure, isRefusal, misread, readHint, traceOf } from './failure.js';
 import { backoff } from './limits.js';
@@ -101,7 +101,6 @@ export function stop(message: Message, error: unknown): void {
     work.how.onSettled?.(place, work.settled[place]);
   }
   message.finish();
-  message.upload?.cancel(error);
 }
 
 export function unanswered(message: Message, sent: Sent, hint: Hint): void {

@@ -7,12 +7,14 @@ import {
   type FinishSent,
   firstHeader,
   type KeySize,
+  type LiveOpener,
   openResult,
   type Primitives,
   type Reply,
   SealwireError,
 } from '@sealwire/core';
-import { now, type Provable, type Sent, type Session } from './session.js';
+import type { Provable, Sent } from './sent.js';
+import { now, type Session } from './session.js';
 
 /**
  * One step 3 and the calls inside it: numbers of a session whose other keys only step 4 brings. Without step 4 its key stays
@@ -121,6 +123,16 @@ class SentFirst implements Sent {
       // what brought it is authentic
       throw new SealwireError('bad_payload');
     }
+  }
+
+  /** A result that is a stream comes as the answer to the question itself. */
+  openLive(header: Uint8Array): LiveOpener {
+    if (!this.#question) throw new SealwireError('open_failed');
+    return this.#question.openLive(header);
+  }
+
+  alive(): void {
+    this.#question?.alive();
   }
 
   openTold(frame: Uint8Array): Reply {

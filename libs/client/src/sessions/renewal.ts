@@ -12,8 +12,10 @@ import {
   toHex,
 } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
+import { told } from '../delivery/setbacks.js';
 import { FirstCalls } from './first-calls.js';
-import { type Moment, now, type Provable, type Sent, type Session } from './session.js';
+import type { Provable, Sent } from './sent.js';
+import { type Moment, now, type Session } from './session.js';
 
 export interface Handshaken {
   readonly finished: ClientFinished;
@@ -42,6 +44,8 @@ export class FinishPlan {
     private readonly messages: ReadonlySet<Message>,
     /** earlier handshakes that ended between steps 3 and 4 */
     private readonly halfMade: readonly FirstCalls[],
+    /** whether `onSession` has to run before the messages that wait */
+    private readonly greets: boolean,
   ) {}
 
   /** set when step 3 was built, so that its calls may run */
@@ -53,7 +57,7 @@ export class FinishPlan {
     this.answered = { serverOptions, at: now() };
     const asked = this.#ask();
     // one place stays free, in case this handshake too is left half finished with calls in it
-    this.#riders = asked.length < LIMITS.renewals ? chooseRiders(this.messages) : [];
+    this.#riders = asked.length < LIMITS.renewals ? chooseRiders(this.messages, this.greets) : [];
     return { asked, firstCalls: this.#riders.map(({ payload }) => payload) };
   }
 
@@ -74,7 +78,7 @@ export class FinishPlan {
     let ended = false;
     const tell = (message: Message, sent: Sent, answer: NumberAnswer): void => {
       ended ||= answer.known === 'result' || answer.known === 'ran';
-      message.told(sent, answer);
+      told(message, sent, answer);
     };
     for (const { message, sent, list, place } of this.#asked) {
       tell(message, sent, this.#aged(sent, renewalAnswers[list]?.[place] ?? UNKNOWN));
@@ -130,12 +134,13 @@ export const HALF_MADE = LIMITS.renewals - 2;
 const UNKNOWN: NumberAnswer = { known: 'unknown' };
 
 /** Those that wait, as many as fit; what is too large goes after step 4, under a number of its own. */
-function chooseRiders(messages: ReadonlySet<Message>): Message[] {
+function chooseRiders(messages: ReadonlySet<Message>, greets: boolean): Message[] {
   const riders: Message[] = [];
   let calls = 0;
   let bytes = 2;
   for (const message of messages) {
-    if (message.state !== 'waiting') continue;
+    // a first call is complete bytes
+    if (message.state !== 'waiting' || message.upload || (greets && !message.work.how.early)) continue;
     const length = 4 + message.payload.length;
     // padding adds at most an eighth
     const fits = (bytes + length) * (9 / 8) + 64 <= LIMITS.firstCallsSent;

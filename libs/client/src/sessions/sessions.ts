@@ -8,14 +8,16 @@ import {
 } from '@sealwire/core';
 import { within } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
-import { ChannelBlockedError, closedError, RemoteError } from '../errors.js';
+import { stop } from '../delivery/setbacks.js';
+import { ChannelBlockedError, closedError, onSessionFailed, RemoteError } from '../errors.js';
 import type { EventHub, RenewalReason } from '../events.js';
 import type { Settings } from '../options.js';
 import type { FirstCalls } from './first-calls.js';
 import { FINAL, Handshaker } from './handshake.js';
 import { Pace } from './pace.js';
 import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
-import { type Provable, Session } from './session.js';
+import type { Provable } from './sent.js';
+import { Session } from './session.js';
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -30,6 +32,8 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
+  /** the greeting that runs, or the error of the last one, until one has succeeded */
+  #greeting: { readonly error?: unknown } | undefined;
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
   #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
@@ -42,6 +46,8 @@ export class Sessions {
     private readonly events: EventHub,
     /** that are under way */
     private readonly messages: ReadonlySet<Message>,
+    /** runs in each new session before the waiting messages */
+    private readonly greet: (() => unknown) | undefined,
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
@@ -57,6 +63,36 @@ export class Sessions {
     const over = this.current?.over;
     if (this.current && over) this.end(this.current, over);
     else this.#start();
+  }
+
+  /** Whether a message may take a number now; one that has to wait for `onSession` may not. */
+  admits({ work }: Message): boolean {
+    if (!this.#greeting || work.how.early) return true;
+    if ('error' in this.#greeting) this.#greet();
+    return false;
+  }
+
+  #greet(): void {
+    const { greet } = this;
+    if (!greet) return;
+    const greeting = {};
+    this.#greeting = greeting;
+    Promise.resolve()
+      .then(greet)
+      .then(
+        () => {
+          if (this.#greeting !== greeting) return;
+          this.#greeting = undefined;
+          this.#tellWaiting();
+        },
+        (error: unknown) => {
+          if (this.#greeting !== greeting) return;
+          this.#greeting = { error };
+          for (const message of [...this.messages]) {
+            if (message.state === 'waiting' && !message.work.how.early) stop(message, onSessionFailed(error));
+          }
+        },
+      );
   }
 
   /**
@@ -140,7 +176,7 @@ export class Sessions {
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
     while (this.#flight === flight) {
-      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages, this.#halfMade);
+      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages, this.#halfMade, this.greet !== undefined);
       try {
         await this.#turn(flight.signal);
         this.#shaking = true;
@@ -181,12 +217,13 @@ export class Sessions {
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
     const old = this.#session;
-    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions.maxBody);
+    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions);
     this.#session = session;
     this.current = session;
     this.#shaking = false;
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
+    this.#greet();
     if (plan.settle(finished, session)) this.#pace.opened();
     this.#forgetHalfMade();
     this.#tellWaiting();
@@ -211,7 +248,7 @@ export class Sessions {
 
   #giveUp(error: unknown): void {
     this.#halt();
-    for (const message of [...this.messages]) message.stop(error);
+    for (const message of [...this.messages]) stop(message, error);
   }
 
   #tellWaiting(): void {

@@ -33,6 +33,11 @@ export interface TransportResponse {
   readonly location?: string;
 }
 
+/** An answer whose body has been read. */
+export interface CompleteResponse extends TransportResponse {
+  readonly body: Uint8Array;
+}
+
 /** How bodies travel. One POST each; whoever implements it sees ciphertext only. */
 export interface Transport {
   /**
@@ -42,6 +47,8 @@ export interface Transport {
   send(request: TransportRequest): Promise<TransportResponse>;
   /** bytes of an answer, or of one value inside a live one, that are taken at most (default 64 MiB) */
   readonly maxResponse?: number;
+  /** Whether it takes a ReadableStream as the body of a request. Otherwise streams come as a Blob (default false). */
+  readonly requestStreams?: boolean;
   /** Called once, by `createRemote`. @throws SealwireError `bad_configuration` for a URL that it can never reach */
   check?(url: string): void;
 }
@@ -71,6 +78,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
   return {
     check: checkUrl,
     maxResponse,
+    requestStreams: IS_NODE,
     async send({ url, body, contentType, headers, signal }) {
       const init: RequestInit & { duplex?: 'half' } = {
         method: 'POST',
@@ -152,6 +160,8 @@ function made(headers: () => Readonly<Record<string, string>>): Readonly<Record<
 }
 
 const VERSION = 1;
+/** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
+const IS_NODE = (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
 const MAX_RESPONSE = 64 * 1024 * 1024;
 const NOTHING = new Uint8Array(0);
 
@@ -173,13 +183,19 @@ export async function post(
     };
     const response = await transport.send(onUpload ? { ...request, onUpload } : request);
     const { body: got } = response;
-    const answer =
-      got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
+    const answer = got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
     if (answer instanceof LiveBody || isFrame(answer)) return answer;
     return hintOf({ ...response, body: answer }, url);
   } catch (error) {
     return { status: undefined, code: undefined, wait: 0, error };
   }
+}
+
+/** The body of an answer that is no frame. */
+export async function wholeBody({ body }: TransportResponse, transport: Transport): Promise<Uint8Array> {
+  const read = body instanceof Uint8Array ? body : await readBody(body, maxResponse(transport), false);
+  if (read instanceof Uint8Array) return read;
+  throw new SealwireError('bad_frame');
 }
 
 /** Bytes that one answer, or one value of a live answer, may have. */

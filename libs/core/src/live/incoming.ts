@@ -24,7 +24,8 @@ export interface IncomingOptions {
  */
 export class IncomingStreams {
   private readonly all = new Map<number, IncomingStream>();
-  private continued: IncomingStream | undefined;
+  /** the stream of a run that was cut: the next stream that is announced goes on with it */
+  continued: IncomingStream | undefined;
   /** Nobody reads any of the streams that have not ended. It may be called again if more are announced. */
   onCancel: (() => void) | undefined;
 
@@ -41,7 +42,10 @@ export class IncomingStreams {
     const stream = continued?.kind === kind ? continued : new IncomingStream(kind, info);
     stream.onCancel = () => this.cancelled();
     this.all.set(k, stream);
-    if (continued) stream.goOn(info);
+    if (continued && !stream.goesOn(info)) {
+      const message = 'What the stream was read from has changed, so that it cannot go on.';
+      stream.end(this.options.errorOf({ code: 'stream_changed', message }));
+    }
     return stream.value;
   };
 

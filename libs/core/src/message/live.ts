@@ -24,7 +24,7 @@ const MOST = LIMITS.chunk + SIZE.tag;
 
 /** Key and nonces of one live message in one direction. */
 class Pieces {
-  private index = 0;
+  index = 0;
   private readonly block: Uint8Array;
   readonly primitives: MessageKey['primitives'];
   readonly aes: Uint8Array;
@@ -39,6 +39,12 @@ class Pieces {
     this.primitives = key.primitives;
     this.block = expand(key.primitives, key.secret, label, ad);
     ({ key: this.aes, nonce: this.mask } = aeadKey(this.block, key.keySize));
+  }
+
+  /** Seals the pieces from that one on once more. */
+  restart(index: number): void {
+    this.index = index;
+    this.done = false;
   }
 
   nonce(last: boolean): Uint8Array {
@@ -59,12 +65,25 @@ export class LiveSealer {
     /** 36 bytes of a call, 12 of a result; they are sent first */
     readonly header: Uint8Array,
     private readonly pieces: Pieces,
+    /** tags of the pieces that were sealed, for a message that can be sealed once more */
+    private readonly tags?: Uint8Array[],
   ) {}
+
+  /**
+   * Goes back to a piece that was sealed, for a sending of the same bytes once more. The sealer was made with `repeatable`.
+   * @example
+   * sealer.again(1); // the first chunk was kept
+   * for await (const body of pieces()) request.write(sealer.seal(body, false));
+   */
+  again(piece: number): void {
+    this.pieces.restart(piece);
+  }
 
   /**
    * @param body 0 to `pieceBody` bytes
    * @returns u24 head || sealed piece, in memory of its own
-   * @throws SealwireError `bad_frame` after the last piece
+   * @throws SealwireError `bad_frame` after the last piece; `stream_changed` if another piece was sealed in its place before,
+   * for two plaintexts under one nonce must not leave
    * @example response.write(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), false));
    */
   seal(body: Uint8Array, last: boolean): Uint8Array {
@@ -76,9 +95,19 @@ export class LiveSealer {
     const { primitives, aes, ad } = this.pieces;
     const sealed = chunk.subarray(CHUNK_HEAD);
     chunk.set(u32(sealed.length | (last ? LAST : 0)).subarray(1));
+    const { index } = this.pieces;
     primitives.seal(aes, this.pieces.nonce(last), ad, sealed.subarray(0, sealed.length - SIZE.tag), sealed);
-    if (last) this.erase();
+    if (this.tags) this.compare(index, sealed, last);
+    else if (last) this.erase();
     return chunk;
+  }
+
+  private compare(index: number, sealed: Uint8Array, last: boolean): void {
+    const tag = sealed.slice(sealed.length - SIZE.tag);
+    const before = this.tags?.[index];
+    if (before && !this.pieces.primitives.equal(before, tag)) throw new SealwireError('stream_changed');
+    if (this.tags) this.tags[index] = tag;
+    if (last) this.pieces.done = true;
   }
 
   /** Nothing can be sealed any more. */
@@ -98,6 +127,7 @@ function newChunk(body: Uint8Array): Uint8Array {
 
 /**
  * Begins a live call. `first` is sent first: header and first chunk, of which the digest of the call is made.
+ * @param repeatable keeps the key after the last piece, until `erase`, so that the same bytes can be sealed once more
  * @example
  * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
  */
@@ -107,8 +137,9 @@ export function sealLiveCall(
   random: Random,
   firstBody: Uint8Array,
   last: boolean,
+  repeatable = false,
 ): { sealer: LiveSealer; first: Uint8Array } {
-  return begin(random, firstBody, last, (salt) => {
+  return begin(random, firstBody, last, repeatable, (salt) => {
     const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, FLAGS_LIVE, call.epoch);
     const header = concat(head, call.sessionId, u32(call.number.lane), u32(call.number.counter), salt);
     return { header, pieces: new Pieces(key, CALL_LABEL, header) };
@@ -123,7 +154,7 @@ export function sealLiveResult(
   firstBody: Uint8Array,
   last: boolean,
 ): { sealer: LiveSealer; first: Uint8Array } {
-  return begin(random, firstBody, last, (salt) => {
+  return begin(random, firstBody, last, false, (salt) => {
     const header = concat(Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, FLAGS_LIVE, result.epoch), salt);
     return { header, pieces: new Pieces(key, RESULT_LABEL, concat(header, result.callHeader)) };
   });
@@ -134,12 +165,13 @@ function begin(
   random: Random,
   firstBody: Uint8Array,
   last: boolean,
+  repeatable: boolean,
   open: (salt: Uint8Array) => { header: Uint8Array; pieces: Pieces },
 ): { sealer: LiveSealer; first: Uint8Array } {
   const chunk = newChunk(firstBody);
   const padded = chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag);
   const { header, pieces } = open(random(SIZE.salt, padded));
-  const sealer = new LiveSealer(header, pieces);
+  const sealer = new LiveSealer(header, pieces, repeatable ? [] : undefined);
   return { sealer, first: concat(header, sealer.sealPadded(chunk, last)) };
 }
 

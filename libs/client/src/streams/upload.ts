@@ -1,0 +1,238 @@
+import {
+  type EncodeOptions,
+  encodeUnit,
+  LIMITS,
+  type LiveSealer,
+  OutgoingStreams,
+  SealwireError,
+  type StreamFailure,
+  UNIT,
+} from '@sealwire/core';
+import type { Limited } from '../delivery/delivery.js';
+import type { Message } from '../delivery/message.js';
+import { stop } from '../delivery/setbacks.js';
+import { RemoteError } from '../errors.js';
+import type { Sent } from '../sessions/sent.js';
+import type { Session } from '../sessions/session.js';
+import { oneTurn } from './turn.js';
+
+const EMPTY = new Uint8Array(0);
+
+/** Finds the streams among the arguments of a call while they are encoded. */
+export class UploadFinder implements EncodeOptions {
+  readonly #streams = new OutgoingStreams();
+  readonly #sources: object[] = [];
+
+  readonly replace = (value: object): readonly unknown[] | undefined => {
+    const reference = this.#streams.replace(value);
+    if (reference) this.#sources.push(value);
+    return reference;
+  };
+
+  get found(): Upload | undefined {
+    return this.#sources.length > 0 ? new Upload(this.#streams, this.#sources) : undefined;
+  }
+
+  /** The call cannot be sent. */
+  drop(error: unknown): void {
+    this.#streams.cancel(error);
+  }
+}
+
+/** The streams among the arguments of one message, which are sealed piece by piece behind its payload. */
+export class Upload implements Limited {
+  /** They can be read from their beginning again, under another number. */
+  readonly repeatable: boolean;
+  #streams: OutgoingStreams;
+  /** the pieces of the payload, sealed when the number was taken */
+  #head: readonly Uint8Array[] = [];
+  #sealer: LiveSealer | undefined;
+  #begun = false;
+  /** the whole body for a transport that takes no stream */
+  #blob: Blob | undefined;
+  #pulse: (() => void) | undefined;
+  #pulseMs = 0;
+  #maximum = Number.POSITIVE_INFINITY;
+  #message: Message | undefined;
+
+  constructor(
+    streams: OutgoingStreams,
+    private readonly sources: readonly object[],
+  ) {
+    this.#streams = streams;
+    this.repeatable = sources.every((source) => source instanceof Blob);
+  }
+
+  /** They were read, and not under another number either can they be read again. */
+  get spent(): boolean {
+    return this.#begun && !this.repeatable;
+  }
+
+  /** They were read, and what was sent cannot be sent again byte for byte. */
+  get stuck(): boolean {
+    return this.#begun && !this.#blob && !this.#sameBytes;
+  }
+
+  /** Several streams mix as they are ready; one Blob gives the same pieces each time. */
+  get #sameBytes(): boolean {
+    return this.repeatable && this.sources.length === 1;
+  }
+
+  /** Takes a number and seals the payload under it, before anything is awaited. */
+  seal(session: Session, payload: Uint8Array, calls: number): Sent {
+    if (this.#begun) this.#rewind();
+    this.#sealer?.erase();
+    this.#blob = undefined;
+    const unit = encodeUnit(UNIT.payload, 0, payload);
+    const { sent, sealer } = session.sealLive(unit.subarray(0, LIMITS.pieceBody), this.#sameBytes, calls);
+    const head = [sent.frame() ?? EMPTY];
+    for (let at: number = LIMITS.pieceBody; at < unit.length; at += LIMITS.pieceBody) {
+      head.push(sealer.seal(unit.subarray(at, at + LIMITS.pieceBody), false));
+    }
+    this.#head = head;
+    this.#sealer = sealer;
+    this.#pulseMs = session.pulse * 1000;
+    this.#maximum = session.maxUpload;
+    return sent;
+  }
+
+  /** Whether the sources whose length is known are more bytes than the server takes. */
+  exceeds(maximum: number): boolean {
+    let total = 0;
+    for (const source of this.sources) if (source instanceof Blob) total += source.size;
+    return total > maximum;
+  }
+
+  /** The body of one request. */
+  body(message: Message, onBytes: (total: number) => void): ReadableStream<Uint8Array> | Promise<Blob> {
+    this.#message = message;
+    if (this.#blob) return Promise.resolve(this.#blob);
+    if (this.#begun) {
+      this.#rewind();
+      this.#sealer?.again(this.#head.length);
+    }
+    this.#begun = true;
+    this.#streams.finish();
+    return message.delivery.settings.transport.requestStreams ? this.#stream(onBytes) : this.#collect(onBytes);
+  }
+
+  ring(now: number): void {
+    this.#pulse?.();
+    if (this.#pulse) this.#message?.delivery.alarms.set(this, now + this.#pulseMs);
+  }
+
+  cancel(reason: unknown): void {
+    this.#over();
+    this.#streams.cancel(reason);
+    this.#sealer?.erase();
+  }
+
+  #stream(onBytes: (total: number) => void): ReadableStream<Uint8Array> {
+    let go: (() => void) | undefined;
+    const streams = this.#streams;
+    return new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          const pieces = this.#pieces((chunk) => controller.enqueue(chunk), onBytes);
+          streams
+            .run((body, last) => {
+              pieces(body, last);
+              if (last) return controller.close();
+              if ((controller.desiredSize ?? 0) > 0) return undefined;
+              return new Promise<void>((resolve) => {
+                go = resolve;
+              });
+            }, failureOf)
+            .catch((error: unknown) => this.#failed(error, () => controller.error(error)));
+        },
+        pull: () => {
+          go?.();
+          go = undefined;
+        },
+        cancel: (reason) => {
+          this.#over();
+          streams.cancel(reason);
+        },
+      },
+      new CountQueuingStrategy({ highWaterMark: 2 }),
+    );
+  }
+
+  /** The browser keeps the parts of a Blob off the heap, so a file is never in memory twice. */
+  async #collect(onBytes: (total: number) => void): Promise<Blob> {
+    const parts: Blob[] = [];
+    const pieces = this.#pieces((chunk) => parts.push(new Blob([chunk as Uint8Array<ArrayBuffer>])), onBytes);
+    try {
+      await this.#streams.run(async (body, last) => {
+        pieces(body, last);
+        await oneTurn();
+      }, failureOf);
+    } catch (error) {
+      this.#failed(error, () => {});
+      throw error;
+    }
+    this.#blob = new Blob(parts);
+    return this.#blob;
+  }
+
+  /** @returns what seals one piece behind the payload and hands it on */
+  #pieces(take: (chunk: Uint8Array) => void, onBytes: (total: number) => void): (body: Uint8Array, last: boolean) => void {
+    let total = 0;
+    let plain = 0;
+    const give = (chunk: Uint8Array): void => {
+      take(chunk);
+      total += chunk.length;
+      onBytes(total);
+      this.#message?.moved();
+    };
+    for (const chunk of this.#head) give(chunk);
+    // a unit that spans pieces takes no pulse inside
+    let whole = true;
+    this.#pulse = () => {
+      if (whole) give(this.#sealed(encodeUnit(UNIT.pulse, 0, EMPTY), false));
+    };
+    const alarms = this.#message?.delivery.alarms;
+    if (this.#pulseMs > 0) alarms?.set(this, performance.now() + this.#pulseMs);
+    return (body, last) => {
+      plain += body.length;
+      if (plain > this.#maximum + plain / 64 + LIMITS.chunk) throw tooMuch(this.#maximum);
+      whole = body.length < LIMITS.pieceBody;
+      give(this.#sealed(body, last));
+      if (last) this.#over();
+      else if (this.#pulseMs > 0) alarms?.set(this, performance.now() + this.#pulseMs);
+    };
+  }
+
+  #sealed(body: Uint8Array, last: boolean): Uint8Array {
+    return (this.#sealer as LiveSealer).seal(body, last);
+  }
+
+  #failed(error: unknown, end: () => void): void {
+    this.#over();
+    end();
+    if (this.#message && this.#message.state !== 'done') stop(this.#message, error);
+  }
+
+  #over(): void {
+    this.#pulse = undefined;
+    this.#message?.delivery.alarms.clear(this);
+  }
+
+  #rewind(): void {
+    this.#over();
+    this.#streams.cancel(undefined);
+    this.#streams = new OutgoingStreams();
+    for (const source of this.sources) this.#streams.replace(source);
+    this.#begun = false;
+  }
+}
+
+export function tooMuch(maximum: number): SealwireError {
+  return new SealwireError('too_large', `The server takes ${maximum} bytes of the streams of one call.`);
+}
+
+/** What the function gets to know of a source that failed. */
+function failureOf(thrown: unknown): StreamFailure {
+  if (thrown instanceof RemoteError) return { code: thrown.code, message: thrown.message, details: thrown.details };
+  return { code: 'stream_failed', message: thrown instanceof Error ? thrown.message : String(thrown) };
+}
