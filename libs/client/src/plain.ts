@@ -44,7 +44,9 @@ export class PlainCaller {
         for (const place of parcel.places) settled[place] = { status: 'rejected', reason: noStreams() };
         continue;
       }
-      const outcomes = await this.#request(parcel, end - performance.now(), signal, meter).catch((error: unknown) => error);
+      const outcomes = await this.#request(parcel, end - performance.now(), signal, meter).catch(
+        (error: unknown) => error,
+      );
       if (signal?.aborted) throw signal.reason;
       parcel.places.forEach((place, i) => {
         settled[place] = settle(calls[place]?.name ?? '', Array.isArray(outcomes) ? outcomes[i] : outcomes);

@@ -1,7 +1,7 @@
 import { type Call, isCallable, type Primitives } from '@sealwire/core';
+import { type Batch, openBatch } from './batch.js';
 import { Delivery } from './delivery/delivery.js';
 import { type How, howOf } from './delivery/how.js';
-import { type Batch, openBatch } from './batch.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
 import type { MetadataSource } from './metadata.js';

@@ -408,7 +408,8 @@ describe('a view of a request', () => {
 });
 
 it('a call in a log shows neither its transaction nor the request that brought it', () => {
-  const inside = { transaction: { password: 'secret' }, session: undefined, outer: { token: 'secret' }, origin: 'A.b' };
+  const arrival = { node: {} as IncomingMessage, request: { ip: '127.0.0.1', token: 'secret' } };
+  const inside = { transaction: { password: 'secret' }, session: undefined, arrival, origin: 'A.b' };
   const call = new RunningCall('bank', 'withdraw', [1], inside);
   expect(call.transaction).toBe(inside.transaction);
   expect(inspect(call, { depth: null, showHidden: true })).not.toContain('secret');

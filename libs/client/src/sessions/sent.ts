@@ -36,4 +36,3 @@ export interface Sent {
   /** Nothing refers to it any more: keys that only it needed go. */
   release(): void;
 }
-

@@ -7,16 +7,16 @@ import {
   FIRST_LANE,
   frameDigest,
   type KeySize,
-  nextEpochSecret,
   type LiveOpener,
   type LiveSealer,
+  nextEpochSecret,
   openLiveResult,
   openResult,
   type Primitives,
   type Random,
   type Reply,
-  sealCall,
   type ServerOptions,
+  sealCall,
   sealLiveCall,
 } from '@sealwire/core';
 import type { RenewalReason } from '../events.js';

@@ -253,7 +253,8 @@ export class Reception implements Limited, Abortable {
     const { message, sent } = this;
     const origins = this.#origins.filter((origin) => origin.canGoOn(this.#run));
     const kept = new Set(origins.map(({ stream }) => stream));
-    for (const stream of this.#streams.list) if (!stream.ended && !kept.has(stream)) stream.end(cutError(stream, cause));
+    for (const stream of this.#streams.list)
+      if (!stream.ended && !kept.has(stream)) stream.end(cutError(stream, cause));
     this.#close();
     if (missing && sent === message.sent) {
       message.lastError = cause;

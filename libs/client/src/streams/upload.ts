@@ -176,7 +176,10 @@ export class Upload implements Limited {
   }
 
   /** @returns what seals one piece behind the payload and hands it on */
-  #pieces(take: (chunk: Uint8Array) => void, onBytes: (total: number) => void): (body: Uint8Array, last: boolean) => void {
+  #pieces(
+    take: (chunk: Uint8Array) => void,
+    onBytes: (total: number) => void,
+  ): (body: Uint8Array, last: boolean) => void {
     let total = 0;
     let plain = 0;
     const give = (chunk: Uint8Array): void => {

@@ -98,7 +98,9 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         // a browser hides everything else of a redirect
         status: response.type === 'opaqueredirect' ? 302 : response.status,
         contentType: response.headers.get('content-type') ?? '',
-        body: response.body ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE) : NOTHING,
+        body: response.body
+          ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE)
+          : NOTHING,
         ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
         ...(location === null ? {} : { location }),
       };
@@ -183,7 +185,8 @@ export async function post(
     };
     const response = await transport.send(onUpload ? { ...request, onUpload } : request);
     const { body: got } = response;
-    const answer = got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
+    const answer =
+      got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
     if (answer instanceof LiveBody || isFrame(answer)) return answer;
     return hintOf({ ...response, body: answer }, url);
   } catch (error) {
