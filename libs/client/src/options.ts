@@ -8,7 +8,7 @@ import {
   unknownOption,
 } from '@sealwire/core';
 import { badConfiguration, PolicyError } from './errors.js';
-import { checkedSource, type Metadata, type MetadataSource } from './metadata.js';
+import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
 
@@ -43,10 +43,14 @@ export interface RemoteOptions<Api = any> {
   /** sent under the seal with every call, as the headers that guards and decorators of that call see */
   readonly metadata?: MetadataSource;
   /**
-   * Asked when a guard refused a call as unauthorized, before the call is sent once more. What it gives is laid over `metadata`
-   * from then on. One question serves all calls that were refused meanwhile.
+   * Asked when a guard refused a call as unauthorized, before the call is sent once more. What it gives, or promises, is laid
+   * over `metadata` from then on; it gives nothing if `metadata` is a function that knows already. One question serves all calls
+   * that were refused meanwhile.
+   *
+   * @example
+   * createRemote<Api>({ url, serverKey, metadata, refresh: async () => ({ authorization: `Bearer ${await newToken()}` }) });
    */
-  readonly refresh?: () => Metadata | undefined | void | Promise<Metadata | undefined | void>;
+  readonly refresh?: () => unknown;
   /**
    * Runs after each handshake, before the calls that wait for it; its own calls go first. If it fails, those calls are rejected
    * with `on_session_failed`, and the next call has it run again.

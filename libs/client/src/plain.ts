@@ -36,7 +36,9 @@ export class PlainCaller {
     const settled = new Array<Settled>(calls.length);
     const end = performance.now() + timeout;
     const meter = onProgress && new Meter(onProgress);
-    const more = await added?.();
+    const more = added && (await added());
+    signal?.throwIfAborted();
+    if (this.#closed) throw closedError();
     const made = more ? calls.map((call) => ({ ...call, ...more })) : calls;
     for (const parcel of pack(made, LIMITS.body, settled)) {
       if (parcel.upload) {

@@ -185,7 +185,7 @@ describe('renewal', () => {
 
   it('names a half-made session that no call waits for any more, for the data may have moved there', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let lost = 0;
     let given = new AbortController();
     const remote = await opened(server, async (_request, next, kind) => {

@@ -3,7 +3,6 @@ import { closedError, notReached } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
 import { Sessions } from '../sessions/sessions.js';
-import { UploadFinder } from '../streams/upload.js';
 import type { Settled } from '../types.js';
 import type { Added, How } from './how.js';
 import { type Abortable, listen, unlisten, within } from './limits.js';
@@ -61,12 +60,10 @@ export class Delivery {
   #parcels(calls: readonly Call[], settled: Settled[]): readonly Parcel[] {
     const [only] = calls;
     if (only && calls.length === 1 && only.name.length <= LIMITS.functionName) {
-      const finder = new UploadFinder();
       try {
-        return [{ payload: encodeCalls(calls, finder), places: FIRST, upload: finder.found }];
-      } catch (error) {
-        finder.drop(error);
-        // below, with what cannot be sent
+        return [{ payload: encodeCalls(calls), places: FIRST }];
+      } catch {
+        // below, with streams and with what cannot be sent
       }
     }
     return pack(calls, (this.sessions.current?.maxBody ?? LIMITS.body) * (7 / 8), settled);

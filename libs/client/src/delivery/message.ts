@@ -5,11 +5,11 @@ import { now } from '../sessions/session.js';
 import { exchange, type Meter } from '../streams/exchange.js';
 import { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
-import { tooMuch, type Upload } from '../streams/upload.js';
+import type { Upload } from '../streams/upload.js';
 import { post } from '../transport/transport.js';
 import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
-import { isMisread, rejection, spent, traceOf } from './failure.js';
+import { isMisread, rejection, traceOf } from './failure.js';
 import type { How } from './how.js';
 import { type Abortable, listen, unlisten } from './limits.js';
 import { type Parcel, tooLarge } from './payload.js';
@@ -129,7 +129,7 @@ export class Message implements Limited, Abortable {
   want(): void {
     const { sessions } = this.delivery;
     if (sessions.current && !sessions.current.over) {
-      if (sessions.admits(this)) this.on('session');
+      if (!sessions.greeting || sessions.admits(this)) this.on('session');
     } else sessions.want();
   }
 
@@ -137,8 +137,11 @@ export class Message implements Limited, Abortable {
     const session = this.delivery.sessions.current;
     if (!session) return;
     const { upload, payload, places } = this;
-    if (upload?.spent) return stop(this, spent(this.lastError));
-    if (upload?.exceeds(session.maxUpload)) return stop(this, tooMuch(session.maxUpload));
+    const refusal = upload?.refusal(session.maxUpload, this.lastError);
+    if (refusal) {
+      stop(this, refusal);
+      return;
+    }
     if (payload.length <= session.maxBody) {
       this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
     }
@@ -158,12 +161,15 @@ export class Message implements Limited, Abortable {
       return;
     }
     // its streams are read by one request at a time
-    if (upload && sent.requests > 0) return this.wakeIn(this.timeout / 3);
-    if (upload?.stuck && this.state === 'sent') return this.on('spent');
+    this.wakeIn(this.timeout / 3);
+    if (upload && sent.requests > 0) return;
+    if (upload?.stuck && this.state === 'sent') {
+      this.on('spent');
+      return;
+    }
     if (again && !this.left && sent.requests === 0) sent.at = now();
     sent.requests++;
     this.#controller ??= new AbortController();
-    this.wakeIn(this.timeout / 3);
     void this.#request(sent, frame, this.#controller);
   }
 
@@ -171,7 +177,7 @@ export class Message implements Limited, Abortable {
     const { places, upload, delivery } = this;
     const answer =
       upload || this.work.how.onProgress
-        ? await exchange(this, sent, frame, controller.signal)
+        ? await exchange(this, frame, controller.signal)
         : await post(delivery.settings, frame, controller.signal);
     if ('read' in answer) {
       // what reads it may go on when all outcomes are there, so it aborts the request itself

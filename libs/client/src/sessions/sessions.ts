@@ -37,7 +37,7 @@ export class Sessions {
   #shaking = false;
   #closed = false;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
-  #greeting: { readonly error?: unknown } | undefined;
+  greeting: { readonly error?: unknown } | undefined;
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
   #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
@@ -71,27 +71,27 @@ export class Sessions {
 
   /** Whether a message may take a number now; one that has to wait for `onSession` may not. */
   admits({ work }: Message): boolean {
-    if (!this.#greeting || work.how.early) return true;
-    if ('error' in this.#greeting) this.#greet();
-    return false;
+    if (work.how.early) return true;
+    if (this.greeting && 'error' in this.greeting) this.#greet();
+    return this.greeting === undefined;
   }
 
   #greet(): void {
     const { greet } = this;
     if (!greet) return;
     const greeting = {};
-    this.#greeting = greeting;
+    this.greeting = greeting;
     Promise.resolve()
       .then(greet)
       .then(
         () => {
-          if (this.#greeting !== greeting) return;
-          this.#greeting = undefined;
+          if (this.greeting !== greeting) return;
+          this.greeting = undefined;
           this.#tellWaiting();
         },
         (error: unknown) => {
-          if (this.#greeting !== greeting) return;
-          this.#greeting = { error };
+          if (this.greeting !== greeting) return;
+          this.greeting = { error };
           for (const message of [...this.messages]) {
             if (message.state === 'waiting' && !message.work.how.early) stop(message, onSessionFailed(error));
           }
@@ -180,7 +180,14 @@ export class Sessions {
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
     while (this.#flight === flight) {
-      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages, this.#halfMade, this.greet !== undefined);
+      const plan = new FinishPlan(
+        this.settings.primitives,
+        this.keySize,
+        this.#session,
+        this.messages,
+        this.#halfMade,
+        this.greet !== undefined,
+      );
       try {
         await this.#turn(flight.signal);
         this.#shaking = true;

@@ -1,6 +1,5 @@
 import type { Message } from '../delivery/message.js';
 import type { Progress } from '../remote.js';
-import type { Sent } from '../sessions/sent.js';
 import type { LiveBody } from '../transport/body.js';
 import type { Hint } from '../transport/hint.js';
 import { post } from '../transport/transport.js';
@@ -8,7 +7,6 @@ import { post } from '../transport/transport.js';
 /** One request of a call that has streams among its arguments, or whose progress is told. */
 export async function exchange(
   message: Message,
-  sent: Sent,
   frame: Uint8Array,
   signal: AbortSignal,
 ): Promise<Uint8Array | LiveBody | Hint> {

@@ -208,7 +208,10 @@ export class Reception implements Limited, Abortable {
   /** The outcome of a call that was sent to go on with a stream. */
   #goesOn(origin: Origin, outcome: Outcome, stream: IncomingStream | undefined): void {
     if (!outcome.ok) return;
-    if (stream !== origin.stream) return origin.stream.end(changed());
+    if (stream !== origin.stream) {
+      origin.stream.end(changed());
+      return;
+    }
     this.#origins.push(origin);
     this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name });
   }

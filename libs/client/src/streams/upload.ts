@@ -9,6 +9,7 @@ import {
   UNIT,
 } from '@sealwire/core';
 import type { Limited } from '../delivery/delivery.js';
+import { spent } from '../delivery/failure.js';
 import type { Message } from '../delivery/message.js';
 import { stop } from '../delivery/setbacks.js';
 import { RemoteError } from '../errors.js';
@@ -63,11 +64,6 @@ export class Upload implements Limited {
     this.repeatable = sources.every((source) => source instanceof Blob);
   }
 
-  /** They were read, and not under another number either can they be read again. */
-  get spent(): boolean {
-    return this.#begun && !this.repeatable;
-  }
-
   /** They were read, and what was sent cannot be sent again byte for byte. */
   get stuck(): boolean {
     return this.#begun && !this.#blob && !this.#sameBytes;
@@ -96,11 +92,17 @@ export class Upload implements Limited {
     return sent;
   }
 
-  /** Whether the sources whose length is known are more bytes than the server takes. */
-  exceeds(maximum: number): boolean {
+  /**
+   * Why no number may be taken: the sources were read and cannot be read again, or those whose length is known are more bytes than
+   * the server takes.
+   *
+   * @param cause what stood in the way of the last sending
+   */
+  refusal(maximum: number, cause: unknown): Error | undefined {
+    if (this.#begun && !this.repeatable) return spent(cause);
     let total = 0;
     for (const source of this.sources) if (source instanceof Blob) total += source.size;
-    return total > maximum;
+    return total > maximum ? tooMuch(maximum) : undefined;
   }
 
   /** The body of one request. */
