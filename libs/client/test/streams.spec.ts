@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { RemoteFile } from '../src/node.js';
+import { RemoteFile } from '@sealwire/client';
 import { collect, cutAfter, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
 

@@ -8,7 +8,7 @@ import type {
   RemoteOptions,
   TransportRequest,
   TransportResponse,
-} from '../../src/node.js';
+} from '@sealwire/client';
 import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: the functions of a peer are what each test makes them
