@@ -120,8 +120,8 @@ export class Session implements Provable {
     const epoch = this.#epoch;
     const number = { lane: this.lane, counter: ++this.#counter };
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
-    const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number };
-    const { sealer, first } = sealLiveCall(key, clear, this.random, firstBody, false, repeatable);
+    const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number, repeatable };
+    const { sealer, first } = sealLiveCall(key, clear, this.random, firstBody, false);
     return { sent: this.#sent(number, calls, first, sealer.header, epoch), sealer };
   }
 

@@ -22,16 +22,10 @@ const EMPTY = new Uint8Array(0);
 /** Finds the streams among the arguments of a call while they are encoded. */
 export class UploadFinder implements EncodeOptions {
   readonly #streams = new OutgoingStreams();
-  readonly #sources: object[] = [];
-
-  readonly replace = (value: object): readonly unknown[] | undefined => {
-    const reference = this.#streams.replace(value);
-    if (reference) this.#sources.push(value);
-    return reference;
-  };
+  readonly replace = this.#streams.replace;
 
   get found(): Upload | undefined {
-    return this.#sources.length > 0 ? new Upload(this.#streams, this.#sources) : undefined;
+    return this.#streams.size > 0 ? new Upload(this.#streams) : undefined;
   }
 
   /** The call cannot be sent. */
@@ -42,10 +36,11 @@ export class UploadFinder implements EncodeOptions {
 
 /** The streams among the arguments of one message, which are sealed piece by piece behind its payload. */
 export class Upload implements Limited {
-  /** They can be read from their beginning again, under another number. */
+  /** They are Blobs and Files, which can be read again. */
   readonly repeatable: boolean;
   #streams: OutgoingStreams;
-  /** the pieces of the payload, sealed when the number was taken */
+  /** bodies of the pieces of the payload, and these pieces, sealed when the number was taken */
+  #bodies: readonly Uint8Array[] = [];
   #head: readonly Uint8Array[] = [];
   #sealer: LiveSealer | undefined;
   #begun = false;
@@ -56,22 +51,14 @@ export class Upload implements Limited {
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
 
-  constructor(
-    streams: OutgoingStreams,
-    private readonly sources: readonly object[],
-  ) {
+  constructor(streams: OutgoingStreams) {
     this.#streams = streams;
-    this.repeatable = sources.every((source) => source instanceof Blob);
+    this.repeatable = streams.repeatable;
   }
 
   /** They were read, and what was sent cannot be sent again byte for byte. */
   get stuck(): boolean {
-    return this.#begun && !this.#blob && !this.#sameBytes;
-  }
-
-  /** Several streams mix as they are ready; one Blob gives the same pieces each time. */
-  get #sameBytes(): boolean {
-    return this.repeatable && this.sources.length === 1;
+    return this.#begun && !this.#blob && !this.repeatable;
   }
 
   /** Takes a number and seals the payload under it, before anything is awaited. */
@@ -80,12 +67,12 @@ export class Upload implements Limited {
     this.#sealer?.erase();
     this.#blob = undefined;
     const unit = encodeUnit(UNIT.payload, 0, payload);
-    const { sent, sealer } = session.sealLive(unit.subarray(0, LIMITS.pieceBody), this.#sameBytes, calls);
-    const head = [sent.frame() ?? EMPTY];
-    for (let at: number = LIMITS.pieceBody; at < unit.length; at += LIMITS.pieceBody) {
-      head.push(sealer.seal(unit.subarray(at, at + LIMITS.pieceBody), false));
-    }
-    this.#head = head;
+    const bodies: Uint8Array[] = [];
+    for (let at = 0; at < unit.length; at += LIMITS.pieceBody) bodies.push(unit.subarray(at, at + LIMITS.pieceBody));
+    const [first = EMPTY, ...rest] = bodies;
+    const { sent, sealer } = session.sealLive(first, this.repeatable, calls);
+    this.#bodies = bodies;
+    this.#head = [sent.frame() ?? EMPTY, ...rest.map((body) => sealer.seal(body, false))];
     this.#sealer = sealer;
     this.#pulseMs = session.pulse * 1000;
     this.#maximum = session.maxUpload;
@@ -93,16 +80,14 @@ export class Upload implements Limited {
   }
 
   /**
-   * Why no number may be taken: the sources were read and cannot be read again, or those whose length is known are more bytes than
-   * the server takes.
+   * Why no number may be taken: the sources were read and cannot be read again, or they are known to be more bytes than the server
+   * takes.
    *
    * @param cause what stood in the way of the last sending
    */
   refusal(maximum: number, cause: unknown): Error | undefined {
     if (this.#begun && !this.repeatable) return spent(cause);
-    let total = 0;
-    for (const source of this.sources) if (source instanceof Blob) total += source.size;
-    return total > maximum ? tooMuch(maximum) : undefined;
+    return this.#streams.knownBytes > maximum ? tooMuch(maximum) : undefined;
   }
 
   /** The body of one request. */
@@ -111,7 +96,9 @@ export class Upload implements Limited {
     if (this.#blob) return Promise.resolve(this.#blob);
     if (this.#begun) {
       this.#rewind();
-      this.#sealer?.again(this.#head.length);
+      this.#sealer?.again();
+      // they must be the same, or nothing is sent
+      for (const body of this.#bodies) this.#sealer?.seal(body, false);
     }
     this.#begun = true;
     this.#streams.finish();
@@ -144,7 +131,7 @@ export class Upload implements Limited {
               return new Promise<void>((resolve) => {
                 go = resolve;
               });
-            }, failureOf)
+            }, failureOf, this.#order)
             .catch((error: unknown) => this.#failed(error, () => controller.error(error)));
         },
         pull: () => {
@@ -168,7 +155,7 @@ export class Upload implements Limited {
       await this.#streams.run(async (body, last) => {
         pieces(body, last);
         await oneTurn();
-      }, failureOf);
+      }, failureOf, this.#order);
     } catch (error) {
       this.#failed(error, () => {});
       throw error;
@@ -197,15 +184,20 @@ export class Upload implements Limited {
       if (whole) give(this.#sealed(encodeUnit(UNIT.pulse, 0, EMPTY), false));
     };
     const alarms = this.#message?.delivery.alarms;
-    if (this.#pulseMs > 0) alarms?.set(this, performance.now() + this.#pulseMs);
+    const pulses = this.#pulseMs > 0 && !this.repeatable;
+    if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
     return (body, last) => {
       plain += body.length;
       if (plain > this.#maximum + plain / 64 + LIMITS.chunk) throw tooMuch(this.#maximum);
       whole = body.length < LIMITS.pieceBody;
       give(this.#sealed(body, last));
       if (last) this.#over();
-      else if (this.#pulseMs > 0) alarms?.set(this, performance.now() + this.#pulseMs);
+      else if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
     };
+  }
+
+  get #order(): 'ready' | 'steady' {
+    return this.repeatable ? 'steady' : 'ready';
   }
 
   #sealed(body: Uint8Array, last: boolean): Uint8Array {
@@ -225,9 +217,9 @@ export class Upload implements Limited {
 
   #rewind(): void {
     this.#over();
+    const streams = this.#streams.again();
     this.#streams.cancel(undefined);
-    this.#streams = new OutgoingStreams();
-    for (const source of this.sources) this.#streams.replace(source);
+    this.#streams = streams;
     this.#begun = false;
   }
 }
