@@ -1,5 +1,5 @@
-import { describe, expect, it, vi } from 'vitest';
 import { RemoteFile } from '@sealwire/client';
+import { describe, expect, it, vi } from 'vitest';
 import { collect, cutAfter, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
 

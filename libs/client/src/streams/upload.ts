@@ -124,14 +124,18 @@ export class Upload implements Limited {
         start: (controller) => {
           const pieces = this.#pieces((chunk) => controller.enqueue(chunk), onBytes);
           streams
-            .run((body, last) => {
-              pieces(body, last);
-              if (last) return controller.close();
-              if ((controller.desiredSize ?? 0) > 0) return undefined;
-              return new Promise<void>((resolve) => {
-                go = resolve;
-              });
-            }, failureOf, this.#order)
+            .run(
+              (body, last) => {
+                pieces(body, last);
+                if (last) return controller.close();
+                if ((controller.desiredSize ?? 0) > 0) return undefined;
+                return new Promise<void>((resolve) => {
+                  go = resolve;
+                });
+              },
+              failureOf,
+              this.#order,
+            )
             .catch((error: unknown) => this.#failed(error, () => controller.error(error)));
         },
         pull: () => {
@@ -152,10 +156,14 @@ export class Upload implements Limited {
     const parts: Blob[] = [];
     const pieces = this.#pieces((chunk) => parts.push(new Blob([chunk as Uint8Array<ArrayBuffer>])), onBytes);
     try {
-      await this.#streams.run(async (body, last) => {
-        pieces(body, last);
-        await oneTurn();
-      }, failureOf, this.#order);
+      await this.#streams.run(
+        async (body, last) => {
+          pieces(body, last);
+          await oneTurn();
+        },
+        failureOf,
+        this.#order,
+      );
     } catch (error) {
       this.#failed(error, () => {});
       throw error;

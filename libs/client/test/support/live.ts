@@ -1,6 +1,3 @@
-import { nodePrimitives } from '@sealwire/core/node';
-import { onTestFinished } from 'vitest';
-import { LivePeerServer } from '../../../../test/support/peer/live-server.js';
 import type {
   BodyReader,
   CallOptions,
@@ -9,6 +6,9 @@ import type {
   TransportRequest,
   TransportResponse,
 } from '@sealwire/client';
+import { nodePrimitives } from '@sealwire/core/node';
+import { onTestFinished } from 'vitest';
+import { LivePeerServer } from '../../../../test/support/peer/live-server.js';
 import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: the functions of a peer are what each test makes them

@@ -6,6 +6,7 @@ import { Unsendable } from '../payload/unsupported.js';
 import { encodeItem } from './at.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
+import { nextTurn } from './turn.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Takes the body of the next piece. While its promise is pending no source is read. */
@@ -301,6 +302,3 @@ export class OutgoingStreams {
     closing().catch(() => undefined);
   }
 }
-
-type Turn = (task: () => void) => unknown;
-const nextTurn: Turn = (globalThis as { setImmediate?: Turn }).setImmediate ?? ((task) => setTimeout(task, 0));
