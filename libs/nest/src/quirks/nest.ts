@@ -3,6 +3,7 @@ import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import type { ApplicationConfig } from '@nestjs/core';
 import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
+import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
 import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
 
 /*
@@ -22,7 +23,6 @@ export {
 } from '@nestjs/common/constants.js';
 export type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
 export { REQUEST_CONTEXT_ID } from '@nestjs/core/router/request/request-constants.js';
-export { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
 export { ExternalContextCreator, type InstanceWrapper, RouteParamtypes };
 
 type Filters = ExternalContextCreator['filtersContextCreator'];
@@ -119,4 +119,11 @@ export function withGlobalPrefix(contexts: ExternalContextCreator, path: string)
 
 export function trimmed(path: string): string {
   return path.replace(/^\/+|\/+$/g, '');
+}
+
+const routeParams = new RouteParamsFactory();
+
+/** What a decorator such as `@Headers()` takes out of a request. */
+export function routeValue(...args: Parameters<RouteParamsFactory['exchangeKeyForValue']>): unknown {
+  return routeParams.exchangeKeyForValue(...args);
 }
