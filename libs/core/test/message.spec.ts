@@ -20,9 +20,8 @@ import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { u32, utf8 } from '../src/bytes.js';
+import { pad, u32, utf8 } from '../src/bytes.js';
 import { expand } from '../src/handshake/key-schedule.js';
-import { pad } from '../src/message/padding.js';
 import { codeOf, flipped } from './session.js';
 
 const sessionId = primitives.random(16);

@@ -1,8 +1,8 @@
-import { concat, EMPTY, erase, u16 } from '../bytes.js';
+import { concat, EMPTY, erase, pad, u16, unpad, unpadFirst } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { FRAME_TYPE, frameDigest, type Sending } from '../message/message.js';
-import { pad, unpad, unpadFirst } from '../message/padding.js';
+import { FRAME_TYPE } from '../message/message.js';
+import { frameDigest, type Sending } from '../message/numbers.js';
 import type { CookieState } from './cookie.js';
 import {
   decodeTerms,

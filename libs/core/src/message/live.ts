@@ -1,11 +1,10 @@
-import { concat, erase, u32 } from '../bytes.js';
+import { concat, erase, pad, padLength, u32, unpad } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { aeadKey, expand, PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import {
   CALL_LABEL,
   type CallFrame,
-  type CallNumber,
   CHUNK_HEAD,
   chunkNonce,
   FLAGS_LIVE,
@@ -14,7 +13,7 @@ import {
   parseHead,
   RESULT_LABEL,
 } from './message.js';
-import { padInto, padLength, unpad } from './padding.js';
+import type { CallNumber } from './numbers.js';
 
 /** In the head of a piece: it is the last one. Its nonce says the same. */
 const LAST = 0x800000;
@@ -92,7 +91,7 @@ function newChunk(body: Uint8Array): Uint8Array {
   if (body.length > LIMITS.pieceBody) throw new RangeError(`a piece holds ${LIMITS.pieceBody} bytes at most`);
   const length = padLength(body.length);
   const chunk = new Uint8Array(CHUNK_HEAD + length + SIZE.tag);
-  padInto(chunk.subarray(CHUNK_HEAD, CHUNK_HEAD + length), body);
+  pad(body, chunk.subarray(CHUNK_HEAD, CHUNK_HEAD + length));
   return chunk;
 }
 
