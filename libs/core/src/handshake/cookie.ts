@@ -1,4 +1,4 @@
-import { concat, erase, readU64, u64, utf8 } from '../bytes.js';
+import { concat, erase, utf8 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SIZE } from '../limits.js';
 import { COOKIE, type HandshakeSuite } from './frames.js';
@@ -76,8 +76,7 @@ export function deriveCookieKey(
  */
 export function sealCookie(suite: HandshakeSuite, key: CookieKey, modulePath: string, state: CookieState): Uint8Array {
   const { primitives } = suite;
-  const { issued, flags, keySize, ...fields } = state;
-  const plaintext = COOKIE.write({ ...fields, issued: u64(issued), use: Uint8Array.of(flags, keySize, 0, 0) });
+  const plaintext = COOKIE.write({ ...state, reserved: 0 });
   const salt = suite.random(SALT, primitives.sha256(plaintext));
   const cookieKey = primitives.hmac(key.key, salt);
   const sealed = primitives.seal(cookieKey, NONCE, associated(key.id, modulePath), plaintext);
@@ -103,10 +102,9 @@ export function openCookie(
   const cookieKey = primitives.hmac(key.key, cookie.subarray(ID, ID + SALT));
   const ad = associated(cookieKeyId(cookie), modulePath);
   const plaintext = primitives.open(cookieKey, NONCE, ad, cookie.subarray(ID + SALT));
-  const { issued, use, rest: _, ...fields } = COOKIE.read(plaintext);
+  const { rest: _, reserved: __, keySize, ...fields } = COOKIE.read(plaintext);
   erase(plaintext, cookieKey);
-  const [flags = 0, keySize] = use;
-  return { ...fields, issued: readU64(issued, 0), flags, keySize: keySize === 16 ? 16 : 32 };
+  return { ...fields, keySize: keySize === 16 ? 16 : 32 };
 }
 
 function associated(id: Uint8Array, modulePath: string): Uint8Array {
