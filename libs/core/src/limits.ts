@@ -1,4 +1,4 @@
-/** Every limit of the protocol (PROTOCOL.md section 8). Bytes unless another unit is named. */
+/** Every limit of the protocol (PROTOCOL.md appendix B.1). Bytes unless another unit is named. */
 export const LIMITS = {
   /** plaintext of one chunk */
   chunk: 65_536,
@@ -66,7 +66,7 @@ export const LIMITS = {
   sessionSeconds: 43_200,
 } as const;
 
-/** Sizes of the fields that are not derived from others (PROTOCOL.md section 1). */
+/** Sizes of the fields that are not derived from others (PROTOCOL.md appendix A.1). */
 export const SIZE = {
   key: 32,
   randomKey: 32,

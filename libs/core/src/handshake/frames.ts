@@ -21,7 +21,7 @@ type Spec = number | 'u8' | 'u16' | 'u32' | 'u64';
 type Fields<S> = { readonly [name in keyof S]: S[name] extends number ? Uint8Array : number };
 
 /** Fields of known sizes one behind the other, and a rest. */
-export interface Layout<S> {
+interface Layout<S> {
   readonly size: number;
   /** @throws RangeError if a field has another size: it would shift all that follow */
   write(fields: Fields<S>, ...rest: readonly Uint8Array[]): Uint8Array;
@@ -113,7 +113,7 @@ const OPTIONS = layout({
   unused: 13,
 });
 
-/** PROTOCOL.md section 4.1 */
+/** PROTOCOL.md appendix E.2 */
 export const COOKIE = layout({
   issued: 'u64',
   sessionId,
