@@ -21,7 +21,8 @@ import {
  * properties, an object with `toJSON` for what that returns.
  *
  * @throws UnsupportedValueError that names the place, for what no payload can hold
- * @example encodeValue({ lines: [1n, new Date()] })
+ * @example
+ * encodeValue({ lines: [1n, new Date()] })
  */
 export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array {
   try {

@@ -4,6 +4,7 @@ import { LIMITS } from '../limits.js';
 /** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.5). */
 export const TAG = { date: 1, bigint: 2, negativeBigint: 3, stream: 27, set: 258, map: 259 } as const;
 
+/** How a value is written. */
 export interface EncodeOptions {
   /**
    * Finds streams (`OutgoingStreams.replace`).
@@ -12,7 +13,7 @@ export interface EncodeOptions {
   readonly replace?: Replace | undefined;
 }
 
-/** @returns what stands in tag 27 for a value that is a stream, undefined for every other value */
+/** Gives what stands in tag 27 for a value that is a stream, undefined for every other value. */
 export type Replace = (value: object) => readonly unknown[] | undefined;
 
 /** Where a float becomes bytes and back. */
