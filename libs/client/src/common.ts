@@ -1,4 +1,5 @@
-export type { Injected } from '@sealwire/core';
+export { type Injected, SealwireError } from '@sealwire/core';
+export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';
 export type { RemoteOptions } from './options.js';

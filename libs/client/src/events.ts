@@ -1,3 +1,5 @@
+import { Connection, type ConnectionState } from './connection.js';
+
 export type RenewalReason =
   | 'session_unknown'
   | 'session_ended'
@@ -10,6 +12,8 @@ export type RenewalReason =
 
 /** What happens under the calls. Session ids are hexadecimal. */
 export interface RemoteEvents {
+  /** a handshake begins */
+  connecting: Readonly<Record<never, never>>;
   /** a handshake is complete */
   opened: {
     readonly sessionId: string;
@@ -32,15 +36,22 @@ export interface RemoteEvents {
     readonly status: number | undefined;
     readonly cause: unknown;
   };
+  /** follows `retrying`: an answer opened again */
+  answered: Readonly<Record<never, never>>;
+  /** after `connecting` or `retrying` the last call ended, so that nothing is tried any more */
+  rested: Readonly<Record<never, never>>;
   /** a handshake was refused, with the code of an unsealed answer or `policy` */
   refused: { readonly code: string; readonly cause: unknown };
   /** `$close()` was called */
   closed: { readonly sessionId: string | undefined };
+  /** `$connection` is another one */
+  connection: ConnectionState;
 }
 
 export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[K]) => void;
 
 export class EventHub {
+  readonly connection = new Connection();
   readonly #listeners = new Map<keyof RemoteEvents, Set<(event: never) => void>>();
 
   /** @returns a function that removes the listener */
@@ -63,5 +74,6 @@ export class EventHub {
         });
       }
     }
+    if (name !== 'connection' && this.connection.follow(name, event)) this.emit('connection', this.connection.state);
   }
 }

@@ -1,4 +1,5 @@
 import { type Call, isCallable, type Primitives, unknownOption } from '@sealwire/core';
+import type { ConnectionState } from './connection.js';
 import { Delivery } from './delivery/delivery.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
@@ -25,6 +26,8 @@ export interface RemoteControls<Api> {
     /** @returns a function that removes the listener */
     on<K extends keyof RemoteEvents>(name: K, listener: RemoteListener<K>): () => void;
   };
+  /** how it stands with the server; the event `connection` tells each change */
+  $connection(): ConnectionState;
   /** Rejects what is pending with code `closed` and erases the keys. */
   $close(): void;
 }
@@ -64,6 +67,7 @@ export function openRemote<Api>(
       return (await caller.invoke(calls, timeout, callOptions.signal)) as BatchResults<T>;
     },
     $events: { on: (name, listener) => events.on(name, listener) },
+    $connection: () => events.connection.state,
     $close: () => caller.close(),
   };
   return api(controls, settings.timeout) as Remote<Api>;

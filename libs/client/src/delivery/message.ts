@@ -172,6 +172,7 @@ export class Message implements Limited, Abortable {
       }
     }
     if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
+    if (this.delivery.events.connection.state.state === 'waiting') this.delivery.events.emit('answered', {});
     this.#unheardSince = performance.now();
     const event = reply ? eventOf(reply, sent.total) : 'malformed';
     this.#left = true;

@@ -142,6 +142,7 @@ export class Sessions {
         this.#shaking = true;
         this.current = undefined;
         this.#pace.started();
+        this.events.emit('connecting', {});
         const done = await this.#handshaker.run(flight.signal, plan);
         if (this.#flight === flight) this.#install(done, plan);
       } catch (error) {
@@ -170,13 +171,14 @@ export class Sessions {
     this.#shaking = false;
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
-    if (plan.settle(finished, session)) this.#pace.opened();
-    this.#tellWaiting();
-    old?.retire();
+    // first, for what it brings may end the last call
     const sessionId = toHex(session.id);
     this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
     if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
     this.#reason = 'session_unknown';
+    if (plan.settle(finished, session)) this.#pace.opened();
+    this.#tellWaiting();
+    old?.retire();
     // more numbers were out than one step 3 may ask about
     for (const { state } of this.messages) if (state === 'asking') this.#start();
   }
