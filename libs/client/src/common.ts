@@ -1,4 +1,4 @@
-export { type Injected, SealwireError } from '@sealwire/core';
+export { frameType, type Injected, isCallable, SealwireError } from '@sealwire/core';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';
