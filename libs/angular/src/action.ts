@@ -63,7 +63,7 @@ const IDLE: State<never> = { status: 'idle', value: undefined };
 export function remoteAction<Api, Args extends unknown[], T>(
   module: RemoteModule<Api>,
   pick: (remote: Api) => (...args: Args) => Promise<T>,
-  options: RemoteActionOptions<NoInfer<T>> = {},
+  options: RemoteActionOptions<T> = {},
 ): RemoteAction<Args, T | undefined> {
   if (!options.injector) assertInInjectionContext(remoteAction);
   const injector = options.injector ?? inject(Injector);
@@ -126,8 +126,9 @@ class Action<Args extends unknown[], T> {
       const message = 'Nothing was sent: another run of this action is under way.';
       return Promise.reject(new RemoteError('busy', message, { retryable: true }));
     }
+    const mustWait = whilePending === 'queue' && untracked(this.#pending) > 0;
     this.#pending.update((count) => count + 1);
-    const started = whilePending === 'queue' ? this.#last.then(() => this.#start(args)) : this.#start(args);
+    const started = mustWait ? this.#last.then(() => this.#start(args)) : this.#start(args);
     this.#last = started.catch(() => {});
     return started;
   }

@@ -1,4 +1,14 @@
-import { computed, DestroyRef, effect, type Injector, NgZone, type Signal, signal, untracked } from '@angular/core';
+import {
+  computed,
+  DestroyRef,
+  effect,
+  type Injector,
+  NgZone,
+  PendingTasks,
+  type Signal,
+  signal,
+  untracked,
+} from '@angular/core';
 import {
   type BatchCall,
   type CallOptions,
@@ -49,6 +59,7 @@ export class Handle<Api> {
   readonly connection = signal<ConnectionState>({ state: 'idle' });
   readonly #key: Signal<string | undefined>;
   readonly #zone: NgZone;
+  readonly #tasks: PendingTasks;
   readonly #listeners = new Set<Listener>();
   readonly #turn: Turn;
   #opened: Opened<Api> | undefined;
@@ -60,6 +71,7 @@ export class Handle<Api> {
   ) {
     const { secureKey, isSilent } = options;
     this.#zone = injector.get(NgZone);
+    this.#tasks = injector.get(PendingTasks);
     this.#key = typeof secureKey === 'function' ? computed(secureKey) : signal(secureKey).asReadonly();
     const keyless = typeof secureKey === 'function' ? 'There is no SecureKey now, so nothing was sent.' : undefined;
     this.obstacle = computed(() => {
@@ -76,9 +88,10 @@ export class Handle<Api> {
     injector.get(DestroyRef).onDestroy(() => this.#close());
   }
 
-  /** Calls outside Angular's zone: timers of the client would keep the application unstable. */
+  /** Calls outside Angular's zone, whose timers would keep the application unstable; the call itself does, as by HttpClient. */
   invoke<T>(call: (remote: Remote<Api>) => PromiseLike<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
+    const done = this.#tasks.add();
+    return new Promise<T>((resolve, reject) => {
       this.#zone.runOutsideAngular(() => {
         try {
           call(this.#open()).then(resolve, reject);
@@ -86,7 +99,7 @@ export class Handle<Api> {
           reject(asRemoteError(error));
         }
       });
-    });
+    }).finally(done);
   }
 
   /** A call of a resource; those of one turn travel as one message, if they may. */

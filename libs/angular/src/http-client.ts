@@ -104,7 +104,7 @@ class Answers {
     resolve: (response: TransportResponse) => void,
     reject: (reason: unknown) => void,
   ): void {
-    const bytes = body instanceof ArrayBuffer ? new Uint8Array(body) : new Uint8Array(0);
+    const bytes = isBuffer(body) ? new Uint8Array(body) : new Uint8Array(0);
     if (bytes.length > MAX_RESPONSE) {
       reject(new SealwireError('too_large', `The answer is longer than ${MAX_RESPONSE} bytes.`));
       return;
@@ -117,7 +117,7 @@ class Answers {
     const isObject = typeof body === 'object' && body !== null;
     const isSame = isObject && this.#seen.has(body);
     if (isObject) this.#seen.add(body);
-    if (!isSame && (body === null || body === undefined || body instanceof ArrayBuffer)) return;
+    if (!isSame && (body === null || body === undefined || isBuffer(body))) return;
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     console.warn(
@@ -144,6 +144,11 @@ function responseOf(
     ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
     ...(location === null ? {} : { location }),
   };
+}
+
+/** Of any realm: jsdom's requests answer with buffers of their own. */
+function isBuffer(body: unknown): body is ArrayBuffer {
+  return Object.prototype.toString.call(body) === '[object ArrayBuffer]';
 }
 
 function absolute(url: string): string {

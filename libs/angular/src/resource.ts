@@ -1,10 +1,13 @@
 import {
   assertInInjectionContext,
+  computed,
+  effect,
   Injector,
   inject,
   type ResourceRef,
   resource,
   type Signal,
+  untracked,
   type ValueEqualityFn,
 } from '@angular/core';
 import type { BatchApi, BatchCall, CallOptions, RemoteError } from '@sealwire/client';
@@ -61,13 +64,21 @@ export function remoteResource<Api, T>(
   if (!given) assertInInjectionContext(remoteResource);
   const injector = given ?? inject(Injector);
   const handle = handleOf(injector.get(module));
+  const described = computed(() => (handle.obstacle().why === undefined ? call(recorder) : undefined));
+  let underWay: AbortController | undefined;
+  // a resource that becomes idle lets its loader go on, and the application would wait for it
+  untracked(() => effect(() => described() === undefined && underWay?.abort(), { injector }));
   return resource({
     ...(others as object),
     injector,
-    params: (): BatchCall<unknown> | undefined => (handle.obstacle().why === undefined ? call(recorder) : undefined),
-    loader: ({ params, abortSignal }) =>
-      handle.read(params, { signal: abortSignal, timeout, batch }).catch((error: unknown) => {
+    params: (): BatchCall<unknown> | undefined => described(),
+    loader: ({ params, abortSignal }) => {
+      const stop = new AbortController();
+      underWay = stop;
+      abortSignal.addEventListener('abort', () => stop.abort(), { once: true });
+      return handle.read(params, { signal: stop.signal, timeout, batch }).catch((error: unknown) => {
         throw asRemoteError(error);
-      }),
+      });
+    },
   }) as unknown as RemoteResourceRef<T | undefined>;
 }

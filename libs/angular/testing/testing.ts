@@ -1,4 +1,11 @@
-import { ApplicationRef, type EnvironmentProviders, Injectable, inject, makeEnvironmentProviders } from '@angular/core';
+import {
+  ApplicationRef,
+  type EnvironmentProviders,
+  Injectable,
+  inject,
+  makeEnvironmentProviders,
+  type OnDestroy,
+} from '@angular/core';
 import {
   type ApiOf,
   OutcomeUnknownError,
@@ -36,19 +43,14 @@ export interface TestCall<Args extends readonly unknown[] = readonly unknown[], 
 
 class Call implements TestCall {
   cancelled = false;
-  readonly settled: Promise<Settled>;
-  #settle!: (outcome: Settled) => void;
   #isAnswered = false;
 
   constructor(
     readonly module: AnyModule,
     readonly functionName: string,
     readonly args: readonly unknown[],
-  ) {
-    this.settled = new Promise((resolve) => {
-      this.#settle = resolve;
-    });
-  }
+    private readonly settle: (outcome: Settled) => void,
+  ) {}
 
   get name(): string {
     return `${ɵpathOf(this.module)}.${this.functionName}`;
@@ -66,11 +68,17 @@ class Call implements TestCall {
     this.#answer({ status: 'rejected', reason: new OutcomeUnknownError(this.functionName, undefined) });
   }
 
+  /** @returns whether it was still to be answered */
+  cancel(): boolean {
+    if (!this.#isAnswered) this.cancelled = true;
+    return this.cancelled;
+  }
+
   #answer(outcome: Settled): void {
     if (this.#isAnswered) throw new Error(`The call of ${this.name} was answered already.`);
     if (this.cancelled) throw new Error(`The call of ${this.name} was cancelled.`);
     this.#isAnswered = true;
-    this.#settle(outcome);
+    this.settle(outcome);
   }
 }
 
@@ -86,9 +94,10 @@ class Call implements TestCall {
  * sealwire.verify();
  */
 @Injectable()
-export class SealwireTestingController {
+export class SealwireTestingController implements OnDestroy {
   readonly #application = inject(ApplicationRef);
   readonly #open = new Set<Call>();
+  #isOver = false;
 
   /** The one open call of that function. @throws Error if there is none, or more than one */
   expectOne<M extends AnyModule, K extends FunctionName<M>>(
@@ -124,23 +133,25 @@ export class SealwireTestingController {
     if (this.#open.size > 0) throw new Error(`Calls that nothing expected. ${this.#others()}`);
   }
 
+  ngOnDestroy(): void {
+    this.#isOver = true;
+  }
+
   /** The remote that the code under test gets; for the provider below. */
   ɵopen(module: AnyModule): Remote<unknown> {
-    const pending = new Set<Call>();
-    const send = async ({ name, args }: BatchCall<unknown>, signal?: AbortSignal): Promise<Settled> => {
-      signal?.throwIfAborted();
-      const call = new Call(module, name, args);
-      this.#open.add(call);
-      pending.add(call);
-      try {
-        return await Promise.race([call.settled, ...(signal ? [aborted(signal)] : [])]);
-      } catch (reason) {
-        this.#cancel(call);
-        throw reason;
-      } finally {
-        pending.delete(call);
-      }
-    };
+    const cancels = new Set<(reason: unknown) => void>();
+    const send = ({ name, args }: BatchCall<unknown>, signal?: AbortSignal): Promise<Settled> =>
+      new Promise((resolve, reject) => {
+        signal?.throwIfAborted();
+        const call = new Call(module, name, args, resolve);
+        this.#open.add(call);
+        const cancel = (reason: unknown): void => {
+          if (call.cancel()) reject(reason);
+          this.#open.delete(call);
+        };
+        cancels.add(cancel);
+        signal?.addEventListener('abort', () => cancel(signal.reason), { once: true });
+      });
     const api = (controls: object, signal?: AbortSignal) =>
       ɵfunctions<object>(controls, async (name, args) => {
         const settled = await send({ name, args }, signal);
@@ -154,17 +165,12 @@ export class SealwireTestingController {
       $events: { on: () => () => {} },
       $connection: () => ({ state: 'idle' }),
       $close: () => {
-        for (const call of pending) {
-          call.error('closed', 'This remote was closed.');
-          this.#cancel(call);
-        }
+        // at the end of a test nobody is there to handle a rejection
+        if (this.#isOver) return;
+        for (const cancel of cancels) cancel(new RemoteError('closed', 'This remote was closed.'));
+        cancels.clear();
       },
     }) as Remote<unknown>;
-  }
-
-  #cancel(call: Call): void {
-    call.cancelled = true;
-    this.#open.delete(call);
   }
 
   #find(module: AnyModule, name?: string): Call[] {
@@ -177,12 +183,6 @@ export class SealwireTestingController {
   #others(): string {
     return `Open: ${[...this.#open].map((call) => call.name).join(', ') || 'none'}.`;
   }
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
 }
 
 function backend(): ɵBackend {
