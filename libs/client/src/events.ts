@@ -1,5 +1,6 @@
 import { Connection, type ConnectionState } from './connection.js';
 
+/** Why a client made a new session in place of an old one. */
 export type RenewalReason =
   | 'session_unknown'
   | 'session_ended'
@@ -48,6 +49,7 @@ export interface RemoteEvents {
   connection: ConnectionState;
 }
 
+/** A function that hears one kind of event of {@link RemoteEvents}. */
 export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[K]) => void;
 
 export class EventHub {

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { type Call, decodeCalls, encodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { INTERNAL } from '../functions/outcome.js';
 
-/** Calls and outcomes as plaintext, for modules that are not forced (PROTOCOL.md section 5.6). */
+/** Calls and outcomes as plaintext, for modules that are not forced (PROTOCOL.md appendix D). */
 export interface PlainFormat {
   readonly contentType: string;
   decode(body: Uint8Array | undefined, parsed: unknown): Call[];
