@@ -31,6 +31,7 @@ export interface RemoteAction<Args extends readonly unknown[], T> extends Resour
   hasValue(): boolean;
 }
 
+/** Options of {@link remoteAction}. */
 export interface RemoteActionOptions<T> extends Pick<CallOptions, 'timeout'> {
   /**
    * What becomes of a run while another one is under way: `ignore` (default) drops it, so that a second click pays nothing
@@ -57,8 +58,13 @@ const IDLE: State<never> = { status: 'idle', value: undefined };
  * @param pick the function of the module
  * @throws Error outside an injection context, unless `injector` is given
  * @example
- * readonly transfer = remoteAction(Payments, (payments) => payments.transfer, { onSuccess: () => this.balance.reload() });
- * // in the template: <button (click)="transfer.run(order())" [disabled]="transfer.isPending()">Pay</button>
+ * class AccountPage {
+ *   readonly transfer = remoteAction(Payments, (payments) => payments.transfer);
+ *   // in the template: <button (click)="pay()" [disabled]="transfer.isPending()">Pay</button>
+ *   pay(): void {
+ *     this.transfer.run('a', 'b', 500n);
+ *   }
+ * }
  */
 export function remoteAction<Api, Args extends unknown[], T>(
   module: RemoteModule<Api>,

@@ -5,7 +5,10 @@ import { RemoteError, SealwireError } from '@sealwire/client';
  *
  * @param code of the error, if only that one is meant
  * @example
- * if (isRemoteError(error, 'insufficient_funds')) this.form.setErrors({ money: error.message });
+ * await payments.transfer('a', 'b', 500n).catch((error: unknown) => {
+ *   if (!isRemoteError(error, 'insufficient_funds')) throw error;
+ *   console.log(error.details);
+ * });
  */
 export function isRemoteError(error: unknown, code?: string): error is RemoteError {
   return error instanceof RemoteError && (code === undefined || error.code === code);

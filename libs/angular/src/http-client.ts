@@ -31,6 +31,7 @@ export interface SealedRequest {
  * must neither alter nor cache bodies.
  *
  * @example
+ * import type { HttpInterceptorFn } from '@angular/common/http';
  * const tracing: HttpInterceptorFn = (request, next) => {
  *   const sealed = request.context.get(SEALED_REQUEST);
  *   return next(sealed ? request.clone({ setHeaders: { 'x-module': sealed.module } }) : request);

@@ -4,6 +4,7 @@ import { Observable } from 'rxjs';
 import { functions, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 
+/** Options of {@link injectRemote} and its like. */
 export interface InjectOptions {
   /** instead of the injection context */
   readonly injector?: Injector;
@@ -14,8 +15,12 @@ export interface InjectOptions {
  *
  * @throws Error outside an injection context, unless `injector` is given
  * @example
- * readonly #payments = injectRemote(Payments);
- * pay() { return this.#payments.transfer({ from: 'a', to: 'b', amount: 500n }); }
+ * class Checkout {
+ *   readonly #payments = injectRemote(Payments);
+ *   pay(): Promise<void> {
+ *     return this.#payments.transfer('a', 'b', 500n);
+ *   }
+ * }
  */
 export function injectRemote<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote<Api> {
   if (!options.injector) assertInInjectionContext(injectRemote);
@@ -34,8 +39,11 @@ export type Remote$<Api> = {
  *
  * @throws Error outside an injection context, unless `injector` is given
  * @example
- * readonly #payments$ = remote$(Payments);
- * readonly found$ = this.term$.pipe(switchMap((term) => this.#payments$.search(term)));
+ * import { type Observable, switchMap, timer } from 'rxjs';
+ * class AccountPage {
+ *   readonly #payments$ = remote$(Payments);
+ *   readonly balance$: Observable<bigint> = timer(0, 60_000).pipe(switchMap(() => this.#payments$.balance('a')));
+ * }
  */
 export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote$<Api> {
   if (!options.injector) assertInInjectionContext(remote$);
@@ -63,8 +71,10 @@ export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions =
  *
  * @throws Error outside an injection context, unless `injector` is given
  * @example
- * readonly connection = injectConnection(Payments);
- * // in the template: @if (connection().state === 'waiting') { Waiting for the network … }
+ * class Banner {
+ *   readonly connection = injectConnection(Payments);
+ *   // in the template: @if (connection().state === 'waiting') { Waiting for the network … }
+ * }
  */
 export function injectConnection<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Signal<ConnectionState> {
   if (!options.injector) assertInInjectionContext(injectConnection);

@@ -27,6 +27,7 @@ const paths = new WeakMap<object, string>();
  * @param path of the module, as the server configured it
  * @throws Error for a path that is no text or empty
  * @example
+ * import type { PaymentsController } from './payments.controller.js';
  * export const Payments = remoteModule<PaymentsController>('payments');
  */
 export function remoteModule<Controller>(path: string): RemoteModule<RemoteApi<Controller>> {

@@ -15,6 +15,7 @@ import { httpClientTransport } from './http-client.js';
 import { type RemoteModule, SEALWIRE } from './module.js';
 import { Sealwire } from './sealwire.js';
 
+/** Kinds of what a `with...` function returns. */
 export type SealwireFeatureKind = 'module' | 'transport' | 'server';
 
 /** What a `with...` function of this package returns. */
@@ -29,9 +30,10 @@ export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeat
  * @param config may be a function, which runs in an injection context
  * @throws SealwireError or PolicyError, with a sentence that says what to change, where the first remote is injected
  * @example
- * bootstrapApplication(App, {
- *   providers: [provideSealwire({ serverKey: environment.serverKey }, withModule(Payments))],
- * });
+ * import type { ApplicationConfig } from '@angular/core';
+ * export const appConfig: ApplicationConfig = {
+ *   providers: [provideSealwire({ url: '/remote', serverKey: 'swp1…' }, withModule(Payments))],
+ * };
  */
 export function provideSealwire(
   config: SealwireConfig | (() => SealwireConfig),
@@ -52,6 +54,11 @@ export function provideSealwire(
  *
  * @param config may be a function, which runs in an injection context
  * @example
+ * import { Injectable, inject, signal } from '@angular/core';
+ * @Injectable({ providedIn: 'root' })
+ * class Device {
+ *   readonly secureKey = signal<string | undefined>(undefined);
+ * }
  * withModule(Payments, () => {
  *   const device = inject(Device);
  *   return { secureKey: () => device.secureKey() };
@@ -76,13 +83,27 @@ export function withModule<Api>(
  * backend apply. Those see the URL, headers and sealed bytes, never a function name.
  *
  * @example
- * provideSealwire({ serverKey }, withHttpClient());
+ * provideSealwire({ serverKey: 'swp1…' }, withHttpClient());
  */
 export function withHttpClient(): SealwireFeature<'transport'> {
   return transport(httpClientTransport);
 }
 
-export type FetchOptions = Pick<RequestInit, 'credentials' | 'keepalive' | 'mode' | 'priority' | 'referrerPolicy'>;
+/** Options of `fetch` that {@link withFetch} sets on every request. */
+export interface FetchOptions {
+  /** `include` sends cookies to another origin too, whose CORS rules must allow it */
+  readonly credentials?: 'omit' | 'same-origin' | 'include';
+  /** a call goes on when the page is left */
+  readonly keepalive?: boolean;
+  readonly mode?: 'cors' | 'same-origin';
+  readonly priority?: 'high' | 'low' | 'auto';
+  readonly referrerPolicy?:
+    | 'no-referrer'
+    | 'origin'
+    | 'same-origin'
+    | 'strict-origin'
+    | 'strict-origin-when-cross-origin';
+}
 
 /** Bytes that a browser keeps alive after the page, less what headers may take. */
 const KEPT_ALIVE = 60_000;
@@ -92,7 +113,8 @@ const KEPT_ALIVE = 60_000;
  * browsers refuse it on larger ones.
  *
  * @example
- * provideSealwire({ url: 'https://api.example.com/remote', serverKey }, withFetch({ credentials: 'include' }));
+ * const config = { url: 'https://api.example.com/remote', serverKey: 'swp1…' };
+ * provideSealwire(config, withFetch({ credentials: 'include' }));
  */
 export function withFetch(init: FetchOptions = {}): SealwireFeature<'transport'> {
   return transport(() =>
@@ -117,7 +139,7 @@ function transport(factory: TransportFactory): SealwireFeature<'transport'> {
  *
  * @param options `url` of the remote functions as the server reaches them, for example `http://127.0.0.1:3000/remote`
  * @example
- * provideSealwire({ serverKey }, withServerCalls({ url: 'http://127.0.0.1:3000/remote' }));
+ * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote' }));
  */
 export function withServerCalls(options: { readonly url: string }): SealwireFeature<'server'> {
   return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_URL, useValue: options.url }] };

@@ -15,6 +15,7 @@ import { asRemoteError } from './errors.js';
 import { functions, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 
+/** Options of {@link remoteResource}. */
 export interface RemoteResourceOptions<T> extends Pick<CallOptions, 'timeout'> {
   /** the value while there is no other */
   readonly defaultValue?: NoInfer<T>;
@@ -25,6 +26,7 @@ export interface RemoteResourceOptions<T> extends Pick<CallOptions, 'timeout'> {
   readonly batch?: boolean;
 }
 
+/** What {@link remoteResource} returns: a resource whose error is a RemoteError. */
 export interface RemoteResourceRef<T> extends ResourceRef<T> {
   readonly error: Signal<RemoteError | undefined>;
   hasValue(this: T extends undefined ? this : never): this is RemoteResourceRef<Exclude<T, undefined>>;
@@ -43,7 +45,11 @@ const recorder = functions<never>({}, (name, args) => ({ name, args }));
  *
  * @throws Error outside an injection context, unless `injector` is given
  * @example
- * readonly balance = remoteResource(Payments, (payments) => payments.balance({ account: this.account() }));
+ * import { input } from '@angular/core';
+ * class AccountPage {
+ *   readonly account = input.required<string>();
+ *   readonly balance = remoteResource(Payments, (payments) => payments.balance(this.account()));
+ * }
  */
 export function remoteResource<Api, T>(
   module: RemoteModule<Api>,

@@ -87,9 +87,11 @@ class Call implements TestCall {
  * of resources are there without waiting.
  *
  * @example
+ * import { TestBed } from '@angular/core/testing';
+ * import { expect } from 'vitest';
  * const sealwire = TestBed.inject(SealwireTestingController);
  * const call = sealwire.expectOne(Payments, 'transfer');
- * expect(call.args[0].amount).toBe(500n);
+ * expect(call.args).toEqual(['a', 'b', 500n]);
  * call.error('insufficient_funds', 'The account has less than that.');
  * sealwire.verify();
  */
@@ -195,6 +197,8 @@ function backend(): ɵBackend {
  * them.
  *
  * @example
+ * import { TestBed } from '@angular/core/testing';
+ * import { afterEach, beforeEach } from 'vitest';
  * beforeEach(() => TestBed.configureTestingModule({ providers: [provideSealwireTesting()] }));
  * afterEach(() => TestBed.inject(SealwireTestingController).verify());
  */

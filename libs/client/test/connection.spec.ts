@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ConnectionState } from '../src/node.js';
-import { FakeServer } from './support/fake-server.js';
+
 import { connect, gate } from './support/remote.js';
 
 /** The states a remote goes through, from the one it begins with. */
