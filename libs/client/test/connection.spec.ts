@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { PeerServer } from '../../../test/support/peer/server.js';
 import type { ConnectionState } from '../src/node.js';
-
 import { connect, gate } from './support/remote.js';
 
 /** The states a remote goes through, from the one it begins with. */
@@ -15,7 +15,7 @@ function states(remote: ReturnType<typeof connect>): ConnectionState['state'][] 
 
 describe('$connection', () => {
   it('is idle before the first call, then connecting, then open for good', async () => {
-    const remote = connect(new FakeServer());
+    const remote = connect(new PeerServer());
     const seen = states(remote);
     await remote.add(1, 2);
     await remote.add(1, 2);
@@ -27,7 +27,7 @@ describe('$connection', () => {
 
   it('waits while nothing comes through, since the first failure, and is open again at the first answer', async () => {
     let isOffline = false;
-    const remote = connect(new FakeServer(), {
+    const remote = connect(new PeerServer(), {
       network: (_request, next) => {
         if (isOffline) throw new Error('no network');
         return next();
@@ -53,7 +53,7 @@ describe('$connection', () => {
 
   it('is idle once nobody waits any more', async () => {
     const answer = gate();
-    const remote = connect(new FakeServer(), { network: (_request, next) => answer.passed.then(next) });
+    const remote = connect(new PeerServer(), { network: (_request, next) => answer.passed.then(next) });
     const seen = states(remote);
     const stop = new AbortController();
     const call = remote.$call({ signal: stop.signal }).add(1, 2);
@@ -65,7 +65,7 @@ describe('$connection', () => {
   });
 
   it('is refused with the error that says why, until another call tries', async () => {
-    const remote = connect(new FakeServer('billing'));
+    const remote = connect(new PeerServer('billing'));
     const seen = states(remote);
     await remote.add(1, 2).catch(() => {});
     expect(seen).toEqual(['idle', 'connecting', 'refused']);
@@ -75,7 +75,7 @@ describe('$connection', () => {
   });
 
   it('says why a session replaced another one', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     await remote.add(1, 2);
     for (const session of server.sessions.values()) session.ended = true;
