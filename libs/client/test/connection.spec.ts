@@ -1,6 +1,6 @@
+import type { ConnectionState } from '@sealwire/client';
 import { describe, expect, it } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import type { ConnectionState } from '../src/node.js';
 import { connect, gate } from './support/remote.js';
 
 /** The states a remote goes through, from the one it begins with. */
