@@ -79,7 +79,13 @@ export class Handle<Api> {
       const silent = 'Remote functions do not run while the page is rendered on the server; see withServerCalls().';
       return { why: isSilent ? silent : key === undefined ? keyless : undefined };
     });
-    this.#turn = new Turn(options.endOfTurn, (calls, how) => this.invoke((remote) => remote.$batch(() => calls, how)));
+    this.#turn = new Turn(options.endOfTurn, (calls, how, each) =>
+      this.invoke((remote) => {
+        const batch = remote.$batch(() => calls, how);
+        each(batch.entries);
+        return batch;
+      }),
+    );
     this.remote = this.#facade();
     handles.set(this.remote as object, this);
     if (typeof secureKey === 'function') untracked(() => effect(() => this.#follow(this.#key()), { injector }));
@@ -144,7 +150,15 @@ export class Handle<Api> {
   #facade(): Remote<Api> {
     const controls = {
       $call: (how: CallOptions) => this.#functions<Api>({}, (remote) => remote.$call(how)),
-      $batch: (build: never, how?: CallOptions) => this.invoke((remote) => remote.$batch(build, how)),
+      $batch: (build: never, how?: CallOptions) => {
+        let entries: unknown = [];
+        const all = this.invoke((remote) => {
+          const batch = remote.$batch(build, how);
+          entries = batch.entries;
+          return batch;
+        });
+        return Object.assign(all, { entries });
+      },
       $events: {
         on: (name: keyof RemoteEvents, listener: RemoteListener<keyof RemoteEvents>) => {
           const item: Listener = { name, listener, stop: this.#opened?.remote.$events.on(name, listener) };

@@ -8,6 +8,7 @@ import {
 } from '@angular/common/http';
 import { type Injector, isDevMode, NgZone } from '@angular/core';
 import {
+  type BodyReader,
   fetchTransport,
   frameType,
   SealwireError,
@@ -50,7 +51,7 @@ const { check } = fetchTransport();
 export function httpClientTransport(injector: Injector, module: string): Transport {
   const http = injector.get(HttpClient);
   const zone = injector.get(NgZone);
-  const attempts = new WeakMap<Uint8Array, number>();
+  const attempts = new WeakMap<object, number>();
   const answers = new Answers(module);
   return {
     ...(check ? { check } : {}),
@@ -131,7 +132,7 @@ class Answers {
 function responseOf(
   request: TransportRequest,
   { status, headers, url }: { readonly status: number; readonly headers: HttpHeaders; readonly url: string | null },
-  body: Uint8Array,
+  bytes: Uint8Array,
 ): TransportResponse {
   const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
   const contentType = headers.get('content-type') ?? '';
@@ -141,9 +142,22 @@ function responseOf(
   return {
     status: left ? 302 : status,
     contentType,
-    body,
+    body: readerOf(bytes),
     ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
     ...(location === null ? {} : { location }),
+  };
+}
+
+/** As if it were arriving: a live result is read so, although HttpClient hands it out when it is complete. */
+function readerOf(bytes: Uint8Array): BodyReader {
+  let value: Uint8Array | undefined = bytes;
+  return {
+    async read() {
+      const next = value;
+      value = undefined;
+      return next ? { done: false, value: next } : { done: true };
+    },
+    async cancel() {},
   };
 }
 
@@ -158,12 +172,14 @@ function absolute(url: string): string {
 
 function kindOf({ body, contentType }: TransportRequest): SealedRequest['frame'] {
   if (contentType === 'application/cbor') return 'plain';
-  const type = frameType(body);
+  const type = body instanceof Uint8Array ? frameType(body) : 'call';
   return type === 'start' || type === 'finish' ? type : 'call';
 }
 
 /** HttpClient writes a Uint8Array as JSON; an ArrayBuffer or a Blob it takes as they are. */
-function bodyOf(bytes: Uint8Array): ArrayBuffer | Blob {
+function bodyOf(bytes: TransportRequest['body']): ArrayBuffer | Blob {
+  // streams come as a Blob, for `requestStreams` is not set
+  if (!(bytes instanceof Uint8Array)) return bytes as Blob;
   if (bytes.length > BLOB_FROM) return new Blob([bytes as Uint8Array<ArrayBuffer>]);
   const whole = bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
   return whole.buffer as ArrayBuffer;

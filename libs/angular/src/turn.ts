@@ -1,4 +1,4 @@
-import type { BatchCall, CallOptions, Settled } from '@sealwire/client';
+import type { BatchCall, CallOptions } from '@sealwire/client';
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
@@ -15,7 +15,12 @@ interface Waiting {
   reject(reason: unknown): void;
 }
 
-type Send = (calls: BatchCall<unknown>[], how: CallOptions) => Promise<readonly Settled[]>;
+/** @param each is given the outcomes, each of which settles as soon as it is there */
+type Send = (
+  calls: BatchCall<unknown>[],
+  how: CallOptions,
+  each: (outcomes: readonly Promise<unknown>[]) => void,
+) => Promise<unknown>;
 
 /** Gathers the reads of one turn, those with another time apart. */
 export class Turn {
@@ -61,13 +66,11 @@ export class Turn {
     }
     try {
       const how: CallOptions = { signal: stop.signal, ...(timeout === undefined ? {} : { timeout }) };
-      const settled = await this.send(
-        wanted.map(({ call }) => call),
-        how,
-      );
-      settled.forEach((one, i) => {
-        if (one.status === 'fulfilled') wanted[i]?.resolve(one.value);
-        else wanted[i]?.reject(one.reason);
+      const calls = wanted.map(({ call }) => call);
+      await this.send(calls, how, (outcomes) => {
+        outcomes.forEach((outcome, i) => {
+          outcome.then(wanted[i]?.resolve, wanted[i]?.reject);
+        });
       });
     } catch (error) {
       for (const { reject } of wanted) reject(error);

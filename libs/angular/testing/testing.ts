@@ -155,15 +155,11 @@ export class SealwireTestingController implements OnDestroy {
         signal?.addEventListener('abort', () => cancel(signal.reason), { once: true });
       });
     const api = (controls: object, signal?: AbortSignal) =>
-      ɵfunctions<object>(controls, async (name, args) => {
-        const settled = await send({ name, args }, signal);
-        if (settled.status === 'fulfilled') return settled.value;
-        throw settled.reason;
-      });
+      ɵfunctions<object>(controls, (name, args) => valueOf(send({ name, args }, signal)));
     return api({
       $call: ({ signal }: CallOptions) => api({}, signal),
       $batch: (build: (remote: object) => BatchCall<unknown>[], { signal }: CallOptions = {}) =>
-        Promise.all(build(ɵfunctions<object>({}, (name, args) => ({ name, args }))).map((call) => send(call, signal))),
+        batchOf(build(ɵfunctions<object>({}, (name, args) => ({ name, args }))).map((call) => send(call, signal))),
       $events: { on: () => () => {} },
       $connection: () => ({ state: 'idle' }),
       $close: () => {
@@ -185,6 +181,19 @@ export class SealwireTestingController implements OnDestroy {
   #others(): string {
     return `Open: ${[...this.#open].map((call) => call.name).join(', ') || 'none'}.`;
   }
+}
+
+async function valueOf(outcome: Promise<Settled>): Promise<unknown> {
+  const settled = await outcome;
+  if (settled.status === 'fulfilled') return settled.value;
+  throw settled.reason;
+}
+
+function batchOf(outcomes: readonly Promise<Settled>[]): object {
+  const entries = outcomes.map(valueOf);
+  // whoever reads the array needs no entry
+  for (const entry of entries) entry.catch(() => {});
+  return Object.assign(Promise.all(outcomes), { entries });
 }
 
 function backend(): ɵBackend {
