@@ -155,7 +155,7 @@ export class SealwireTestingController implements OnDestroy {
         signal?.addEventListener('abort', () => cancel(signal.reason), { once: true });
       });
     const api = (controls: object, signal?: AbortSignal) =>
-      ɵfunctions<object>(controls, (name, args) => valueOf(send({ name, args }, signal)));
+      ɵfunctions<object>(controls, (name, args) => unwrapped(send({ name, args }, signal)));
     return api({
       $call: ({ signal }: CallOptions) => api({}, signal),
       $batch: (build: (remote: object) => BatchCall<unknown>[], { signal }: CallOptions = {}) =>
@@ -183,14 +183,14 @@ export class SealwireTestingController implements OnDestroy {
   }
 }
 
-async function valueOf(outcome: Promise<Settled>): Promise<unknown> {
+async function unwrapped(outcome: Promise<Settled>): Promise<unknown> {
   const settled = await outcome;
   if (settled.status === 'fulfilled') return settled.value;
   throw settled.reason;
 }
 
 function batchOf(outcomes: readonly Promise<Settled>[]): object {
-  const entries = outcomes.map(valueOf);
+  const entries = outcomes.map(unwrapped);
   // whoever reads the array needs no entry
   for (const entry of entries) entry.catch(() => {});
   return Object.assign(Promise.all(outcomes), { entries });
