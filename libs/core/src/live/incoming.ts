@@ -1,7 +1,7 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
+import type { Replace } from '../payload/cbor.js';
 import { type DecodeOptions, decodeValue, type Revive } from '../payload/cbor-decode.js';
-import type { Replace } from '../payload/cbor-encode.js';
 import { IncomingStream } from './incoming-stream.js';
 import { readReference } from './reference.js';
 import { type StreamFailure, UNIT, type Unit } from './units.js';

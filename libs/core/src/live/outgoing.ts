@@ -1,8 +1,7 @@
 import { EMPTY } from '../bytes.js';
 import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
-import type { Replace } from '../payload/cbor-encode.js';
-import { Unsendable } from '../payload/unsupported.js';
+import { type Replace, Unsendable } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
