@@ -189,6 +189,7 @@ export class Sessions {
         this.#shaking = true;
         this.current = undefined;
         this.#pace.started();
+        this.events.emit('connecting', {});
         const done = await this.#handshaker.run(flight.signal, plan);
         if (this.#flight === flight) this.#install(done, plan);
       } catch (error) {
@@ -230,15 +231,16 @@ export class Sessions {
     this.#shaking = false;
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
+    // first, for what it brings may end the last call
+    const sessionId = toHex(session.id);
+    this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
+    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
+    this.#reason = 'session_unknown';
     this.#greet();
     if (plan.settle(finished, session)) this.#pace.opened();
     this.#forgetHalfMade();
     this.#tellWaiting();
     old?.retire();
-    const sessionId = toHex(session.id);
-    this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
-    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
-    this.#reason = 'session_unknown';
     // more numbers were out than one step 3 may ask about
     for (const { state } of this.messages) if (state === 'asking') this.#start();
   }

@@ -1,6 +1,6 @@
 import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, unknownOption } from '@sealwire/core';
 import type { Settings } from '../options.js';
-import { type BodyReader, LiveBody } from './body.js';
+import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { checkUrl, explained, type Hint, hintOf } from './hint.js';
 
 /** One body to be posted. */
@@ -195,7 +195,8 @@ export async function post(
     const { body: got } = response;
     const answer =
       got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
-    if (answer instanceof LiveBody || isFrame(answer)) return answer;
+    if (answer instanceof LiveBody) return answer;
+    if (isFrame(answer)) return isLive(answer) ? new LiveBody(answer, ENDED) : answer;
     return hintOf({ ...response, body: answer }, url);
   } catch (error) {
     return { status: undefined, code: undefined, wait: 0, error };
