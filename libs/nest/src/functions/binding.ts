@@ -1,6 +1,6 @@
 import { type ArgumentsHost, HttpException, Logger } from '@nestjs/common';
 import { ContextIdFactory, type ExternalContextCreator, type ModuleRef } from '@nestjs/core';
-import { isObservable, lastValueFrom } from 'rxjs';
+import { isObservable } from 'rxjs';
 import {
   contextsOf,
   type InstanceWrapper,
@@ -11,6 +11,7 @@ import {
   RouteParamsFactory,
   RouteParamtypes,
 } from '../quirks/nest.js';
+import { Observed } from '../streams/observed.js';
 import { RemoteFunctionError } from './outcome.js';
 import { CALL_ARGUMENT } from './remote-function.decorator.js';
 import type { RunningCall } from './running-call.js';
@@ -71,9 +72,10 @@ export class Binder {
     if (!wrapper.isDependencyTreeStatic()) return this.bindScoped(wrapper, create);
     const { instance } = wrapper;
     if (onlyArguments(type, methodName, positions) && isBare(this.contexts, instance, method, moduleKey, wrapper.id)) {
-      return async ({ args }) => {
-        const value = await method.apply(instance, args as unknown[]);
-        return isObservable(value) ? lastValueFrom(value) : value;
+      return async (call) => {
+        call.admitted = true;
+        const value = await method.apply(instance, call.args as unknown[]);
+        return isObservable(value) ? new Observed(value) : value;
       };
     }
     const run = create(instance);
