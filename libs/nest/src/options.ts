@@ -2,8 +2,8 @@ import type { ModuleMetadata, Provider } from '@nestjs/common';
 import { LIMITS, parseSecureKey, SealwireError, type SecureKey, unknownOption } from '@sealwire/core';
 
 /**
- * Where sessions and keys are kept: providers for the tokens `SessionStore` and `KeyStore`, and where the store has them
- * `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
+ * Where sessions and keys are kept: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
+ * store may also provide `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
  */
 export interface SealwireStore {
   readonly imports?: ModuleMetadata['imports'];
@@ -12,13 +12,13 @@ export interface SealwireStore {
   readonly exports?: ModuleMetadata['exports'];
 }
 
-/** So many a second, and so many at once after a pause. */
+/** A rate: so many a second, and so many at once after a pause. */
 export interface Rate {
   readonly perSecond: number;
   readonly burst: number;
 }
 
-/** `SealwireModule.forRoot()`: what holds for all modules of the server. */
+/** Options of `SealwireModule.forRoot()`: what holds for all modules of the server. */
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
   readonly serverKey?: string | readonly string[];
@@ -66,7 +66,7 @@ export interface SealwireOptions {
   readonly refusedMetadata?: readonly string[];
 }
 
-/** `SealwireModule.forFeature()`: one module, its path, keys and policy. */
+/** Options of `SealwireModule.forFeature()`: one module, its path, keys and policy. */
 export interface SealwireModuleOptions {
   /** name in `@RemoteFunctions()` and last part of the route, e.g. `payments` */
   readonly path: string;
@@ -89,7 +89,7 @@ export interface SealwireModuleOptions {
   readonly maxUpload?: number;
 }
 
-/** The options with their defaults. */
+/** The options of `SealwireModule.forRoot()` with their defaults. */
 export type ResolvedOptions = Required<
   Omit<SealwireOptions, 'serverKey' | 'resultCache' | 'kek' | 'refusedMetadata'>
 > & {

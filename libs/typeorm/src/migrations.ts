@@ -107,4 +107,5 @@ export class SealwireTables1767225600000 implements MigrationInterface {
   }
 }
 
+/** All migrations of the store, for the `migrations` of a DataSource. */
 export const sealwireMigrations = [SealwireTables1767225600000];

@@ -5,6 +5,7 @@ import { KeyCount, TAG } from './cbor.js';
 import { date, double, half, refuse, single } from './read-number.js';
 import { TextReader } from './text.js';
 
+/** How {@link decodeValue} makes values. */
 export interface DecodeOptions {
   /**
    * Makes the value of a byte string. `view` is a part of the payload: the function must copy it.
@@ -12,18 +13,27 @@ export interface DecodeOptions {
    * @example (view) => { const copy = Buffer.allocUnsafeSlow(view.length); copy.set(view); return copy; }
    */
   readonly bytes?: ((view: Uint8Array) => Uint8Array) | undefined;
+  /**
+   * Makes the value of a reference to a stream (`IncomingStreams.revive`).
+   * @default such a reference is refused
+   */
+  readonly revive?: Revive | undefined;
 }
+
+/** Gets what stands in tag 27. @throws SealwireError `bad_payload` */
+export type Revive = (reference: unknown) => unknown;
 
 /**
  * Reads one value of PROTOCOL.md section 5.5. Every value has one form only, apart from the order of properties, keys and
  * items. The time is linear in the bytes, whatever they are.
  *
  * @throws SealwireError `bad_payload` for anything but one well-formed value within the limits
- * @example decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
+ * @example
+ * decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
  */
 export function decodeValue(bytes: Uint8Array, options: DecodeOptions = {}): unknown {
   try {
-    return new Reader(bytes, options.bytes).only();
+    return new Reader(bytes, options.bytes, options.revive).only();
   } catch (error) {
     throw error instanceof SealwireError ? error : new SealwireError('bad_payload', undefined, { cause: error });
   }
@@ -50,6 +60,7 @@ class Reader {
   constructor(
     bytes: Uint8Array,
     private readonly copy: DecodeOptions['bytes'],
+    private readonly revive: Revive | undefined,
   ) {
     // of a Buffer `slice` would make views
     this.data = bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -220,6 +231,8 @@ class Reader {
         return this.set(this.open(this.head(4), 1, depth + 1), depth + 2);
       case TAG.map:
         return this.map(this.open(this.head(5), 2, depth + 1), depth + 2);
+      case TAG.stream:
+        return this.revive ? this.revive(this.item(depth + 1)) : refuse();
       default:
         return refuse();
     }

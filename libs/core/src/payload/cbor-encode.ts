@@ -5,28 +5,39 @@ import { KeyCount, keyFault, TAG } from './cbor.js';
 import { entry, property, Unsendable, UnsupportedValueError } from './unsupported.js';
 
 /**
- * Writes one value in the only form that {@link decodeValue} takes. An instance of a class stands for its own enumerable
- * properties, an object with `toJSON` for what that returns.
+ * Writes one value in its one form (PROTOCOL.md section 5.5).
  *
- * @throws UnsupportedValueError that names the place, for what no payload can hold
- * @example encodeValue({ lines: [1n, new Date()] })
+ * @throws UnsupportedValueError that names the place in the value
+ * @example
+ * encodeValue({ lines: [1n, new Date()] });
  */
-export function encodeValue(value: unknown): Uint8Array {
+export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array {
   try {
-    return write((writer) => writer.item(value, 0));
+    return write((writer) => writer.item(value, 0), options);
   } catch (error) {
     throw new UnsupportedValueError('The value', error);
   }
 }
+
+export interface EncodeOptions {
+  /**
+   * Finds streams (`OutgoingStreams.replace`).
+   * @default a stream cannot be sent
+   */
+  readonly replace?: Replace | undefined;
+}
+
+/** @returns what stands in tag 27 for a value that is a stream, undefined for every other value */
+export type Replace = (value: object) => readonly unknown[] | undefined;
 
 const ROOM = 16_384;
 /** Where payloads are written before their length is known; holds zeros in between. */
 let spare: Uint8Array | undefined;
 
 /** @returns what `fill` wrote, in memory of its own */
-export function write(fill: (writer: Writer) => void): Uint8Array {
+export function write(fill: (writer: Writer) => void, options?: EncodeOptions): Uint8Array {
   // taken, as a toJSON() may encode something itself
-  const writer = new Writer(spare ?? new Uint8Array(ROOM));
+  const writer = new Writer(spare ?? new Uint8Array(ROOM), options?.replace);
   spare = undefined;
   try {
     fill(writer);
@@ -42,6 +53,13 @@ export class Writer extends ByteWriter {
   limit: number = LIMITS.payloadItems;
   /** announced so far, the outermost one first */
   private items = 1;
+
+  constructor(
+    buffer: Uint8Array,
+    private readonly replace: Replace | undefined,
+  ) {
+    super(buffer);
+  }
 
   /** Runs `fill`; if that throws, what it wrote is undone and `instead` runs. */
   attempt(fill: () => void, instead: (thrown: unknown) => void): void {
@@ -112,6 +130,12 @@ export class Writer extends ByteWriter {
 
   /** An object that is none of the types with a form of their own. */
   private replaced(value: object, depth: number, kind = 'Object'): void {
+    const reference = this.replace?.(value);
+    if (reference) {
+      this.tag(TAG.stream, depth);
+      this.array(reference, depth + 1);
+      return;
+    }
     const stand = standIn(value);
     if (stand !== value) this.item(stand, depth);
     // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold

@@ -1,7 +1,7 @@
 import { LIMITS } from '../limits.js';
 
 /** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.5). */
-export const TAG = { date: 1, bigint: 2, negativeBigint: 3, set: 258, map: 259 } as const;
+export const TAG = { date: 1, bigint: 2, negativeBigint: 3, stream: 27, set: 258, map: 259 } as const;
 
 /** Where a float or a bigint becomes bytes and back. */
 export const scratch = new DataView(new ArrayBuffer(8));

@@ -24,7 +24,16 @@ export class Unsendable {
   }
 }
 
-/** A value that no payload can hold. */
+/**
+ * A value that no payload can hold. Its code is `unsupported_value`.
+ *
+ * @example
+ * try {
+ *   encodeCalls([{ name: 'save', args: [{ lines: [() => 1] }] }]);
+ * } catch (error) {
+ *   if (error instanceof UnsupportedValueError) console.log(error.path, error.reason); // .lines[0] a function
+ * }
+ */
 export class UnsupportedValueError extends SealwireError {
   /**
    * Where it stands in the value: `.lines[3]`, `.rates.get("EUR")`, `.keys[0]` for the first key of a Map, `.items[0]` for

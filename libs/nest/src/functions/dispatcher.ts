@@ -14,6 +14,7 @@ import { nodePrimitives } from '@sealwire/core/node';
 import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
+import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
 import type { Ended, LiveReply } from '../streams/live-reply.js';
 import { MessageReply } from '../streams/message-reply.js';
@@ -30,7 +31,8 @@ import { RunningCall } from './running-call.js';
 export interface OpenedCalls {
   readonly module: RegisteredModule;
   readonly calls: readonly Call[];
-  readonly request: object;
+  /** the message that they came in */
+  readonly arrival: Arrival;
   /** undefined for plaintext */
   readonly sealed: SealedOrigin | undefined;
   /** who waits for the message */
@@ -216,13 +218,13 @@ export class RemoteFunctionDispatcher {
 
   private async invoke(
     found: RegisteredFunction,
-    { module, request, sealed, audience, upload }: OpenedCalls,
+    { module, arrival, sealed, audience, upload }: OpenedCalls,
     call: Call,
     progress: (value: unknown) => void,
     transaction: unknown,
   ): Promise<Settled> {
     const { origin, resumable = false } = found;
-    const context = { transaction, session: sealed?.session, outer: request, origin };
+    const context = { transaction, session: sealed?.session, arrival, origin };
     const inside = { ...context, sent: call, resumable, audience, progress };
     const running = new RunningCall(module.path, call.name, call.args, inside);
     let settled: Settled;

@@ -1,5 +1,6 @@
 import { type Call, type Outcome, toHex } from '@sealwire/core';
 import type { CallSession } from '../sessions/call-session.js';
+import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
 import { CallSignal } from '../streams/call-signal.js';
 import type { Resume } from '../streams/decorators.js';
@@ -13,8 +14,8 @@ interface Inside {
   readonly transaction: unknown;
   /** undefined for a plaintext call */
   readonly session: ((transaction: unknown) => CallSession) | undefined;
-  /** the request that brought the message */
-  readonly outer: object;
+  /** of the message that brought the call */
+  readonly arrival: Arrival;
   /** `Controller.method` */
   readonly origin: string;
   readonly sent: Pick<Call, 'metadata' | 'deadline' | 'resume'>;
@@ -103,8 +104,9 @@ export class RunningCall implements RemoteCall, StreamingCall {
 
   get response(): ResponseStandIn {
     if (!this.#response) {
-      this.#response = new ResponseStandIn(this.#inside.origin, localsOf(this.#inside.outer));
-      this.#response.req = requestView(this.#inside.outer, this.#response, this.#inside.sent.metadata);
+      const { arrival, origin } = this.#inside;
+      this.#response = new ResponseStandIn(origin, localsOf(arrival.request));
+      this.#response.req = requestView(arrival.request, this.#response, this.#inside.sent.metadata);
     }
     return this.#response;
   }

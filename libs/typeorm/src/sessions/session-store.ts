@@ -9,12 +9,10 @@ import {
   type SessionStoreListener,
   type StoredSession,
 } from '@sealwire/nest/ports';
-import { type Database, DURABLE, type Query } from '../connection/database.js';
-import { checkServer } from '../connection/server-settings.js';
+import { checkServer, type Database, DURABLE, type Query } from '../connection/database.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { GroupCommit } from '../numbers/group-commit.js';
-import { createSession } from './create-session.js';
-import { Evictions } from './evictions.js';
+import { createSession, Evictions } from './create-session.js';
 import type { Incarnation } from './incarnation.js';
 import { Lanes } from './lanes.js';
 import type { Lease } from './lease.js';
@@ -45,6 +43,16 @@ export interface SessionStoreParts {
   readonly purge: () => Promise<number>;
 }
 
+/**
+ * The life of sessions as rows of a table. Each verb is one statement or one transaction.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const { sessions } = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK });
+ * const stored = await sessions.find(sessionId);
+ */
 export class TypeOrmSessionStore extends SessionStore {
   private readonly logger = new Logger('SealwireStore');
   private readonly wrap: SessionWrap;
