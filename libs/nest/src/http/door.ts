@@ -10,14 +10,15 @@ import {
 } from '@nestjs/common';
 import { ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
 import { CONTENT_TYPE } from '@sealwire/core';
-import { type OpenedCalls, type Outcomes, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { type Dispatched, type OpenedCalls, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { trimmed, withGlobalPrefix } from '../quirks/application-config.js';
 import { ExpressFront } from '../quirks/express.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
+import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
-import { outerCode, send, sendProblem } from './answer.js';
+import { beginLive, outerCode, send, sendProblem } from './answer.js';
 import { EncryptionInterceptor, Single } from './encryption.interceptor.js';
 
 interface RouteRequest extends PlatformRequest {
@@ -99,13 +100,16 @@ export class Door implements OnModuleInit {
   private async answer(context: DoorContext): Promise<void> {
     const { node, response } = context;
     try {
-      const next: CallHandler<Outcomes> = { handle: () => new Single(() => this.dispatcher.run(context.takeOpened())) };
+      const next: CallHandler<Dispatched> = {
+        handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
+      };
       const { contentType, body } = await this.interceptor.intercept(context, next).run();
-      send(response, 200, contentType, body);
+      if (body instanceof LiveResult) body.send(isOpen(response) ? beginLive(response, contentType) : context.answer);
+      else send(response, 200, contentType, body);
     } catch (error) {
       const code = outerCode(error);
       if (code === 'internal') this.logger.error(error);
-      if (isOpen(response)) sendProblem(response, code, !node.complete);
+      if (isOpen(response)) sendProblem(response, code, !node.complete && !context.live);
     }
   }
 }
@@ -114,6 +118,8 @@ export class Door implements OnModuleInit {
 export class DoorContext implements ExecutionContext, Arrival {
   private opened: OpenedCalls | undefined;
   private made: PlatformRequest | undefined;
+  /** The rest of its body is read, or its connection closed, by whoever read its beginning. */
+  live = false;
 
   /**
    * @param make the platform's request
@@ -126,6 +132,10 @@ export class DoorContext implements ExecutionContext, Arrival {
     private readonly make: () => PlatformRequest,
     readonly body?: unknown,
   ) {}
+
+  get answer(): ServerResponse {
+    return (this.response as { readonly raw?: ServerResponse }).raw ?? (this.response as ServerResponse);
+  }
 
   get request(): PlatformRequest {
     this.made ??= this.make();

@@ -3,11 +3,19 @@ import type { CallNumber } from '@sealwire/core';
 import { Audience } from './audience.js';
 import type { LiveReply } from './live-reply.js';
 
+/** The live reply to first calls, which step 4 cannot carry. */
+export interface Parked {
+  readonly reply: LiveReply;
+  /** told that somebody is being sent it */
+  taken(): void;
+  /** told that it was sent, or that nobody asked for it */
+  over(): void;
+}
+
 /** A message that runs, as far as somebody asked about it. */
 export class Flight {
   readonly audience: Audience;
-  /** the live result of first calls, until the client asks for it */
-  parked: LiveReply | undefined;
+  #parked: Parked | undefined;
   #live = false;
   #onLive: (() => void)[] = [];
 
@@ -19,6 +27,20 @@ export class Flight {
   goLive(): void {
     this.#live = true;
     for (const resolve of this.#onLive.splice(0)) resolve();
+  }
+
+  /** Keeps the live reply to first calls until the client asks for it. */
+  park(parked: Parked): void {
+    this.#parked = parked;
+    this.goLive();
+  }
+
+  /** Hands it out, to the first that asks. */
+  take(): Parked | undefined {
+    const parked = this.#parked;
+    this.#parked = undefined;
+    parked?.taken();
+    return parked;
   }
 
   /** Resolves when its result is live. */
@@ -37,18 +59,18 @@ export interface Stoppable {
 export class Flights {
   readonly #flights = new Map<string, Flight>();
 
-  find({ lane, counter }: CallNumber): Flight | undefined {
-    return this.#flights.get(`${lane}:${counter}`);
+  at({ lane, counter }: CallNumber, patience: number): Flight {
+    const key = `${lane}:${counter}`;
+    const known = this.#flights.get(key);
+    if (known) return known;
+    const flight = new Flight(patience);
+    this.#flights.set(key, flight);
+    return flight;
   }
 
   /** @param response of a request that waits for it */
-  join({ lane, counter }: CallNumber, response: ServerResponse, patience: number): Flight {
-    const key = `${lane}:${counter}`;
-    let flight = this.#flights.get(key);
-    if (!flight) {
-      flight = new Flight(patience);
-      this.#flights.set(key, flight);
-    }
+  join(number: CallNumber, response: ServerResponse, patience: number): Flight {
+    const flight = this.at(number, patience);
     flight.audience.join(response);
     return flight;
   }

@@ -34,7 +34,8 @@ export class LiveResult implements Stoppable {
   #drained: (() => void) | undefined;
   #stopped: 'session_ended' | 'busy' | undefined;
   #stopping = false;
-  #over = false;
+  /** it was sent, or nobody is being sent it any more */
+  over = false;
 
   constructor(reply: LiveReply, options: LiveResultOptions) {
     this.#reply = reply;
@@ -61,7 +62,7 @@ export class LiveResult implements Stoppable {
   /** Calls go on though their session has ended, so only a result with streams is stopped. */
   stop(status: 'session_ended' | 'busy'): void {
     this.#stopped ??= status;
-    if (this.#over || this.#stopping || this.#reply.size === 0) return;
+    if (this.over || this.#stopping || this.#reply.size === 0) return;
     this.#stopping = true;
     this.#kept = undefined;
     const response = this.#response;
@@ -106,7 +107,7 @@ export class LiveResult implements Stoppable {
   }
 
   #lose(): void {
-    if (this.#over) return;
+    if (this.over) return;
     this.#response = undefined;
     if (this.#reply.size > 0) {
       this.#kept = undefined;
@@ -126,8 +127,8 @@ export class LiveResult implements Stoppable {
   }
 
   #end(kept: Uint8Array | undefined): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.over) return;
+    this.over = true;
     clearTimeout(this.#pulse);
     this.#sealer?.erase();
     void this.#reply.complete.then(() => this.#options.done(kept));
