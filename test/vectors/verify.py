@@ -571,6 +571,10 @@ def cbor(data, at=0):
     return (items if major == 4 else dict(zip(items[::2], items[1::2])) if major == 5 else ("tag", value, items[0])), at
 
 
+def arrays(levels, value):
+    return [arrays(levels - 1, value)] if levels else value
+
+
 def check_payloads():
     v = load("payloads")
     item = lambda text: cbor(bytes.fromhex(text))
@@ -581,6 +585,9 @@ def check_payloads():
         "Uint8Array [1, 2, 3]": b"\1\2\3", "[1, [2], {}]": [1, [2], {}], "{ b: 1, a: 2 }": {"b": 1, "a": 2},
         'new Date("2024-02-29T12:00:00Z")': ("tag", 1, 1709208000), "new Date(1500)": ("tag", 1, 1.5),
         'new Map([[1, "one"]])': ("tag", 259, {1: "one"}), 'new Set(["a", "b"])': ("tag", 258, ["a", "b"]),
+        "{} in 31 arrays": arrays(31, {}), "1.5 in 32 arrays": arrays(32, 1.5),
+        "new Date(0) in 31 arrays": arrays(31, ("tag", 1, 0)), "18446744073709551616n in 31 arrays": arrays(31, big(2**64)),
+        "new Set() in 30 arrays": arrays(30, ("tag", 258, [])), "new Map() in 30 arrays": arrays(30, ("tag", 259, {})),
     }
     same("values", sorted([*expected, "NaN"]), sorted(v["values"]))
     for name, value in expected.items():

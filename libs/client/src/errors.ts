@@ -1,7 +1,7 @@
 import { type CallNumber, SealwireError, toHex } from '@sealwire/core';
 import { deepestCause } from './transport/hint.js';
 
-export interface RemoteErrorOptions extends ErrorOptions {
+interface RemoteErrorOptions extends ErrorOptions {
   readonly details?: unknown;
   readonly retryable?: boolean;
 }

@@ -1,5 +1,18 @@
 import type { ModuleMetadata, Provider } from '@nestjs/common';
-import { LIMITS, parseSecureKey, SealwireError, type SecureKey, unknownOption } from '@sealwire/core';
+import { LIMITS, parseSecureKey, type SecureKey } from '@sealwire/core';
+import {
+  filled,
+  headerNames,
+  misconfigured,
+  named,
+  positive,
+  rated,
+  roomy,
+  switches,
+  withoutUndefined,
+} from './option-checks.js';
+
+export { misconfigured } from './option-checks.js';
 
 /**
  * Where sessions and keys are kept: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
@@ -151,7 +164,7 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     pulse: 15,
     abandonAfter: 5_000,
     ...withoutUndefined(rest),
-    refusedMetadata: lowerCase(refusedMetadata),
+    refusedMetadata: headerNames(refusedMetadata, 'refusedMetadata'),
     resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(resultCache ?? {}) },
     serverKeys,
   };
@@ -247,20 +260,6 @@ export function resolveFunction(options: object, origin: string): void {
   positive({ [`@RemoteFunction() of ${origin}: maxUpload`]: maxUpload }, `@RemoteFunction() of ${origin}: maxUpload`);
 }
 
-/** True, false or left out: an empty environment variable must open nothing, and the text 'false' must not mean true. */
-function switches(
-  options: object,
-  refuse: (sentence: string) => SealwireError,
-  what: string,
-  ...names: string[]
-): void {
-  for (const name of names) {
-    const value = (options as Record<string, unknown>)[name];
-    if (value === undefined || typeof value === 'boolean') continue;
-    throw refuse(`${what}${name} is true or false, got ${JSON.stringify(value)}.`);
-  }
-}
-
 const ROOT_OPTIONS: Names<SealwireOptions> = {
   serverKey: true,
   path: true,
@@ -299,61 +298,3 @@ const FEATURE_OPTIONS: Names<SealwireModuleOptions> = {
 
 /** A record, so that the compiler misses an option that is added to the interface only. */
 type Names<T> = { readonly [K in keyof Required<T>]: true };
-
-function named(options: unknown, known: object | readonly string[], what: string): void {
-  if (typeof options !== 'object' || options === null) {
-    throw misconfigured(`${what} was given no options object; a factory has to return one.`);
-  }
-  unknownOption(options, Array.isArray(known) ? known : Object.keys(known), what);
-}
-
-/** A key whose environment variable is empty. */
-function filled(value: unknown, what: string): void {
-  if (typeof value !== 'string')
-    throw misconfigured(`${what}: a key is text, got ${value === null ? 'null' : typeof value}.`);
-  if (value.trim() === '') throw misconfigured(`${what}: a key is empty; is its environment variable set?`);
-}
-
-export function misconfigured(sentence: string): SealwireError {
-  return new SealwireError('bad_configuration', sentence);
-}
-
-function positive<K extends string>(options: { readonly [key in K]: unknown }, ...names: K[]): void {
-  for (const name of names) {
-    const value = options[name];
-    if (!Number.isSafeInteger(value) || Number(value) <= 0) {
-      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
-    }
-  }
-}
-
-function lowerCase(names: unknown): ReadonlySet<string> {
-  if (!Array.isArray(names) || names.some((name) => typeof name !== 'string' || name === '')) {
-    throw misconfigured("refusedMetadata is an array of header names, such as ['x-user'].");
-  }
-  return new Set(names.map((name: string) => name.toLowerCase()));
-}
-
-function rated(rate: unknown, name: string): void {
-  if (rate === false) return;
-  named(rate, ['perSecond', 'burst'], name);
-  const { perSecond, burst } = rate as Rate;
-  if (!(perSecond > 0) || !(burst >= 1)) {
-    throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
-  }
-}
-
-/** A handshake that brings the calls of a busy client must not fail for its size. */
-function roomy(maxBody: number): void {
-  if (maxBody >= LIMITS.body) return;
-  throw misconfigured(
-    `maxBody is at least ${LIMITS.body} bytes, the room of a handshake with its first calls, got ${maxBody}; limit arguments in the function.`,
-  );
-}
-
-/** An option given as undefined means its default. */
-function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
-}

@@ -1,7 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /** The tables of the store, for PGlite and PostgreSQL from 14 on. */
-export class SealwireTables1767225600000 implements MigrationInterface {
+class SealwireTables1767225600000 implements MigrationInterface {
   readonly name = 'SealwireTables1767225600000';
 
   async up(runner: QueryRunner): Promise<void> {

@@ -19,7 +19,7 @@ export const FLAG_SECURE_KEY = 0x02;
 type Fields<S> = { readonly [name in keyof S]: Uint8Array };
 
 /** Fields of known sizes one behind the other, and a rest. */
-export interface Layout<S> {
+interface Layout<S> {
   readonly size: number;
   /** @throws RangeError if a field has another size: it would shift all that follow */
   write(fields: Fields<S>, ...rest: readonly Uint8Array[]): Uint8Array;

@@ -18,7 +18,7 @@ const THREE = Uint8Array.of(3);
 const ZERO_NONCE = new Uint8Array(12);
 const NO_SERVER_KEY = new Uint8Array(32);
 
-export interface AeadKey {
+interface AeadKey {
   readonly key: Uint8Array;
   /** XORed to every nonce under `key`; nonce 0 is this itself */
   readonly nonce: Uint8Array;
@@ -39,7 +39,7 @@ export function expand(primitives: Primitives, key: Uint8Array, ...info: Uint8Ar
 }
 
 /** What both sides put in before step 1 (PROTOCOL.md section 3.1). */
-export interface Prologue {
+interface Prologue {
   readonly modulePath: string;
   readonly keySize: KeySize;
   readonly flags: number;
@@ -164,7 +164,7 @@ export interface SessionSecrets {
 }
 
 /** The secret contributions of both sides. */
-export interface Contributions {
+interface Contributions {
   readonly c1: Uint8Array;
   readonly s1: Uint8Array;
   readonly c2: Uint8Array;

@@ -19,7 +19,7 @@ export type NumberAnswer =
   | { readonly known: 'result'; readonly frame: Uint8Array };
 
 /** What a server found out about one renewal, with the proof that it knows the old session; zeros if it does not. */
-export interface RenewalAnswer {
+interface RenewalAnswer {
   readonly proof: Uint8Array;
   readonly answers: readonly NumberAnswer[];
 }

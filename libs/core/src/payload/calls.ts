@@ -1,9 +1,8 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { type CallOptions, isBytes, isOrdinary, optionMap, readOptions } from './call-options.js';
-import { type DecodeOptions, decodeValue, type Revive } from './cbor-decode.js';
+import { type DecodeOptions, decodeCounted, decodeValue, type Revive } from './cbor-decode.js';
 import { type EncodeOptions, encodeValue, type Replace, type Writer, write } from './cbor-encode.js';
-import { Scan } from './cbor-scan.js';
 import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
 export {
@@ -102,20 +101,12 @@ function writeCall(writer: Writer, call: Call, index: number): void {
 export function largestArgument(
   payload: Uint8Array,
 ): { readonly call: number; readonly argument: number; readonly bytes: number } | undefined {
-  const scan = new Scan(payload);
   let largest: { call: number; argument: number; bytes: number } | undefined;
-  const calls = scan.head();
-  for (let call = 0; call < calls; call++) {
-    const parts = scan.head();
-    scan.value();
-    const args = scan.head();
-    for (let argument = 0; argument < args; argument++) {
-      const start = scan.at;
-      scan.value();
-      const bytes = scan.at - start;
+  for (const [call, { args }] of decodeCalls(payload, { revive: (reference) => reference }).entries()) {
+    for (const [argument, value] of args.entries()) {
+      const bytes = encodeValue(value).length;
       if (!largest || bytes > largest.bytes) largest = { call, argument, bytes };
     }
-    for (let part = 2; part < parts; part++) scan.value();
   }
   return largest;
 }
@@ -152,6 +143,7 @@ export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outco
  * Writes the payload of a result: one outcome for each call in order, or a status for the whole message.
  *
  * @param replace gives what stands for an outcome that cannot be sent; the other outcomes stay as they are
+ * @param options of the values in outcomes
  * @throws UnsupportedValueError if an outcome cannot be sent and nothing stands for it
  * @example
  * encodeReply({ outcomes: [{ ok: true, value: 200n }] });
@@ -160,9 +152,10 @@ export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outco
 export function encodeReply(
   reply: Exclude<Reply, { outcomes: unknown }> | { readonly outcomes: readonly (Outcome | Uint8Array)[] },
   replace?: (error: UnsupportedValueError, index: number) => Outcome,
+  options?: EncodeOptions,
 ): Uint8Array {
   if ('first' in reply) return encodeValue([FIRST, reply.first]);
-  if ('outcomes' in reply) return encodeOutcomes(reply.outcomes, replace);
+  if ('outcomes' in reply) return encodeOutcomes(reply.outcomes, replace, options);
   if (reply.status !== 'lane_moved') return encodeValue([STATUS, reply.status]);
   return encodeValue([STATUS, reply.status, reply.lane, reply.known, reply.incarnation]);
 }
@@ -170,6 +163,7 @@ export function encodeReply(
 function encodeOutcomes(
   outcomes: readonly (Outcome | Uint8Array)[],
   replace: ((error: UnsupportedValueError, index: number) => Outcome) | undefined,
+  options: EncodeOptions | undefined,
 ): Uint8Array {
   return write((writer) => {
     const { limit } = writer;
@@ -190,14 +184,12 @@ function encodeOutcomes(
         },
       );
     });
-  });
+  }, options);
 }
 
 function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {
   if (outcome instanceof Uint8Array) {
-    const scan = new Scan(outcome);
-    scan.value();
-    writer.encoded(outcome, scan.items);
+    writer.encoded(outcome, decodeCounted(outcome).items);
     return;
   }
   try {

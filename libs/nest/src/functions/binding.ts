@@ -11,7 +11,6 @@ import {
   RouteParamsFactory,
   RouteParamtypes,
 } from '../quirks/nest.js';
-import { Observed } from '../streams/observed.js';
 import { RemoteFunctionError } from './outcome.js';
 import { CALL_ARGUMENT } from './remote-function.decorator.js';
 import type { RunningCall } from './running-call.js';
@@ -23,6 +22,19 @@ export type Method = (...args: unknown[]) => unknown;
 
 /** Runs guards, pipes, interceptors, method and filters. */
 export type Invoke = (call: RunningCall) => Promise<unknown>;
+
+/** A method that takes the arguments of a call as they are: nothing stands before it, and nothing is injected. */
+export interface Bare {
+  readonly host: object;
+  readonly method: Method;
+}
+
+/** A method that is ready to run. */
+export interface Bound {
+  readonly invoke: Invoke;
+  /** if nothing has to run but the method itself */
+  readonly bare?: Bare;
+}
 
 export interface Home {
   readonly wrapper: InstanceWrapper;
@@ -50,11 +62,10 @@ export class Binder {
   }
 
   /**
-   * A class that is made anew for each request is resolved for each call; all others are bound once, and called at once if nothing
-   * stands before them.
+   * A class that is made anew for each request is resolved for each call; all others are bound once.
    * @param positions of the parameters that are arguments of the call
    */
-  bind({ wrapper, type, moduleKey }: Home, method: Method, methodName: string, positions: readonly number[]): Invoke {
+  bind({ wrapper, type, moduleKey }: Home, method: Method, methodName: string, positions: readonly number[]): Bound {
     const contexts = contextsOf(this.contexts, this.filters, moduleKey);
     const params = this.paramsOf(positions);
     const create = (instance: object, contextId?: { id: number }): Method =>
@@ -69,17 +80,13 @@ export class Binder {
         undefined,
         'http',
       );
-    if (!wrapper.isDependencyTreeStatic()) return this.bindScoped(wrapper, create);
+    if (!wrapper.isDependencyTreeStatic()) return { invoke: this.bindScoped(wrapper, create) };
     const { instance } = wrapper;
-    if (onlyArguments(type, methodName, positions) && isBare(this.contexts, instance, method, moduleKey, wrapper.id)) {
-      return async (call) => {
-        call.admitted = true;
-        const value = await method.apply(instance, call.args as unknown[]);
-        return isObservable(value) ? new Observed(value) : value;
-      };
-    }
     const run = create(instance);
-    return (call) => run(...invocation(call)) as Promise<unknown>;
+    const invoke: Invoke = (call) => run(...invocation(call)) as Promise<unknown>;
+    const isPlain =
+      onlyArguments(type, methodName, positions) && isBare(this.contexts, instance, method, moduleKey, wrapper.id);
+    return isPlain ? { invoke, bare: { host: instance, method } } : { invoke };
   }
 
   private bindScoped(

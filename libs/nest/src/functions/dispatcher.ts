@@ -11,16 +11,19 @@ import {
   SealwireError,
 } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
+import { isObservable } from 'rxjs';
 import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
 import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
-import type { Ended, LiveReply } from '../streams/live-reply.js';
+import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
 import { MessageReply } from '../streams/message-reply.js';
+import { Observed } from '../streams/observed.js';
 import type { Upload } from '../streams/upload.js';
 import { encodeWhole, StreamRefusedError } from '../streams/whole-outcome.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
+import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
 import { refusedName } from './metadata.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
@@ -54,6 +57,9 @@ interface Settled {
   readonly brokenOff?: boolean;
   readonly call: RunningCall;
 }
+
+/** A resumable call that nothing but its streams outlives. */
+const RESUMABLE: StreamingCall = { resumable: true, abandon: () => undefined, end: () => undefined };
 
 /** Rolls an exactlyOnce function back and keeps no outcome. */
 class BrokenOff extends Error {
@@ -138,6 +144,7 @@ export class RemoteFunctionDispatcher {
     const refused = this.refusalOf(opened, call, found);
     if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
     if (found.exactlyOnce && sealed) return this.runOnce(found, opened, call, index, progress);
+    if (found.bare) return this.runBare(found, found.bare, call.args);
     const { outcome, unexpected, call: running } = await this.invoke(found, opened, call, progress, undefined);
     if (unexpected !== undefined) this.report(found, unexpected);
     return { outcome, call: running };
@@ -165,8 +172,23 @@ export class RemoteFunctionDispatcher {
     if (call.resume && !found.resumable) {
       return failure('bad_request', `The streams of ${call.name} cannot be gone on with.`);
     }
+    const missing = found.streams && missingStream(call.args, found.streams);
+    if (missing)
+      return failure('bad_request', `Argument ${missing.place + 1} of ${call.name} is a ${missing.type.name}.`);
     const name = call.metadata && refusedName(call.metadata, this.options.refusedMetadata);
     return name === undefined ? undefined : failure('bad_request', `The metadata may not hold '${name}'.`);
+  }
+
+  private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Ended> {
+    try {
+      const value = await method.apply(host, args as unknown[]);
+      const sent = isObservable(value) ? new Observed(value) : value;
+      return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
+    } catch (error) {
+      const outcome = failureOf(error);
+      if (outcome === INTERNAL) this.report(found, error);
+      return { outcome, call: undefined };
+    }
   }
 
   private async runOnce(
@@ -265,6 +287,17 @@ export class RemoteFunctionDispatcher {
       return { sent: INTERNAL, bytes: encodeOutcome(INTERNAL) };
     }
   }
+}
+
+/** An argument that is no stream where one is expected; one that is left out is the function's business. */
+function missingStream(
+  args: readonly unknown[],
+  streams: NonNullable<RegisteredFunction['streams']>,
+): (typeof streams)[number] | undefined {
+  return streams.find(({ place, type }) => {
+    const value = args[place];
+    return value !== undefined && value !== null && !(value instanceof type);
+  });
 }
 
 /** A filter may have answered, unless the error says itself what the caller is told. */

@@ -29,13 +29,12 @@ const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
 
 /** One call while it runs. Request, response and session are made when somebody may see them: most functions need none. */
 export class RunningCall implements RemoteCall, StreamingCall {
-  /** its guards let it pass */
-  admitted = false;
   readonly #inside: Inside;
   #session: CallSession | undefined;
   #request: object | undefined;
   #response: ResponseStandIn | undefined;
   #thrown = false;
+  #admitted = false;
   #signal: CallSignal | undefined;
 
   constructor(
@@ -109,6 +108,15 @@ export class RunningCall implements RemoteCall, StreamingCall {
       this.#response.req = requestView(arrival.request, this.#response, this.#inside.sent.metadata);
     }
     return this.#response;
+  }
+
+  /** Whether its guards let it pass. */
+  get admitted(): boolean {
+    return this.#admitted;
+  }
+
+  admit(): void {
+    this.#admitted = true;
   }
 
   /** Whether the function, or what stands before it, threw, whatever filters made of it. */

@@ -39,14 +39,16 @@ export class BodyReader implements OnApplicationShutdown {
 
   /**
    * The bytes of a sealed message, or a live call as soon as its first chunk is there; only that is bounded here.
+   * @param most bytes that a live call may announce
    * @throws SealwireError as {@link read}
    */
   readFrame(
     request: IncomingMessage,
     parsed: unknown,
     limit: number,
+    most: number,
   ): Uint8Array | LiveBody | Promise<Uint8Array | LiveBody> {
-    return this.open(request, parsed, limit, true);
+    return this.open(request, parsed, limit, most);
   }
 
   /**
@@ -57,26 +59,26 @@ export class BodyReader implements OnApplicationShutdown {
    *   `busy` where too many bytes wait already, or the body took longer than `bodyTimeout`
    */
   read(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
-    return this.open(request, parsed, limit, false) as Uint8Array | Promise<Uint8Array>;
+    return this.open(request, parsed, limit, undefined) as Uint8Array | Promise<Uint8Array>;
   }
 
   private open(
     request: IncomingMessage,
     parsed: unknown,
     limit: number,
-    live: boolean,
+    live: number | undefined,
   ): Uint8Array | LiveBody | Promise<Uint8Array | LiveBody> {
     const encoding = request.headers['content-encoding'];
     if (encoding !== undefined && encoding !== 'identity') throw new SealwireError('unsupported_media_type');
     const announced = Number(request.headers['content-length'] ?? 0);
-    if (announced > limit && !live) throw new SealwireError('too_large');
+    if (announced > (live ?? limit)) throw new SealwireError('too_large');
     if (parsed instanceof Uint8Array) {
-      if (live && isLive(parsed)) return new LiveBody(plain(parsed), undefined, this.options.bodyTimeout);
+      if (live !== undefined && isLive(parsed)) return new LiveBody(plain(parsed), undefined, this.options.bodyTimeout);
       if (parsed.length > limit) throw new SealwireError('too_large');
       return plain(parsed);
     }
     if (request.readableEnded && !request.destroyed && announced > 0) throw new EatenBodyError();
-    return this.collect(request, limit, announced, live);
+    return this.collect(request, limit, announced, live !== undefined);
   }
 
   private collect(

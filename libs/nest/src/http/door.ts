@@ -19,7 +19,7 @@ import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { beginLive, outerCode, send, sendProblem } from './answer.js';
-import { EncryptionInterceptor, Single } from './encryption.interceptor.js';
+import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
 
 interface RouteRequest extends PlatformRequest {
   readonly params: { readonly module: string };
@@ -97,20 +97,27 @@ export class Door implements OnModuleInit {
     return true;
   }
 
-  private async answer(context: DoorContext): Promise<void> {
-    const { node, response } = context;
-    try {
-      const next: CallHandler<Dispatched> = {
-        handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
-      };
-      const { contentType, body } = await this.interceptor.intercept(context, next).run();
-      if (body instanceof LiveResult) body.send(isOpen(response) ? beginLive(response, contentType) : context.answer);
-      else send(response, 200, contentType, body);
-    } catch (error) {
-      const code = outerCode(error);
-      if (code === 'internal') this.logger.error(error);
-      if (isOpen(response)) sendProblem(response, code, !node.complete && !context.live);
-    }
+  private answer(context: DoorContext): Promise<void> {
+    const next: CallHandler<Dispatched> = {
+      handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
+    };
+    return this.interceptor
+      .intercept(context, next)
+      .run()
+      .then((answer) => this.send(context, answer))
+      .catch((error) => this.refuse(context, error));
+  }
+
+  private send({ response, answer }: DoorContext, { contentType, body }: Answer): void {
+    if (!(body instanceof LiveResult)) send(response, 200, contentType, body);
+    // one that nobody waits for any more comes to its end nevertheless
+    else body.send(isOpen(response) ? beginLive(response, contentType) : answer);
+  }
+
+  private refuse({ node, response, live }: DoorContext, error: unknown): void {
+    const code = outerCode(error);
+    if (code === 'internal') this.logger.error(error);
+    if (isOpen(response)) sendProblem(response, code, !node.complete && !live);
   }
 }
 

@@ -8,7 +8,7 @@ import {
 } from '@nestjs/common';
 import { CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
 import { firstValueFrom, from, Observable } from 'rxjs';
-import { type Dispatched, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import type { Dispatched } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
 import type { RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
@@ -27,6 +27,9 @@ import type { DoorContext } from './door.js';
 import { bufferOf, CBOR_FORMAT, decodeSealed, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
+
+/** A full piece has some 30 bytes beside its 65,525 of data. */
+const UPLOAD_OVERHEAD = 1.01;
 
 /** An answer of status 200. */
 export interface Answer {
@@ -65,7 +68,6 @@ export class EncryptionInterceptor implements NestInterceptor {
     @Inject(BodyReader) private readonly bodies: BodyReader,
     @Inject(Handshakes) private readonly handshakes: Handshakes,
     @Inject(Receiver) private readonly receiver: Receiver,
-    @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
   /** Errors of the Observable are SealwireErrors for what is answered unsealed, and others for mistakes. */
@@ -79,7 +81,8 @@ export class EncryptionInterceptor implements NestInterceptor {
     const exchange = { module, context, next };
     const type = mediaType(node.headers['content-type']);
     if (type === CONTENT_TYPE) {
-      const body = await this.bodies.readFrame(node, context.body, this.limitOf(module));
+      const limit = this.limitOf(module);
+      const body = await this.bodies.readFrame(node, context.body, limit, limit + this.uploadBody(module));
       const answer = body instanceof LiveBody ? this.answerLive(exchange, body) : this.answerFrame(exchange, body);
       return { contentType: CONTENT_TYPE, body: await answer };
     }
@@ -98,7 +101,7 @@ export class EncryptionInterceptor implements NestInterceptor {
       case 'start':
         return this.handshakes.start(module, bytes, peerOf(context, this.options.peerLock));
       case 'finish':
-        return this.handshakes.finish(module, bytes, context, prepare);
+        return this.handshakes.finish(module, bytes, peerOf(context, this.options.peerLock), context.answer, prepare);
       default:
         throw new SealwireError('bad_frame');
     }
@@ -129,6 +132,11 @@ export class EncryptionInterceptor implements NestInterceptor {
       return oneOf(next.handle()) as Promise<Uint8Array | LiveReply>;
     };
     return { calls: calls.length, run };
+  }
+
+  /** Bytes of a body that brings as much as may be uploaded, in full pieces. */
+  private uploadBody(module: RegisteredModule): number {
+    return (module.maxUpload ?? this.options.maxUpload) * UPLOAD_OVERHEAD;
   }
 
   private uploadLimit(module: RegisteredModule, name: string): number {

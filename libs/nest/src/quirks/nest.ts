@@ -40,7 +40,7 @@ export function contextsOf(
   const { interceptorsContextCreator: interceptors, interceptorsConsumer: consumer } = inside(contexts);
   const intercept = async (list: unknown[], ...rest: InterceptRest) => {
     const [args, instance, callback, next, type] = rest;
-    (args[CALL_ARGUMENT] as RunningCall).admitted = true;
+    (args[CALL_ARGUMENT] as RunningCall).admit();
     if (list.length === 0) return next();
     const intercepted = new Intercepted();
     const outcome = await consumer.intercept(list, args, instance, callback, intercepted.noting(next), type);

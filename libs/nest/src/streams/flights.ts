@@ -6,9 +6,7 @@ import type { LiveReply } from './live-reply.js';
 /** The live reply to first calls, which step 4 cannot carry. */
 export interface Parked {
   readonly reply: LiveReply;
-  /** told that somebody is being sent it */
-  taken(): void;
-  /** told that it was sent, or that nobody asked for it */
+  /** told that it was sent */
   over(): void;
 }
 
@@ -39,7 +37,6 @@ export class Flight {
   take(): Parked | undefined {
     const parked = this.#parked;
     this.#parked = undefined;
-    parked?.taken();
     return parked;
   }
 

@@ -45,9 +45,20 @@ export class LiveReply {
     this.#complete = resolve;
   });
 
-  /** @param run 16 random bytes */
-  constructor(run: Uint8Array) {
+  /**
+   * @param run 16 random bytes
+   * @param together the payload of an ordinary result with the same outcomes, once all are there
+   */
+  constructor(
+    run: Uint8Array,
+    private readonly together: () => Uint8Array,
+  ) {
     this.#out.send(UNIT.run, 0, run);
+  }
+
+  /** The payload of an ordinary result with its outcomes; undefined if it holds a stream. */
+  whole(): Uint8Array | undefined {
+    return this.size > 0 ? undefined : this.together();
   }
 
   /** How many streams it holds so far. With one it is sent once and never kept. */

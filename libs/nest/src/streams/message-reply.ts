@@ -1,12 +1,9 @@
-import type { Primitives } from '@sealwire/core';
+import type { Primitives, Replace } from '@sealwire/core';
 import { type Ended, LiveReply } from './live-reply.js';
 import { streamIn } from './sources.js';
 
 /** What the outcomes of a message are encoded with if none of them holds a stream. */
-export type EncodeReply = (
-  outcomes: readonly Ended['outcome'][],
-  replace: (value: object) => readonly unknown[] | undefined,
-) => Uint8Array;
+export type EncodeReply = (outcomes: readonly Ended['outcome'][], replace: Replace) => Uint8Array;
 
 /**
  * Waits for the outcomes of one message. The reply is the encoded payload of an ordinary result if all outcomes come together and
@@ -67,14 +64,11 @@ export class MessageReply {
 
   #settle(): void {
     let streams = false;
-    const payload = this.encode(
-      this.#ended.map((ended) => (ended as Ended).outcome),
-      (value) => {
-        if (!streamIn(value)) return undefined;
-        streams = true;
-        return [];
-      },
-    );
+    const payload = this.#payload((value) => {
+      if (!streamIn(value)) return undefined;
+      streams = true;
+      return [];
+    });
     if (streams) {
       this.#goLive();
       return;
@@ -83,9 +77,14 @@ export class MessageReply {
     this.#resolve(payload);
   }
 
+  #payload(replace: Replace): Uint8Array {
+    const outcomes = this.#ended.map((ended) => (ended as Ended).outcome);
+    return this.encode(outcomes, replace);
+  }
+
   #goLive(): LiveReply {
     if (this.#live) return this.#live;
-    const live = new LiveReply(this.random(16));
+    const live = new LiveReply(this.random(16), () => this.#payload(() => undefined));
     this.#live = live;
     this.#resolve(live);
     this.#ended.forEach((ended, place) => {

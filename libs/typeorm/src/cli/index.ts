@@ -5,7 +5,7 @@ import { purge, revoke, sessions } from './session-commands.js';
 
 const COMMANDS: Readonly<Record<string, Command>> = { keygen, keys, sessions, revoke, rotate, purge };
 
-export interface Output {
+interface Output {
   out(text: string): void;
   error(text: string): void;
 }

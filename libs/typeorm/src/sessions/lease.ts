@@ -86,7 +86,7 @@ export class Lease {
   }
 }
 
-export interface Clocks {
+interface Clocks {
   readonly monotonic: number;
   readonly wall: number;
 }
@@ -96,7 +96,7 @@ export function clocks(): Clocks {
 }
 
 /** A process on a machine, so that another one there can tell whether it is gone for good. */
-export interface HostIdentity {
+interface HostIdentity {
   /** the kernel's boot and the process namespace */
   readonly host: string;
   readonly pid: number;

@@ -12,9 +12,8 @@ import {
 import { checkServer, type Database, DURABLE, type Query } from '../connection/database.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { GroupCommit } from '../numbers/group-commit.js';
-import { createSession, Evictions } from './create-session.js';
 import type { Incarnation } from './incarnation.js';
-import { Lanes } from './lanes.js';
+import { createSession, Evictions, Lanes } from './lanes.js';
 import type { Lease } from './lease.js';
 import {
   END,
@@ -31,7 +30,7 @@ import { Ticker } from './ticker.js';
 /** milliseconds; instances may purge at the same time, each passes over what another has locked */
 const PURGE_PERIOD = 60_000;
 
-export interface SessionStoreParts {
+interface SessionStoreParts {
   readonly database: Database;
   readonly keys: KeyEncryption;
   readonly lease: Lease;
