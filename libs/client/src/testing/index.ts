@@ -28,7 +28,7 @@ export function loopbackTransport(
 /**
  * `createRemote` with lower limits, to see in a test what otherwise takes minutes or millions of calls.
  *
- * @param tuning limits of PROTOCOL.md section 8 in their units
+ * @param tuning limits of PROTOCOL.md appendix B.1 in their units
  * @example
  * import { nodePrimitives } from '@sealwire/core/node';
  *

@@ -4,7 +4,7 @@ import { SIZE } from '../limits.js';
 import { COOKIE, type HandshakeSuite } from './frames.js';
 import type { KeySize } from './key-schedule.js';
 
-/** The server's half-open handshake, kept by the client under a key that only servers know (PROTOCOL.md section 4.1). */
+/** The server's half-open handshake, kept by the client under a key that only servers know (PROTOCOL.md appendix E.2). */
 export interface CookieState {
   /** milliseconds since 1970 by the clock that all instances share */
   readonly issued: number;
@@ -46,7 +46,7 @@ export function cookieKeyId(cookie: Uint8Array): Uint8Array {
 }
 
 /**
- * TK' = HMAC(TK, private server key || incarnation), 32 bytes (PROTOCOL.md section 4.1). The table that shares TK among the
+ * TK' = HMAC(TK, private server key || incarnation), 32 bytes (PROTOCOL.md appendix E.2). The table that shares TK among the
  * instances is not enough by itself to open a cookie.
  *
  * @param random TK, 32 random bytes that all instances share for some minutes
@@ -65,7 +65,7 @@ export function deriveCookieKey(
 }
 
 /**
- * Seals a half-open handshake (PROTOCOL.md section 4.1):
+ * Seals a half-open handshake (PROTOCOL.md appendix E.2):
  * id 4 || salt 12 || AES-256-GCM(HMAC(TK', salt), nonce 0^12, ad = "sealwire cookie" || id || module path).
  *
  * @returns 228 bytes

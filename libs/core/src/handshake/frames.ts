@@ -72,7 +72,7 @@ export const SEALED_2 = layout({ s1: randomKey, a: nonceNumber, sessionId, optio
 export const SEALED_3 = layout({ c2: randomKey, b: nonceNumber });
 export const SEALED_4 = layout({ s2: randomKey, b: nonceNumber, terms: TERMS_SIZE });
 
-/** PROTOCOL.md section 4.1 */
+/** PROTOCOL.md appendix E.2 */
 export const COOKIE = layout({
   issued: 8,
   sessionId,
