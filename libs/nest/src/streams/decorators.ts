@@ -20,8 +20,13 @@ export type Progress = (value: unknown) => void;
  * reason is a RemoteFunctionError with the code `cancelled` or `deadline`.
  *
  * @example
- * \@RemoteFunction()
- * search(\@RemoteSignal() signal: Injected<AbortSignal>, text: string) { return this.index.find(text, { signal }); }
+ * @RemoteFunctions('search')
+ * export class SearchController {
+ *   @RemoteFunction()
+ *   async find(url: string, @RemoteSignal() signal: Injected<AbortSignal>): Promise<string> {
+ *     return (await fetch(url, { signal })).text();
+ *   }
+ * }
  */
 export const RemoteSignal = createParamDecorator(signalOf);
 
@@ -30,8 +35,14 @@ export const RemoteSignal = createParamDecorator(signalOf);
  * It does nothing in a plain call, and once the function is done.
  *
  * @example
- * \@RemoteFunction()
- * async build(\@RemoteProgress() progress: Injected<Progress>) { for (const step of this.steps) progress(await step()); }
+ * @RemoteFunctions('builds')
+ * export class BuildsController {
+ *   @RemoteFunction()
+ *   async build(steps: string[], @RemoteProgress() progress: Injected<Progress>): Promise<number> {
+ *     for (const step of steps) progress({ done: step });
+ *     return steps.length;
+ *   }
+ * }
  */
 export const RemoteProgress = createParamDecorator(progressOf);
 
@@ -40,9 +51,12 @@ export const RemoteProgress = createParamDecorator(progressOf);
  * begins.
  *
  * @example
- * \@RemoteFunction({ resumable: true })
- * async *watch(\@RemoteResume() resume: Injected<Resume | undefined>) {
- *   for await (const event of this.events.after(resume?.position)) yield at(event.id, event);
+ * @RemoteFunctions('numbers')
+ * export class NumbersController {
+ *   @RemoteFunction({ resumable: true })
+ *   async *count(to: number, @RemoteResume() resume: Injected<Resume | undefined>): AsyncGenerator<number> {
+ *     for (let i = Number(resume?.position ?? -1) + 1; i < to; i++) yield at(i, i);
+ *   }
  * }
  */
 export const RemoteResume = createParamDecorator(resumeOf);

@@ -19,10 +19,15 @@ export interface ByteState {
  * Bytes as a function returns them, with what resuming needs.
  *
  * @example
- * \@RemoteFunction({ resumable: true })
- * async log(\@RemoteResume() resume: Injected<Resume | undefined>) {
- *   const offset = Number(resume?.position ?? 0);
- *   return remoteBytes(createReadStream(path, { start: offset }), { version: await etag(path), offset });
+ * import { createReadStream } from 'node:fs';
+ *
+ * @RemoteFunctions('logs')
+ * export class LogsController {
+ *   @RemoteFunction({ resumable: true })
+ *   today(@RemoteResume() resume: Injected<Resume | undefined>): ReadableStream<Uint8Array> {
+ *     const offset = Number(resume?.position ?? 0);
+ *     return remoteBytes(createReadStream('today.log', { start: offset }), { version: '1', offset });
+ *   }
  * }
  */
 export function remoteBytes(source: ByteSource, state: ByteState = {}): ReadableStream<Uint8Array> {
@@ -34,7 +39,15 @@ export function remoteBytes(source: ByteSource, state: ByteState = {}): Readable
  *
  * @param info `name`, `type` (a media type) and, if known, `size` in bytes and `modified`
  * @example
- * return remoteFile(createReadStream(path), { name: 'statement.pdf', type: 'application/pdf', size: (await stat(path)).size });
+ * import { createReadStream } from 'node:fs';
+ *
+ * @RemoteFunctions('statements')
+ * export class StatementsController {
+ *   @RemoteFunction()
+ *   statement(): RemoteFile {
+ *     return remoteFile(createReadStream('statement.pdf'), { name: 'statement.pdf', type: 'application/pdf' });
+ *   }
+ * }
  */
 export function remoteFile(source: ByteSource, info: FileInfo & ByteState): RemoteFile {
   return new StreamSource('file', source as StreamLike, defined(info)) as never;
