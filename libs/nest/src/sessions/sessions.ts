@@ -14,7 +14,7 @@ import type { Stoppable } from '../streams/flights.js';
 import { SessionStreams } from '../streams/session-streams.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
-import { LookUps } from './look-ups.js';
+import { LookUps } from './limits.js';
 import { Session, type SessionRow, type SessionSuite } from './session.js';
 
 /** How long an ended session answers for its numbers at least. */
