@@ -33,7 +33,10 @@ interface NodeReadable extends AsyncIterable<unknown> {
 }
 /** What is a stream, known by its shape: rxjs, Nest and Node's streams are the server's. */
 type ObservableLike<T> = { subscribe: AnyFunction; pipe: AnyFunction; forEach(next: (value: T) => void): unknown };
-type FileLike = RemoteFile | { arrayBuffer: AnyFunction; slice: AnyFunction; size: number; type: string };
+type FileLike =
+  | RemoteFile
+  | { arrayBuffer: AnyFunction; slice: AnyFunction; size: number; type: string }
+  | { getStream: AnyFunction; getHeaders: AnyFunction };
 type ByteStreamLike =
   | { getReader: AnyFunction }
   | { pipe: AnyFunction; destroy: AnyFunction }

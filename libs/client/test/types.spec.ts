@@ -158,7 +158,7 @@ describe('types of streams', () => {
     expectTypeOf<Streams['list']>().returns.resolves.toEqualTypeOf<AsyncIterable<bigint>>();
     expectTypeOf<Streams['web']>().returns.resolves.toEqualTypeOf<ReadableStream<Uint8Array>>();
     expectTypeOf<Streams['node']>().returns.resolves.toEqualTypeOf<ReadableStream<Uint8Array>>();
-    expectTypeOf<Streams['streamable']>().returns.resolves.toEqualTypeOf<ReadableStream<Uint8Array>>();
+    expectTypeOf<Streams['streamable']>().returns.resolves.toEqualTypeOf<RemoteFile>();
     expectTypeOf<Streams['blob']>().returns.resolves.toEqualTypeOf<RemoteFile>();
     expectTypeOf<Streams['file']>().returns.resolves.toEqualTypeOf<RemoteFile>();
     type Report = Awaited<ReturnType<Streams['report']>>;
