@@ -134,7 +134,13 @@ export function encodeOutcome(outcome: Outcome, options?: EncodeOptions): Uint8A
   return write((writer) => writeOutcome(writer, outcome), options);
 }
 
-/** An outcome of its own, as a live result holds it. @throws SealwireError `bad_payload` */
+/**
+ * Reads one outcome, as a live result holds it.
+ *
+ * @throws SealwireError `bad_payload`
+ * @example
+ * decodeOutcome(encodeOutcome({ ok: true, value: 200n })); // { ok: true, value: 200n }
+ */
 export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outcome {
   return readOutcome(decodeValue(bytes, options));
 }

@@ -3,6 +3,7 @@ import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { floatSize, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
 
+/** How {@link decodeValue} makes values. */
 export interface DecodeOptions {
   /**
    * Makes the value of a byte string. `view` is a part of the payload: the function must copy it.

@@ -3,6 +3,7 @@ import { LIMITS } from '../limits.js';
 import { floatSize, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
 import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
+/** How {@link encodeValue} writes streams. */
 export interface EncodeOptions {
   /**
    * Finds streams (`OutgoingStreams.replace`).
@@ -11,7 +12,7 @@ export interface EncodeOptions {
   readonly replace?: Replace | undefined;
 }
 
-/** @returns what stands in tag 27 for a value that is a stream, undefined for every other value */
+/** Gives what stands in tag 27 for a value that is a stream, undefined for every other value. */
 export type Replace = (value: object) => readonly unknown[] | undefined;
 
 /**
