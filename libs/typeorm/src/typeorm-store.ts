@@ -79,7 +79,7 @@ export interface TypeOrmStoreParts {
   close(): Promise<void>;
 }
 
-/** What the options of the server decide of the store. */
+/** The options of the server that the store goes by. */
 type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'> & { readonly kek?: string | undefined };
 
 /** seconds that an outcome outlives the session of its call */
