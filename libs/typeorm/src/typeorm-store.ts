@@ -71,7 +71,7 @@ export interface TypeOrmStoreParts {
   readonly keys: TypeOrmKeyStore;
   readonly admin: SealwireKeys;
   readonly exactlyOnce: TypeOrmExactlyOnce;
-  /** undefined where numbers are guarded in memory */
+  /** undefined if numbers are guarded in memory */
   readonly ledger: PostgresLedger | undefined;
   /** Brings all secrets under the current key-encryption key; can be broken off and run again. */
   rewrap(batch?: number): Promise<RewrapResult>;

@@ -18,7 +18,7 @@ export interface TransportResponse {
   readonly body: Uint8Array;
   /** seconds */
   readonly retryAfter?: number;
-  /** where a redirect leads; none is ever followed */
+  /** target of a redirect; none is ever followed */
   readonly location?: string;
 }
 

@@ -95,7 +95,7 @@ function add(invocation: Invocation): Promise<Answer> {
 
 const ROTATED = { 'server-key': rotateServerKey, 'secure-key': rotateSecureKey, kek: rotateKek };
 
-const DONE = 'Where every server has the first key of SEALWIRE_KEK first, the others may go.';
+const DONE = 'Once every server has the first key of SEALWIRE_KEK first, the others may go.';
 
 export const rotate: Command = {
   usage: [
