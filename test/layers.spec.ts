@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { insideUses } from './support/insides.js';
 import { layerViolations, type Manifest } from './support/layers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -14,8 +16,12 @@ const manifests = new Map<string, Manifest>(
 
 function sourcesBelow(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts'))
+    .filter((file) => /\.m?ts$/.test(file) && !file.split(sep).includes('node_modules'))
     .map((file) => `${folder}/${file.split(sep).join('/')}`);
+}
+
+function read(paths: readonly string[]): Map<string, string> {
+  return new Map(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]));
 }
 
 describe('the repository', () => {
@@ -30,6 +36,26 @@ describe('the repository', () => {
   it('imports only downwards in ormconfig.ts', () => {
     const source = readFileSync(join(root, 'ormconfig.ts'), 'utf8');
     expect(layerViolations('ormconfig.ts', source, manifests)).toEqual([]);
+  });
+});
+
+describe('the house', () => {
+  const tests = libraries.flatMap((library) => sourcesBelow(`${library}/test`));
+
+  it('shows tests of a package only what it publishes, and the entries of rooms', () => {
+    const inside = [...read(tests)].flatMap(([path, source]) =>
+      ts
+        .preProcessFile(source, true, true)
+        .importedFiles.map(({ fileName }) => fileName)
+        .filter((name) => /^\..*\/src\//.test(name) && !/\/src\/.+\/index\.js$/.test(name))
+        .map((name) => `${path}: ${name}`),
+    );
+    expect(inside).toEqual([]);
+  });
+
+  it.each(['typeorm'])('touches what others do not document only in quirks/ of %s', (library) => {
+    const paths = sourcesBelow(`libs/${library}/src`).filter((path) => !path.includes('/quirks/'));
+    expect(insideUses(root, paths)).toEqual([]);
   });
 });
 

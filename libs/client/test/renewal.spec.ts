@@ -1,7 +1,7 @@
+import { OutcomeUnknownError } from '@sealwire/client';
 import { type CallNumber, type Reply, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import { OutcomeUnknownError } from '../src/node.js';
 import { connect, gate, opened, useFakeTimers } from './support/remote.js';
 
 const once = <T>(value: T) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Event, type State, TABLE } from '../src/delivery/table.js';
+import { type Event, type State, TABLE } from '../src/delivery/index.js';
 
 /** PROTOCOL.md section 6.3, what a client does, written out: state, event, next state, actions. */
 const ROWS = `

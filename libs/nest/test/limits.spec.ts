@@ -10,9 +10,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { LookUps } from '../src/sessions/look-ups.js';
-import { networkOf } from '../src/sessions/peer.js';
-import { AddressBuckets } from '../src/sessions/token-bucket.js';
+import { AddressBuckets, LookUps, networkOf } from '../src/sessions/index.js';
 import { Ledger, paymentsClient, publicClient, startApplication } from './application.js';
 import { only, type PeerClient, post, primitives } from './support.js';
 

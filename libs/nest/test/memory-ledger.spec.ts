@@ -1,7 +1,6 @@
+import type { LedgerSession, ResolvedOptions } from '@sealwire/nest/ports';
 import { describe, expect, it } from 'vitest';
-import { resolveOptions } from '../src/options.js';
-import type { LedgerSession } from '../src/ports/index.js';
-import { MemoryLedger } from '../src/sessions/memory-ledger.js';
+import { MemoryLedger } from '../src/sessions/index.js';
 import { primitives } from './support.js';
 
 const digest = new Uint8Array(16);
@@ -12,7 +11,8 @@ function session(key: string, overrides: Partial<LedgerSession> = {}): LedgerSes
 }
 
 function ledgerOf(resultCache = {}): MemoryLedger {
-  return new MemoryLedger(resolveOptions({ resultCache }), primitives);
+  const whole = { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...resultCache };
+  return new MemoryLedger({ resultCache: whole } as ResolvedOptions, primitives);
 }
 
 function run(ledger: MemoryLedger, of: LedgerSession, counter: number, bytes: number): void {

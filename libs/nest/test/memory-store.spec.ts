@@ -1,4 +1,4 @@
-import { MemoryStore } from '../src/sessions/memory-store.js';
+import { MemoryStore } from '../src/sessions/index.js';
 import { storeContract } from './store-contract.js';
 import { primitives } from './support.js';
 

@@ -18,7 +18,7 @@ import {
 } from '@nestjs/common';
 import { ContextIdFactory, DiscoveryModule, DiscoveryService, NestFactory } from '@nestjs/core';
 import { describe, expect, it } from 'vitest';
-import * as quirks from '../src/quirks/nest.js';
+import * as quirks from '../src/quirks/index.js';
 
 @Catch()
 class Nothing implements ExceptionFilter {

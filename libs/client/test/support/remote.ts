@@ -1,9 +1,9 @@
+import type { RemoteOptions, TransportRequest, TransportResponse } from '@sealwire/client';
+import { createTestRemote, loopbackTransport, type Tuning } from '@sealwire/client/testing';
 import { CONTENT_TYPE, frameType } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { onTestFinished, vi } from 'vitest';
 import type { PeerServer } from '../../../../test/support/peer/server.js';
-import type { RemoteOptions, TransportRequest, TransportResponse } from '../../src/node.js';
-import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
 
 export interface Api {
   echo<T>(value: T): Promise<T>;

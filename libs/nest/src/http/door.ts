@@ -96,17 +96,19 @@ export class Door implements OnModuleInit {
     return true;
   }
 
-  private async answer(context: DoorContext): Promise<void> {
-    const { node, response } = context;
-    try {
-      const next: CallHandler<Outcomes> = { handle: () => new Single(() => this.dispatcher.run(context.takeOpened())) };
-      const { contentType, body } = await this.interceptor.intercept(context, next).run();
-      send(response, 200, contentType, body);
-    } catch (error) {
-      const code = outerCode(error);
-      if (code === 'internal') this.logger.error(error);
-      if (isOpen(response)) sendProblem(response, code, !node.complete);
-    }
+  private answer(context: DoorContext): Promise<void> {
+    const next: CallHandler<Outcomes> = { handle: () => new Single(() => this.dispatcher.run(context.takeOpened())) };
+    return this.interceptor
+      .intercept(context, next)
+      .run()
+      .then(({ contentType, body }) => send(context.response, 200, contentType, body))
+      .catch((error) => this.refuse(context, error));
+  }
+
+  private refuse({ node, response }: DoorContext, error: unknown): void {
+    const code = outerCode(error);
+    if (code === 'internal') this.logger.error(error);
+    if (isOpen(response)) sendProblem(response, code, !node.complete);
   }
 }
 

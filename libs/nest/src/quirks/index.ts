@@ -1,0 +1,2 @@
+export { withGlobalPrefix } from './application-config.js';
+export * from './nest.js';
