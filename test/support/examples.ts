@@ -100,6 +100,16 @@ declare global {
   const opened: core.FinishOpened;
   const secrets: core.SessionSecrets;
   const call: core.CallFrame;
+  const key: core.MessageKey;
+  const number: core.CallNumber;
+  /** body of a piece of a live message */
+  const body: Uint8Array;
+  const streams: core.OutgoingStreams;
+  /** sends bytes, and waits until more may be sent */
+  const send: (bytes: Uint8Array) => Promise<void>;
+  /** bytes of an HTTP body as they arrive */
+  const arriving: AsyncIterable<Uint8Array>;
+  const consume: (bytes: Uint8Array) => Promise<void>;
   const payments: Remote<RemoteApi<PaymentsController>>;
 }
 `;

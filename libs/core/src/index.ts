@@ -78,11 +78,12 @@ export {
   serverKeyId,
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
+export { at } from './live/at.js';
 export { type IncomingOptions, IncomingStreams } from './live/incoming.js';
-export type { IncomingStream } from './live/incoming-stream.js';
-export { At, at, OutgoingStreams, type WritePiece } from './live/outgoing.js';
+export { IncomingStream } from './live/incoming-stream.js';
+export { OutgoingStreams, type WritePiece } from './live/outgoing.js';
 export { type FileInfo, RemoteFile } from './live/remote-file.js';
-export { type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
+export { isStream, type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
 export {
   encodeFailure,
   encodeUnit,
@@ -92,15 +93,9 @@ export {
   type UnitKind,
   UnitReader,
 } from './live/units.js';
-export {
-  isLive,
-  LiveOpener,
-  LiveSealer,
-  openLiveCall,
-  openLiveResult,
-  sealLiveCall,
-  sealLiveResult,
-} from './message/live.js';
+export { isLive } from './message/live-key.js';
+export { LiveOpener, openLiveCall, openLiveResult } from './message/live-open.js';
+export { LiveSealer, sealLiveCall, sealLiveResult } from './message/live-seal.js';
 export {
   type CallFrame,
   type CallNumber,

@@ -135,7 +135,7 @@ export function encodeOutcome(outcome: Outcome, options?: EncodeOptions): Uint8A
 }
 
 /**
- * Reads one outcome, as a live result holds it.
+ * Reads an outcome of its own, as a live result holds it.
  *
  * @throws SealwireError `bad_payload`
  * @example

@@ -3,7 +3,7 @@ import { LIMITS } from '../limits.js';
 import { floatSize, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
 import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
-/** How {@link encodeValue} writes streams. */
+/** How a value is written. */
 export interface EncodeOptions {
   /**
    * Finds streams (`OutgoingStreams.replace`).
@@ -20,7 +20,8 @@ export type Replace = (value: object) => readonly unknown[] | undefined;
  * properties, an object with `toJSON` for what that returns.
  *
  * @throws UnsupportedValueError that names the place, for what no payload can hold
- * @example encodeValue({ lines: [1n, new Date()] })
+ * @example
+ * encodeValue({ lines: [1n, new Date()] })
  */
 export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array {
   try {
