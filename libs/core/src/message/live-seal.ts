@@ -15,7 +15,7 @@ import {
 import { padInto, padLength } from './padding.js';
 
 /**
- * Seals the pieces of one live message in one direction (PROTOCOL.md section 5.8).
+ * Seals the pieces of one live message in one direction (PROTOCOL.md section 8).
  *
  * @example
  * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
