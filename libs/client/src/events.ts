@@ -33,6 +33,15 @@ export interface RemoteEvents {
     readonly status: number | undefined;
     readonly cause: unknown;
   };
+  /** a resumable stream was cut, or could not go on yet, and its function is called once more to go on with it */
+  resuming: {
+    readonly functionName: string;
+    /** how often since something of the stream arrived */
+    readonly attempt: number;
+    readonly cause: unknown;
+  };
+  /** a stream that was cut goes on */
+  streamResumed: { readonly functionName: string };
   /** a handshake was refused, with the code of an unsealed answer or `policy` */
   refused: { readonly code: string; readonly cause: unknown };
   /** `$close()` was called */

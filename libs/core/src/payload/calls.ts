@@ -1,9 +1,9 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { type CallOptions, isBytes, isOrdinary, optionMap, readOptions } from './call-options.js';
+import { type EncodeOptions, type Replace, Unsendable, UnsupportedValueError } from './cbor.js';
 import { type DecodeOptions, decodeCounted, decodeValue, type Revive } from './cbor-decode.js';
-import { type EncodeOptions, encodeValue, type Replace, type Writer, write } from './cbor-encode.js';
-import { Unsendable, UnsupportedValueError } from './unsupported.js';
+import { encodeValue, type Writer, write } from './cbor-encode.js';
 
 export {
   type DecodeOptions,

@@ -1,2 +1,1 @@
-export { withGlobalPrefix } from './application-config.js';
 export * from './nest.js';

@@ -1,12 +1,14 @@
+import { type ArgumentsHost, RequestMethod } from '@nestjs/common';
+import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
+import type { ApplicationConfig } from '@nestjs/core';
+import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
+import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
+import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
+
 /*
  * What is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
  * Nest; test/quirks.spec.ts holds what is assumed here against the Nest that is installed.
  */
-import type { ArgumentsHost } from '@nestjs/common';
-import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
-import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
-import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
-import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
 
 // each from where both versions have it: `@nestjs/common/internal.js` is new in 12
 export {
@@ -96,4 +98,25 @@ function inside(contexts: ExternalContextCreator): {
   readonly interceptorsContextCreator: Creator;
 } {
   return contexts as never;
+}
+
+/**
+ * The path of a route below the global prefix of the application. Nest gives the prefix to controllers only, and does not document
+ * where it keeps it. `test/door.spec.ts` holds what is assumed here.
+ */
+export function withGlobalPrefix(contexts: ExternalContextCreator, path: string): string {
+  const { config } = (contexts as unknown as { guardsContextCreator: { config: ApplicationConfig } })
+    .guardsContextCreator;
+  const prefix = trimmed(config.getGlobalPrefix());
+  const excluded = config
+    .getGlobalPrefixOptions()
+    .exclude?.some(
+      ({ pathRegex, requestMethod }) =>
+        (requestMethod === RequestMethod.ALL || requestMethod === RequestMethod.POST) && pathRegex.test(path),
+    );
+  return prefix && !excluded ? `/${prefix}${path}` : path;
+}
+
+export function trimmed(path: string): string {
+  return path.replace(/^\/+|\/+$/g, '');
 }

@@ -19,11 +19,11 @@ import { type Acceptance, type CloseReason, NumberLedger, SessionData, SessionSt
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { CallSession } from './call-session.js';
+import { AddressBuckets } from './limits.js';
 import type { Prepare, Prepared } from './origin.js';
 import { type Arrival, type Peer, peerOf } from './peer.js';
 import type { OpenedFrame, Session } from './session.js';
 import { Sessions } from './sessions.js';
-import { AddressBuckets } from './token-bucket.js';
 
 /** A session that moved under a call is looked for so often. */
 const ATTEMPTS = 3;
