@@ -15,14 +15,9 @@ import { fetchTransport, type Transport } from './transport/transport.js';
 type Headers = Readonly<Record<string, string>>;
 
 /** Options of `createRemote`. A client needs `serverKey` or `secureKey`; with both, the two sides know each other. */
-<<<<<<< HEAD
-export interface RemoteOptions {
-  /** address of the module, for example `https://api.example.com/remote/payments` */
-=======
 // biome-ignore lint/suspicious/noExplicitAny: options that were written apart from their remote fit every one
 export interface RemoteOptions<Api = any> {
   /** address of the module, for example `https://api.example.com/remote/payments` */
->>>>>>> int
   readonly url: string;
   /** public key of the server, `swp1...`; during a rotation two, the preferred one first */
   readonly serverKey?: string | readonly [string] | readonly [string, string];

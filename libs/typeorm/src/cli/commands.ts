@@ -14,7 +14,7 @@ import {
 
 const SELECTOR_OPTIONS = { key: { type: 'string' }, module: { type: 'string' } } as const;
 
-/** The sessions that `--key` or `--module` name; undefined where neither is given. */
+/** The sessions that `--key` or `--module` name; undefined if neither is given. */
 function selectorOf(invocation: Invocation): SessionSelector | undefined {
   const key = textOption(invocation, 'key');
   const module = textOption(invocation, 'module');
