@@ -1,5 +1,6 @@
-export { type Injected, RemoteFile } from '@sealwire/core';
+export { frameType, type Injected, isCallable, RemoteFile, SealwireError } from '@sealwire/core';
 export type { Batch, BatchEntries } from './batch.js';
+export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';
 export type { Metadata, MetadataSource } from './metadata.js';

@@ -1,3 +1,5 @@
+import { Connection, type ConnectionState } from './connection.js';
+
 /** Why a client made a new session in place of an old one. */
 export type RenewalReason =
   | 'session_unknown'
@@ -11,6 +13,8 @@ export type RenewalReason =
 
 /** What happens under the calls. Session ids are hexadecimal. */
 export interface RemoteEvents {
+  /** a handshake begins */
+  connecting: Readonly<Record<never, never>>;
   /** a handshake is complete */
   opened: {
     readonly sessionId: string;
@@ -33,6 +37,10 @@ export interface RemoteEvents {
     readonly status: number | undefined;
     readonly cause: unknown;
   };
+  /** follows `retrying`: an answer opened again */
+  answered: Readonly<Record<never, never>>;
+  /** after `connecting` or `retrying` the last call ended, so that nothing is tried any more */
+  rested: Readonly<Record<never, never>>;
   /** a resumable stream was cut, or could not go on yet, and its function is called once more to go on with it */
   resuming: {
     readonly functionName: string;
@@ -46,12 +54,15 @@ export interface RemoteEvents {
   refused: { readonly code: string; readonly cause: unknown };
   /** `$close()` was called */
   closed: { readonly sessionId: string | undefined };
+  /** `$connection` is another one */
+  connection: ConnectionState;
 }
 
 /** A function that hears one kind of event of {@link RemoteEvents}. */
 export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[K]) => void;
 
 export class EventHub {
+  readonly connection = new Connection();
   readonly #listeners = new Map<keyof RemoteEvents, Set<(event: never) => void>>();
 
   /** @returns a function that removes the listener */
@@ -74,5 +85,6 @@ export class EventHub {
         });
       }
     }
+    if (name !== 'connection' && this.connection.follow(name, event)) this.emit('connection', this.connection.state);
   }
 }

@@ -1,5 +1,6 @@
 import { type Call, isCallable, type Primitives } from '@sealwire/core';
 import { type Batch, openBatch } from './batch.js';
+import type { ConnectionState } from './connection.js';
 import { Delivery } from './delivery/delivery.js';
 import { type How, howOf } from './delivery/how.js';
 import { badConfiguration } from './errors.js';
@@ -54,6 +55,8 @@ export interface RemoteControls<Api> {
     /** @returns a function that removes the listener */
     on<K extends keyof RemoteEvents>(name: K, listener: RemoteListener<K>): () => void;
   };
+  /** how it stands with the server; the event `connection` tells each change */
+  $connection(): ConnectionState;
   /** Rejects what is pending with code `closed`, ends all streams and erases the keys. */
   $close(): void;
 }
@@ -93,6 +96,7 @@ export function openRemote<Api>(
           caller,
         ),
       $events: { on: (name, listener) => events.on(name, listener) },
+      $connection: () => events.connection.state,
       $close: () => caller.close(),
     };
     return api(controls, howOf(settings, {}, 'createRemote', early)) as Remote<Api>;

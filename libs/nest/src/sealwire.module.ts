@@ -31,6 +31,7 @@ import {
   type SealwireStore,
 } from './options.js';
 import { KeyStore, NumberLedger, SessionData, SessionDirectory, SessionStore } from './ports/index.js';
+import { modulesIn } from './quirks/injector.js';
 import { Handshakes } from './sessions/handshakes.js';
 import { HandshakeLimits } from './sessions/limits.js';
 import { MemoryKeyStore } from './sessions/memory-key-store.js';
@@ -102,7 +103,7 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
 
   /** Nest calls it for each place that imports this module with options of its own. */
   onModuleInit(): void {
-    const roots = [...this.modules.values()].filter(({ metatype }) => metatype === SealwireModule);
+    const roots = modulesIn(this.modules).filter(({ type }) => type === SealwireModule);
     if (roots.length > 1) {
       throw misconfigured('SealwireModule.forRoot() is imported more than once: import it once, in the root module.');
     }

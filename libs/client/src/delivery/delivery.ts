@@ -98,7 +98,10 @@ export class Delivery {
       this.#admit(next);
       break;
     }
-    if (this.#messages.size === 0 && this.sessions.doubted) this.sessions.rest();
+    if (this.#messages.size > 0) return;
+    if (this.sessions.doubted) this.sessions.rest();
+    const { state } = this.events.connection.state;
+    if (state === 'connecting' || state === 'waiting') this.events.emit('rested', {});
   }
 
   /** @throws the reason of the signal, or RemoteError `closed` */

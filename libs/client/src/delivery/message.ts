@@ -213,6 +213,7 @@ export class Message implements Limited, Abortable {
   /** An answer opened. */
   heard(sent: Sent, mayRun: boolean): void {
     if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
+    if (this.delivery.events.connection.state.state === 'waiting') this.delivery.events.emit('answered', {});
     this.unheardSince = performance.now();
     this.left = true;
     if (mayRun) this.mayRun = true;

@@ -1,1 +1,2 @@
+export * from './injector.js';
 export * from './nest.js';
