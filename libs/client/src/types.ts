@@ -48,7 +48,7 @@ type Opaque =
   | Iterator<unknown>;
 
 /**
- * What arrives of a value of type T: bytes as Uint8Array (a Buffer too), objects without their methods, an object with
+ * The type of a value of type T after its way: bytes as Uint8Array (a Buffer too), objects without their methods, an object with
  * `toJSON` as what that returns, `never` for what cannot be sent. A getter looks like a property to the compiler and stays,
  * though only own properties travel.
  */
@@ -89,7 +89,7 @@ export type BatchResults<T extends readonly unknown[]> = {
   -readonly [K in keyof T]: T[K] extends BatchCall<infer R> ? Settled<R> : never;
 };
 
-/** What became of one call of a batch. */
+/** The outcome of one call of a batch. */
 export type Settled<T = unknown> =
   | { readonly status: 'fulfilled'; readonly value: T }
   | { readonly status: 'rejected'; readonly reason: RemoteError };

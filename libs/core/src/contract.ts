@@ -57,7 +57,7 @@ export const RESERVED_NAMES = [
   'asymmetricMatch',
 ] as const;
 
-/** What begins with `$` is the remote's own; with the others libraries mark their objects (`@@observable`, `__v_isRef`). */
+/** Names with `$` are the remote's own; with the others libraries mark their objects (`@@observable`, `__v_isRef`). */
 const RESERVED_PREFIX = /^(\$|@@|__)/;
 
 /**
