@@ -48,7 +48,7 @@ type Opaque =
   | Iterator<unknown>;
 
 /**
- * The type of a value of type T after its way: bytes as Uint8Array (a Buffer too), objects without their methods, an object with
+ * What arrives of a value of type T: bytes as Uint8Array (a Buffer too), objects without their methods, an object with
  * `toJSON` as what that returns, `never` for what cannot be sent. A getter looks like a property to the compiler and stays,
  * though only own properties travel.
  */
