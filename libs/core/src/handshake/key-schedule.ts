@@ -209,13 +209,17 @@ export function nextEpochSecret(primitives: Primitives, secret: Uint8Array, dire
  */
 export function hedgedRandom(primitives: Primitives): Random {
   const processSecret = primitives.random(32);
+  // counter, two clocks, block
+  const state = new Float64Array(4);
+  const stateBytes = new Uint8Array(state.buffer);
   let counter = 0;
   return (length, context) => {
     const seed = primitives.random(32);
-    const clock = new Uint8Array(Float64Array.of(counter++, performance.now(), Date.now()).buffer);
+    state.set([counter++, performance.now(), Date.now()]);
     const out = new Uint8Array(length);
     for (let offset = 0; offset < length; offset += 32) {
-      const block = primitives.hmac(processSecret, seed, clock, context, Uint8Array.of(offset / 32));
+      state[3] = offset / 32;
+      const block = primitives.hmac(processSecret, seed, stateBytes, context);
       out.set(block.subarray(0, length - offset), offset);
     }
     return out;
