@@ -18,7 +18,7 @@ const THREE = Uint8Array.of(3);
 const ZERO_NONCE = new Uint8Array(12);
 const NO_SERVER_KEY = new Uint8Array(32);
 
-interface AeadKey {
+export interface AeadKey {
   readonly key: Uint8Array;
   /** XORed to every nonce under `key`; nonce 0 is this itself */
   readonly nonce: Uint8Array;
