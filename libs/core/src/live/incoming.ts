@@ -31,7 +31,8 @@ export class IncomingStreams {
   private readonly byNumber = new Map<number, IncomingStream>();
   private readonly references = new WeakMap<object, readonly unknown[]>();
   private readonly byValue = new WeakMap<object, IncomingStream>();
-  private continued: IncomingStream | undefined;
+  /** the stream of a run that was cut: the next one of its kind that is announced goes on with it */
+  continued: IncomingStream | undefined;
   private readonly held: (() => void)[] = [];
   private readonly events = {
     fill: { bytes: 0, items: 0 },
@@ -54,7 +55,10 @@ export class IncomingStreams {
     const stream = continued ?? new IncomingStream(kind, info, this.options.decode);
     stream.join(this.events);
     this.byNumber.set(k, stream);
-    continued?.goOn(info);
+    if (continued && !continued.goesOn(info)) {
+      const message = 'What the stream was read from has changed, so that it cannot go on.';
+      continued.end(this.options.errorOf({ code: 'stream_changed', message }));
+    }
     const { value } = stream;
     if (value) {
       this.references.set(value, reference as readonly unknown[]);

@@ -5,6 +5,7 @@ import { type Replace, Unsendable } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
+import { nextTurn } from './turn.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Takes the body of the next piece. While its promise is pending no source is read. */
@@ -67,6 +68,11 @@ export class OutgoingStreams {
   /** All its streams are Blobs or Files, which can be read again. */
   get repeatable(): boolean {
     return this.streams.every(({ source }) => isBlob(source.source));
+  }
+
+  /** Bytes of the streams that tell their size. */
+  get knownBytes(): number {
+    return this.streams.reduce((total, { source }) => total + (source.info.size ?? 0), 0);
   }
 
   /** The same streams for another message, from their beginning. What else belongs to it is sent anew. */
@@ -295,6 +301,3 @@ export class OutgoingStreams {
     closing().catch(() => undefined);
   }
 }
-
-type Turn = (task: () => void) => unknown;
-const nextTurn: Turn = (globalThis as { setImmediate?: Turn }).setImmediate ?? ((task) => setTimeout(task, 0));
