@@ -4,6 +4,7 @@ import { isBytes } from '../payload/call-options.js';
 import type { Replace } from '../payload/cbor-encode.js';
 import { Unsendable } from '../payload/unsupported.js';
 import { encodeItem } from './at.js';
+import { nextTurn } from './next-turn.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
@@ -254,22 +255,18 @@ export class OutgoingStreams {
       return;
     }
     this.over ||= last;
-    if (!pending) {
-      if (last) this.settle?.resolve();
-      return;
-    }
     this.writing = true;
-    pending.then(
-      () => {
-        this.writing = false;
-        if (last) this.settle?.resolve();
-        else {
-          this.flush(this.isDone);
-          if (this.pieces.used > 0) this.flushSoon();
-        }
-      },
-      (error) => this.fail(error),
-    );
+    const written = () => {
+      this.writing = false;
+      if (last) this.settle?.resolve();
+      else {
+        this.flush(this.isDone);
+        if (this.pieces.used > 0) this.flushSoon();
+      }
+    };
+    // a source that never waits must not keep everything else from running
+    if (pending) pending.then(written, (error) => this.fail(error));
+    else nextTurn(written);
   }
 
   private release(): void {
@@ -296,6 +293,3 @@ export class OutgoingStreams {
     closing().catch(() => undefined);
   }
 }
-
-type Turn = (task: () => void) => unknown;
-const nextTurn: Turn = (globalThis as { setImmediate?: Turn }).setImmediate ?? ((task) => setTimeout(task, 0));
