@@ -1,5 +1,5 @@
+import { Unsendable } from '../payload/cbor.js';
 import { encodeValue } from '../payload/cbor-encode.js';
-import { Unsendable } from '../payload/unsupported.js';
 import { sourceOf } from './sources.js';
 
 /** An item with the position after which its stream can be gone on with. */

@@ -10,7 +10,7 @@ interface Waiting {
 }
 
 /** The message that a stream is part of. */
-export interface StreamEvents {
+interface StreamEvents {
   /** what waits for consumers of any of its streams */
   readonly fill: { bytes: number; items: number };
   /** the consumer took something, waits for something, or broke off */
@@ -128,12 +128,10 @@ export class IncomingStream {
     );
   }
 
-  /** Another run of the same stream: it begins where this one was cut, or it is another stream. */
-  goOn(info: StreamInfo): void {
-    if (this.kind === 'items') return;
-    if (info.version !== this.info.version || (info.offset ?? 0) !== this.arrived) {
-      this.end(new SealwireError('stream_changed'));
-    }
+  /** Whether another run of the same stream begins where this one was cut. */
+  goesOn(info: StreamInfo): boolean {
+    if (this.kind === 'items') return info.resumable === this.info.resumable;
+    return info.version === this.info.version && (info.offset ?? 0) === this.arrived;
   }
 
   next(): Promise<Result> {

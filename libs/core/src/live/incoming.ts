@@ -1,9 +1,9 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
+import type { Replace } from '../payload/cbor.js';
 import { type DecodeOptions, decodeValue, type Revive } from '../payload/cbor-decode.js';
-import type { Replace } from '../payload/cbor-encode.js';
 import { IncomingStream } from './incoming-stream.js';
-import { readReference } from './reference.js';
+import type { StreamInfo, StreamKind } from './sources.js';
 import { type StreamFailure, UNIT, type Unit } from './units.js';
 
 /** How the streams of a live message are read. */
@@ -31,7 +31,8 @@ export class IncomingStreams {
   private readonly byNumber = new Map<number, IncomingStream>();
   private readonly references = new WeakMap<object, readonly unknown[]>();
   private readonly byValue = new WeakMap<object, IncomingStream>();
-  private continued: IncomingStream | undefined;
+  /** the stream of a run that was cut: the next one of its kind that is announced goes on with it */
+  continued: IncomingStream | undefined;
   private readonly held: (() => void)[] = [];
   private readonly events = {
     fill: { bytes: 0, items: 0 },
@@ -54,7 +55,10 @@ export class IncomingStreams {
     const stream = continued ?? new IncomingStream(kind, info, this.options.decode);
     stream.join(this.events);
     this.byNumber.set(k, stream);
-    continued?.goOn(info);
+    if (continued && !continued.goesOn(info)) {
+      const message = 'What the stream was read from has changed, so that it cannot go on.';
+      continued.end(this.options.errorOf({ code: 'stream_changed', message }));
+    }
     const { value } = stream;
     if (value) {
       this.references.set(value, reference as readonly unknown[]);
@@ -155,4 +159,43 @@ function readFailure(bytes: Uint8Array): StreamFailure {
   const [code, message, details] = parts;
   if (typeof code !== 'string' || typeof message !== 'string') throw new SealwireError('bad_payload');
   return parts.length === 2 ? { code, message } : { code, message, details };
+}
+
+/** What a property of the info is, and where it may stand. */
+const PROPERTIES: Readonly<Record<keyof StreamInfo, { in: readonly StreamKind[]; is(value: unknown): boolean }>> = {
+  resumable: { in: ['items', 'bytes', 'file'], is: (value) => value === true },
+  version: { in: ['bytes', 'file'], is: isText },
+  offset: { in: ['bytes', 'file'], is: isCount },
+  name: { in: ['file'], is: isText },
+  type: { in: ['file'], is: isText },
+  size: { in: ['file'], is: isCount },
+  modified: { in: ['file'], is: (value) => value instanceof Date },
+};
+
+/** @throws SealwireError `bad_payload` for anything but what `OutgoingStreams.replace` gives */
+function readReference(reference: unknown): { kind: StreamKind; k: number; info: StreamInfo } {
+  if (!Array.isArray(reference) || reference.length < 2 || reference.length > 3) return refuse();
+  const [kind, k, info = {}] = reference as [unknown, unknown, unknown?];
+  if (kind !== 'items' && kind !== 'bytes' && kind !== 'file') return refuse();
+  if (!isCount(k) || (k as number) > 0xffff) return refuse();
+  if (typeof info !== 'object' || info === null || Object.getPrototypeOf(info) !== Object.prototype) return refuse();
+  for (const [name, value] of Object.entries(info)) {
+    const property = Object.hasOwn(PROPERTIES, name) ? PROPERTIES[name as keyof StreamInfo] : undefined;
+    if (!property?.in.includes(kind) || !property.is(value)) return refuse();
+  }
+  const named = info as StreamInfo;
+  if (kind === 'file' && (named.name === undefined || named.type === undefined)) return refuse();
+  return { kind, k: k as number, info: named };
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= LIMITS.streamText;
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function refuse(): never {
+  throw new SealwireError('bad_payload');
 }

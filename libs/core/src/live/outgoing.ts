@@ -1,12 +1,12 @@
 import { EMPTY } from '../bytes.js';
 import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
-import type { Replace } from '../payload/cbor-encode.js';
-import { Unsendable } from '../payload/unsupported.js';
+import { type Replace, Unsendable } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
 import { nextTurn } from './next-turn.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
+import { nextTurn } from './turn.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Takes the body of the next piece. While its promise is pending no source is read. */
@@ -71,6 +71,11 @@ export class OutgoingStreams {
     return this.streams.every(({ source }) => isBlob(source.source));
   }
 
+  /** Bytes of the streams that tell their size. */
+  get knownBytes(): number {
+    return this.streams.reduce((total, { source }) => total + (source.info.size ?? 0), 0);
+  }
+
   /** The same streams for another message, from their beginning. What else belongs to it is sent anew. */
   again(): OutgoingStreams {
     if (!this.repeatable) throw new TypeError('A stream can be read once; only a Blob or a File can be read again.');
@@ -83,13 +88,13 @@ export class OutgoingStreams {
 
   /** Adds a unit behind those before it. The streams that were found up to now are read from now on. */
   send(kind: UnitKind, stream: number, bytes: Uint8Array): void {
-    if (this.over || this.finished) return;
+    if (this.over || this.isDone || (this.finished && kind !== UNIT.pulse)) return;
     this.pieces.add(kind, stream, bytes);
     this.start();
     this.flushSoon();
   }
 
-  /** No more is sent; the last piece goes when the last stream has ended. */
+  /** No more is sent but pulses; the last piece goes when the last stream has ended. */
   finish(): void {
     this.finished = true;
     this.flushIfDone();

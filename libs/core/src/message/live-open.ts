@@ -1,4 +1,4 @@
-import { concat } from '../bytes.js';
+import { concat, unpad } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { LiveKey } from './live-key.js';
@@ -11,7 +11,6 @@ import {
   parseHead,
   RESULT_LABEL,
 } from './message.js';
-import { unpad } from './padding.js';
 
 /** A padded piece has 64 bytes at least. */
 const LEAST = 64 + SIZE.tag;

@@ -1,18 +1,10 @@
-import { concat, erase, u32 } from '../bytes.js';
+import { concat, erase, pad, padLength, u32 } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { LAST, LiveKey } from './live-key.js';
-import {
-  CALL_LABEL,
-  type CallNumber,
-  CHUNK_HEAD,
-  FLAGS_LIVE,
-  FRAME_TYPE,
-  type MessageKey,
-  RESULT_LABEL,
-} from './message.js';
-import { padInto, padLength } from './padding.js';
+import { CALL_LABEL, CHUNK_HEAD, FLAGS_LIVE, FRAME_TYPE, type MessageKey, RESULT_LABEL } from './message.js';
+import type { CallNumber } from './numbers.js';
 
 /**
  * Seals the pieces of one live message in one direction (PROTOCOL.md section 5.8).
@@ -91,7 +83,7 @@ function newChunk(body: Uint8Array): Uint8Array {
   if (body.length > LIMITS.pieceBody) throw new RangeError(`a piece holds ${LIMITS.pieceBody} bytes at most`);
   const length = padLength(body.length);
   const chunk = new Uint8Array(CHUNK_HEAD + length + SIZE.tag);
-  padInto(chunk.subarray(CHUNK_HEAD, CHUNK_HEAD + length), body);
+  pad(body, chunk.subarray(CHUNK_HEAD, CHUNK_HEAD + length));
   return chunk;
 }
 

@@ -1,6 +1,6 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { Unsendable } from './unsupported.js';
+import { Unsendable } from './cbor.js';
 
 /** What a call says beside name and arguments. */
 export interface CallOptions {

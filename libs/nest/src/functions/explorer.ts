@@ -1,7 +1,9 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
+import { RemoteFile } from '@sealwire/core';
 import { misconfigured, resolveFunction } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
+import { hasEnhancer, moduleKeyOf, modulesIn } from '../quirks/injector.js';
 import {
   EXCEPTION_FILTERS_METADATA,
   ExternalContextCreator,
@@ -11,9 +13,10 @@ import {
   ROUTE_ARGS_METADATA,
   RouteParamtypes,
 } from '../quirks/nest.js';
+import { resumeOf } from '../streams/decorators.js';
 import { ARGUMENTS, Binder, type Home, type Method } from './binding.js';
 import { refuseLostFields } from './codec-values.js';
-import { ModuleRegistry } from './registry.js';
+import { ModuleRegistry, type RegisteredFunction } from './registry.js';
 import {
   REMOTE_FUNCTION,
   REMOTE_FUNCTIONS,
@@ -61,7 +64,7 @@ export class RemoteFunctionExplorer {
       const type = wrapper.isAlias ? undefined : (wrapper.instance?.constructor ?? wrapper.metatype);
       if (typeof type !== 'function' || !type.prototype || type === Object) continue;
       const module = Reflect.getMetadata(REMOTE_FUNCTIONS, type);
-      const host = { wrapper, type, module, moduleKey: wrapper.host?.token ?? '' };
+      const host = { wrapper, type, module, moduleKey: moduleKeyOf(wrapper) };
       for (const methodName of this.scanner.getAllMethodNames(type.prototype)) this.register(host, methodName);
     }
   }
@@ -69,13 +72,13 @@ export class RemoteFunctionExplorer {
   /** Once for each class that Nest loaded lazily since: nobody can call its functions, and Nest tells of no lazy module. */
   tellOfLate(): void {
     if (this.modules.size === this.known) return;
-    const late = [...this.modules.values()].slice(this.known);
+    const late = modulesIn(this.modules).slice(this.known);
     this.known = this.modules.size;
-    for (const { controllers, providers } of late) {
-      for (const { metatype } of [...controllers.values(), ...providers.values()]) {
-        if (typeof metatype !== 'function' || !Reflect.hasMetadata(REMOTE_FUNCTIONS, metatype)) continue;
+    for (const { classes } of late) {
+      for (const type of classes) {
+        if (typeof type !== 'function' || !Reflect.hasMetadata(REMOTE_FUNCTIONS, type)) continue;
         this.logger.error(
-          `${metatype.name} came after the start, in a module that is loaded lazily, so its remote functions cannot be called; import it at the start.`,
+          `${type.name} came after the start, in a module that is loaded lazily, so its remote functions cannot be called; import it at the start.`,
         );
       }
     }
@@ -96,11 +99,12 @@ export class RemoteFunctionExplorer {
     if (options.exactlyOnce && !this.hasTransactions()) {
       throw misconfigured(`${origin} is exactlyOnce, which needs a store with transactions, such as typeOrmStore().`);
     }
-    if (!options.exactlyOnce && injectsTransaction(type.prototype, methodName)) {
+    if (!options.exactlyOnce && injects(type.prototype, methodName, transactionOf)) {
       throw misconfigured(
         `${origin} has @RemoteTransaction(), so it must be exactlyOnce: other functions run in none.`,
       );
     }
+    refuseMisuse(type.prototype, methodName, options, origin);
     this.refuseLostEnhancers(host, method, methodName, origin);
     refuseAmbiguousParameters(type.prototype, methodName, origin);
     refuseRest(method, origin);
@@ -110,6 +114,7 @@ export class RemoteFunctionExplorer {
       ...options,
       name: options.name ?? methodName,
       arity: positions.length,
+      streams: streamsAmong(positions, Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? []),
       origin,
       ...this.binder.bind(host, method, methodName, positions),
     });
@@ -122,7 +127,7 @@ export class RemoteFunctionExplorer {
   private refuseLostEnhancers({ wrapper, type }: Host, method: Method, methodName: string, origin: string): void {
     const listed = ENHANCERS.flatMap((key) => [type, method].flatMap((it) => Reflect.getMetadata(key, it) ?? []));
     const pipes = Object.values(decoratedParameters(type.prototype, methodName)).flatMap(({ pipes = [] }) => pipes);
-    const lost = [...listed, ...pipes].find((it) => typeof it === 'function' && !wrapper.host?.injectables.has(it));
+    const lost = [...listed, ...pipes].find((it) => typeof it === 'function' && !hasEnhancer(wrapper, it));
     if (!lost) return;
     throw misconfigured(
       `${lost.name} of ${origin} would not run; let Nest make the class, list it among the providers or controllers of its module.`,
@@ -191,8 +196,28 @@ function hasRest(text: string): boolean {
   return false;
 }
 
-function injectsTransaction(prototype: object, methodName: string): boolean {
-  return Object.values(decoratedParameters(prototype, methodName)).some(({ factory }) => factory === transactionOf);
+const STREAM_TYPES = [RemoteFile, ReadableStream] as const;
+
+/** Places of arguments whose types say that they are streams of bytes; a call with anything else there is refused. */
+function streamsAmong(positions: readonly number[], types: readonly unknown[]): RegisteredFunction['streams'] {
+  const streams = positions.flatMap((index, place) => {
+    const type = STREAM_TYPES.find((it) => it === types[index]);
+    return type ? [{ place, type }] : [];
+  });
+  return streams.length > 0 ? streams : undefined;
+}
+
+function refuseMisuse(prototype: object, methodName: string, options: RemoteFunctionOptions, origin: string): void {
+  if (options.resumable && options.exactlyOnce) {
+    throw misconfigured(`${origin} is exactlyOnce and resumable: a call that runs once cannot go on with its stream.`);
+  }
+  if (!options.resumable && injects(prototype, methodName, resumeOf)) {
+    throw misconfigured(`${origin} has @RemoteResume(), so it must be resumable.`);
+  }
+}
+
+function injects(prototype: object, methodName: string, factory: unknown): boolean {
+  return Object.values(decoratedParameters(prototype, methodName)).some((it) => it.factory === factory);
 }
 
 function decoratedParameters(
