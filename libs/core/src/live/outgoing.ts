@@ -6,7 +6,6 @@ import { encodeItem } from './at.js';
 import { nextTurn } from './next-turn.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
-import { nextTurn } from './turn.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Takes the body of the next piece. While its promise is pending no source is read. */
