@@ -38,7 +38,7 @@ export function expand(primitives: Primitives, key: Uint8Array, ...info: Uint8Ar
   return primitives.hmac(key, ...info, ONE);
 }
 
-/** What both sides put in before step 1 (PROTOCOL.md section 3.1). */
+/** The values that both sides put in before step 1 (PROTOCOL.md section 3.1). */
 interface Prologue {
   readonly modulePath: string;
   readonly keySize: KeySize;
@@ -156,7 +156,7 @@ export class SymmetricState {
   }
 }
 
-/** What a finished handshake leaves (PROTOCOL.md section 3.6). Three secrets of 32 bytes. */
+/** The three secrets of 32 bytes that a finished handshake leaves (PROTOCOL.md section 3.6). */
 export interface SessionSecrets {
   readonly clientToServer: Uint8Array;
   readonly serverToClient: Uint8Array;
