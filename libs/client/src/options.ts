@@ -128,6 +128,10 @@ export function resolveOptions(options: RemoteOptions, primitives: Primitives, t
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);
   if (pins.length > 2)
     throw badConfiguration('serverKey takes at most two keys: the old and the new one of a rotation.');
+  for (const name of ['refresh', 'onSession'] as const) {
+    const hook: unknown = options[name];
+    if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
+  }
   if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
   const keyless = pins.length === 0 && !secureKey;
   if (keySize === 0 && !keyless) {

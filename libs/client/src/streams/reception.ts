@@ -36,6 +36,7 @@ export class Reception implements Limited, Abortable {
   });
   readonly #units: UnitReader;
   readonly #outcomes: Outcome[] = [];
+  #missing: number;
   /** the streams that can be gone on with after a cut */
   readonly #origins: Origin[] = [];
   #opener: LiveOpener | undefined;
@@ -56,6 +57,7 @@ export class Reception implements Limited, Abortable {
     private readonly controller: AbortController,
   ) {
     this.#units = new UnitReader('result', maxResponse(message.delivery.settings.transport), sent.total);
+    this.#missing = sent.total;
     this.#streams.onCancel = () => this.#cancelled();
   }
 
@@ -72,7 +74,7 @@ export class Reception implements Limited, Abortable {
   /** The message has ended, by its outcomes or without them. */
   left(): void {
     this.message.reception = undefined;
-    if (this.#units.missing > 0 || this.#closed) this.#fail(new RemoteError('closed', 'The call was given up.'));
+    if (this.#missing > 0 || this.#closed) this.#fail(new RemoteError('closed', 'The call was given up.'));
   }
 
   abort(reason: unknown): void {
@@ -195,8 +197,9 @@ export class Reception implements Limited, Abortable {
       this.#origins.push(new Origin(stream, message, index, place));
     }
     this.#outcomes[index] = outcome;
+    this.#missing--;
     if (current) message.settle(index, outcome);
-    if (this.#units.missing > 0) return;
+    if (this.#missing > 0) return;
     const reply = { outcomes: this.#outcomes };
     const event = message.eventOf(reply, this.sent.total);
     if (current) message.on(event, reply);
@@ -219,7 +222,7 @@ export class Reception implements Limited, Abortable {
   /** Nobody reads any stream that is still open. */
   #cancelled(): void {
     const { list } = this.#streams;
-    if (this.#units.missing > 0 || list.length === 0) return;
+    if (this.#missing > 0 || list.length === 0) return;
     if (list.every(({ ended, cancelled }) => ended || cancelled) && this.#streams.open > 0) this.#close();
   }
 
@@ -232,7 +235,7 @@ export class Reception implements Limited, Abortable {
       this.#cut(new SealwireError(status.status), () => message.on(message.eventOf(status, 0), status));
       return;
     }
-    if (this.#units.missing > 0 || !this.#units.clean || this.#streams.open > 0) throw new SealwireError('bad_payload');
+    if (this.#missing > 0 || !this.#units.clean || this.#streams.open > 0) throw new SealwireError('bad_payload');
     this.#close();
   }
 
@@ -252,7 +255,7 @@ export class Reception implements Limited, Abortable {
 
   /** The message ended before its end. @param tell what becomes of the calls that have no outcome */
   #cut(cause: unknown, tell: () => void): void {
-    const missing = this.#units.missing > 0;
+    const missing = this.#missing > 0;
     const { message, sent } = this;
     const origins = this.#origins.filter((origin) => origin.canGoOn(this.#run));
     const kept = new Set(origins.map(({ stream }) => stream));

@@ -27,3 +27,6 @@ export class LiveBody implements BodyReader {
     return this.reader.cancel(reason);
   }
 }
+
+/** Nothing more comes. */
+export const ENDED: BodyReader = { read: async () => ({ done: true }), cancel: async () => {} };

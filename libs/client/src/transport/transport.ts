@@ -1,6 +1,6 @@
 import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, unknownOption } from '@sealwire/core';
 import type { Settings } from '../options.js';
-import { type BodyReader, LiveBody } from './body.js';
+import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { checkUrl, explained, type Hint, hintOf } from './hint.js';
 
 /** One body to be posted. */
@@ -151,13 +151,21 @@ function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<
   return out;
 }
 
-/** @throws SealwireError `bad_configuration`, which says that nothing left */
-function made(headers: () => Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+/** The option `headers` threw: nothing left, and a second try would only ask it again. */
+export class HeadersError extends SealwireError {
+  constructor(cause: unknown) {
+    super('bad_configuration', `headers() threw "${cause instanceof Error ? cause.message : String(cause)}".`, {
+      cause,
+    });
+  }
+}
+
+/** @throws HeadersError */
+export function headersOf({ headers }: Settings): Readonly<Record<string, string>> {
   try {
-    return headers();
+    return typeof headers === 'function' ? headers() : headers;
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new SealwireError('bad_configuration', `headers() threw "${text}".`, { cause: error });
+    throw new HeadersError(error);
   }
 }
 
@@ -175,19 +183,20 @@ export async function post(
   onUpload?: (bytes: number) => void,
 ): Promise<Uint8Array | LiveBody | Hint> {
   try {
-    const { url, transport, headers } = settings;
+    const { url, transport } = settings;
     const request = {
       url,
       body,
       contentType: CONTENT_TYPE,
-      headers: typeof headers === 'function' ? made(headers) : headers,
+      headers: headersOf(settings),
       signal,
     };
     const response = await transport.send(onUpload ? { ...request, onUpload } : request);
     const { body: got } = response;
     const answer =
       got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
-    if (answer instanceof LiveBody || isFrame(answer)) return answer;
+    if (answer instanceof LiveBody) return answer;
+    if (isFrame(answer)) return isLive(answer) ? new LiveBody(answer, ENDED) : answer;
     return hintOf({ ...response, body: answer }, url);
   } catch (error) {
     return { status: undefined, code: undefined, wait: 0, error };
