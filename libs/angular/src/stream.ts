@@ -155,7 +155,6 @@ class Stream<T> implements RemoteStream<T> {
       for await (const item of stream) {
         if (this.#run !== run) return;
         this.#take(item);
-        show({ status: 'open' });
       }
       show({ status: 'ended' });
     } catch (error) {
