@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { HttpException, IntrinsicException } from '@nestjs/common';
-import type { Outcome } from '@sealwire/core';
+import { type Outcome, StreamCutError } from '@sealwire/core';
 
 type Failure = Extract<Outcome, { ok: false }>;
 
@@ -61,6 +61,8 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof RemoteFunctionError) {
     return typeof error.code === 'string' ? failure(error.code, String(error.message), error.details) : INTERNAL;
   }
+  // nobody's mistake: its caller went away, or the way to it broke
+  if (error instanceof StreamCutError) return failure('stream_cut', 'A stream was cut before its end.', error.details);
   if (error instanceof HttpException) return failureOfResponse(error.getStatus(), error.getResponse(), error.message);
   return INTERNAL;
 }
