@@ -167,7 +167,9 @@ export class Sessions implements SessionStoreListener {
     this.#closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));
   }
 
+  /** An end that was told meanwhile may have been missed, so streams end too. */
   incarnationChanged(): void {
+    this.#streams.endAll();
     for (const session of [...this.#hot.values()]) this.discard(session);
     this.ledger.forget();
   }
