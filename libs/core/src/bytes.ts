@@ -3,6 +3,10 @@
 import { SealwireError } from './errors.js';
 
 const encoder = new TextEncoder();
+/** Node's own conversion: a text made of parts would keep every part in memory. */
+const { hexSlice } =
+  (globalThis as { Buffer?: { prototype: { hexSlice?: (this: Uint8Array, start: number, end: number) => string } } })
+    .Buffer?.prototype ?? {};
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 export const EMPTY = new Uint8Array(0);
@@ -46,10 +50,6 @@ export function writeU32(bytes: Uint8Array, offset: number, value: number): void
   bytes[offset + 3] = value;
 }
 
-export function u64(value: number): Uint8Array {
-  return concat(u32(Math.floor(value / 0x1_0000_0000)), u32(value % 0x1_0000_0000));
-}
-
 export function readU16(bytes: Uint8Array, offset: number): number {
   return ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
 }
@@ -80,9 +80,8 @@ export function erase(...secrets: readonly Uint8Array[]): void {
  * toHex(Uint8Array.of(1, 255)); // 01ff
  */
 export function toHex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += HEX[byte];
-  return text;
+  if (hexSlice) return hexSlice.call(bytes, 0, bytes.length);
+  return Array.from(bytes, (byte) => HEX[byte]).join('');
 }
 
 /**

@@ -3,7 +3,7 @@ import type { CompleteResponse } from './transport.js';
 
 /** An answer that is no frame, or none at all: unsealed, it proves nothing, whatever it says. */
 export interface Hint {
-  /** HTTP status; undefined where no answer came */
+  /** HTTP status; undefined if no answer came */
   readonly status: number | undefined;
   readonly code: OuterCode | undefined;
   /** milliseconds that it asks for */
@@ -35,7 +35,7 @@ export function hasType(response: CompleteResponse, type: string): boolean {
 }
 
 /** The code of an unsealed refusal (RFC 9457), if it is one of ours with its own status. */
-export function outerCode(response: CompleteResponse): OuterCode | undefined {
+function outerCode(response: CompleteResponse): OuterCode | undefined {
   // a body of a proxy may be large and of any kind
   if (response.body.length > LIMITS.nonFrame || !hasType(response, 'application/problem+json')) return undefined;
   try {

@@ -2,7 +2,7 @@ import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { Unsendable } from './cbor.js';
 
-/** What a call says beside name and arguments. */
+/** The options of a call, beside name and arguments. */
 export interface CallOptions {
   /** set when the call was sent before: its identity, and the incarnation of the server that may have run it */
   readonly resend?: { readonly callId: Uint8Array; readonly incarnation: Uint8Array };
