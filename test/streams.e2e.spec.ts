@@ -15,11 +15,13 @@ import {
   type Resume,
   remoteBytes,
   SealwireModule,
+  SealwireSessions,
 } from '@sealwire/nest';
 import { from, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { TcpProxy } from './support/tcp-proxy.js';
 
+const CONTENT = new Uint8Array(8_000_000).map((_, i) => i * 31);
 const state = { yielded: 0, aborted: 0, runs: 0 };
 
 @Injectable()
@@ -80,10 +82,12 @@ class StreamsController {
   }
 
   @RemoteFunction({ resumable: true })
-  document(size: number, @RemoteResume() resume: Injected<Resume | undefined>): ReadableStream<Uint8Array> {
+  document(@RemoteResume() resume: Injected<Resume | undefined>): ReadableStream<Uint8Array> {
     const offset = (resume?.position as number) ?? 0;
-    const content = new Uint8Array(size).map((_, i) => i * 31).subarray(offset);
-    return remoteBytes(new Blob([content]).stream() as ReadableStream<Uint8Array>, { version: 'v1', offset });
+    return remoteBytes(new Blob([CONTENT.subarray(offset)]).stream() as ReadableStream<Uint8Array>, {
+      version: 'v1',
+      offset,
+    });
   }
 
   @RemoteFunction()
@@ -104,6 +108,17 @@ class StreamsController {
   async after(milliseconds: number): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
     return milliseconds;
+  }
+
+  @RemoteFunction()
+  ignores(_file: RemoteFile): string {
+    return 'not read';
+  }
+
+  @RemoteFunction()
+  @UseGuards(TokenGuard)
+  guarded(_file: RemoteFile): string {
+    return 'taken';
   }
 
   @RemoteFunction()
@@ -197,6 +212,7 @@ describe('streams between the client and the server', () => {
     onTestFinished(() => proxy.close());
     const remote = createRemote<RemoteApi<StreamsController>>({ url: proxy.url, serverKey: pin });
     onTestFinished(() => remote.$close());
+    await remote.add(0, 0);
     const cuts = setInterval(() => proxy.cut(), 40);
     onTestFinished(() => clearInterval(cuts));
     let resumed = 0;
@@ -204,6 +220,8 @@ describe('streams between the client and the server', () => {
     const items = await collect(await remote.watch(3_000));
     expect(items.map(({ i }) => i)).toEqual(Array.from({ length: 3_000 }, (_, i) => i));
     expect(resumed).toBeGreaterThan(0);
+    const bytes = new Uint8Array(await new Response(await remote.document()).arrayBuffer());
+    expect(Buffer.compare(bytes, CONTENT)).toBe(0);
   });
 
   it('hands out a batch as it comes, with progress of each call', async () => {
@@ -221,6 +239,31 @@ describe('streams between the client and the server', () => {
       [2, { percent: 90 }],
     ]);
     expect((await batch).map((one) => one.status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled']);
+  });
+
+  it('takes an outcome that comes before the upload is through, and goes on with other calls', async () => {
+    const { remote } = await start();
+    const big = new File([new Uint8Array(20_000_000)], 'big');
+    expect(await remote.ignores(big)).toBe('not read');
+    await expect(remote.guarded(big)).rejects.toMatchObject({ code: 'unauthorized' });
+    async function* endless() {
+      for (;;) yield 1;
+    }
+    const items = (await remote.echo(endless()))[Symbol.asyncIterator]();
+    expect(await items.next()).toEqual({ done: false, value: 2 });
+    await items.return?.();
+    expect(await Promise.all([remote.add(1, 2), remote.add(3, 4)])).toEqual([3, 7]);
+  });
+
+  it('sends a file again in a new session if the old one is gone', async () => {
+    const { remote, app } = await start();
+    await remote.add(0, 0);
+    state.runs = 0;
+    const sessions = app.get(SealwireSessions, { strict: false });
+    expect(await sessions.revokeModule('streams')).toBe(1);
+    const file = new File([new Uint8Array(2_000_000)], 'big');
+    expect(await remote.store(file, 'again')).toMatchObject({ size: 2_000_000 });
+    expect(state.runs).toBe(1);
   });
 
   it('tells the function its deadline, and that nobody waits any more', async () => {
