@@ -61,11 +61,11 @@ export const RemoteProgress = createParamDecorator(progressOf);
  */
 export const RemoteResume = createParamDecorator(resumeOf);
 
-export function signalOf(_: unknown, context: ExecutionContext): AbortSignal | undefined {
+function signalOf(_: unknown, context: ExecutionContext): AbortSignal | undefined {
   return remoteCall(context)?.signal;
 }
 
-export function progressOf(_: unknown, context: ExecutionContext): Progress {
+function progressOf(_: unknown, context: ExecutionContext): Progress {
   const call = remoteCall(context);
   return (value) => call?.progress(value);
 }
