@@ -288,7 +288,7 @@ export class RemoteFunctionDispatcher {
   }
 }
 
-/** An argument that is no stream where one is expected; one that is left out is the function's business. */
+/** An argument that is no stream although one is expected; one that is left out is the function's business. */
 function missingStream(
   args: readonly unknown[],
   streams: NonNullable<RegisteredFunction['streams']>,

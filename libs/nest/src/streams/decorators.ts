@@ -1,7 +1,7 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { remoteCall } from '../functions/remote-function.decorator.js';
 
-/** Where a stream that was cut goes on. */
+/** The place at which a stream that was cut goes on. */
 export interface Resume {
   /** id of the run that was cut, hexadecimal */
   readonly run: string;
