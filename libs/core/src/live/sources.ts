@@ -46,7 +46,7 @@ export class StreamSource {
 }
 
 /** What one source is read through. */
-export interface SourceReader {
+interface SourceReader {
   next(): Promise<{ readonly done?: boolean | undefined; readonly value?: unknown }>;
   /** the source is not read any more; asked once at most, and never after its end */
   close(reason: unknown): unknown;
