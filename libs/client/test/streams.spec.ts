@@ -193,4 +193,42 @@ describe('a live result', () => {
     expect((await new Response(second).arrayBuffer()).byteLength).toBe(3_000_000);
     expect((await new Response(first).arrayBuffer()).byteLength).toBe(3_000_000);
   });
+
+  it.each([
+    ['runs out of time', () => [{ timeout: 400 }, () => {}]],
+    [
+      'is given up',
+      () => {
+        const given = new AbortController();
+        return [{ signal: given.signal }, () => given.abort(new Error('given up'))];
+      },
+    ],
+  ] as const)('that begins and never comes keeps no connection when its call %s', async (_, how) => {
+    let forging = false;
+    const asked: AbortSignal[] = [];
+    const begun = gate();
+    const { remote } = await openedLive({
+      async network({ signal }, next) {
+        if (!forging) return next();
+        asked.push(signal);
+        // head and salt of a live result, and the beginning of a piece that never comes
+        let head: Uint8Array | undefined = Uint8Array.of(0x12, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255);
+        const read = async () => {
+          if (!head) begun.open();
+          const value = head ?? (await new Promise<never>(() => {}));
+          head = undefined;
+          return { done: false, value };
+        };
+        return { status: 200, contentType: '', body: { read, cancel: async () => {} } };
+      },
+    });
+    forging = true;
+    const [options, give] = how();
+    const call = remote.$call(options).few();
+    await begun.passed;
+    give();
+    await expect(call).rejects.toThrow();
+    expect(asked.length).toBeGreaterThan(0);
+    expect(asked.map(({ aborted }) => aborted)).toEqual(asked.map(() => true));
+  });
 });
