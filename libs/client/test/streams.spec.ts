@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { RemoteFile } from '@sealwire/client';
+import { type CallOptions, RemoteFile } from '@sealwire/client';
 import { describe, expect, it, vi } from 'vitest';
 import { type Any, collect, cutAfter, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
@@ -223,7 +223,7 @@ describe('a live result', () => {
       },
     });
     forging = true;
-    const [options, give] = how();
+    const [options, give] = how() as [CallOptions, () => void];
     const call = remote.$call(options).few();
     await begun.passed;
     give();

@@ -99,7 +99,7 @@ export class Door implements OnModuleInit {
   }
 
   private answer(context: DoorContext): Promise<void> {
-    closeWithConnection(context.node.socket, context.answer);
+    closeWithConnection(context.node, context.answer);
     const next: CallHandler<Dispatched> = {
       handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
     };

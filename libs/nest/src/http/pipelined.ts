@@ -1,13 +1,13 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** Responses that wait until those before them on the same connection are sent (HTTP pipelining). */
 const waiting = new WeakMap<Socket, Set<ServerResponse>>();
 
 /** Has a response close with its connection. Node itself tells one that waits behind another nothing of that. */
-export function closeWithConnection(socket: Socket, response: ServerResponse): void {
-  // the response has its connection already, which nearly every one has
-  if (response.socket || response.closed) return;
+export function closeWithConnection({ socket, httpVersionMajor }: IncomingMessage, response: ServerResponse): void {
+  // nearly every response has its connection from the start; those of HTTP/2 do not wait for each other
+  if (response.socket || response.closed || httpVersionMajor > 1) return;
   let responses = waiting.get(socket);
   if (!responses) {
     responses = new Set();
