@@ -1,11 +1,11 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
-import { request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest } from 'node:http';
 import { Injectable, Logger, ValidationPipe } from '@nestjs/common';
 import { CONTENT_TYPE, encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { IsInstance, IsInt } from 'class-validator';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { LiveAnswer, LiveCall, sendLive } from './live-peer.js';
 import { type StartOptions, startStreams, Watch } from './streams-application.js';
 import { only } from './support.js';
@@ -77,6 +77,11 @@ class Up {
       length += chunk.length;
     }
     return { length, hash: hash.digest('hex') };
+  }
+
+  @RemoteFunction()
+  unread(_bytes: ReadableStream<Uint8Array>): string {
+    return 'unread';
   }
 
   @RemoteFunction()
@@ -305,4 +310,34 @@ it('the beginning of a payload that is sent again without its end takes its plac
     long.piece(payload.subarray(at, at + 65_532), at + 65_532 >= payload.length);
   }
   expect(await long.value()).toHaveLength(150_000);
+});
+
+it('what is left of an upload that nobody reads is read if it is short, and its connection is used again', async () => {
+  const { peer, app } = await start();
+  const connections: unknown[] = [];
+  app.getHttpServer().on('connection', (socket: unknown) => connections.push(socket));
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  const path = { agent, port: new URL(peer.url).port, path: '/remote/live', method: 'POST' };
+  const send = (...parts: readonly Uint8Array[]) =>
+    new Promise<Uint8Array>((resolve, reject) => {
+      const request = httpRequest({ ...path, headers: { 'content-type': CONTENT_TYPE } }, async (response) => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of response) chunks.push(chunk);
+        resolve(new Uint8Array(Buffer.concat(chunks)));
+      });
+      request.on('error', reject);
+      for (const part of parts) request.write(part);
+      request.end();
+    });
+  const bytes = new Blob([new Uint8Array(10)]).stream();
+  const { first, request } = new LiveCall(peer, [{ name: 'unread', args: [bytes] }]);
+  request.on('error', () => undefined).destroy();
+  connections.length = 0;
+  // the function answers when the rest is still on its way
+  const answer = await send(first, new Uint8Array(100_000));
+  expect(only(peer.open(first, answer))).toBe('unread');
+  const next = peer.frame([{ name: 'plain', args: [1] }]);
+  expect(only(peer.open(next, await send(next)))).toBe(1);
+  expect(connections).toHaveLength(1);
 });
