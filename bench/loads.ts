@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { CONTENT_TYPE, decodeReply, openResult } from '@sealwire/core';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { CompactEncrypt, compactDecrypt } from 'jose';
-import { RawSession } from '../test/support/raw-session.js';
+import { PeerClient } from '../test/support/peer/client.js';
 import { openAes, sealAes } from './aes.js';
 import { encodeRequest } from './http-load.js';
 import type { Keys } from './keys.js';
@@ -67,12 +67,12 @@ export function sealedLoad(batch: number): Loader {
   };
 }
 
-export function openSession(url: string, keys: Keys): Promise<RawSession> {
-  return RawSession.open({ url, module: 'bench', ...keys.client });
+export function openSession(url: string, keys: Keys): Promise<PeerClient> {
+  return PeerClient.open({ url, module: 'bench', ...keys.client });
 }
 
 /** Requests with frames of their own, each carrying `batch` times the call. */
-export function sealedRequests(session: RawSession, count: number, value: unknown, batch = 1): Load {
+export function sealedRequests(session: PeerClient, count: number, value: unknown, batch = 1): Load {
   const calls = Array.from({ length: batch }, () => ({ name: 'echo', args: [value] }));
   const sealed = Array.from({ length: count }, () => session.seal(...calls));
   return {

@@ -1,5 +1,8 @@
+import { fileURLToPath } from 'node:url';
 import { ServerProcess } from '../test/support/server-process.js';
 import type { Usage } from './questions.js';
+
+const AS_BUILT = fileURLToPath(new URL('./as-built.mjs', import.meta.url));
 
 export type Script = 'server' | 'client' | 'store-server';
 
@@ -10,7 +13,7 @@ export class BenchProcess extends ServerProcess {
     env: Record<string, string>,
     flags: readonly string[] = [],
   ): Promise<BenchProcess> {
-    const options = { env, nodeFlags: ['--expose-gc', ...flags] };
+    const options = { env, nodeFlags: ['--expose-gc', '--import', AS_BUILT, ...flags] };
     return new BenchProcess(new URL(`./${script}.ts`, import.meta.url), options).start();
   }
 

@@ -77,7 +77,7 @@ export async function measureMemory(keys: Keys, count: number): Promise<void> {
   const open = async (times: number) => {
     let left = times;
     const worker = async () => {
-      while (left-- > 0) await (await openSession(process.url ?? '', keys)).call('echo', 1);
+      while (left-- > 0) await (await openSession(process.url ?? '', keys)).value('echo', 1);
     };
     await Promise.all(Array.from({ length: PARALLEL }, worker));
   };

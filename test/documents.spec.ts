@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import ts from 'typescript';
 import { expect, it } from 'vitest';
-
-const root = resolve(import.meta.dirname, '..');
+import { check, root } from './support/compile.js';
+import { exampleModules, publicExports } from './support/examples.js';
 
 /** The documents with snippets: the README, those of docs/, and one for each package. */
 async function documents(): Promise<string[]> {
@@ -27,29 +26,6 @@ async function snippets(document: string): Promise<Map<string, string>> {
     files.set(path, `${files.get(path) ?? ''}${code}`);
   }
   return files;
-}
-
-/** Type-checks sources that exist in memory only, with the repository's own settings. */
-function check(files: ReadonlyMap<string, string>): string[] {
-  const { config } = ts.readConfigFile(resolve(root, 'tsconfig.json'), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
-  const host = ts.createCompilerHost(options);
-  const { fileExists, readFile: readSource, getSourceFile } = host;
-  host.fileExists = (path) => files.has(path) || fileExists(path);
-  host.readFile = (path) => files.get(path) ?? readSource(path);
-  // the folders of the documents exist in memory only
-  host.directoryExists = (path) =>
-    [...files.keys()].some((file) => dirname(file) === path) || ts.sys.directoryExists(path);
-  host.getSourceFile = (path, language, ...rest) => {
-    const text = files.get(path);
-    return text === undefined ? getSourceFile(path, language, ...rest) : ts.createSourceFile(path, text, language);
-  };
-  const program = ts.createProgram([...files.keys()], { ...options, noUnusedLocals: false }, host);
-  return [...files.keys()].flatMap((path) =>
-    ts
-      .getPreEmitDiagnostics(program, program.getSourceFile(path))
-      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, ' ')),
-  );
 }
 
 it('compiles every TypeScript snippet of the documents', async () => {
@@ -85,4 +61,31 @@ it('links to what is there', async () => {
 
 it('keeps the README to what one reads at a sitting', async () => {
   expect((await readFile(resolve(root, 'README.md'), 'utf8')).split('\n').length).toBeLessThanOrEqual(181);
+});
+
+const all = publicExports();
+const label = ({ file, name }: { file: string; name: string }) => `${file}: ${name}`;
+
+it('documents all that the packages export', () => {
+  expect(all.length).toBeGreaterThan(150);
+  expect(all.filter(({ documented }) => !documented).map(label)).toEqual([]);
+});
+
+it('shows an example of every public function, class and decorator', () => {
+  const called = all.filter(({ kind }) => kind === 'called');
+  expect(called.length).toBeGreaterThan(80);
+  expect(called.filter(({ example }) => !example?.trim()).map(label)).toEqual([]);
+});
+
+it('compiles every example', () => {
+  const files = exampleModules(all);
+  expect(files.size).toBeGreaterThan(80);
+  expect(check(files)).toEqual([]);
+});
+
+it('would notice an example that does not compile', () => {
+  const [first] = all;
+  if (!first) throw new Error('nothing is exported');
+  const broken = [...all.slice(1), { ...first, example: 'concat(1);' }];
+  expect(check(exampleModules(broken)).join()).toContain('not assignable');
 });

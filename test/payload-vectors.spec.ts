@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { decodeCalls, decodeReply, decodeValue, fromHex } from '@sealwire/core';
+import { decodeCalls, decodeReply, decodeValue, encodeValue, fromHex, toHex } from '@sealwire/core';
 import { describe, expect, it } from 'vitest';
 import { refusedPayloads } from './vectors/payload-vectors.js';
 
@@ -23,6 +23,16 @@ describe('payloads that section 5.5 refuses', () => {
     expect(() => decodeReply(bytes)).toThrow(badPayload);
     // nor inside of another value
     expect(() => decodeValue(fromHex(`82${text}00`))).toThrow(badPayload);
+  });
+
+  it('are taken where they are one level less deep', () => {
+    const { values } = read('payloads.json');
+    const deepest = Object.entries<string>(values).filter(([name]) => / in \d\d arrays$/.test(name));
+    expect(deepest).toHaveLength(6);
+    for (const [name, text] of deepest) {
+      expect(toHex(encodeValue(decodeValue(fromHex(text)))), name).toBe(text);
+      expect(() => decodeValue(fromHex(`81${text}`)), name).toThrow(badPayload);
+    }
   });
 
   // a machine without Python is covered by the comparison with cborg

@@ -147,6 +147,13 @@ describe.each([
   });
 });
 
+it('has in the answer to a renewal by K_first what opens as the result of the first call', () => {
+  const { firstResult, answers } = read('renewal');
+  const key = { primitives: nodePrimitives, keySize: 32 as const, secret: fromHex(firstResult.secret) };
+  const [{ result }] = answers[1];
+  expect(toHex(openResult(key, fromHex(firstResult.callHeader), fromHex(result)))).toBe(firstResult.payload);
+});
+
 const refusals = read('refused');
 const readers: Record<string, (value: string) => unknown> = {
   keyTexts: (text) => parseKeyText(refusals.keyTexts.kind, text),

@@ -97,6 +97,8 @@ it('plays a session from the first byte to a refused replay', () => {
     incarnation: fromHex(vector.step4.terms.incarnation),
     maxBody: 1_048_576,
     age: 90_000,
+    maxUpload: 0,
+    pulse: 0,
   };
   const sessionId = (random10: Uint8Array) =>
     makeSessionId(primitives, fromHex(vector.sessionIdKey), 'payments', random10);

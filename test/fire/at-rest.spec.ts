@@ -4,8 +4,8 @@ import { callIdentity, frameDigest, fromHex, parseKeyEncryptionKey, parseSecureK
 import { nodePrimitives } from '@sealwire/core/node';
 import type pg from 'pg';
 import { expect, it, onTestFinished } from 'vitest';
+import { PeerClient } from '../support/peer/client.js';
 import { privatePostgres } from '../support/private-postgres.js';
-import { RawSession } from '../support/raw-session.js';
 import { World } from './world.js';
 
 it('leaves no secret in the database, its files and its log, in whatever form', { timeout: 90_000 }, async () => {
@@ -18,16 +18,16 @@ it('leaves no secret in the database, its files and its log, in whatever form', 
   const [pair] = await server.ask<{ publicKey: string; privateKey: string }[]>('serverKeys');
   if (!pair) throw new Error('the store made no server key');
   const serverKey = world.publicText(fromHex(pair.publicKey));
-  const session = await RawSession.open({ url: `${server.url}`, module: 'trace', serverKey, secureKey });
+  const session = await PeerClient.open({ url: `${server.url}`, module: 'trace', serverKey, secureKey });
   const before = session.secrets;
-  expect(await session.call('echo', 'kept for duplicates of its call')).toBe('kept for duplicates of its call');
+  expect(await session.value('echo', 'kept for duplicates of its call')).toBe('kept for duplicates of its call');
   const once = session.seal({ name: 'once', args: ['kept as the outcome'] });
   expect(await session.settle(once)).toMatchObject({
     reply: { outcomes: [{ ok: true, value: 'kept as the outcome' }] },
   });
-  await session.call('remember', 'kept in the session');
+  await session.value('remember', 'kept in the session');
   session.ratchet();
-  expect(await session.call('where')).toBe(server.pid);
+  expect(await session.value('where')).toBe(server.pid);
   // a clean stop writes out what a server only has in memory
   await server.end('SIGTERM');
 
@@ -68,7 +68,7 @@ it('leaves no secret in the database, its files and its log, in whatever form', 
   );
   await world.pool.query('CHECKPOINT');
   const files = Buffer.concat(filesBelow(`${rows[0]?.folder}`));
-  expect(files.includes(Buffer.from(session.sessionId))).toBe(true);
+  expect(files.includes(Buffer.from(session.session.sessionId))).toBe(true);
   expect(found(secrets, files)).toEqual([]);
 });
 
@@ -89,7 +89,7 @@ it('refuses a session whose row was altered', { timeout: 120_000 }, async () => 
   const world = await World.create();
   onTestFinished(() => world.end());
   const server = await world.server().start();
-  const open = () => RawSession.open({ url: `${server.url}`, ...world.client('trace') });
+  const open = () => PeerClient.open({ url: `${server.url}`, ...world.client('trace') });
   const other = await open();
   const untouched = await open();
   const altered = await Promise.all(
@@ -97,7 +97,7 @@ it('refuses a session whose row was altered', { timeout: 120_000 }, async () => 
       const session = await open();
       const changed = await world.pool.query(
         `UPDATE sealwire_session SET ${set} FROM sealwire_session other WHERE sealwire_session.id = $1 AND other.id = $2`,
-        [Buffer.from(session.sessionId), Buffer.from(other.sessionId)],
+        [Buffer.from(session.session.sessionId), Buffer.from(other.session.sessionId)],
       );
       expect(changed.rowCount).toBe(1);
       return { name, session };

@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished } from 'vitest';
-import { RawSession } from '../support/raw-session.js';
+import { PeerClient } from '../support/peer/client.js';
 import { World } from './world.js';
 
 const MINUTES = 60_000;
@@ -15,7 +15,7 @@ it('serves sessions and cookies of instances whose clocks are minutes apart', { 
   // step 1 at each, step 3 at each: the cookie is neither old nor from the future
   for (const url of urls) {
     for (const finishUrl of urls) {
-      const session = await RawSession.open({ url, finishUrl, ...world.client('trace') });
+      const session = await PeerClient.open({ url, finishUrl, ...world.client('trace') });
       for (const [index, server] of servers.entries()) {
         const frame = session.seal({ name: 'where', args: [] });
         const answer = await session.settle(frame, urls[index]);
@@ -35,8 +35,8 @@ it('moves a session from one instance to another whatever their clocks say', { t
     [behind, ahead],
   ] as const) {
     await from.start();
-    const session = await RawSession.open({ url: `${from.url}`, ...world.client('trace') });
-    expect(await session.call('where')).toBe(from.pid);
+    const session = await PeerClient.open({ url: `${from.url}`, ...world.client('trace') });
+    expect(await session.value('where')).toBe(from.pid);
     await from.end('SIGTERM');
     await to.start();
     const answer = await session.settle(session.seal({ name: 'record', args: ['moved'] }), to.url);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LIMITS, toHex } from '@sealwire/core';
 import { expect, it, onTestFinished } from 'vitest';
-import { RawSession, type SealedCall } from '../support/raw-session.js';
+import { PeerClient, type SealedCall } from '../support/peer/client.js';
 import type { ServerProcess } from '../support/server-process.js';
 import { MASK } from './memory-probe.js';
 import { World } from './world.js';
@@ -14,7 +14,7 @@ it('opens no recorded call of an earlier epoch with anything that memory and dat
   const world = await World.create();
   onTestFinished(() => world.end());
   const server = await world.server({ epochGrace: GRACE, nodeFlags: ['--expose-gc'] }).start();
-  const session = await RawSession.open({ url: `${server.url}`, ...world.client('trace') });
+  const session = await PeerClient.open({ url: `${server.url}`, ...world.client('trace') });
   const early = session.seal({ name: 'record', args: ['early'] });
   const earlySecrets = session.secrets;
   expect(await session.settle(early)).toEqual(ran(server));
@@ -31,7 +31,7 @@ it('opens no recorded call of an earlier epoch with anything that memory and dat
   expect(inMemory.tried).toBeGreaterThan(100);
   expect(inMemory.opened).toBe(0);
   expect((await opening(server, late)).opened).toBeGreaterThan(0);
-  expect(await server.ask('textOccurrences', texts(session.sessionId))).toBeGreaterThan(0);
+  expect(await server.ask('textOccurrences', texts(session.session.sessionId))).toBeGreaterThan(0);
   expect(await server.ask('textOccurrences', texts(earlySecrets.clientToServer))).toBe(0);
   expect(await session.settle(early)).toMatchObject({ kind: 'outer' });
 

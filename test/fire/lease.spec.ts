@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it, onTestFinished } from 'vitest';
-import { type RawAnswer, RawSession } from '../support/raw-session.js';
+import { type Delivered, PeerClient } from '../support/peer/client.js';
 import type { ServerProcess } from '../support/server-process.js';
 import { World } from './world.js';
 
@@ -13,14 +13,14 @@ it('lets a paused owner go on with its lanes, or another instance take them, nev
   const world = await World.create();
   onTestFinished(() => world.end());
   const [owner, other] = await Promise.all([world.server().start(), world.server().start()]);
-  const session = await RawSession.open({ url: `${owner.url}`, ...world.client('trace') });
-  expect(await session.call('record', 'before')).toBe(owner.pid);
+  const session = await PeerClient.open({ url: `${owner.url}`, ...world.client('trace') });
+  expect(await session.value('record', 'before')).toBe(owner.pid);
 
   // a pause that its lease outlives: nobody else may have its lanes
   const early = session.seal({ name: 'record', args: ['early'] });
   await pause(owner);
-  const held = session.send(early);
-  await eachUntil(3_000, async () => expect(status(await session.send(early, other.url))).toBe('busy'));
+  const held = session.deliver(early);
+  await eachUntil(3_000, async () => expect(status(await session.deliver(early, other.url))).toBe('busy'));
   owner.resume();
   expect(status(await held)).toBe('ok');
 
@@ -33,7 +33,7 @@ it('lets a paused owner go on with its lanes, or another instance take them, nev
     session.seal({ name: 'record', args: [`contested/${index}`] }),
   );
   await pause(owner);
-  const waiting = contested.map((frame) => session.send(frame));
+  const waiting = contested.map((frame) => session.deliver(frame));
   const taken = await Promise.all(contested.map((frame) => session.settle(frame, other.url, 40_000)));
   const [moved] = taken;
   if (moved?.kind !== 'sealed' || !('status' in moved.reply) || moved.reply.status !== 'lane_moved') {
@@ -49,11 +49,11 @@ it('lets a paused owner go on with its lanes, or another instance take them, nev
   expect(served.map(status)).toEqual(next.map(() => 'ok'));
 
   owner.resume();
-  const replayed = await Promise.all([...contested, ...next].map((frame) => session.send(frame)));
+  const replayed = await Promise.all([...contested, ...next].map((frame) => session.deliver(frame)));
   await Promise.all(waiting);
   await eachUntil(3_000, async () => {
-    await Promise.all(contested.map((frame) => session.send(frame)));
-    await Promise.all(contested.map((frame) => session.send(frame, other.url)));
+    await Promise.all(contested.map((frame) => session.deliver(frame)));
+    await Promise.all(contested.map((frame) => session.deliver(frame, other.url)));
   });
 
   expect(replayed.map(status)).not.toContain('none');
@@ -63,7 +63,7 @@ it('lets a paused owner go on with its lanes, or another instance take them, nev
   expect(next.map((_, index) => runs.get(`next/${index}`))).toEqual(next.map(() => [other.pid]));
 });
 
-async function takeBack(session: RawSession, server: ServerProcess): Promise<void> {
+async function takeBack(session: PeerClient, server: ServerProcess): Promise<void> {
   const answer = await session.settle(session.seal({ name: 'where', args: [] }), server.url);
   if (answer.kind === 'sealed' && 'lane' in answer.reply) {
     session.moveTo(answer.reply.lane);
@@ -87,11 +87,11 @@ async function eachUntil(milliseconds: number, attempt: () => Promise<unknown>):
   }
 }
 
-function known(answer: RawAnswer): unknown {
+function known(answer: Delivered): unknown {
   return answer.kind === 'sealed' && 'known' in answer.reply ? answer.reply.known : answer;
 }
 
-function status(answer: RawAnswer): string {
+function status(answer: Delivered): string {
   if (answer.kind === 'none') return 'none';
   if (answer.kind === 'outer') return answer.code;
   if ('status' in answer.reply) return answer.reply.status;

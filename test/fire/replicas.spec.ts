@@ -1,6 +1,6 @@
 import { toHex } from '@sealwire/core';
 import { expect, it, onTestFinished } from 'vitest';
-import { RawSession } from '../support/raw-session.js';
+import { PeerClient } from '../support/peer/client.js';
 import { World } from './world.js';
 
 const SESSIONS = 6;
@@ -15,7 +15,7 @@ it('runs every frame once, though each arrives at three replicas at the same mom
   const servers = await Promise.all([1, 2, 3].map(() => world.server({ ledger: 'postgres' }).start()));
   const { url } = await world.proxy({ upstreams: servers, route: 'all' });
   const sessions = await Promise.all(
-    Array.from({ length: SESSIONS }, () => RawSession.open({ url, ...world.client('trace') })),
+    Array.from({ length: SESSIONS }, () => PeerClient.open({ url, ...world.client('trace') })),
   );
 
   const sent: string[] = [];
@@ -47,7 +47,7 @@ it('answers a frame that comes again to any replica with the result it had', { t
   onTestFinished(() => world.end());
   const servers = await Promise.all([1, 2, 3].map(() => world.server({ ledger: 'postgres' }).start()));
   const urls = servers.map(({ url }) => url ?? '');
-  const session = await RawSession.open({ url: `${urls[0]}`, ...world.client('trace') });
+  const session = await PeerClient.open({ url: `${urls[0]}`, ...world.client('trace') });
   const frames = Array.from({ length: 30 }, (_, index) => session.seal({ name: 'record', args: [`again/${index}`] }));
 
   const first = await Promise.all(frames.map((frame, index) => session.settle(frame, urls[index % 3])));
@@ -58,7 +58,7 @@ it('answers a frame that comes again to any replica with the result it had', { t
   expect([...world.runs().values()].map((runners) => runners.length)).toEqual(frames.map(() => 1));
 });
 
-function value(answer: Awaited<ReturnType<RawSession['send']>>): unknown {
+function value(answer: Awaited<ReturnType<PeerClient['deliver']>>): unknown {
   if (answer.kind === 'sealed' && 'outcomes' in answer.reply && answer.reply.outcomes[0]?.ok) {
     return answer.reply.outcomes[0].value;
   }

@@ -3,7 +3,7 @@ import { OutcomeUnknownError } from '@sealwire/client';
 import pg from 'pg';
 import { expect, it, onTestFinished } from 'vitest';
 import type { ChaosProxy, Exchange } from '../support/chaos-proxy.js';
-import { RawSession, type SealedCall } from '../support/raw-session.js';
+import { PeerClient, type SealedCall } from '../support/peer/client.js';
 import type { ServerProcess } from '../support/server-process.js';
 import { TraceLoad, TransferLoad } from './load.js';
 import { World } from './world.js';
@@ -23,7 +23,7 @@ it.each(LEDGERS.flatMap((ledger) => Object.entries(WAYS).map(([way, restore]) =>
     const servers = [await world.server({ ledger }).start()];
     const proxy = await world.proxy({ upstreams: servers });
     const { url } = proxy;
-    const open = () => RawSession.open({ url, ...world.client('trace') });
+    const open = () => PeerClient.open({ url, ...world.client('trace') });
     const transfers = await new TransferLoad({ world, urls: [url] }).openAccounts(url);
     const trace = new TraceLoad({ world, urls: [url] });
     const old = await open();
@@ -82,7 +82,7 @@ it.each(LEDGERS.flatMap((ledger) => Object.entries(WAYS).map(([way, restore]) =>
   },
 );
 
-async function record(session: RawSession, reference: string): Promise<SealedCall> {
+async function record(session: PeerClient, reference: string): Promise<SealedCall> {
   const sealed = session.seal({ name: 'record', args: [reference] });
   expect(await session.settle(sealed)).toMatchObject({ kind: 'sealed', reply: { outcomes: [{ ok: true }] } });
   return sealed;

@@ -113,18 +113,21 @@ async function halfOpen(frame: string, count: number): Promise<number> {
 
 /** Nearly all of the work is public-key cryptography, which keeps no state: each result is computed once and then copied. */
 function cheapen(handshakes: Handshakes): void {
-  const { x25519, x25519KeyPair, kemEncapsulate } = nodePrimitives;
+  const { x25519, x25519Encapsulate, kemEncapsulate } = nodePrimitives;
   const results = new Map<string, Uint8Array>();
-  const pair = x25519KeyPair(nodePrimitives.random(32));
+  let ephemeral: ReturnType<typeof x25519Encapsulate> | undefined;
   let kem: ReturnType<typeof kemEncapsulate> | undefined;
   const primitives: Primitives = {
     ...nodePrimitives,
-    x25519KeyPair: () => ({ publicKey: pair.publicKey.slice(), privateKey: pair.privateKey.slice() }),
     x25519: (privateKey, publicKey) => {
       const name = `${Buffer.from(privateKey).toString('latin1')} ${Buffer.from(publicKey).toString('latin1')}`;
       const result = results.get(name) ?? x25519(privateKey, publicKey);
       results.set(name, result);
       return result.slice();
+    },
+    x25519Encapsulate: (recipient, seed) => {
+      ephemeral ??= x25519Encapsulate(recipient, seed);
+      return { publicKey: ephemeral.publicKey.slice(), sharedSecret: ephemeral.sharedSecret.slice() };
     },
     kemEncapsulate: (key, coins) => {
       kem ??= kemEncapsulate(key, coins);

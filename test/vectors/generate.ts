@@ -11,7 +11,9 @@ import {
   encodeReply,
   encodeValue,
   FIRST_LANE,
+  firstHeader,
   formatKeyText,
+  type NumberAnswer,
   parseSecureKey,
   proveSession,
   type Sending,
@@ -57,18 +59,25 @@ export function vectors(): Map<string, Json> {
   ]);
 }
 
-/** A renewal by the renewal key and one by K_first, with their answers. */
-function renewal({ keySize, secrets, firstKey }: Handshake): Json {
+/** A renewal by the renewal key, and one by K_first of a session whose step 4 got lost, with their answers. */
+function renewal({ keySize, secrets, sessionId, firstKey, firstResults, firstResult, digest }: Handshake): Json {
   const [h, hAnswer] = ['h after step 2', 'h before sealed_4'].map((name) => bytesFrom(name, 32)) as [
     Uint8Array,
     Uint8Array,
   ];
   const asked = [
     { ...OLD.renewed, key: secrets.renewal },
-    { ...OLD.lost, key: firstKey },
+    {
+      sessionId,
+      key: firstKey,
+      numbers: [0, 1].map((counter) => ({ number: { lane: FIRST_LANE, counter }, digest })),
+    },
   ];
   const { frame } = oldResult(keySize);
-  const answers = [[{ known: 'ran' as const }, { known: 'result' as const, frame }], [{ known: 'running' as const }]];
+  const answers: NumberAnswer[][] = [
+    [{ known: 'ran' }, { known: 'result', frame }],
+    [{ known: 'result', frame: firstResult }, { known: 'running' }],
+  ];
   const proofs = asked.map(({ key }) => ({
     prove: proveSession(primitives, key, h),
     answer: proveSession(primitives, key, hAnswer, 'answer'),
@@ -86,7 +95,14 @@ function renewal({ keySize, secrets, firstKey }: Handshake): Json {
     block: toHex(
       encodeRenewals(asked.map(({ key: _, ...rest }, i) => ({ ...rest, proof: proofs[i]?.prove ?? new Uint8Array() }))),
     ),
-    answers: [['ran', { result: toHex(frame) }], ['running']],
+    answers: answers.map((list) =>
+      list.map((answer) => (answer.known === 'result' ? { result: toHex(answer.frame) } : answer.known)),
+    ),
+    firstResult: {
+      secret: toHex(firstResults),
+      callHeader: toHex(firstHeader(sessionId, digest, 0)),
+      payload: toHex(encodeReply(FIRST_REPLY)),
+    },
     answerBlock: toHex(
       encodeRenewalAnswers(answers.map((list, i) => ({ proof: proofs[i]?.answer ?? new Uint8Array(), answers: list }))),
     ),
@@ -133,6 +149,13 @@ function payloads(): Json {
     ['new Date(1500)', new Date(1500)],
     ['new Map([[1, "one"]])', new Map([[1, 'one']])],
     ['new Set(["a", "b"])', new Set(['a', 'b'])],
+    // the deepest that a payload may hold: arrays, objects and tags count
+    ['{} in 31 arrays', inArrays(31, {})],
+    ['1.5 in 32 arrays', inArrays(32, 1.5)],
+    ['new Date(0) in 31 arrays', inArrays(31, new Date(0))],
+    ['new Set() in 30 arrays', inArrays(30, new Set())],
+    ['new Map() in 30 arrays', inArrays(30, new Map())],
+    ['18446744073709551616n in 31 arrays', inArrays(31, 2n ** 64n)],
   ];
   const resend = { callId: bytesFrom('call id', 16), incarnation: TERMS.incarnation };
   const incarnation = TERMS.incarnation;
@@ -155,6 +178,10 @@ function payloads(): Json {
       ['status lane_moved', encodeReply({ status: 'lane_moved', lane: LANE + 60, known: 'never_ran', incarnation })],
     ]),
   };
+}
+
+function inArrays(levels: number, value: unknown): unknown {
+  return levels === 0 ? value : inArrays(levels - 1, [value]);
 }
 
 function padding(): Json {

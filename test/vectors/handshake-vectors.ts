@@ -65,6 +65,8 @@ export const SERVER_OPTIONS = {
   incarnation: TERMS.incarnation,
   maxBody: 1_048_576,
   age: 90_000,
+  maxUpload: 0,
+  pulse: 0,
 };
 
 const FULL = { pinned: true, secureKey: true, firstCalls: true };
@@ -121,7 +123,11 @@ export function handshake(variant: Variant) {
   ];
   const client = scriptedSuite(clientRandom);
   const server = scriptedSuite(serverRandom);
-  const options = { ...SERVER_OPTIONS, requireSecureKey: variant.secureKey };
+  const options = {
+    ...SERVER_OPTIONS,
+    requireSecureKey: variant.secureKey,
+    ...(!variant.secureKey && { maxUpload: 2 ** 33, pulse: 15 }),
+  };
   const tk = bytesFrom('cookie key', 32);
   const cookieKey = {
     id: bytesFrom('cookie key id', 4),
@@ -129,7 +135,9 @@ export function handshake(variant: Variant) {
   };
   const idKey = bytesFrom('session id key', 32);
   const noted = notingSeals(server.primitives);
-  const firstCalls = variant.firstCalls ? [[FIRST_CALL], [{ ...FIRST_CALL, args: ['bob'] }]].map(encodeCalls) : [];
+  const firstCalls = variant.firstCalls
+    ? [[FIRST_CALL], [{ ...FIRST_CALL, args: ['bob'] }]].map((calls) => encodeCalls(calls))
+    : [];
   const asked = variant.renewal ? [OLD.renewed, OLD.lost] : [];
   const old = oldResult(keySize);
 

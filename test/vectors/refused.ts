@@ -95,7 +95,8 @@ function serverOptions(): Json {
       'five keys': changed(4, 5),
       'something in the place of a second key': changed(9, 1),
       'an age above 2^53 - 1': changed(33, 1),
-      'a reserved byte': changed(41, 1),
+      'a maxUpload above 2^53 - 1': changed(41, 1),
+      'a reserved byte': changed(51, 1),
       'the last reserved byte': changed(63, 1),
     }),
   };

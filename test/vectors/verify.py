@@ -296,7 +296,7 @@ def check_handshake(name):
     o = v["step2"]["options"]
     options = bytes([o["force"] | o["requirePinned"] << 1 | o["requireSecureKey"] << 2, o["minKeySize"], 0, 1, len(o["pins"])])
     options += bytes.fromhex("".join(o["pins"])).ljust(16, b"\0") + bytes.fromhex(o["incarnation"])
-    options += struct.pack(">IQ", o["maxBody"], o["age"]) + bytes(23)
+    options += struct.pack(">IQQH", o["maxBody"], o["age"], o["maxUpload"], o["pulse"]) + bytes(13)
     decode_server_options(options)
     same("step 2", sealed_2.hex(), step("encrypt_and_hash", r["S1"] + r["A"] + session_id + options))
     same("step 2", frames[1].hex(), clear + cookie + sealed_2)
@@ -468,7 +468,7 @@ def parse_key_text(kind, text):
 # ---- blocks of sections 3.3, 3.4, 3.5 and 4.3 ----
 def decode_server_options(o):
     need(len(o) == 64 and o[0] < 8 and o[1] in (16, 32) and o[2:4] == b"\0\1" and o[4] < 5)
-    need(not any(o[5 + 4 * o[4] : 21]) and not any(o[41:]) and int.from_bytes(o[33:41], "big") < 2**53)
+    need(not any(o[5 + 4 * o[4] : 21]) and not any(o[51:]) and max(int.from_bytes(o[a : a + 8], "big") for a in (33, 41)) < 2**53)
 
 
 class Reader:
@@ -571,6 +571,10 @@ def cbor(data, at=0):
     return (items if major == 4 else dict(zip(items[::2], items[1::2])) if major == 5 else ("tag", value, items[0])), at
 
 
+def arrays(levels, value):
+    return [arrays(levels - 1, value)] if levels else value
+
+
 def check_payloads():
     v = load("payloads")
     item = lambda text: cbor(bytes.fromhex(text))
@@ -581,13 +585,16 @@ def check_payloads():
         "Uint8Array [1, 2, 3]": b"\1\2\3", "[1, [2], {}]": [1, [2], {}], "{ b: 1, a: 2 }": {"b": 1, "a": 2},
         'new Date("2024-02-29T12:00:00Z")': ("tag", 1, 1709208000), "new Date(1500)": ("tag", 1, 1.5),
         'new Map([[1, "one"]])': ("tag", 259, {1: "one"}), 'new Set(["a", "b"])': ("tag", 258, ["a", "b"]),
+        "{} in 31 arrays": arrays(31, {}), "1.5 in 32 arrays": arrays(32, 1.5),
+        "new Date(0) in 31 arrays": arrays(31, ("tag", 1, 0)), "18446744073709551616n in 31 arrays": arrays(31, big(2**64)),
+        "new Set() in 30 arrays": arrays(30, ("tag", 258, [])), "new Map() in 30 arrays": arrays(30, ("tag", 259, {})),
     }
     same("values", sorted([*expected, "NaN"]), sorted(v["values"]))
     for name, value in expected.items():
         same(name, (value, len(v["values"][name]) // 2), item(v["values"][name]))
     same("NaN", True, math.isnan(item(v["values"]["NaN"])[0]))
     resend = [bytes.fromhex(v["resend"][key]) for key in ("callId", "incarnation")]
-    same("calls", [[["balance", ["alice"]]], [["balance", ["alice"], *resend]]], [item(text)[0] for text in v["calls"].values()])
+    same("calls", [[["balance", ["alice"]]], [["balance", ["alice"], ("tag", 259, dict(enumerate(resend)))]]], [item(text)[0] for text in v["calls"].values()])
     same("replies", [
         [0, [0, big(1250)]], [0, [1, "not_found", "No such account."]], [0, [1, "conflict", "Taken.", {"status": 409}]],
         [1, "running"], [2, b"\x12\1"], [1, "lane_moved", 1700000060, "never_ran", resend[1]],

@@ -4,7 +4,17 @@ import { openRemote, type Remote } from './remote.js';
 
 export * from './common.js';
 
-/** As in `node.ts`, for browsers and every other runtime without node:crypto. */
+/**
+ * Makes a typed client of one module, in a browser or another runtime without `node:crypto`. Nothing is sent before the first
+ * call.
+ *
+ * @throws PolicyError or SealwireError `bad_configuration` or `bad_key` with a sentence that says what to change
+ * @example
+ * import type { PaymentsController } from './payments.controller.js';
+ *
+ * const payments = createRemote<RemoteApi<PaymentsController>>({ url: '/remote/payments', serverKey: 'swp1...' });
+ * const balance = await payments.balance('alice');
+ */
 export function createRemote<Api>(options: RemoteOptions): Remote<Api> {
   return openRemote<Api>(options, noblePrimitives);
 }

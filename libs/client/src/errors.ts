@@ -1,12 +1,22 @@
 import { type CallNumber, SealwireError, toHex } from '@sealwire/core';
 import { deepestCause } from './transport/hint.js';
 
-export interface RemoteErrorOptions extends ErrorOptions {
+interface RemoteErrorOptions extends ErrorOptions {
   readonly details?: unknown;
   readonly retryable?: boolean;
 }
 
-/** What a remote call is rejected with. `code` is the server's, or one of this client's own (README, errors). */
+/**
+ * What a remote call is rejected with. `code` is the server's, or one of this client's own (docs/errors.md).
+ *
+ * @example
+ * try {
+ *   await payments.transfer('alice', 'bob', 200n);
+ * } catch (error) {
+ *   if (error instanceof RemoteError && error.code === 'funds_short') console.log(error.message, error.details);
+ *   else throw error;
+ * }
+ */
 export class RemoteError extends Error {
   override readonly name: string = 'RemoteError';
   /** what the function attached to its error */
@@ -25,7 +35,17 @@ export class RemoteError extends Error {
   }
 }
 
-/** The call may have run, once; nobody can tell any more. `cause` says what stood between. */
+/**
+ * The call may have run, once; nobody can tell any more. `cause` says what stood between.
+ *
+ * @example
+ * try {
+ *   await payments.transfer('alice', 'bob', 200n);
+ * } catch (error) {
+ *   if (error instanceof OutcomeUnknownError) console.log('Look at the account before you try again.');
+ *   else throw error;
+ * }
+ */
 export class OutcomeUnknownError extends RemoteError {
   override readonly name = 'OutcomeUnknownError';
   /** hexadecimal id of the session that the call was last sent in */
@@ -44,7 +64,17 @@ export class OutcomeUnknownError extends RemoteError {
   }
 }
 
-/** For minutes every answer was one that anybody on the way can forge: something blocks the channel. */
+/**
+ * For five minutes every answer was one that anybody on the way can forge. Its code is `channel_blocked`.
+ *
+ * @example
+ * try {
+ *   await payments.balance('alice');
+ * } catch (error) {
+ *   if (error instanceof ChannelBlockedError) console.log('Try another network.');
+ *   else throw error;
+ * }
+ */
 export class ChannelBlockedError extends RemoteError {
   override readonly name = 'ChannelBlockedError';
 
@@ -57,7 +87,16 @@ export class ChannelBlockedError extends RemoteError {
   }
 }
 
-/** This client's own rules, or the server's as it states them under seal, forbid the connection. */
+/**
+ * This client's own rules, or the server's as it states them under seal, forbid the connection. Its code is `policy`.
+ *
+ * @example
+ * try {
+ *   createRemote({ url: 'https://api.example.com/remote/payments' });
+ * } catch (error) {
+ *   if (error instanceof PolicyError) console.log(error.message); // Without serverKey and secureKey anybody ...
+ * }
+ */
 export class PolicyError extends RemoteError {
   override readonly name = 'PolicyError';
 

@@ -1,3 +1,4 @@
+/** Why a client made a new session in place of an old one. */
 export type RenewalReason =
   | 'session_unknown'
   | 'session_ended'
@@ -38,6 +39,7 @@ export interface RemoteEvents {
   closed: { readonly sessionId: string | undefined };
 }
 
+/** A function that hears one kind of event of {@link RemoteEvents}. */
 export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[K]) => void;
 
 export class EventHub {

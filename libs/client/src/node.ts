@@ -5,10 +5,17 @@ import { openRemote, type Remote } from './remote.js';
 export * from './common.js';
 
 /**
- * A typed client of one module: `createRemote<RemoteApi<PaymentsController>>({ url, serverKey, secureKey })`. Nothing is
- * sent before the first call.
+ * Makes a typed client of one module. Nothing is sent before the first call.
  *
- * @throws PolicyError or SealwireError with a sentence that says what to change
+ * @throws PolicyError or SealwireError `bad_configuration` or `bad_key` with a sentence that says what to change
+ * @example
+ * import type { PaymentsController } from './payments.controller.js';
+ *
+ * const payments = createRemote<RemoteApi<PaymentsController>>({
+ *   url: 'https://api.example.com/remote/payments',
+ *   serverKey: process.env.SEALWIRE_SERVER_PUBLIC_KEY ?? '',
+ * });
+ * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions): Remote<Api> {
   return openRemote<Api>(options, nodePrimitives);

@@ -12,6 +12,7 @@ import { fetchTransport, type Transport } from './transport/transport.js';
 
 type Headers = Readonly<Record<string, string>>;
 
+/** Options of `createRemote`. A client needs `serverKey` or `secureKey`; with both, the two sides know each other. */
 export interface RemoteOptions {
   /** where the module answers, for example `https://api.example.com/remote/payments` */
   readonly url: string;

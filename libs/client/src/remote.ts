@@ -6,6 +6,7 @@ import { milliseconds, type RemoteOptions, resolveOptions, type Tuning } from '.
 import { PlainCaller } from './plain.js';
 import type { BatchApi, BatchCall, BatchResults } from './types.js';
 
+/** Options of one call or batch. */
 export interface CallOptions {
   /** gives the call up; it is then rejected with the signal's reason, whether it ran or not */
   readonly signal?: AbortSignal;
@@ -13,6 +14,7 @@ export interface CallOptions {
   readonly timeout?: number;
 }
 
+/** What a remote has beside its functions. */
 export interface RemoteControls<Api> {
   /** The functions with a signal or time of their own: `remote.$call({ timeout: 500 }).balance('x')`. */
   $call(options: CallOptions): Api;
@@ -29,6 +31,7 @@ export interface RemoteControls<Api> {
   $close(): void;
 }
 
+/** A client of one module: its functions, and the controls that begin with `$`. */
 export type Remote<Api> = Api & RemoteControls<Api>;
 
 /** `createRemote` without its default for `primitives`. */

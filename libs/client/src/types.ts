@@ -80,9 +80,11 @@ type Unless<V, K> = [NonNullable<V>] extends [never] ? K : 0 extends 1 & V ? K :
 declare const result: unique symbol;
 /** A call that a batch holds but that is not sent by itself. */
 export type BatchCall<R> = Call & { readonly [result]?: R };
+/** The functions of a remote as `$batch` hands them out: they make calls and send nothing. */
 export type BatchApi<Api> = {
   [K in keyof Api]: Api[K] extends (...args: infer P) => Promise<infer R> ? (...args: P) => BatchCall<R> : never;
 };
+/** The outcomes of a batch, in the order of its calls. */
 export type BatchResults<T extends readonly unknown[]> = {
   -readonly [K in keyof T]: T[K] extends BatchCall<infer R> ? Settled<R> : never;
 };

@@ -1,7 +1,7 @@
 import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
+import { PeerServer, refused } from '../../../test/support/peer/server.js';
 import { ChannelBlockedError, OutcomeUnknownError, type RemoteError } from '../src/node.js';
-import { FakeServer, refused } from './support/fake-server.js';
 import { connect, type Kind, type Network, useFakeTimers } from './support/remote.js';
 
 const answer = (status: number, contentType: string, body: Uint8Array | string) => ({
@@ -25,7 +25,7 @@ const garbage = [
 
 describe('answers that anybody could give', () => {
   it.each(garbage)('are never a result of a call: %s', async (_name, forged) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const kinds: Kind[] = [];
     const remote = connect(server, {
       network: (_request, next, kind) => {
@@ -41,7 +41,7 @@ describe('answers that anybody could give', () => {
   });
 
   it.each(garbage.slice(0, 9))('are never a step of the handshake: %s', async (_name, forged) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const forgedKinds = new Set<Kind>();
     const remote = connect(server, {
       network(_request, next, kind) {
@@ -55,7 +55,7 @@ describe('answers that anybody could give', () => {
   });
 
   it('never make an encrypting client send plaintext', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const types = new Set<string>();
     const remote = connect(server, {
       timeout: 50,
@@ -69,7 +69,7 @@ describe('answers that anybody could give', () => {
   });
 
   it("do not open if they answer another call's frame", async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     let first: Uint8Array | undefined;
     let calls = 0;
     const remote = connect(server, {
@@ -87,7 +87,7 @@ describe('answers that anybody could give', () => {
   });
 
   it('never end a call as too large: the server says under seal what it takes', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     let forged = 0;
     const remote = connect(server, {
       network: (_request, next, kind) => (kind === 'call' && forged++ === 0 ? refused('too_large') : next()),
@@ -101,7 +101,7 @@ describe('answers that anybody could give', () => {
 
 describe('a bad network', () => {
   it('runs every call once under drops, duplicates and delays', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     let seed = 7;
     const random = () => {
       seed = (seed * 48_271) % 0x7fff_ffff;
@@ -128,7 +128,7 @@ describe('a bad network', () => {
 
   it('sends a call again whose answer never comes', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let calls = 0;
     const remote = connect(server, {
       network: (_request, next, kind) => (kind === 'call' && ++calls === 1 ? new Promise(() => {}) : next()),
@@ -143,7 +143,7 @@ describe('a bad network', () => {
 describe('a flood of forged session_unknown', () => {
   it('sets off few handshakes a minute, and ends as a blocked channel', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, {
       timeout: 600_000,
       network: (_request, next, kind) => (kind === 'call' ? refused('session_unknown') : next()),
@@ -167,7 +167,7 @@ describe('a flood of forged session_unknown', () => {
 
   it('is over at once when the forger stops, on the session that is there', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let forge = true;
     const remote = connect(server, {
       network: (_request, next, kind) => (kind === 'call' && forge ? refused('session_unknown') : next()),
@@ -188,7 +188,7 @@ describe('a flood of forged session_unknown', () => {
 
   it('does not hold up new calls while the next handshake has to wait', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, {
       timeout: 60_000,
       // the forger knows frames by their length

@@ -1,12 +1,12 @@
 import { LIMITS, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
+import { PeerServer } from '../../../test/support/peer/server.js';
 import { OutcomeUnknownError, RemoteError } from '../src/node.js';
-import { FakeServer } from './support/fake-server.js';
 import { connect, gate } from './support/remote.js';
 
 describe('calls', () => {
   it('rides the first call inside step 3', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const opened = vi.fn();
     remote.$events.on('opened', opened);
@@ -23,14 +23,14 @@ describe('calls', () => {
   });
 
   it('sends a first call that is too large for step 3 after the handshake', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const bytes = new Uint8Array(LIMITS.firstCalls);
     expect((await connect(server).echo(bytes)).length).toBe(bytes.length);
     expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'call']);
   });
 
   it('keeps step 3 small enough for every server, whatever waits', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const sizes = [200_000, ...Array.from({ length: 10 }, () => 20_000)];
     const results = await Promise.all(sizes.map((size) => remote.echo(new Uint8Array(size))));
@@ -43,7 +43,7 @@ describe('calls', () => {
   });
 
   it('shakes hands once for 50 concurrent first calls, each with its own result', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const values = await Promise.all(Array.from({ length: 50 }, (_, i) => remote.add(i, 1)));
     expect(values).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
@@ -53,7 +53,7 @@ describe('calls', () => {
   });
 
   it('sends what the arguments were at the time of the call', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const order = { amount: 1 };
     const first = remote.echo(order);
@@ -64,7 +64,7 @@ describe('calls', () => {
   });
 
   it('runs calls in parallel under numbers that only grow', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const hold = gate();
     server.functions.slow = () => hold.passed.then(() => 'slow');
     const remote = connect(server);
@@ -78,7 +78,7 @@ describe('calls', () => {
   });
 
   it('keeps at most 256 messages in flight', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const hold = gate();
     const remote = connect(server);
     await remote.add(0, 0);
@@ -93,7 +93,7 @@ describe('calls', () => {
   });
 
   it('reports the error of a function with code, message and details', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.functions.fail = () => {
       throw Object.assign(new Error('funds are short'), { code: 'funds_short', details: { missing: 5n } });
     };
@@ -110,11 +110,11 @@ describe('calls', () => {
   });
 
   it('refuses an argument that cannot be sent', async () => {
-    await expect(connect(new FakeServer()).echo(() => 1)).rejects.toMatchObject({ code: 'unsupported_value' });
+    await expect(connect(new PeerServer()).echo(() => 1)).rejects.toMatchObject({ code: 'unsupported_value' });
   });
 
   it('is no promise and leaves the probes of containers alone', () => {
-    const remote = connect(new FakeServer()) as unknown as Record<string | symbol, unknown>;
+    const remote = connect(new PeerServer()) as unknown as Record<string | symbol, unknown>;
     for (const name of ['then', 'toJSON', 'onModuleInit', 'ngOnDestroy', '$anything', Symbol.iterator]) {
       expect(remote[name]).toBeUndefined();
     }
@@ -124,7 +124,7 @@ describe('calls', () => {
 
 describe('$batch', () => {
   it('gives each call its own outcome in one message', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     await remote.add(0, 0);
     const [sum, failed, text] = await remote.$batch((r) => [r.add(1, 2), r.fail(), r.echo('x')]);
@@ -135,7 +135,7 @@ describe('$batch', () => {
   });
 
   it('splits more than 256 calls', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     await remote.add(0, 0);
     const settled = await remote.$batch((r) => Array.from({ length: 600 }, (_, i) => r.add(i, i)));
@@ -146,7 +146,7 @@ describe('$batch', () => {
   });
 
   it('takes an empty batch', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     expect(await connect(server).$batch(() => [])).toEqual([]);
     expect(server.seen).toEqual([]);
   });
@@ -154,7 +154,7 @@ describe('$batch', () => {
 
 describe('the end of a call', () => {
   it('rejects an aborted call with the reason of its signal', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.functions.slow = () => new Promise(() => {});
     const remote = connect(server);
     await remote.add(0, 0);
@@ -170,7 +170,7 @@ describe('the end of a call', () => {
   });
 
   it('says that the outcome is unknown when time ends after sending', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     await remote.add(0, 0);
     server.functions.slow = () => new Promise(() => {});
@@ -191,7 +191,7 @@ describe('the end of a call', () => {
   });
 
   it('says that nothing ran when time ends before anything could', async () => {
-    const remote = connect(new FakeServer(), {
+    const remote = connect(new PeerServer(), {
       network: () => Promise.reject(new Error('connection refused')),
       timeout: 40,
     });
@@ -204,12 +204,12 @@ describe('the end of a call', () => {
   });
 
   it('does not hang on a transport that ignores its signal', async () => {
-    const remote = connect(new FakeServer(), { network: () => new Promise(() => {}), timeout: 40 });
+    const remote = connect(new PeerServer(), { network: () => new Promise(() => {}), timeout: 40 });
     await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'timeout' });
   });
 
   it('rejects what is pending on $close, and everything after', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const closed = vi.fn();
     remote.$events.on('closed', closed);

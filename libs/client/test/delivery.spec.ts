@@ -1,8 +1,8 @@
 import { CONTENT_TYPE, encodeCalls, encodeReply, type Reply, SealwireError, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
+import { PeerServer, type PeerSession, refused } from '../../../test/support/peer/server.js';
 import { pack } from '../src/delivery/payload.js';
 import { OutcomeUnknownError, RemoteError } from '../src/node.js';
-import { FakeServer, type FakeSession, refused } from './support/fake-server.js';
 import { connect, gate, type Network, opened, useFakeTimers } from './support/remote.js';
 
 /** As `fetchTransport` reports a connection that never came about. */
@@ -28,7 +28,7 @@ const rewritten = { status: 503, contentType: 'text/html', body: new TextEncoder
 describe('requests under way', () => {
   it('may each bring the result, whatever happens to later copies', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let calls = 0;
     const network: Network = async (_request, next, kind) => {
       if (kind !== 'call' || ++calls === 1) return next();
@@ -45,7 +45,7 @@ describe('requests under way', () => {
 
   it('may bring the result of a number that the server could not tell of, after the call went on under another', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const hold = gate();
     let calls = 0;
     const network: Network = async (_request, next, kind) => {
@@ -75,7 +75,7 @@ describe('requests under way', () => {
 describe('a gateway that rewrites error answers', () => {
   it('does not hide that the session is gone', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server, async (_request, next) => {
       const response = await next();
       return response.status === 200 ? response : rewritten;
@@ -89,7 +89,7 @@ describe('a gateway that rewrites error answers', () => {
   });
 
   it('may change status and content type of a frame', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, {
       network: async (_request, next) => ({ ...(await next()), status: 500, contentType: 'text/html' }),
     });
@@ -100,7 +100,7 @@ describe('a gateway that rewrites error answers', () => {
 
   it('does not end a channel that never was a Sealwire one as blocked', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let down = false;
     const remote = await opened(server, (_request, next) => (down ? rewritten : next()));
     down = true;
@@ -115,7 +115,7 @@ describe('a gateway that rewrites error answers', () => {
 
 describe('first calls', () => {
   it.each([undefined, 400])('wait for no other call of the same handshake (timeout %s)', async (timeout) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const hold = gate();
     server.functions.slow = () => hold.passed.then(() => 'slow');
     const remote = connect(server);
@@ -130,7 +130,7 @@ describe('first calls', () => {
   });
 
   it('keep their identity when the question finds nothing any more', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('slow');
     const hold = gate();
     server.functions.slow = () => hold.passed.then(() => 'slow');
@@ -144,7 +144,7 @@ describe('first calls', () => {
 
   it('are asked about by renewals until they are done, if step 4 was lost', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 15_000, 'slow'));
     let finishes = 0;
     const remote = connect(server, {
@@ -161,7 +161,7 @@ describe('first calls', () => {
   });
 
   it('end their key when step 4 opens, and that of their results when all have come', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const erased: string[] = [];
     const fill = vi.spyOn(Uint8Array.prototype, 'fill').mockImplementation(function (this: Uint8Array, value) {
       if (value === 0 && this.length === 32) erased.push(toHex(this));
@@ -170,7 +170,7 @@ describe('first calls', () => {
     });
     await connect(server).add(1, 2);
     fill.mockRestore();
-    const [session] = [...server.sessions.values()] as [FakeSession];
+    const [session] = [...server.sessions.values()] as [PeerSession];
     expect(erased).toContain(toHex(session.firstKey));
     expect(erased).toContain(toHex(session.firstResults));
   });
@@ -178,7 +178,7 @@ describe('first calls', () => {
 
 describe('renewals', () => {
   it('are not believed without the proof of the old session', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     for (const session of server.sessions.values()) session.ended = true;
     server.proves = false;
@@ -187,7 +187,7 @@ describe('renewals', () => {
   });
 
   /** The server starts anew with nothing in memory. */
-  function restart(server: FakeServer, age: number): void {
+  function restart(server: PeerServer, age: number): void {
     server.sessions.clear();
     server.incarnation = new Uint8Array(8).fill(9);
     server.age = age;
@@ -195,7 +195,7 @@ describe('renewals', () => {
 
   it('make a first sending of a call to a server that started before it and keeps sessions in memory', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     await vi.advanceTimersByTimeAsync(60_000);
     restart(server, 30_000);
@@ -210,7 +210,7 @@ describe('renewals', () => {
     ['was sent when the clocks agreed less', () => vi.setSystemTime(Date.now() + 1_500), 30_000],
   ])('leave the decision to the server if the call %s', async (_name, meanwhile, age) => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let calls = 0;
     const remote = await opened(server, async (_request, next, kind) => {
       if (kind !== 'call' || calls++ > 0) return next();
@@ -224,7 +224,7 @@ describe('renewals', () => {
 
   it('count a sending from when it may have left: a refused connection is none', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let down = true;
     const remote = await opened(server, (_request, next, kind) => {
       if (kind === 'call' && down) throw new RefusedConnection();
@@ -242,7 +242,7 @@ describe('renewals', () => {
 
 describe('what never left this machine', () => {
   it('is unreachable, not unknown', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server, (_request, next, kind) => {
       if (kind === 'call') throw new RefusedConnection();
       return next();
@@ -259,7 +259,7 @@ describe('what never left this machine', () => {
 
 describe('too large', () => {
   it('is refused before anything is sent, with the place of the argument', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.maxBody = 200_000;
     const remote = await opened(server);
     const error = await remote.echo(new Uint8Array(250_000)).catch((e: unknown) => e);
@@ -270,7 +270,7 @@ describe('too large', () => {
   });
 
   it('counts the seal and the padding', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.maxBody = 200_000;
     const remote = await opened(server);
     await expect(remote.echo(new Uint8Array(199_900))).rejects.toMatchObject({ code: 'too_large' });
@@ -278,14 +278,14 @@ describe('too large', () => {
   });
 
   it('is refused by a cold client once the server has said what it takes', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.maxBody = 200_000;
     await expect(connect(server).echo(new Uint8Array(250_000))).rejects.toMatchObject({ code: 'too_large' });
     expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish']);
   });
 
   it('is known under seal after a server that takes less now answered 413', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     server.maxBody = 200_000;
     const error = await remote.echo(new Uint8Array(250_000)).catch((e: unknown) => e);
@@ -295,7 +295,7 @@ describe('too large', () => {
   });
 
   it('ends one call of a batch; calls that fit no message together go in several', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.maxBody = 200_000;
     const remote = await opened(server);
     const settled = await remote.$batch((r) => [250_000, 90_000, 90_000, 90_000].map((n) => r.echo(new Uint8Array(n))));
@@ -305,7 +305,7 @@ describe('too large', () => {
   });
 
   it('is a result that is longer than this client reads, at once', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server, async (_request, next, kind) => {
       if (kind === 'call') throw new SealwireError('too_large');
       return next();
@@ -327,7 +327,7 @@ describe('pauses', () => {
     { outcomes: [{ ok: false, code: 'unavailable', message: '' }] },
   ])('come from the second resend on, whatever the server keeps answering: %j', async (reply) => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('add');
     const remote = await opened(server);
     server.onCall = () => reply;
@@ -354,7 +354,7 @@ describe('an authentic answer that cannot be read', () => {
     ],
     ['the answer to a question that was not asked', { first: new Uint8Array(40) }],
   ])('ends the call: %s', async (_name, reply) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     server.onCall = () => reply;
     const error = await remote.add(1, 2).catch((e: unknown) => e);
@@ -366,7 +366,7 @@ describe('an authentic answer that cannot be read', () => {
 
 describe('a value that cannot be sent', () => {
   it('ends its own call at once, and takes no other of its batch with it', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const [good, bad, other] = await remote.$batch((r) => [r.add(1, 2), r.echo({ lines: [1, () => 1] }), r.echo('x')]);
     expect([good, other]).toEqual([
@@ -386,7 +386,7 @@ describe('a value that cannot be sent', () => {
     ['a date in the deepest level', deep(32, new Date(0))],
     ['a cycle', cycle()],
   ])('is named at once, and no other waiting call notices: %s', async (_name, value) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     const settled = await Promise.allSettled([remote.add(1, 2), remote.echo({ value })]);
     expect(settled).toMatchObject([
@@ -408,7 +408,7 @@ describe('a value that cannot be sent', () => {
   });
 
   it('sends nothing if there is nothing else', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     await expect(connect(server).echo(Symbol('x'))).rejects.toMatchObject({ code: 'unsupported_value' });
     const name = 'x'.repeat(129);
     const remote = connect(server) as unknown as Record<string, () => Promise<unknown>>;
@@ -419,14 +419,14 @@ describe('a value that cannot be sent', () => {
 
 describe('many calls', () => {
   it('wait in linear time: 10,000 in parallel', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     const values = await Promise.all(Array.from({ length: 10_000 }, (_, i) => remote.add(i, 1)));
     expect(values.every((value, i) => value === i + 1)).toBe(true);
   }, 20_000);
 
   it('put one listener on their signal', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     const { signal } = new AbortController();
     const add = vi.spyOn(signal, 'addEventListener');
@@ -443,7 +443,7 @@ describe('many calls', () => {
   });
 
   it('share one timer', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     const timers = vi.spyOn(globalThis, 'setTimeout');
     for (let i = 0; i < 20; i++) await remote.add(i, 1);
@@ -454,7 +454,7 @@ describe('many calls', () => {
 });
 
 it('tells of what it sends again', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   let calls = 0;
   const remote = await opened(server, (_request, next, kind) =>
     kind === 'call' && ++calls < 3 ? refused('busy') : next(),
@@ -468,7 +468,7 @@ it('tells of what it sends again', async () => {
 });
 
 it('takes nothing for a result that is not sealed, frame or not', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   const forged = new Uint8Array([
     0x12,
     1,

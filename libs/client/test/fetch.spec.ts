@@ -4,8 +4,8 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished, vi } from 'vitest';
+import { PeerServer } from '../../../test/support/peer/server.js';
 import { createRemote, fetchTransport, type TransportRequest } from '../src/node.js';
-import { FakeServer } from './support/fake-server.js';
 import type { Api } from './support/remote.js';
 
 async function listen(listener: RequestListener): Promise<string> {
@@ -18,16 +18,14 @@ async function listen(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/remote/payments`;
 }
 
-async function listenSealed(server: FakeServer, seen: Record<string, unknown>[] = []): Promise<string> {
+async function listenSealed(server: PeerServer, seen: Record<string, unknown>[] = []): Promise<string> {
   return listen(async (request, response) => {
     seen.push(request.headers);
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part);
     const answer = await server.handle({
-      url: '',
       body: new Uint8Array(Buffer.concat(parts)),
       contentType: request.headers['content-type'] ?? '',
-      signal: new AbortController().signal,
     });
     response.writeHead(answer.status, { 'content-type': answer.contentType }).end(answer.body);
   });
@@ -57,7 +55,7 @@ const request = (url: string): TransportRequest => ({
 });
 
 it('calls over HTTP, with the headers of the caller', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   const seen: Record<string, unknown>[] = [];
   const url = await listenSealed(server, seen);
   const { serverKeyText: serverKey, secureKeyText: secureKey } = server;
@@ -71,7 +69,7 @@ it('calls over HTTP, with the headers of the caller', async () => {
 });
 
 it('looks for an answer in the socket once more if its timer fires late', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   const url = await listenSealed(server);
   const { serverKeyText: serverKey, secureKeyText: secureKey } = server;
   const remote = createRemote<Api>({ url, serverKey, secureKey });
@@ -159,7 +157,7 @@ it('reads Retry-After and follows no redirect', async () => {
 });
 
 it('lets the process end after its calls, without $close', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   const url = await listenSealed(server);
   const script = `
     import { createRemote } from '@sealwire/client';

@@ -3,12 +3,12 @@ import { createServer, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer as createTcpServer, type Server } from 'node:net';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { PeerServer, refused } from '../../../test/support/peer/server.js';
 import { createRemote, fetchTransport, type RemoteOptions } from '../src/node.js';
 import { certificate } from './support/certificate.js';
-import { FakeServer, refused } from './support/fake-server.js';
 import { type Api, connect, useFakeTimers } from './support/remote.js';
 
-const server = new FakeServer();
+const server = new PeerServer();
 const keys = { serverKey: server.serverKeyText, secureKey: server.secureKeyText };
 
 async function listen(listening: Server): Promise<number> {
@@ -107,8 +107,7 @@ describe('a cold client', () => {
       for await (const part of request) parts.push(part);
       if (held++ === 0) return;
       const body = new Uint8Array(Buffer.concat(parts));
-      const { signal } = new AbortController();
-      const answer = await server.handle({ url: '', body, contentType: request.headers['content-type'] ?? '', signal });
+      const answer = await server.handle({ body, contentType: request.headers['content-type'] ?? '' });
       response.writeHead(answer.status, { 'content-type': answer.contentType }).end(answer.body);
     });
     const remote = createRemote<Api>({ url: `http://127.0.0.1:${port}/remote/payments`, ...keys, connectTimeout: 100 });
@@ -118,7 +117,7 @@ describe('a cold client', () => {
 
   it('waits for its server if it is told to', async () => {
     useFakeTimers();
-    const late = new FakeServer();
+    const late = new PeerServer();
     let up = false;
     const remote = connect(late, {
       waitForServer: true,
@@ -133,7 +132,7 @@ describe('a cold client', () => {
 
   it('waits for a server that is busy', async () => {
     useFakeTimers();
-    const late = new FakeServer();
+    const late = new PeerServer();
     let left = 4;
     const remote = connect(late, { network: (_request, next) => (left-- > 0 ? refused('busy') : next()) });
     const call = remote.add(1, 2);
@@ -144,7 +143,7 @@ describe('a cold client', () => {
 
 it('a warm client keeps trying', async () => {
   useFakeTimers();
-  const away = new FakeServer();
+  const away = new PeerServer();
   let up = true;
   const remote = connect(away, {
     network: (_request, next) => (up ? next() : Promise.reject(new Error('connection refused'))),

@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
+import { PeerServer } from '../../../test/support/peer/server.js';
 import { createRemote } from '../src/node.js';
 import { fetchTransport } from '../src/transport/transport.js';
-import { FakeServer } from './support/fake-server.js';
 import { connect } from './support/remote.js';
 
 it('a call that was answered nothing but `busy` under seal did not run', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   const remote = connect(server);
   await remote.add(1, 2);
   server.onCall = () => ({ status: 'busy' });
@@ -17,7 +17,7 @@ it('a call that was answered nothing but `busy` under seal did not run', async (
 });
 
 it('a call whose headers cannot be made was not sent', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   let expired = false;
   const headers = () => {
     if (expired) throw new Error('no token');
@@ -45,7 +45,7 @@ it('a header that no request may have is no try to reach the server', async () =
 });
 
 it('a password in the URL is refused at once and stands in no error', () => {
-  const { secureKeyText: secureKey } = new FakeServer();
+  const { secureKeyText: secureKey } = new PeerServer();
   const create = () => createRemote({ url: 'http://user:secret@127.0.0.1/remote/payments', secureKey });
   expect(create).toThrow('no password');
   expect(create).not.toThrow('secret');

@@ -1,8 +1,8 @@
 import { formatKeyText, generateKeyText, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it, vi } from 'vitest';
+import { PeerServer, refused } from '../../../test/support/peer/server.js';
 import { createRemote, PolicyError, type RemoteOptions } from '../src/node.js';
-import { FakeServer, refused } from './support/fake-server.js';
 import { connect } from './support/remote.js';
 
 const url = 'http://localhost/remote/payments';
@@ -39,18 +39,18 @@ describe('the handshake', () => {
       { serverKey: undefined as never, secureKey: undefined as never, dangerouslyAllowAnyServer: true },
     ],
   ])('works with %s', async (_name, options) => {
-    expect(await connect(new FakeServer(), options).add(1, 2)).toBe(3);
+    expect(await connect(new PeerServer(), options).add(1, 2)).toBe(3);
   });
 
   it('names the module by its path, not by the URL', async () => {
-    const server = new FakeServer('billing');
+    const server = new PeerServer('billing');
     await expect(connect(server).add(1, 2)).rejects.toMatchObject({ code: 'handshake_failed' });
     expect(await connect(server, { modulePath: 'billing' }).add(1, 2)).toBe(3);
     expect(await connect(server, { url: 'http://localhost/billing/?x=1' }).add(1, 2)).toBe(3);
   });
 
   it('tries the other pin and stays with the one that worked', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, { serverKey: [serverKey, server.serverKeyText] });
     expect(await remote.add(1, 2)).toBe(3);
     expect(server.count('start')).toBe(2);
@@ -60,7 +60,7 @@ describe('the handshake', () => {
   });
 
   it('rejects all waiting calls when both pins are refused, and tries again for the next', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, { serverKey: [serverKey, serverKey] });
     const settled = await Promise.allSettled([remote.add(1, 2), remote.add(3, 4)]);
     for (const outcome of settled)
@@ -71,7 +71,7 @@ describe('the handshake', () => {
   });
 
   it('goes on trying when it is refused after a session existed', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     let refusals = 0;
     const remote = connect(server, {
       network: (_request, next, kind) =>
@@ -90,7 +90,7 @@ describe('the handshake', () => {
   ] as const)(
     'stops where the server states under seal that it requires %s',
     async (_name, policy, options, message) => {
-      const server = new FakeServer();
+      const server = new PeerServer();
       // the real server refuses by itself; here something let the weaker handshake pass
       server.statedOptions = policy;
       const remote = connect(server, options);
@@ -106,7 +106,7 @@ describe('keySize 0', () => {
   const plain = { keySize: 0, serverKey: undefined as never, secureKey: undefined as never } as const;
 
   it('calls in plain CBOR without a session', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, plain);
     expect(await remote.echo(new Map([['a', 1n]]))).toEqual(new Map([['a', 1n]]));
     const [sum, failed] = await remote.$batch((r) => [r.add(1, 2), r.fail()]);
@@ -116,13 +116,13 @@ describe('keySize 0', () => {
   });
 
   it('reports a refusal with its code', async () => {
-    const remote = connect(new FakeServer(), { ...plain, network: () => refused('encryption_required') });
+    const remote = connect(new PeerServer(), { ...plain, network: () => refused('encryption_required') });
     await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'encryption_required' });
   });
 
   it('does not send a second time what may have run', async () => {
     const network = vi.fn(() => Promise.reject(new Error('connection reset')));
-    const remote = connect(new FakeServer(), { ...plain, network });
+    const remote = connect(new PeerServer(), { ...plain, network });
     await expect(remote.add(1, 2)).rejects.toMatchObject({
       code: 'outcome_unknown',
       cause: { message: 'connection reset' },
@@ -132,21 +132,21 @@ describe('keySize 0', () => {
 
   it.each(['unreachable', 'too_large'] as const)('reports %s, which is certain, as that', async (code) => {
     const network = () => Promise.reject(new SealwireError(code));
-    await expect(connect(new FakeServer(), { ...plain, network }).add(1, 2)).rejects.toMatchObject({
+    await expect(connect(new PeerServer(), { ...plain, network }).add(1, 2)).rejects.toMatchObject({
       name: 'RemoteError',
       code,
     });
   });
 
   it('ends a call alone whose value cannot be sent', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const settled = await connect(server, plain).$batch((r) => [r.echo(() => 1), r.add(1, 2)]);
     expect(settled).toMatchObject([{ reason: { code: 'unsupported_value' } }, { value: 3 }]);
     expect(server.runs).toHaveLength(1);
   });
 
   it('ends with its time, its signal and $close', async () => {
-    const remote = connect(new FakeServer(), { ...plain, network: () => new Promise(() => {}) });
+    const remote = connect(new PeerServer(), { ...plain, network: () => new Promise(() => {}) });
     await expect(remote.$call({ timeout: 20 }).add(1, 2)).rejects.toMatchObject({ code: 'outcome_unknown' });
     const controller = new AbortController();
     const aborted = remote.$call({ signal: controller.signal }).add(1, 2);

@@ -1,13 +1,13 @@
 import { inspect } from 'node:util';
 import { isObservable } from 'rxjs';
 import { expect, it } from 'vitest';
-import { FakeServer } from './support/fake-server.js';
+import { PeerServer } from '../../../test/support/peer/server.js';
 import { connect } from './support/remote.js';
 
 type Any = Record<string | symbol, unknown>;
 
 it('is nothing that libraries take it for, and no probe of theirs becomes a call', async () => {
-  const server = new FakeServer();
+  const server = new PeerServer();
   const remote = connect(server) as unknown as Any;
   expect(isObservable(remote)).toBe(false);
   expect(await (remote as unknown as Promise<unknown>)).toBe(remote);
@@ -24,7 +24,7 @@ it('is nothing that libraries take it for, and no probe of theirs becomes a call
 });
 
 it('has one function for each name, and takes no assignment', () => {
-  const remote = connect(new FakeServer());
+  const remote = connect(new PeerServer());
   expect(remote.add).toBe(remote.add);
   expect(() => {
     remote.add = async () => 1;

@@ -1,7 +1,7 @@
 import { type CallNumber, type Reply, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
+import { PeerServer } from '../../../test/support/peer/server.js';
 import { OutcomeUnknownError } from '../src/node.js';
-import { FakeServer } from './support/fake-server.js';
 import { connect, gate, opened, useFakeTimers } from './support/remote.js';
 
 const once = <T>(value: T) => {
@@ -10,7 +10,7 @@ const once = <T>(value: T) => {
 };
 
 describe('lane_moved', () => {
-  const moved = (server: FakeServer, known: 'never_ran' | 'ran' | 'unknown') => {
+  const moved = (server: PeerServer, known: 'never_ran' | 'ran' | 'unknown') => {
     let lane = 0;
     server.onCall = (session, number): Reply | undefined => {
       lane ||= number.lane + 5;
@@ -20,7 +20,7 @@ describe('lane_moved', () => {
   };
 
   it('sends what never ran again, in the new lane from counter 1', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     const resumed = vi.fn();
     remote.$events.on('resumed', resumed);
@@ -36,7 +36,7 @@ describe('lane_moved', () => {
   });
 
   it('reports a result that is gone for what ran', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     moved(server, 'ran');
     await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'result_gone', retryable: false });
@@ -44,7 +44,7 @@ describe('lane_moved', () => {
   });
 
   it('asks again for what ran, where its result may still be had', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('add');
     const remote = await opened(server);
     moved(server, 'ran');
@@ -53,7 +53,7 @@ describe('lane_moved', () => {
   });
 
   it('sends what is unknown again under the identity it had first', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('add');
     const remote = await opened(server);
     const resends: (string | undefined)[] = [];
@@ -70,7 +70,7 @@ describe('lane_moved', () => {
   });
 
   it('reports an unknown outcome where the function may not run twice', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     moved(server, 'unknown');
     const error = await remote.add(1, 2).catch((e: unknown) => e);
@@ -80,7 +80,7 @@ describe('lane_moved', () => {
   });
 
   it('never goes back to an older lane', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     const lanes: number[] = [];
     server.onCall = (_session, number): Reply | undefined => {
@@ -95,7 +95,7 @@ describe('lane_moved', () => {
 
 describe('renewal', () => {
   /** The session is forgotten: every call frame of it is refused unsealed until a new handshake. */
-  async function forgotten(server: FakeServer, answer?: (number: CallNumber) => ReturnType<FakeServer['onAsked']>) {
+  async function forgotten(server: PeerServer, answer?: (number: CallNumber) => ReturnType<PeerServer['onAsked']>) {
     const remote = await opened(server);
     const old = [...server.sessions.values()][0]!;
     server.onCall = (session) => (session === old ? 'session_unknown' : undefined);
@@ -109,7 +109,7 @@ describe('renewal', () => {
     ['ran', 'reports that its result is gone'],
     ['unknown', 'leaves the decision to the server'],
   ] as const)('on %s %s', async (known, _what) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const { remote, old } = await forgotten(server, () =>
       known === 'result' ? { known, reply: { outcomes: [{ ok: true, value: 42 }] } } : { known },
     );
@@ -132,7 +132,7 @@ describe('renewal', () => {
   });
 
   it('shakes hands once for all waiting calls, and asks for each', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const { remote } = await forgotten(server);
     const all = await Promise.all(Array.from({ length: 50 }, (_, i) => remote.add(i, 1)));
     expect(all).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
@@ -142,7 +142,7 @@ describe('renewal', () => {
   });
 
   it('renews when the server says under seal that the session ended', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     const renewed = vi.fn();
     remote.$events.on('renewed', renewed);
@@ -153,7 +153,7 @@ describe('renewal', () => {
   });
 
   it('leaves a number that another client object used for a session of its own', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     server.onCall = once<Reply>({ status: 'number_conflict' });
     expect(await remote.add(1, 2)).toBe(3);
@@ -162,7 +162,7 @@ describe('renewal', () => {
   });
 
   it('takes the stored result of the first calls when step 4 is lost', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     let finishes = 0;
     const remote = connect(server, {
       async network(_request, next, kind) {
@@ -185,7 +185,7 @@ describe('renewal', () => {
 
   it('asks under the session for a first call that still runs', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.functions.slow = () => new Promise((resolve) => setTimeout(resolve, 18_000, 'slow'));
     const call = connect(server).slow();
     await vi.advanceTimersByTimeAsync(19_000);
@@ -199,7 +199,7 @@ describe('renewal', () => {
 
   it('takes step 4 from the first sending, though the second is refused as used', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let finishes = 0;
     const remote = connect(server, {
       async network(_request, next, kind) {
@@ -216,7 +216,7 @@ describe('renewal', () => {
 
   it('gets the first result in time though step 4 never arrives', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     let finishes = 0;
     const remote = connect(server, {
       async network(_request, next, kind) {
@@ -231,7 +231,7 @@ describe('renewal', () => {
   });
 
   it('keeps the identity of a first call over a lost step 4', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('add');
     server.onAsked = () => ({ known: 'unknown' });
     let finishes = 0;
@@ -248,13 +248,13 @@ describe('renewal', () => {
   });
 
   it.each([
-    ['idle', 1_800, (server: FakeServer) => server.idle],
-    ['lifetime', 43_200, (server: FakeServer) => server.lifetime],
+    ['idle', 1_800, (server: PeerServer) => server.idle],
+    ['lifetime', 43_200, (server: PeerServer) => server.lifetime],
   ] as const)(
     'takes no number near the end of the %s time: the call rides in a new handshake',
     async (reason, _s, of) => {
       useFakeTimers();
-      const server = new FakeServer();
+      const server = new PeerServer();
       const remote = await opened(server);
       const renewed = vi.fn();
       remote.$events.on('renewed', renewed);
@@ -282,7 +282,7 @@ describe('renewal', () => {
 
   it('counts the time that the machine slept, by whichever clock saw it', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     vi.setSystemTime(Date.now() + server.idle * 1000);
     expect(await remote.add(1, 2)).toBe(3);
@@ -291,7 +291,7 @@ describe('renewal', () => {
 
   it('asks about a call that a forged answer came to, however long nothing was called before', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.onAsked = () => ({ known: 'unknown' });
     const { remote } = await forgotten(server);
     await vi.advanceTimersByTimeAsync((server.idle - 11) * 1000);
@@ -301,7 +301,7 @@ describe('renewal', () => {
   });
 
   it('opens a new session when the numbers of the lane are used up', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server, { tuning: { counter: 2 } });
     for (let i = 0; i < 5; i++) expect(await remote.add(i, 1)).toBe(i + 1);
     // one call rides in each step 3 and two follow it
@@ -311,7 +311,7 @@ describe('renewal', () => {
 
 describe('single calls', () => {
   it('sends an unavailable call again under its identity, and only that one of its batch', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('add');
     const remote = await opened(server);
     const sent: unknown[] = [];
@@ -340,7 +340,7 @@ describe('single calls', () => {
   });
 
   it.each(['running', 'busy'] as const)('sends the same bytes again on a sealed %s', async (status) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = await opened(server);
     server.onCall = once<Reply>({ status });
     expect(await remote.add(1, 2)).toBe(3);
@@ -350,7 +350,7 @@ describe('single calls', () => {
   });
 
   it.each(['number_too_old', 'outcome_unknown'] as const)('asks by identity on a sealed %s', async (status) => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     server.idempotent.add('add');
     const remote = await opened(server);
     server.onCall = once<Reply>({ status });
@@ -361,7 +361,7 @@ describe('single calls', () => {
 
 describe('epochs', () => {
   it('moves on after its calls and opens late results of the epoch before', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const hold = gate();
     server.functions.slow = () => hold.passed.then(() => 'slow');
     const remote = connect(server, { tuning: { callsPerEpoch: 2 } });
@@ -375,7 +375,7 @@ describe('epochs', () => {
   });
 
   it('stays until the server has answered in it: two epochs ahead would lock the client out', async () => {
-    const server = new FakeServer();
+    const server = new PeerServer();
     const hold = gate();
     server.functions.slow = () => hold.passed.then(() => 'slow');
     const remote = connect(server, { tuning: { callsPerEpoch: 1 } });
@@ -391,7 +391,7 @@ describe('epochs', () => {
 
   it('moves on with time', async () => {
     useFakeTimers();
-    const server = new FakeServer();
+    const server = new PeerServer();
     const remote = connect(server);
     await remote.add(0, 0);
     await remote.add(0, 0);

@@ -8,10 +8,10 @@ const root = new URL('../../../', import.meta.url);
 const SCRIPT = `
   import { Session } from 'node:inspector/promises';
   import { createTestRemote, loopbackTransport } from './libs/client/src/testing/index.ts';
-  import { FakeServer } from './libs/client/test/support/fake-server.ts';
+  import { PeerServer } from './test/support/peer/server.ts';
   import { fetchTransport } from './libs/client/src/node.ts';
   import { nodePrimitives } from '@sealwire/core/node';
-  const server = new FakeServer();
+  const server = new PeerServer();
   const answer = async (url, { body, headers, signal }) => {
     const { status, contentType, body: bytes } = await server.handle({ url, body, contentType: headers['content-type'], signal });
     return new Response(bytes, { status, headers: { 'content-type': contentType } });

@@ -9,6 +9,12 @@ export function utf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
+/**
+ * Joins byte strings into one with memory of its own.
+ *
+ * @example
+ * const frame = concat(fromHex('1201'), new Uint8Array(10));
+ */
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
@@ -26,7 +32,16 @@ export function u16(value: number): Uint8Array {
 }
 
 export function u32(value: number): Uint8Array {
-  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+  const bytes = new Uint8Array(4);
+  writeU32(bytes, 0, value);
+  return bytes;
+}
+
+export function writeU32(bytes: Uint8Array, offset: number, value: number): void {
+  bytes[offset] = value >>> 24;
+  bytes[offset + 1] = value >>> 16;
+  bytes[offset + 2] = value >>> 8;
+  bytes[offset + 3] = value;
 }
 
 export function u64(value: number): Uint8Array {
@@ -45,17 +60,36 @@ export function readU64(bytes: Uint8Array, offset: number): number {
   return readU32(bytes, offset) * 0x1_0000_0000 + readU32(bytes, offset + 4);
 }
 
-/** Best effort: a garbage-collected runtime may hold copies (SECURITY.md, assumptions). */
+/**
+ * Overwrites secrets with zeros. This is best effort: a garbage-collected runtime may hold copies (SECURITY.md, assumptions).
+ *
+ * @example
+ * const { secret } = parseSecureKey(generateKeyText('swk1', primitives));
+ * erase(secret);
+ */
 export function erase(...secrets: readonly Uint8Array[]): void {
   for (const secret of secrets) secret.fill(0);
 }
 
+/**
+ * Two lower-case hexadecimal digits for each byte.
+ *
+ * @example
+ * toHex(Uint8Array.of(1, 255)); // 01ff
+ */
 export function toHex(bytes: Uint8Array): string {
   let text = '';
   for (const byte of bytes) text += HEX[byte];
   return text;
 }
 
+/**
+ * Reads hexadecimal digits of either case.
+ *
+ * @throws TypeError if the text has an odd length or another character
+ * @example
+ * fromHex('01ff'); // Uint8Array [1, 255]
+ */
 export function fromHex(text: string): Uint8Array {
   if (!/^([0-9a-f]{2})*$/i.test(text)) throw new TypeError('not hexadecimal text');
   return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));

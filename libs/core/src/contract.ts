@@ -1,15 +1,15 @@
 import { SealwireError } from './errors.js';
 
 /**
- * Refuses an option that nothing reads: a mistyped one would silently leave out what it was meant to protect.
+ * Refuses an option that nothing reads. A mistyped option would silently leave out what it was meant to protect.
  *
- * @param options what the application gave
+ * @param options the object that the application gave
  * @param known the names that exist
- * @param what whose options they are, as in `createRemote`
+ * @param what the function whose options they are, as in `createRemote`
  * @throws SealwireError `bad_configuration` that names the option and the one that was probably meant
  * @example
  * unknownOption({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
- * // createRemote: unknown option `secureKeys`; did you mean `secureKey`?
+ * // throws: createRemote: unknown option `secureKeys`; did you mean `secureKey`?
  */
 export function unknownOption(options: object, known: readonly string[], what: string): void {
   for (const name of Object.keys(options)) {

@@ -13,6 +13,7 @@ export const OUTER_STATUS = {
   internal: 500,
   busy: 503,
 } as const;
+/** Code of an unsealed answer, see {@link OUTER_STATUS}. */
 export type OuterCode = keyof typeof OUTER_STATUS;
 
 /** Answers for a whole message that travel sealed (PROTOCOL.md section 7.2). */
@@ -26,7 +27,7 @@ export type SealedStatus =
   | 'session_ended'
   | 'busy';
 
-/** What this library reports on its own side; no such code is ever sent. */
+/** Codes that this library reports on its own side. No such code is ever sent. */
 export type LocalCode =
   | 'open_failed'
   | 'bad_payload'
@@ -37,8 +38,11 @@ export type LocalCode =
   | 'channel_blocked'
   | 'timeout'
   | 'unreachable'
+  | 'stream_cut'
+  | 'stream_changed'
   | 'closed';
 
+/** Every code that a {@link SealwireError} can carry. */
 export type ErrorCode = OuterCode | SealedStatus | LocalCode;
 
 const MESSAGES: Partial<Record<ErrorCode, string>> = {
@@ -56,9 +60,20 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   busy: 'The server cannot take this call right now; try again later.',
   open_failed: 'The frame did not open.',
   bad_payload: 'The payload is malformed.',
+  stream_cut: 'The stream was cut before its end.',
+  stream_changed: 'The stream cannot be continued: it is not the one that was cut.',
 };
 
-/** An error of the protocol or of its use, with a code of the closed union {@link ErrorCode}. */
+/**
+ * An error of the protocol or of its use, with a code of the closed union {@link ErrorCode}.
+ *
+ * @example
+ * try {
+ *   decodeValue(Uint8Array.of(0xff));
+ * } catch (error) {
+ *   if (error instanceof SealwireError && error.code === 'bad_payload') console.log('The bytes are no payload.');
+ * }
+ */
 export class SealwireError extends Error {
   override readonly name: string = 'SealwireError';
 
@@ -71,7 +86,23 @@ export class SealwireError extends Error {
   }
 }
 
-/** The one constant sentence that stands for an unsealed answer. */
+/** A stream that was cut before its authenticated end. */
+export class StreamCutError extends SealwireError {
+  constructor(
+    /** what had arrived of the stream */
+    readonly details: { readonly items: number } | { readonly bytes: number },
+    options?: ErrorOptions,
+  ) {
+    super('stream_cut', undefined, options);
+  }
+}
+
+/**
+ * Returns the one constant sentence that stands for an unsealed answer.
+ *
+ * @example
+ * outerMessage('rate_limited'); // Too many handshakes; try again later.
+ */
 export function outerMessage(code: OuterCode): string {
   return MESSAGES[code] ?? code;
 }

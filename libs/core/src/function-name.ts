@@ -18,7 +18,14 @@ export const RESERVED_NAMES = [
 /** What begins with `$` is the remote's own; with the others libraries mark their objects (`@@observable`, `__v_isRef`). */
 const RESERVED_PREFIX = /^(\$|@@|__)/;
 
-/** Whether a remote passes the name on as a call. What every object has is nobody's. */
+/**
+ * Whether a remote passes a property name on as a call. Names that every object has, and names that libraries ask objects for,
+ * belong to no remote function.
+ *
+ * @example
+ * isCallable('transfer'); // true
+ * isCallable('then'); // false: `await remote` asks for it
+ */
 export function isCallable(name: string): boolean {
   return (
     name !== '' && !RESERVED_PREFIX.test(name) && !(name in {}) && !(RESERVED_NAMES as readonly string[]).includes(name)

@@ -9,6 +9,7 @@ export {
   outerMessage,
   type SealedStatus,
   SealwireError,
+  StreamCutError,
 } from './errors.js';
 export { isCallable, RESERVED_NAMES } from './function-name.js';
 export {
@@ -77,6 +78,29 @@ export {
   serverKeyId,
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
+export { type IncomingOptions, IncomingStreams } from './live/incoming.js';
+export type { IncomingStream } from './live/incoming-stream.js';
+export { At, at, OutgoingStreams, type WritePiece } from './live/outgoing.js';
+export { type FileInfo, RemoteFile } from './live/remote-file.js';
+export { type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
+export {
+  encodeFailure,
+  encodeUnit,
+  type StreamFailure,
+  UNIT,
+  type Unit,
+  type UnitKind,
+  UnitReader,
+} from './live/units.js';
+export {
+  isLive,
+  LiveOpener,
+  LiveSealer,
+  openLiveCall,
+  openLiveResult,
+  sealLiveCall,
+  sealLiveResult,
+} from './message/live.js';
 export {
   type CallFrame,
   type CallNumber,
@@ -97,12 +121,15 @@ export {
   sealResult,
 } from './message/message.js';
 export { ReplayWindow, type WindowVerdict } from './message/replay-window.js';
+export type { CallOptions, Resume } from './payload/call-options.js';
 export {
   type Call,
   type DecodeOptions,
   decodeCalls,
+  decodeOutcome,
   decodeReply,
   decodeValue,
+  type EncodeOptions,
   encodeCalls,
   encodeOutcome,
   encodeReply,
@@ -110,6 +137,8 @@ export {
   largestArgument,
   type MessageStatus,
   type Outcome,
+  type Replace,
   type Reply,
+  type Revive,
   UnsupportedValueError,
 } from './payload/calls.js';

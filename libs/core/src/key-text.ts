@@ -13,8 +13,12 @@ const KINDS = {
   sws1: { name: 'server private key', length: SIZE.key },
   swe1: { name: 'key-encryption key', length: 4 + SIZE.key },
 } as const;
+/**
+ * The first part of a key text: `swk1` SecureKey, `swp1` server public key, `sws1` server private key, `swe1` key-encryption key.
+ */
 export type KeyKind = keyof typeof KINDS;
 
+/** A secret that client and server hold beforehand (PROTOCOL.md section 2). */
 export interface SecureKey {
   /** 8 random bytes that name the key on the wire */
   readonly keyId: Uint8Array;
@@ -22,17 +26,35 @@ export interface SecureKey {
   readonly secret: Uint8Array;
 }
 
+/** The key under which a server wraps the secrets that its database keeps (PROTOCOL.md section 9). */
 export interface KeyEncryptionKey {
   /** 4 random bytes, stored beside what the key wraps */
   readonly id: Uint8Array;
   readonly secret: Uint8Array;
 }
 
-/** Text form of a fresh random key of that kind. */
+/**
+ * Makes a fresh random key of that kind and returns its text.
+ *
+ * A server's public key text is not random: make it from the private key, as in the example.
+ * @example
+ * const secureKey = generateKeyText('swk1', primitives); // swk1.<base64url>.<crc32>
+ * const serverKey = generateKeyText('sws1', primitives);
+ * const { publicKey } = parseServerPrivateKey(serverKey, primitives);
+ * const pin = formatKeyText('swp1', publicKey);
+ */
 export function generateKeyText(kind: KeyKind, primitives: Primitives): string {
   return formatKeyText(kind, primitives.random(KINDS[kind].length));
 }
 
+/**
+ * Writes a key as text, `<kind>.<base64url>.<crc32>` (PROTOCOL.md section 2).
+ *
+ * @param bytes the raw key, of the length that the kind has; {@link parseKeyText} refuses every other length
+ * @example
+ * const { publicKey } = primitives.x25519KeyPair(primitives.random(32));
+ * formatKeyText('swp1', publicKey); // swp1.<base64url>.<crc32>
+ */
 export function formatKeyText(kind: KeyKind, bytes: Uint8Array): string {
   const encoded = btoa(String.fromCharCode(...bytes))
     .replaceAll('+', '-')
@@ -43,7 +65,14 @@ export function formatKeyText(kind: KeyKind, bytes: Uint8Array): string {
     .padStart(8, '0')}`;
 }
 
-/** @throws SealwireError `bad_key` with a sentence that says what was expected; it never repeats the text. */
+/**
+ * Reads a key text of one kind. White space around it is ignored.
+ *
+ * @returns the raw bytes of the key
+ * @throws SealwireError `bad_key` with a sentence that says what was expected; it never repeats the text
+ * @example
+ * parseKeyText('swe1', process.env.SEALWIRE_KEK ?? ''); // 36 bytes: id 4, secret 32
+ */
 export function parseKeyText(kind: KeyKind, text: string): Uint8Array {
   const { name, length } = KINDS[kind];
   const [type, encoded = '', checksum, ...rest] = String(text).trim().split('.');
@@ -65,26 +94,60 @@ export function parseKeyText(kind: KeyKind, text: string): Uint8Array {
   return bytes;
 }
 
+/**
+ * Reads a SecureKey from its text, `swk1.<base64url>.<crc32>`.
+ *
+ * @throws SealwireError `bad_key`, as {@link parseKeyText}
+ * @example
+ * const { keyId, secret } = parseSecureKey(process.env.SEALWIRE_SECURE_KEY ?? '');
+ */
 export function parseSecureKey(text: string): SecureKey {
   const bytes = parseKeyText('swk1', text);
   return { keyId: bytes.slice(0, SIZE.keyId), secret: bytes.slice(SIZE.keyId) };
 }
 
+/**
+ * Reads a key-encryption key from its text, `swe1.<base64url>.<crc32>`.
+ *
+ * @throws SealwireError `bad_key`, as {@link parseKeyText}
+ * @example
+ * const { id, secret } = parseKeyEncryptionKey(process.env.SEALWIRE_KEK ?? '');
+ */
 export function parseKeyEncryptionKey(text: string): KeyEncryptionKey {
   const bytes = parseKeyText('swe1', text);
   return { id: bytes.slice(0, 4), secret: bytes.slice(4) };
 }
 
-/** @returns the 32-byte X25519 public key */
+/**
+ * Reads the key that a client pins from its text, `swp1.<base64url>.<crc32>`.
+ *
+ * @returns the X25519 public key, 32 bytes
+ * @throws SealwireError `bad_key`, as {@link parseKeyText}
+ * @example
+ * const serverKey = parseServerPublicKey(process.env.SEALWIRE_SERVER_PUBLIC_KEY ?? '');
+ */
 export function parseServerPublicKey(text: string): Uint8Array {
   return parseKeyText('swp1', text);
 }
 
+/**
+ * Reads a server's key pair from the text of its private half, `sws1.<base64url>.<crc32>`.
+ *
+ * @throws SealwireError `bad_key`, as {@link parseKeyText}
+ * @example
+ * const { publicKey } = parseServerPrivateKey(process.env.SEALWIRE_SERVER_KEY ?? '', primitives);
+ * console.log(`Clients pin ${formatKeyText('swp1', publicKey)}.`);
+ */
 export function parseServerPrivateKey(text: string, primitives: Primitives): KeyPair {
   return primitives.x25519KeyPair(parseKeyText('sws1', text));
 }
 
-/** First 4 bytes of SHA-256 over the public key: how step 1 names it (PROTOCOL.md section 2). */
+/**
+ * The first 4 bytes of SHA-256 over a public key, by which step 1 names it (PROTOCOL.md section 1.3).
+ *
+ * @example
+ * const pin = serverKeyId(parseServerPublicKey('swp1...'), primitives);
+ */
 export function serverKeyId(publicKey: Uint8Array, primitives: Primitives): Uint8Array {
   return primitives.sha256(publicKey).slice(0, SIZE.serverKeyId);
 }

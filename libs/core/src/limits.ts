@@ -5,6 +5,23 @@ export const LIMITS = {
   /** plaintext of a chunk that is not the last one, at least */
   minimumChunk: 1_024,
   chunksPerMessage: 2 ** 22,
+  /** what one piece of a live message holds: a chunk without the length of its padding */
+  pieceBody: 65_532,
+  /** bytes of a stream in one unit of a live message */
+  dataUnit: 65_536,
+  /** streams of one live message */
+  streams: 256,
+  /** items or bytes of one stream that wait for their consumer */
+  streamItems: 1_024,
+  streamBytes: 1_048_576,
+  /** characters of the name, type and version of a stream */
+  streamText: 1_024,
+  /** names and values under the seal of one call: how many, and their characters */
+  metadata: 64,
+  metadataName: 128,
+  metadataValue: 8_192,
+  /** milliseconds */
+  deadline: 2 ** 31 - 1,
   /** padded payload of the first calls inside step 3 */
   firstCalls: 1_048_576,
   /** what a client fills of it, so that a server of a low body limit takes its step 3 */
@@ -70,6 +87,7 @@ export const SIZE = {
   kemSeed: 64,
   cookie: 228,
   terms: 20,
+  runId: 16,
   callHeader: 36,
   resultHeader: 12,
 } as const;

@@ -496,6 +496,8 @@ describe('server options', () => {
       incarnation: fc.uint8Array({ minLength: 8, maxLength: 8 }),
       maxBody: fc.nat(2 ** 32 - 1),
       age: fc.maxSafeNat(),
+      maxUpload: fc.maxSafeNat(),
+      pulse: fc.nat(2 ** 16 - 1),
     });
     fc.assert(
       fc.property(options, (value) => {
@@ -513,7 +515,8 @@ describe('server options', () => {
     ['more than four keys', 4, 5],
     ['an unused place for a key', 20, 1],
     ['an age that no clock reaches', 33, 1],
-    ['a reserved byte', 41, 1],
+    ['an upload that no counter reaches', 41, 1],
+    ['a reserved byte', 51, 1],
     ['the last reserved byte', 63, 1],
   ])('are refused with %s', (_, at, value) => {
     const bytes = encodeServerOptions(OPTIONS);

@@ -306,7 +306,7 @@ describe('outcomes', () => {
     });
     const many = Array.from({ length: LIMITS.batch }, () => large);
     expect(taken(many)).toStrictEqual({ outcomes: [large, ...many.slice(1).map((_, i) => refused(i + 1))] });
-    const stored = many.map(encodeOutcome);
+    const stored = many.map((outcome) => encodeOutcome(outcome));
     expect(taken(stored)).toStrictEqual({ outcomes: [large, ...many.slice(1).map((_, i) => refused(i + 1))] });
   });
 
@@ -321,7 +321,7 @@ describe('calls', () => {
   it('of the most items can be sent again', () => {
     const resend = { callId: new Uint8Array(16), incarnation: new Uint8Array(8) };
     // array of calls, call, name, arguments, argument
-    const call = { name: 'f', args: [new Array(LIMITS.payloadItems - 5 - 2).fill(0)] };
+    const call = { name: 'f', args: [new Array(LIMITS.payloadItems - 5 - 6).fill(0)] };
     const [read] = decodeCalls(encodeCalls([call]));
     expect(decodeCalls(encodeCalls([{ ...(read as Call), resend }]))).toStrictEqual([{ ...call, resend }]);
     const [first] = call.args;

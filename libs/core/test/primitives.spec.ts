@@ -62,12 +62,15 @@ describe.each([
       `ee${'ff'.repeat(30)}7f`,
     ]) {
       expect(() => p.x25519(privateKey, fromHex(point))).toThrow(openFailed);
+      expect(() => p.x25519Encapsulate(fromHex(point), privateKey)).toThrow(openFailed);
     }
     const { publicKey } = p.x25519KeyPair(privateKey);
     expect(() => p.x25519(privateKey, publicKey.subarray(1))).toThrow(openFailed);
     expect(() => p.x25519(privateKey.subarray(1), publicKey)).toThrow(openFailed);
     expect(() => p.x25519KeyPair(new Uint8Array(33))).toThrow(openFailed);
     expect(() => p.x25519KeyPair(new Uint8Array(31))).toThrow(openFailed);
+    expect(() => p.x25519Encapsulate(publicKey, new Uint8Array(31))).toThrow(openFailed);
+    expect(() => p.x25519Encapsulate(publicKey.subarray(1), privateKey)).toThrow(openFailed);
   });
 
   // McGrew and Viega, "The Galois/Counter Mode of Operation", test cases 1, 4 and 16
@@ -151,6 +154,7 @@ describe.each([
       p.hmac(seed, seed),
       ...Object.values(pair),
       p.x25519(pair.privateKey, pair.publicKey),
+      ...Object.values(p.x25519Encapsulate(pair.publicKey, seed.slice(32))),
       ...Object.values(kem),
       ciphertext,
       sharedSecret,
@@ -191,6 +195,19 @@ describe('node and portable primitives agree on', () => {
       fc.property(bytes(32), bytes(32), (privateKey, publicKey) => {
         same(nodePrimitives.x25519KeyPair(privateKey), noblePrimitives.x25519KeyPair(privateKey));
         same(nodePrimitives.x25519(privateKey, publicKey), noblePrimitives.x25519(privateKey, publicKey));
+      }),
+    );
+  });
+
+  it('X25519 with a pair of its own', () => {
+    fc.assert(
+      fc.property(bytes(32), bytes(32), (recipient, seed) => {
+        for (const primitives of [nodePrimitives, noblePrimitives]) {
+          same(primitives.x25519Encapsulate(recipient, seed), {
+            publicKey: nodePrimitives.x25519KeyPair(seed).publicKey,
+            sharedSecret: nodePrimitives.x25519(seed, recipient),
+          });
+        }
       }),
     );
   });

@@ -2,30 +2,20 @@ import {
   type Answered,
   type Asked,
   answerFinish,
-  answerStart,
   type ClientHandshakeConfig,
-  type CookieKey,
-  type FinishOpened,
   finishHandshake,
-  type HandshakeSuite,
-  hedgedRandom,
   type KeySize,
-  makeSessionId,
   type NumberAnswer,
-  openCookie,
-  openFinish,
   type Primitives,
-  parseFinish,
-  parseStart,
   receiveFinishAnswer,
   receiveStartAnswer,
-  type SecureKey,
-  type ServerHandshakeConfig,
   type ServerOptions,
-  sealCookie,
   startHandshake,
 } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
+import { serverHandshake, suiteOf } from '../../../test/support/peer/handshake.js';
+
+export { suiteOf } from '../../../test/support/peer/handshake.js';
 
 export const MODULE = 'payments';
 export const TERMS = { lane: 1_700_000_000, idle: 1800, lifetime: 43_200, incarnation: new Uint8Array(8).fill(7) };
@@ -38,6 +28,8 @@ export const OPTIONS: ServerOptions = {
   incarnation: TERMS.incarnation,
   maxBody: 1_048_576,
   age: 0,
+  maxUpload: 0,
+  pulse: 0,
 };
 
 export interface Use {
@@ -50,47 +42,18 @@ export const USES: Use[] = ([16, 32] as const).flatMap((keySize) =>
   [true, false].flatMap((pinned) => [true, false].map((secureKey) => ({ keySize, pinned, secureKey }))),
 );
 
-export function suiteOf(primitives: Primitives): HandshakeSuite {
-  return { primitives, random: hedgedRandom(primitives) };
-}
-
 /** A client and a server that fit each other, and the server's two answers with what lies between them. */
 export function pair(use: Use, primitives: { client: Primitives; server: Primitives } = both(nodePrimitives)) {
-  const serverKey = primitives.server.x25519KeyPair(primitives.server.random(32));
-  const secureKey: SecureKey = { keyId: nodePrimitives.random(8), secret: nodePrimitives.random(32) };
-  const cookieKey: CookieKey = { id: nodePrimitives.random(4), key: nodePrimitives.random(32) };
-  const sessionIdKey = nodePrimitives.random(32);
+  const sides = serverHandshake(MODULE, OPTIONS, primitives.server);
+  const { serverKey, secureKey } = sides;
   const client = suiteOf(primitives.client);
-  const server = suiteOf(primitives.server);
   const clientConfig: ClientHandshakeConfig = {
     modulePath: MODULE,
     keySize: use.keySize,
     serverKey: use.pinned ? serverKey.publicKey : undefined,
     secureKey: use.secureKey ? secureKey : undefined,
   };
-  const serverConfig: ServerHandshakeConfig = {
-    modulePath: MODULE,
-    options: OPTIONS,
-    serverKey,
-    secureKey: secureKey.secret,
-    sessionId: (random10) => makeSessionId(primitives.server, sessionIdKey, MODULE, random10),
-  };
-
-  function answer1(frame: Uint8Array, config: Partial<ServerHandshakeConfig> = {}): Uint8Array {
-    return answerStart(server, { ...serverConfig, ...config }, parseStart(frame), (state) =>
-      sealCookie(server, cookieKey, MODULE, { ...state, issued: 1 }),
-    );
-  }
-
-  function open3(frame: Uint8Array): FinishOpened {
-    const finish = parseFinish(frame);
-    return openFinish(server, openCookie(server.primitives, cookieKey, MODULE, finish.cookie), finish);
-  }
-
-  return {
-    ...{ client, server, clientConfig, serverConfig, serverKey, secureKey, cookieKey, sessionIdKey },
-    ...{ answer1, open3 },
-  };
+  return { ...sides, client, clientConfig };
 }
 
 export function both(primitives: Primitives): { client: Primitives; server: Primitives } {

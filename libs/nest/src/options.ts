@@ -1,9 +1,12 @@
 import type { ModuleMetadata, Provider } from '@nestjs/common';
-import { LIMITS, parseSecureKey, SealwireError, type SecureKey, unknownOption } from '@sealwire/core';
+import { LIMITS, parseSecureKey, type SecureKey } from '@sealwire/core';
+import { filled, misconfigured, named, positive, rated, roomy, switches, withoutUndefined } from './option-checks.js';
+
+export { misconfigured } from './option-checks.js';
 
 /**
- * Where sessions and keys are kept: providers for the tokens `SessionStore` and `KeyStore`, and where the store has them
- * `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
+ * Where sessions and keys are kept: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
+ * store may also provide `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
  */
 export interface SealwireStore {
   readonly imports?: ModuleMetadata['imports'];
@@ -12,13 +15,13 @@ export interface SealwireStore {
   readonly exports?: ModuleMetadata['exports'];
 }
 
-/** So many a second, and so many at once after a pause. */
+/** A rate: so many a second, and so many at once after a pause. */
 export interface Rate {
   readonly perSecond: number;
   readonly burst: number;
 }
 
-/** `SealwireModule.forRoot()`: what holds for all modules of the server. */
+/** Options of `SealwireModule.forRoot()`: what holds for all modules of the server. */
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
   readonly serverKey?: string | readonly string[];
@@ -58,7 +61,7 @@ export interface SealwireOptions {
   readonly storeTimeout?: number;
 }
 
-/** `SealwireModule.forFeature()`: one module, its path, keys and policy. */
+/** Options of `SealwireModule.forFeature()`: one module, its path, keys and policy. */
 export interface SealwireModuleOptions {
   /** name in `@RemoteFunctions()` and last part of the route, e.g. `payments` */
   readonly path: string;
@@ -80,7 +83,7 @@ export interface SealwireModuleOptions {
   readonly maxBody?: number;
 }
 
-/** The options with their defaults. */
+/** The options of `SealwireModule.forRoot()` with their defaults. */
 export type ResolvedOptions = Required<Omit<SealwireOptions, 'serverKey' | 'resultCache' | 'kek'>> & {
   readonly kek: string | undefined;
   readonly serverKeys: readonly string[];
@@ -222,20 +225,6 @@ export function resolveFunction(options: object, origin: string): void {
   switches(options, misconfigured, `@RemoteFunction() of ${origin}: `, ...FUNCTION_SWITCHES);
 }
 
-/** True, false or left out: an empty environment variable must open nothing, and the text 'false' must not mean true. */
-function switches(
-  options: object,
-  refuse: (sentence: string) => SealwireError,
-  what: string,
-  ...names: string[]
-): void {
-  for (const name of names) {
-    const value = (options as Record<string, unknown>)[name];
-    if (value === undefined || typeof value === 'boolean') continue;
-    throw refuse(`${what}${name} is true or false, got ${JSON.stringify(value)}.`);
-  }
-}
-
 const ROOT_OPTIONS: Names<SealwireOptions> = {
   serverKey: true,
   path: true,
@@ -269,54 +258,3 @@ const FEATURE_OPTIONS: Names<SealwireModuleOptions> = {
 
 /** A record, so that the compiler misses an option that is added to the interface only. */
 type Names<T> = { readonly [K in keyof Required<T>]: true };
-
-function named(options: unknown, known: object | readonly string[], what: string): void {
-  if (typeof options !== 'object' || options === null) {
-    throw misconfigured(`${what} was given no options object; a factory has to return one.`);
-  }
-  unknownOption(options, Array.isArray(known) ? known : Object.keys(known), what);
-}
-
-/** A key whose environment variable is empty. */
-function filled(value: unknown, what: string): void {
-  if (typeof value !== 'string')
-    throw misconfigured(`${what}: a key is text, got ${value === null ? 'null' : typeof value}.`);
-  if (value.trim() === '') throw misconfigured(`${what}: a key is empty; is its environment variable set?`);
-}
-
-export function misconfigured(sentence: string): SealwireError {
-  return new SealwireError('bad_configuration', sentence);
-}
-
-function positive<K extends string>(options: { readonly [key in K]: unknown }, ...names: K[]): void {
-  for (const name of names) {
-    const value = options[name];
-    if (!Number.isSafeInteger(value) || Number(value) <= 0) {
-      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
-    }
-  }
-}
-
-function rated(rate: unknown, name: string): void {
-  if (rate === false) return;
-  named(rate, ['perSecond', 'burst'], name);
-  const { perSecond, burst } = rate as Rate;
-  if (!(perSecond > 0) || !(burst >= 1)) {
-    throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
-  }
-}
-
-/** A handshake that brings the calls of a busy client must not fail for its size. */
-function roomy(maxBody: number): void {
-  if (maxBody >= LIMITS.body) return;
-  throw misconfigured(
-    `maxBody is at least ${LIMITS.body} bytes, the room of a handshake with its first calls, got ${maxBody}; limit arguments in the function.`,
-  );
-}
-
-/** An option given as undefined means its default. */
-function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
-}

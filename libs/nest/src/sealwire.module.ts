@@ -73,7 +73,21 @@ class SealwireFeatureModule extends feature.ConfigurableModuleClass {
   }
 }
 
-/** Serves remote functions. `forRoot()` once, `forFeature()` for each module of functions. */
+/**
+ * Serves remote functions. Import `forRoot()` once, in the root module, and `forFeature()` for each module of functions.
+ *
+ * @throws SealwireError `bad_configuration` with a sentence that says what to change
+ * @example
+ * import { Module } from '@nestjs/common';
+ *
+ * @Module({
+ *   imports: [
+ *     SealwireModule.forRoot({ serverKey: process.env.SEALWIRE_SERVER_KEY }),
+ *     SealwireModule.forFeature({ path: 'greetings', secureKeys: [process.env.SEALWIRE_SECURE_KEY ?? ''] }),
+ *   ],
+ * })
+ * export class AppModule {}
+ */
 @Module({})
 export class SealwireModule extends root.ConfigurableModuleClass implements OnModuleInit {
   constructor(

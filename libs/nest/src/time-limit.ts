@@ -1,9 +1,20 @@
 import { SealwireError } from '@sealwire/core';
 
 /**
- * What a request asks of the store, within a time. Late or failed, the store did nothing that the client may count on, so
- * the answer is `busy`: a request never hangs on a database.
- * @param late gets what the store answered after the time was over: keys in it are erased
+ * Waits for what a request asks of the store, within a time. If the store is late or fails, it did nothing that the client may
+ * count on, so the answer is `busy`: a request never hangs on a database.
+ *
+ * @param late gets what the store answered after the time was over: keys in it are to be erased
+ * @throws SealwireError `busy` after so many milliseconds or if the work fails; a SealwireError of the work as it is
+ * @example
+ * import { type SessionDirectory, withinTime } from '@sealwire/nest/ports';
+ *
+ * export async function answers(directory: SessionDirectory): Promise<boolean> {
+ *   return withinTime(directory.ping(), 5_000).then(
+ *     () => true,
+ *     () => false,
+ *   );
+ * }
  */
 export async function withinTime<T>(work: Promise<T>, milliseconds: number, late?: (value: T) => void): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

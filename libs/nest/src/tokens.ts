@@ -1,3 +1,3 @@
-/** Injection tokens for what has no class of its own. */
+/** Injection token of the server's options with their defaults, `ResolvedOptions`. */
 export const RESOLVED_OPTIONS = Symbol('sealwire options');
 export const PRIMITIVES = Symbol('sealwire primitives');

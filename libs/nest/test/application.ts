@@ -41,7 +41,7 @@ import {
 } from '@sealwire/nest';
 import { IsInt, IsString, Min } from 'class-validator';
 import { map, type Observable } from 'rxjs';
-import { secureKeyText, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { PeerClient, secureKeyText, serverKey, serverKeyText, urlOf } from './support.js';
 
 export class TransferDto {
   @IsString()
@@ -296,12 +296,12 @@ export async function startApplication(setup: Setup = {}): Promise<INestApplicat
   return app;
 }
 
-export function paymentsClient(app: INestApplication, url = urlOf(app)): TestClient {
+export function paymentsClient(app: INestApplication, url = urlOf(app)): PeerClient {
   const secureKey = parseSecureKey(secureKeyText);
-  return new TestClient(url, { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey, secureKey });
+  return new PeerClient(url, { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey, secureKey });
 }
 
-export function publicClient(app: INestApplication): TestClient {
+export function publicClient(app: INestApplication): PeerClient {
   const url = urlOf(app, '/remote/public');
-  return new TestClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey });
+  return new PeerClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey });
 }

@@ -22,7 +22,7 @@ import { Test } from '@nestjs/testing';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { map, type Observable, of } from 'rxjs';
 import { describe, expect, it } from 'vitest';
-import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 @Injectable()
 class Guard implements CanActivate {
@@ -128,7 +128,7 @@ async function start(providers: Provider[], prepare?: (app: INestApplication) =>
   prepare?.(app);
   await app.listen(0, '127.0.0.1');
   const url = urlOf(app, '/remote/functions');
-  const client = new TestClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
+  const client = new PeerClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
   await client.connect();
   return { app, call: async (name: string, ...args: unknown[]) => only(await client.call(name, ...args)) };
 }

@@ -35,7 +35,7 @@ import { RemoteFunction, RemoteFunctions, remoteCall, SealwireModule, type Sealw
 import type { Observable } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { withGlobalPrefix } from '../src/quirks/application-config.js';
-import { only, post, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 const Public = () => SetMetadata('public', true);
 /** who ran, and for what: `undefined` for anything that is no remote function */
@@ -172,8 +172,8 @@ async function start(platform: keyof typeof PLATFORMS, { options = {}, providers
   return app;
 }
 
-async function connected(running: INestApplication, path = '/remote/functions'): Promise<TestClient> {
-  const client = new TestClient(urlOf(running, path), {
+async function connected(running: INestApplication, path = '/remote/functions'): Promise<PeerClient> {
+  const client = new PeerClient(urlOf(running, path), {
     modulePath: 'functions',
     keySize: 32,
     serverKey: serverKey.publicKey,
@@ -233,7 +233,7 @@ describe.each(Object.keys(PLATFORMS) as (keyof typeof PLATFORMS)[])('on %s, glob
   it('refuse first calls inside the handshake alike', async () => {
     const running = await start(platform, { providers: [{ provide: APP_GUARD, useClass: TokenGuard }] });
     const config = { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey } as const;
-    const client = new TestClient(urlOf(running, '/remote/functions'), config);
+    const client = new PeerClient(urlOf(running, '/remote/functions'), config);
     const reply = await client.connect([{ name: 'locked', args: [] }]);
     expect(only(reply)).toMatchObject({ ok: false, code: 'unauthorized' });
   });

@@ -33,7 +33,7 @@ import { of } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
 import { MemoryStore } from '../src/sessions/memory-store.js';
-import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 const seen: unknown[] = [];
 
@@ -227,7 +227,7 @@ async function start(fastify: boolean, filters: Filters) {
   if (filters === 'tracker by hand') app.useGlobalFilters(new Tracker(app.get(HttpAdapterHost).httpAdapter));
   await app.listen(0, '127.0.0.1');
   const url = urlOf(app, '/remote/functions');
-  const client = new TestClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
+  const client = new PeerClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
   await client.connect();
   return { app, call: async (name: string, ...args: unknown[]) => only(await client.call(name, ...args)) };
 }

@@ -3,10 +3,10 @@ import { encodeCalls, type Reply, toHex } from '@sealwire/core';
 import { type SealwireOptions, SealwireSessions, SessionStore } from '@sealwire/nest';
 import { afterEach, expect, it, vi } from 'vitest';
 import { Ledger, paymentsClient, startApplication } from './application.js';
-import { only, post, type TestClient } from './support.js';
+import { only, type PeerClient, post } from './support.js';
 
 let app: INestApplication;
-let client: TestClient;
+let client: PeerClient;
 let ledger: Ledger;
 
 async function start(options: SealwireOptions = {}): Promise<void> {

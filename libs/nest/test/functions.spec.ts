@@ -4,7 +4,7 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { decodeReply, encodeCalls } from '@sealwire/core';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Ledger, paymentsClient, publicClient, startApplication } from './application.js';
-import { only, post, serverKey, TestClient, urlOf } from './support.js';
+import { only, PeerClient, post, serverKey, urlOf } from './support.js';
 
 describe.each([
   ['Express', undefined],
@@ -15,7 +15,7 @@ describe.each([
   ],
 ] as const)('remote functions on %s', (_platform, create) => {
   let app: INestApplication;
-  let client: TestClient;
+  let client: PeerClient;
 
   beforeAll(async () => {
     app = await startApplication({ ...(create && { create: create as never }) });
@@ -154,7 +154,7 @@ describe.each([
 
   it('make a request-scoped class anew for each request', async () => {
     const url = urlOf(app, '/remote/scoped');
-    const scoped = new TestClient(url, { modulePath: 'scoped', keySize: 16, serverKey: serverKey.publicKey });
+    const scoped = new PeerClient(url, { modulePath: 'scoped', keySize: 16, serverKey: serverKey.publicKey });
     await scoped.connect();
     expect(only(await scoped.call('next'))).toBe(1);
     expect(only(await scoped.call('next'))).toBe(1);

@@ -15,7 +15,7 @@ import { type SealwireEventMap, SealwireEvents, SealwireSessions } from '@sealwi
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Ledger, paymentsClient, startApplication } from './application.js';
-import { type Answer, only, post, primitives, secureKeyText, serverKey, suite, TestClient, urlOf } from './support.js';
+import { type Answer, only, PeerClient, post, primitives, secureKeyText, serverKey, suite, urlOf } from './support.js';
 
 describe.each([
   ['Express', undefined],
@@ -26,7 +26,7 @@ describe.each([
   ],
 ] as const)('bad input on %s', (_platform, create) => {
   let app: INestApplication;
-  let client: TestClient;
+  let client: PeerClient;
   let refusals: SealwireEventMap['handshakeRefused'][];
 
   beforeAll(async () => {
@@ -112,7 +112,7 @@ describe.each([
     } as const;
     const bodies = new Set<string>();
     for (const [reason, attempt] of Object.entries(attempts)) {
-      const answer = await post(client.url, new TestClient(client.url, attempt).start().frame);
+      const answer = await post(client.url, new PeerClient(client.url, attempt).start().frame);
       expectProblem(answer, 400, 'handshake_failed');
       bodies.add(Buffer.from(answer.body).toString());
       expect(refusals.at(-1)?.reason).toContain(reason);
@@ -163,7 +163,7 @@ describe.each([
   it('refuses a payload that opens and is none, without taking its number', async () => {
     const number = client.next();
     for (const body of [new Uint8Array(0), Uint8Array.of(0x80), new Uint8Array(200).fill(0x81)]) {
-      expectProblem(await post(client.url, client.seal(body, number)), 400, 'bad_frame');
+      expectProblem(await post(client.url, client.sealAs(body, number).frame), 400, 'bad_frame');
     }
     expect(only(await client.send(client.frame([{ name: 'renamed', args: [] }], number)))).toBe('renamed');
   });

@@ -14,10 +14,10 @@ import { LookUps } from '../src/sessions/look-ups.js';
 import { networkOf } from '../src/sessions/peer.js';
 import { AddressBuckets } from '../src/sessions/token-bucket.js';
 import { Ledger, paymentsClient, publicClient, startApplication } from './application.js';
-import { only, post, primitives, type TestClient } from './support.js';
+import { only, type PeerClient, post, primitives } from './support.js';
 
 let app: INestApplication;
-let client: TestClient;
+let client: PeerClient;
 
 async function start(options: SealwireOptions = {}, payments: Partial<SealwireModuleOptions> = {}): Promise<void> {
   app = await startApplication({ options, payments });

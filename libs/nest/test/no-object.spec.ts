@@ -5,7 +5,7 @@ import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest'
 import { Type } from 'class-transformer';
 import { IsOptional, IsString, ValidateNested } from 'class-validator';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 class Account {
   @IsString()
@@ -51,7 +51,7 @@ describe.each([{ transform: true }, { transform: true, whitelist: true }, {}])('
     onTestFinished(() => app.close());
     app.useGlobalPipes(new ValidationPipe(options));
     await app.listen(0, '127.0.0.1');
-    const client = new TestClient(urlOf(app), {
+    const client = new PeerClient(urlOf(app), {
       modulePath: 'payments',
       keySize: 32,
       serverKey: serverKey.publicKey,

@@ -31,7 +31,7 @@ import { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { requestView } from '../src/functions/request-view.js';
 import { RunningCall } from '../src/functions/running-call.js';
-import { post, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: what guards of applications write on requests has no type
 type Any = any;
@@ -235,7 +235,7 @@ class BankModule implements NestModule {
 type Send = (app: INestApplication, module: string, calls: Call[]) => Promise<Reply | undefined>;
 
 const clientOf = (app: INestApplication, modulePath: string) =>
-  new TestClient(urlOf(app, `/remote/${modulePath}`), { modulePath, keySize: 32, serverKey: serverKey.publicKey });
+  new PeerClient(urlOf(app, `/remote/${modulePath}`), { modulePath, keySize: 32, serverKey: serverKey.publicKey });
 
 const WAYS: [string, Send][] = [
   [
@@ -408,7 +408,8 @@ describe('a view of a request', () => {
 });
 
 it('a call in a log shows neither its transaction nor the request that brought it', () => {
-  const inside = { transaction: { password: 'secret' }, session: undefined, outer: { token: 'secret' }, origin: 'A.b' };
+  const arrival = { node: {} as IncomingMessage, request: { ip: '127.0.0.1', token: 'secret' } };
+  const inside = { transaction: { password: 'secret' }, session: undefined, arrival, origin: 'A.b' };
   const call = new RunningCall('bank', 'withdraw', [1], inside);
   expect(call.transaction).toBe(inside.transaction);
   expect(inspect(call, { depth: null, showHidden: true })).not.toContain('secret');

@@ -11,10 +11,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits, newSession } from '../../typeorm/test/support.js';
 import { MemoryStore } from '../src/sessions/memory-store.js';
 import { Ledger, paymentsClient, publicClient, startApplication } from './application.js';
-import { only, post, primitives, type TestClient } from './support.js';
+import { only, type PeerClient, post, primitives } from './support.js';
 
 let app: INestApplication;
-let client: TestClient;
+let client: PeerClient;
 
 async function start(options: SealwireOptions = {}): Promise<void> {
   app = await startApplication({ options, payments: { requireSecureKey: false } });
@@ -25,7 +25,7 @@ async function start(options: SealwireOptions = {}): Promise<void> {
 const add = (...args: number[]) => [{ name: 'add', args }];
 const remember = (value: number) => [{ name: 'remember', args: ['name', value] }];
 const status = (reply: Reply) => ('status' in reply ? reply.status : 'outcomes');
-const askedOf = ({ session }: TestClient, numbers: Asked['numbers'] = []): Asked => ({
+const askedOf = ({ session }: PeerClient, numbers: Asked['numbers'] = []): Asked => ({
   sessionId: session.sessionId,
   key: session.secrets.renewal,
   numbers,

@@ -16,7 +16,7 @@ import { Test } from '@nestjs/testing';
 import { type Injected, RemoteFunction, RemoteFunctionError, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import type { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: of either platform
 type Any = any;
@@ -117,7 +117,7 @@ describe.each([
   ['Fastify', () => new FastifyAdapter()],
 ] as const)('the response of a call on %s', (_platform, adapter) => {
   let app: INestApplication;
-  let client: TestClient;
+  let client: PeerClient;
   const call = async (name: string, ...args: unknown[]) => only(await client.call(name, ...args));
 
   beforeAll(async () => {
@@ -133,7 +133,7 @@ describe.each([
     app.useLogger(false);
     await app.listen(0, '127.0.0.1');
     const url = urlOf(app, '/remote/functions');
-    client = new TestClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
+    client = new PeerClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
     await client.connect();
   });
   afterAll(() => app.close());

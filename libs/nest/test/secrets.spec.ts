@@ -23,7 +23,7 @@ import { MemoryStore } from '../src/sessions/memory-store.js';
 import type { Session } from '../src/sessions/session.js';
 import { Sessions } from '../src/sessions/sessions.js';
 import { paymentsClient, startApplication } from './application.js';
-import { only, post, primitives, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, post, primitives, serverKey, serverKeyText, urlOf } from './support.js';
 
 let app: INestApplication;
 afterEach(async () => {
@@ -84,7 +84,7 @@ describe('what reaches applications hides', () => {
     const bytes = parseKeyText('swk1', secureKeyText);
     const secureKey = { keyId: bytes.slice(0, 8), secret: bytes.slice(8) };
     const config = { modulePath: 'vault', keySize: 32, serverKey: serverKey.publicKey, secureKey } as const;
-    const client = new TestClient(urlOf(app, '/remote/vault'), config);
+    const client = new PeerClient(urlOf(app, '/remote/vault'), config);
     await client.connect();
     const text = String(only(await client.call('show')));
     const { clientToServer, serverToClient, renewal } = client.session.secrets;

@@ -20,12 +20,12 @@ import {
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Sessions } from '../src/sessions/sessions.js';
 import { Ledger, paymentsClient, startApplication } from './application.js';
-import { only, post, primitives, TestClient } from './support.js';
+import { only, PeerClient, post, primitives } from './support.js';
 
 const add = (...args: number[]): Call[] => [{ name: 'add', args }];
 
 let app: INestApplication;
-let client: TestClient;
+let client: PeerClient;
 let ledger: Ledger;
 let events: [string, Record<string, unknown>][];
 
@@ -183,7 +183,7 @@ describe('epochs', () => {
     const opened = await post(client.url, early);
     expect(only(older(early, opened.body))).toBe(1);
     const late = client.frame(add(2));
-    const lateOpen = new TestClient(client.url, client.config);
+    const lateOpen = new PeerClient(client.url, client.config);
     Object.assign(lateOpen, client);
     client.ratchet();
     expect(only(await client.call('add', 3))).toBe(3);
@@ -280,7 +280,7 @@ describe('the end of a session', () => {
 describe('renewal', () => {
   beforeEach(() => start());
 
-  const askedOf = (old: TestClient, frames: Uint8Array[], key = old.session.secrets.renewal): Asked => ({
+  const askedOf = (old: PeerClient, frames: Uint8Array[], key = old.session.secrets.renewal): Asked => ({
     sessionId: old.session.sessionId,
     key,
     numbers: frames.map((frame) => ({
@@ -292,7 +292,7 @@ describe('renewal', () => {
     })),
   });
 
-  async function renew(old: TestClient, frames: Uint8Array[], key?: Uint8Array): Promise<TestClient> {
+  async function renew(old: PeerClient, frames: Uint8Array[], key?: Uint8Array): Promise<PeerClient> {
     const fresh = paymentsClient(app);
     await fresh.connect([], [askedOf(old, frames, key)]);
     return fresh;

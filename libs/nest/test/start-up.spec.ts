@@ -33,7 +33,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
 import { MemoryStore } from '../src/sessions/memory-store.js';
 import { Ledger, PublicFunctions } from './application.js';
-import { only, post, primitives, secureKeyText, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, post, primitives, secureKeyText, serverKey, serverKeyText, urlOf } from './support.js';
 
 @RemoteFunctions('payments')
 @Injectable()
@@ -314,7 +314,7 @@ describe('functions in a module that is loaded lazily', () => {
     app.useLogger({ log: () => undefined, warn: () => undefined, error: (...said: unknown[]) => logged.push(said[0]) });
     await app.listen(0, '127.0.0.1');
     await app.get(LazyModuleLoader).load(() => LateModule);
-    const client = new TestClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    const client = new PeerClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
     for (let i = 0; i < 2; i++) {
       expect(only(await client.connect([{ name: 'late', args: [] }]))).toMatchObject({ code: 'function_unknown' });
     }
@@ -355,7 +355,7 @@ describe('configuration', () => {
     const app = module.createNestApplication();
     await app.listen(0);
     const url = urlOf(app, '/rpc/public');
-    const client = new TestClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey });
+    const client = new PeerClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey });
     expect(only(await client.connect([{ name: 'secret', args: [] }]))).toBe('sealed');
     await app.close();
   });
@@ -365,7 +365,7 @@ describe('configuration', () => {
     const app = await start([Plain], { serverKey: [newText, serverKeyText] });
     await app.listen(0);
     const url = urlOf(app);
-    const client = new TestClient(url, { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    const client = new PeerClient(url, { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
     expect(only(await client.connect([{ name: 'one', args: [] }]))).toBe(1);
     expect(client.answered.serverOptions.pins).toHaveLength(2);
     await app.close();
@@ -408,7 +408,7 @@ describe('exactly once', () => {
   it('runs in the transaction, and a resend gets the stored outcome', async () => {
     const app = await start([Once], { store });
     await app.listen(0);
-    const client = new TestClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    const client = new PeerClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
     const transfer = (amount: number, resend?: Call['resend']): Call => ({
       name: 'transfer',
       args: [amount],

@@ -16,7 +16,7 @@ import { afterEach, expect, it, vi } from 'vitest';
 import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
 import { MemoryStore } from '../src/sessions/memory-store.js';
 import { paymentsClient, publicClient, startApplication } from './application.js';
-import { only, post, primitives, serverKey, TestClient, urlOf } from './support.js';
+import { only, PeerClient, post, primitives, serverKey, urlOf } from './support.js';
 
 const apps: INestApplication[] = [];
 
@@ -126,7 +126,7 @@ it('once a store holds a SecureKey of a module, clients without one are refused'
   await expect(publicClient(server).connect()).rejects.toThrow('handshake_failed');
   expect(refused.mock.calls[0]?.[0].reason).toBe('the client has no SecureKey');
   const url = urlOf(server, '/remote/public');
-  const holder = new TestClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey, secureKey });
+  const holder = new PeerClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey, secureKey });
   await holder.connect();
   expect(only(await holder.call('secret'))).toBe('sealed');
 });
@@ -140,7 +140,7 @@ it('asks its store alike for SecureKeys that are there, configured, or nowhere',
   const unknown = { keyId: new Uint8Array(randomBytes(8)), secret: new Uint8Array(32) };
   for (const secureKey of [config.secureKey!, unknown, config.secureKey!, unknown]) {
     asked.mockClear();
-    await post(urlOf(server), new TestClient(urlOf(server), { ...config, secureKey }).start().frame);
+    await post(urlOf(server), new PeerClient(urlOf(server), { ...config, secureKey }).start().frame);
     expect(asked).toHaveBeenCalledExactlyOnceWith('payments', secureKey.keyId);
   }
 });

@@ -21,7 +21,7 @@ import { Exclude, Type } from 'class-transformer';
 import { Allow, IsInstance, IsOptional, ValidateNested } from 'class-validator';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { JSON_FORMAT } from '../src/http/plain-calls.js';
-import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 const bytesOf = (text: string) => Buffer.from(text);
 
@@ -251,7 +251,7 @@ async function valuesOf(pipe: ValidationPipeOptions | undefined, fastify: boolea
   await app.listen(0, '127.0.0.1');
   onTestFinished(() => app.close());
   const url = urlOf(app, '/remote/values');
-  const client = new TestClient(url, { modulePath: 'values', keySize: 16, serverKey: serverKey.publicKey });
+  const client = new PeerClient(url, { modulePath: 'values', keySize: 16, serverKey: serverKey.publicKey });
   await client.connect();
   return async (name: string, ...args: unknown[]) => only(await client.call(name, ...args));
 }

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { Test } from '@nestjs/testing';
 import { RemoteFunction, RemoteFunctionError, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { expect, it, onTestFinished } from 'vitest';
-import { only, serverKey, serverKeyText, TestClient, urlOf } from './support.js';
+import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 /** As typeorm-transactional, nestjs-cls, a cache or a tracer wrap a method. */
 function Wrapped(): MethodDecorator {
@@ -29,7 +29,7 @@ class Functions {
   }
 }
 
-async function connect(): Promise<TestClient> {
+async function connect(): Promise<PeerClient> {
   const module = await Test.createTestingModule({
     imports: [SealwireModule.forRoot({ serverKey: serverKeyText }), SealwireModule.forFeature({ path: 'payments' })],
     providers: [Functions],
@@ -38,7 +38,7 @@ async function connect(): Promise<TestClient> {
   onTestFinished(() => app.close());
   await app.listen(0, '127.0.0.1');
   const config = { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey, secureKey: undefined } as const;
-  const client = new TestClient(urlOf(app), config);
+  const client = new PeerClient(urlOf(app), config);
   await client.connect();
   return client;
 }

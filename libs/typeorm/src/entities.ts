@@ -3,7 +3,15 @@ import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 /** Secrets in these tables are wrapped; see KeyEncryption. Times are the database's. */
 const time = 'timestamptz';
 
-/** A session, or after its end the tombstone that keeps its cookie from bringing it back and answers renewals. */
+/**
+ * A session, or after its end the tombstone that keeps its cookie from bringing it back and answers renewals.
+ *
+ * @example
+ * import { DataSource, IsNull } from 'typeorm';
+ *
+ * const database = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL, entities: [SessionEntity] });
+ * const live = await (await database.initialize()).getRepository(SessionEntity).countBy({ endedAt: IsNull() });
+ */
 @Entity('sealwire_session')
 @Index('sealwire_session_key', ['keyId'])
 @Index('sealwire_session_ended', ['endedAt'], { where: '(ended_at IS NOT NULL)' })
@@ -55,7 +63,15 @@ export class SessionEntity {
   @Column('integer', { name: 'data_version', default: 0 }) dataVersion!: number;
 }
 
-/** A running server. Its row is its lease: lanes of an owner without a row are free to be taken. */
+/**
+ * A running server. Its row is its lease: lanes of an owner without a row are free to be taken.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const database = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL, entities: [InstanceEntity] });
+ * const servers = await (await database.initialize()).getRepository(InstanceEntity).find({ select: { leaseUntil: true } });
+ */
 @Entity('sealwire_instance')
 export class InstanceEntity {
   @PrimaryColumn('text', { name: 'boot_id' }) bootId!: string;
@@ -68,7 +84,15 @@ export class InstanceEntity {
   @Column('text', { name: 'process_start', nullable: true }) processStart!: string | null;
 }
 
-/** A call number that was accepted in a shared lane, or a first call (lane 0) of a session that began in one. */
+/**
+ * A call number that was accepted in a shared lane, or a first call (lane 0) of a session that began in one.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const database = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL, entities: [AcceptedEntity] });
+ * const running = await (await database.initialize()).getRepository(AcceptedEntity).countBy({ state: 'running' });
+ */
 @Entity('sealwire_accepted')
 @Index('sealwire_accepted_result', ['at'], { where: '(result IS NOT NULL)' })
 export class AcceptedEntity {
@@ -86,8 +110,14 @@ export class AcceptedEntity {
 }
 
 /**
- * What a call that runs exactly once came to; written in the call's own transaction. Whoever knows a call's identity may ask
+ * The outcome of a call that runs exactly once, written in the call's own transaction. Whoever knows a call's identity may ask
  * for its outcome, so the table has only MACs of it.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const database = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL, entities: [OutcomeEntity] });
+ * const kept = await (await database.initialize()).getRepository(OutcomeEntity).countBy({ module: 'payments' });
  */
 @Entity('sealwire_outcome')
 @Index('sealwire_outcome_at', ['at'])
@@ -101,7 +131,15 @@ export class OutcomeEntity {
   @Column(time, { default: () => 'now()' }) at!: Date;
 }
 
-/** An unlogged table: cookie keys reach neither the write-ahead log nor a replica nor a backup. */
+/**
+ * A key that seals cookies. The table is unlogged: cookie keys reach neither the write-ahead log nor a replica nor a backup.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const database = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL, entities: [CookieKeyEntity] });
+ * const keys = await (await database.initialize()).getRepository(CookieKeyEntity).find({ select: { createdAt: true } });
+ */
 @Entity('sealwire_cookie_key')
 export class CookieKeyEntity {
   @PrimaryColumn('bytea') id!: Buffer;
@@ -109,7 +147,15 @@ export class CookieKeyEntity {
   @Column(time, { name: 'created_at', default: () => 'now()' }) createdAt!: Date;
 }
 
-/** Keys of some duration: server keys, SecureKeys, and the one that marks the database's incarnation. */
+/**
+ * A key of some duration, wrapped: a server key, a SecureKey, or the one that marks the database's incarnation.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const database = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL, entities: [KeyEntity] });
+ * const devices = await (await database.initialize()).getRepository(KeyEntity).countBy({ kind: 'secure' });
+ */
 @Entity('sealwire_key')
 export class KeyEntity {
   @PrimaryColumn('text') kind!: 'server' | 'secure' | 'incarnation';
@@ -121,6 +167,7 @@ export class KeyEntity {
   @Column(time, { name: 'valid_until', nullable: true }) validUntil!: Date | null;
 }
 
+/** All entities of the store, for the `entities` of a DataSource. */
 export const sealwireEntities = [
   SessionEntity,
   InstanceEntity,

@@ -12,7 +12,7 @@ export type { RewrapResult } from './keys/rewrap.js';
 export { SealwireKeys } from './keys/sealwire-keys.js';
 export { sealwireMigrations } from './migrations.js';
 export { PostgresLedger } from './numbers/postgres-ledger.js';
-export { TypeOrmExactlyOnce } from './outcomes/exactly-once.js';
+export { TypeOrmExactlyOnce } from './outcomes/index.js';
 export { TypeOrmSessionData } from './sessions/session-data.js';
 export { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 export { TypeOrmSessionStore } from './sessions/session-store.js';

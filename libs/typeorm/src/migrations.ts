@@ -1,7 +1,7 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /** The tables of the store, for PGlite and PostgreSQL from 14 on. */
-export class SealwireTables1767225600000 implements MigrationInterface {
+class SealwireTables1767225600000 implements MigrationInterface {
   readonly name = 'SealwireTables1767225600000';
 
   async up(runner: QueryRunner): Promise<void> {
@@ -107,4 +107,5 @@ export class SealwireTables1767225600000 implements MigrationInterface {
   }
 }
 
+/** All migrations of the store, for the `migrations` of a DataSource. */
 export const sealwireMigrations = [SealwireTables1767225600000];

@@ -18,13 +18,14 @@ import { TypeOrmKeyStore } from './keys/key-store.js';
 import { type RewrapResult, rewrap } from './keys/rewrap.js';
 import { SealwireKeys } from './keys/sealwire-keys.js';
 import { PostgresLedger } from './numbers/postgres-ledger.js';
-import { TypeOrmExactlyOnce } from './outcomes/exactly-once.js';
+import { TypeOrmExactlyOnce } from './outcomes/index.js';
 import { Incarnation } from './sessions/incarnation.js';
 import { Lease } from './sessions/lease.js';
 import { TypeOrmSessionData } from './sessions/session-data.js';
 import { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 import { TypeOrmSessionStore } from './sessions/session-store.js';
 
+/** Options of {@link typeOrmStore}. */
 export interface TypeOrmStoreOptions {
   /** SEALWIRE_KEK: one or more `swe1...`, the current one first; without it that of `SealwireModule.forRoot()` */
   readonly kek?: string | undefined;
@@ -62,6 +63,7 @@ const OPTIONS = [
   'dataSource',
 ] satisfies (keyof TypeOrmStoreOptions | 'dataSource')[];
 
+/** The store without Nest: an implementation of each port, and the administration. */
 export interface TypeOrmStoreParts {
   readonly sessions: TypeOrmSessionStore;
   readonly directory: TypeOrmSessionDirectory;
@@ -85,7 +87,29 @@ const OUTCOME_MARGIN = 3_600;
 
 const PARTS = Symbol('sealwire typeorm store');
 
-/** Sessions, keys and outcomes in the application's TypeORM DataSource: `SealwireModule.forRoot({ store: typeOrmStore(...) })`. */
+/**
+ * Keeps sessions, keys and outcomes in the database of the application's TypeORM DataSource.
+ *
+ * @throws SealwireError `bad_configuration` with a sentence that says what to change; at start also if the tables are missing or
+ *   PostgreSQL could forget what it acknowledged
+ * @example
+ * import { Module } from '@nestjs/common';
+ * import { TypeOrmModule } from '@nestjs/typeorm';
+ * import { SealwireModule } from '@sealwire/nest';
+ *
+ * @Module({
+ *   imports: [
+ *     TypeOrmModule.forRoot({
+ *       type: 'postgres',
+ *       url: process.env.DATABASE_URL,
+ *       entities: [...sealwireEntities],
+ *       migrations: [...sealwireMigrations],
+ *     }),
+ *     SealwireModule.forRoot({ store: typeOrmStore({ kek: process.env.SEALWIRE_KEK, ledger: 'postgres' }) }),
+ *   ],
+ * })
+ * export class AppModule {}
+ */
 export function typeOrmStore(
   options: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
 ): SealwireStore {
@@ -121,7 +145,22 @@ export function typeOrmStore(
   };
 }
 
-/** The same without Nest. Without a server's times purging leaves stored results to those who know them. */
+/**
+ * The same store without Nest.
+ *
+ * @param dataSource of type `postgres`; it need not be initialized yet
+ * @param server what the server's options decide: `sessionLifetime` in seconds, `resultCache`, `kek`. Without them purging leaves
+ *   stored results alone.
+ * @throws SealwireError `bad_configuration` with a sentence that says what to change
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const store = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK });
+ * await dataSource.initialize();
+ * console.log(await store.directory.count({ all: true }));
+ * await store.close();
+ */
 export function createTypeOrmStore(
   dataSource: DataSource,
   options: TypeOrmStoreOptions,
@@ -178,7 +217,17 @@ export function createTypeOrmStore(
   };
 }
 
-/** The store of a running or stopped server, from outside it: for administration, takes part in nothing. */
+/**
+ * Reaches the store of a running or stopped server from outside it, for administration. It takes part in nothing.
+ *
+ * @param url of the database, `postgres://...`
+ * @throws SealwireError `bad_configuration` if an option is wrong or the database has no Sealwire tables; the driver's error if
+ *   the database cannot be reached within 5 seconds
+ * @example
+ * const store = await connectTypeOrmStore(process.env.DATABASE_URL ?? '', { kek: process.env.SEALWIRE_KEK });
+ * for (const { kind, id } of await store.admin.list()) console.log(kind, id);
+ * await store.close();
+ */
 export async function connectTypeOrmStore(url: string, options: TypeOrmStoreOptions): Promise<TypeOrmStoreParts> {
   const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
   const store = createTypeOrmStore(dataSource, options);

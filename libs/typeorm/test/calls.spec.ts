@@ -15,7 +15,7 @@ import {
 import { typeOrmStore } from '@sealwire/typeorm';
 import type { DataSource, EntityManager } from 'typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { only, post, secureKeyText, serverKey, serverKeyText, TestClient, urlOf } from '../../nest/test/support.js';
+import { only, PeerClient, post, secureKeyText, serverKey, serverKeyText, urlOf } from '../../nest/test/support.js';
 import { kek, openPglite, openPostgres, primitives, type TestDatabase } from './support.js';
 
 /** Calls that wait until there are so many. */
@@ -88,7 +88,7 @@ describe.each([
 ] as const)('calls on %s', (_name, open, ledger) => {
   let database: TestDatabase;
   let app: INestApplication;
-  let client: TestClient;
+  let client: PeerClient;
 
   const connected = async () => {
     const config = {
@@ -97,7 +97,7 @@ describe.each([
       serverKey: serverKey.publicKey,
       secureKey: parseSecureKey(secureKeyText),
     } as const;
-    const one = new TestClient(urlOf(app), config);
+    const one = new PeerClient(urlOf(app), config);
     await one.connect();
     return one;
   };
@@ -159,7 +159,7 @@ describe.each([
     const sent = client.frame([{ name: 'pay', args: ['alice'] }], number);
     await client.send(sent);
     const copied = client.frame([{ name: 'pay', args: ['bob'] }], number);
-    const next = new TestClient(client.url, client.config);
+    const next = new PeerClient(client.url, client.config);
     await next.steps1and2();
     const { sessionId, secrets } = client.session;
     const numbers = [sent, copied].map((frame) => ({ number, digest: frameDigest(primitives, frame) }));

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { TcpProxy } from '../../../test/support/tcp-proxy.js';
-import { Database } from '../src/connection/database.js';
-import { withRunner } from '../src/outcomes/lent-runner.js';
+import { Database } from '../src/connection/index.js';
+import { withRunner } from '../src/outcomes/index.js';
 import {
   connect,
   guarded,

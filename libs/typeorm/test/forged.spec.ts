@@ -8,7 +8,7 @@ import { typeOrmStore } from '@sealwire/typeorm';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { RawSession, type SealedCall } from '../../../test/support/raw-session.js';
+import { PeerClient, type SealedCall } from '../../../test/support/peer/client.js';
 import { connect, kek, openPostgres, primitives, type TestDatabase } from './support.js';
 
 const secureKey = generateKeyText('swk1', primitives);
@@ -53,7 +53,7 @@ describe('frames that whoever saw a session id can make', () => {
     await database?.close();
   });
 
-  const open = () => RawSession.open({ url: instances[0]!.url, module: 'm', secureKey });
+  const open = () => PeerClient.open({ url: instances[0]!.url, module: 'm', secureKey });
   const altered = (sealed: SealedCall, at: number): SealedCall => {
     const frame = sealed.frame.slice();
     frame[at] = (frame[at] ?? 0) ^ 1;
@@ -69,15 +69,15 @@ describe('frames that whoever saw a session id can make', () => {
 
   it('move no lane to the instance that they reach, and cost no honest call', async () => {
     const session = await open();
-    expect(await session.call('echo', 'before')).toBe('before');
-    const before = await row(session.sessionId);
+    expect(await session.value('echo', 'before')).toBe('before');
+    const before = await row(session.session.sessionId);
     for (let i = 0; i < 20; i++) {
       const sealed = session.seal({ name: 'echo', args: [i] });
       const forged = altered(sealed, sealed.frame.length - 1);
-      for (const { url } of instances) expect(await session.send(forged, url)).toMatchObject({ kind: 'outer' });
+      for (const { url } of instances) expect(await session.deliver(forged, url)).toMatchObject({ kind: 'outer' });
       expect(await session.settle(sealed)).toEqual({ kind: 'sealed', reply: { outcomes: [{ ok: true, value: i }] } });
     }
-    expect(await row(session.sessionId)).toEqual(before);
+    expect(await row(session.session.sessionId)).toEqual(before);
     expect(before.wanted).toBe(false);
   });
 
@@ -94,7 +94,7 @@ describe('frames that whoever saw a session id can make', () => {
     } as never);
     const sealed = session.seal({ name: 'echo', args: ['made up'] });
     const ids = Array.from({ length: 100 }, (_, i) => altered(sealed, 4 + (i % 16)));
-    const answers = await Promise.all(ids.map((forged) => session.send(forged)));
+    const answers = await Promise.all(ids.map((forged) => session.deliver(forged)));
     const named = asked.filter((parameters) => Array.isArray(parameters) && Array.isArray(parameters[0]));
     spy.mockRestore();
     expect(answers.map((answer) => answer.kind === 'outer' && answer.code)).toEqual(Array(100).fill('session_unknown'));
@@ -103,6 +103,6 @@ describe('frames that whoever saw a session id can make', () => {
       (parameters as unknown[][])[0]!.map((id) => (id instanceof Uint8Array ? Buffer.from(id).toString('hex') : '')),
     );
     expect(looked.filter((id) => made.includes(id))).toEqual([]);
-    expect(await session.call('echo', 'after')).toBe('after');
+    expect(await session.value('echo', 'after')).toBe('after');
   });
 });

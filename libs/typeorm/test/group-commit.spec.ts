@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { GroupCommit } from '../src/numbers/group-commit.js';
+import { GroupCommit } from '../src/numbers/index.js';
 
 function gated() {
   const groups: number[][] = [];

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
-import { isGone, ownHostIdentity } from '../src/sessions/host-identity.js';
+import { isGone, ownHostIdentity } from '../src/sessions/index.js';
 
 describe.runIf(process.platform === 'linux')('the identity of a process', () => {
   it('knows a running and a stopped process from one that is gone', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { KeyEncryption } from '../src/keys/key-encryption.js';
+import { KeyEncryption } from '../src/keys/index.js';
 import { kek, nextKek, primitives } from './support.js';
 
 const secret = new Uint8Array(32).fill(1);

@@ -1,6 +1,5 @@
 import { createTypeOrmStore } from '@sealwire/typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { resolveOptions } from '../../nest/src/options.js';
 import {
   asked,
   emptyTables,
@@ -13,6 +12,9 @@ import {
   startInstance,
   type TestDatabase,
 } from './support.js';
+
+/** The defaults of a server. */
+const serverTimes = { sessionLifetime: 43_200, resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120 } };
 
 const LANE = 1_800_000_000;
 
@@ -121,7 +123,7 @@ describe('purging', () => {
       );
       return row.whole;
     };
-    const { directory } = createTypeOrmStore(alone.dataSource, { kek, ledger: 'postgres' }, resolveOptions({}));
+    const { directory } = createTypeOrmStore(alone.dataSource, { kek, ledger: 'postgres' }, serverTimes);
     await alone.dataSource.query(
       `INSERT INTO sealwire_session (id, module, key_size, lane, shared, lane_incarnation, idle_seconds, expires_at, ended_at)
        SELECT decode(md5(n::text), 'hex'), 'm', 32, 1, true, '', 1800, now() + interval '1 hour',
@@ -151,7 +153,7 @@ describe('purging', () => {
       );
     await instance.directory.purge();
     expect(await kept()).toEqual([0, 1, 2]);
-    const times = resolveOptions({ resultCache: { seconds: 90 } });
+    const times = { ...serverTimes, resultCache: { ...serverTimes.resultCache, seconds: 90 } };
     await createTypeOrmStore(database.dataSource, { kek }, times).directory.purge();
     expect(await kept()).toEqual([0, 1]);
     const [row] = await query('SELECT state FROM sealwire_accepted WHERE session_id = $1 AND counter = 2', [id]);

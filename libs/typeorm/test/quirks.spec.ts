@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { breakOff, type DriverClient, depthOf, hear, isIdle, poolLike, poolOf } from '../src/quirks/driver.js';
+import { breakOff, type DriverClient, depthOf, hear, isIdle, poolLike, poolOf } from '../src/quirks/index.js';
 import { connect, openPglite, openPostgres, type TestDatabase } from './support.js';
 
 describe('undocumented insides of TypeORM and pg', () => {
@@ -23,7 +23,7 @@ describe('undocumented insides of TypeORM and pg', () => {
           readFileSync(new URL(path, folder), 'utf8'),
         ),
     );
-    expect(inside).toEqual(['quirks/driver.ts']);
+    expect(inside).toEqual(['quirks/index.ts']);
   });
 
   it('keep the pool of pg as `driver.master` while the DataSource is initialized', async () => {

@@ -2,9 +2,8 @@ import { createServer, connect as dial, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connectTypeOrmStore, createTypeOrmStore } from '@sealwire/typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Database } from '../src/connection/database.js';
-import { KeyEncryption } from '../src/keys/key-encryption.js';
-import { rewrap } from '../src/keys/rewrap.js';
+import { Database } from '../src/connection/index.js';
+import { KeyEncryption, rewrap } from '../src/keys/index.js';
 import {
   emptyTables,
   kek,

@@ -6,8 +6,8 @@ import { KeyStore, RemoteFunction, RemoteFunctions, SealwireModule, SealwireSess
 import { SealwireKeys, typeOrmStore } from '@sealwire/typeorm';
 import type { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { only, serverKeyText, TestClient, urlOf } from '../../nest/test/support.js';
-import { run } from '../src/cli/run.js';
+import { only, PeerClient, serverKeyText, urlOf } from '../../nest/test/support.js';
+import { run } from '../src/cli/index.js';
 import { emptyTables, kek, nextKek, openPglite, openPostgres, type TestDatabase } from './support.js';
 
 const inAnHour = () => new Date(Date.now() + 3_600_000);
@@ -80,14 +80,14 @@ describe.each([
     return pair;
   }
 
-  function client(server = pinned, secure = secureKey): TestClient {
+  function client(server = pinned, secure = secureKey): PeerClient {
     const config = {
       modulePath: 'payments',
       keySize: 32,
       serverKey: server,
       secureKey: parseSecureKey(secure),
     } as const;
-    return new TestClient(urlOf(app), config);
+    return new PeerClient(urlOf(app), config);
   }
 
   /** Each time by a new handshake. */

@@ -1,5 +1,5 @@
 import { expect, it, vi } from 'vitest';
-import { Turns } from '../src/connection/turns.js';
+import { Turns } from '../src/connection/index.js';
 
 it('hands turns on in order, and to nobody who gave up', async () => {
   const turns = new Turns(() => 1);

@@ -1,12 +1,18 @@
 import type { Provider } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { getDataSourceToken } from '@nestjs/typeorm';
-import { ExactlyOnce, KeyStore, NumberLedger, SessionData, SessionDirectory, SessionStore } from '@sealwire/nest/ports';
+import {
+  ExactlyOnce,
+  KeyStore,
+  NumberLedger,
+  RESOLVED_OPTIONS,
+  SessionData,
+  SessionDirectory,
+  SessionStore,
+} from '@sealwire/nest/ports';
 import { typeOrmStore } from '@sealwire/typeorm';
 import { DataSource } from 'typeorm';
 import { describe, expect, it } from 'vitest';
-import { resolveOptions } from '../../nest/src/options.js';
-import { RESOLVED_OPTIONS } from '../../nest/src/tokens.js';
 import { kek } from './support.js';
 
 const dataSource = new DataSource({ type: 'postgres', url: 'postgres://127.0.0.1:1/x' });
@@ -46,8 +52,9 @@ describe('typeOrmStore', () => {
   });
 
   it('refuses to forget outcomes while their sessions live', async () => {
-    const server = (sessionLifetime?: number) => [
-      { provide: RESOLVED_OPTIONS, useValue: resolveOptions(sessionLifetime === undefined ? {} : { sessionLifetime }) },
+    const resultCache = { entries: 1, bytes: 1, seconds: 1 };
+    const server = (sessionLifetime = 43_200) => [
+      { provide: RESOLVED_OPTIONS, useValue: { sessionLifetime, resultCache, serverKeys: [] } },
     ];
     const outcomeSeconds = 43_200;
     await expect(compile({ kek, outcomeSeconds }, dataSource, server())).rejects.toThrow(

@@ -5,7 +5,13 @@ import type { Transport, TransportRequest, TransportResponse } from '../transpor
 
 export type { Tuning } from '../options.js';
 
-/** Hands every request to a function in this process. Bodies are copied, as a network would. */
+/**
+ * Hands every request to a function in this process. Bodies are copied, as a network would.
+ *
+ * @param answer rejects if no answer shall come
+ * @example
+ * const transport = loopbackTransport(() => ({ status: 503, contentType: 'text/html', body: new Uint8Array() }));
+ */
 export function loopbackTransport(
   answer: (request: TransportRequest) => TransportResponse | Promise<TransportResponse>,
 ): Transport {
@@ -19,7 +25,19 @@ export function loopbackTransport(
   };
 }
 
-/** `createRemote` with lower limits, to see in a test what otherwise takes minutes or millions of calls. */
+/**
+ * `createRemote` with lower limits, to see in a test what otherwise takes minutes or millions of calls.
+ *
+ * @param tuning limits of PROTOCOL.md section 8 in their units
+ * @example
+ * import { nodePrimitives } from '@sealwire/core/node';
+ *
+ * const remote = createTestRemote<{ rates(): Promise<number> }>(
+ *   { url: 'http://localhost:3000/remote/payments', serverKey: 'swp1...', primitives: nodePrimitives },
+ *   { callsPerEpoch: 2 },
+ * );
+ * await remote.rates();
+ */
 export function createTestRemote<Api>(
   options: RemoteOptions & { readonly primitives: Primitives },
   tuning: Partial<Tuning>,

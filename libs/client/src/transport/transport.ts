@@ -2,6 +2,7 @@ import { CONTENT_TYPE, FRAME_TYPE, LIMITS, SealwireError, unknownOption } from '
 import type { Settings } from '../options.js';
 import { checkUrl, explained, type Hint, hintOf } from './hint.js';
 
+/** One body to be posted. */
 export interface TransportRequest {
   readonly url: string;
   readonly body: Uint8Array;
@@ -10,6 +11,7 @@ export interface TransportRequest {
   readonly signal: AbortSignal;
 }
 
+/** The answer to one body, whatever its status. */
 export interface TransportResponse {
   readonly status: number;
   readonly contentType: string;
@@ -31,6 +33,7 @@ export interface Transport {
   check?(url: string): void;
 }
 
+/** Options of {@link fetchTransport}. */
 export interface FetchTransportOptions {
   /** bytes of an answer that are read at most; a longer result ends its call with `too_large` (default 64 MiB) */
   readonly maxResponse?: number;
@@ -43,7 +46,11 @@ export interface FetchTransportOptions {
  *
  * @throws SealwireError `bad_configuration` for an option that does not exist
  * @example
- * createRemote({ url, serverKey, transport: fetchTransport({ maxResponse: 1024 * 1024 }) });
+ * createRemote({
+ *   url: 'https://api.example.com/remote/payments',
+ *   serverKey: 'swp1...',
+ *   transport: fetchTransport({ maxResponse: 1024 * 1024 }),
+ * });
  */
 export function fetchTransport(options: FetchTransportOptions = {}): Transport {
   unknownOption(options, ['maxResponse', 'fetch'], 'fetchTransport');

@@ -1,9 +1,9 @@
 import { CONTENT_TYPE, frameType } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { onTestFinished, vi } from 'vitest';
+import type { PeerServer } from '../../../../test/support/peer/server.js';
 import type { RemoteOptions, TransportRequest, TransportResponse } from '../../src/node.js';
 import { createTestRemote, loopbackTransport, type Tuning } from '../../src/testing/index.js';
-import type { FakeServer } from './fake-server.js';
 
 export interface Api {
   echo<T>(value: T): Promise<T>;
@@ -20,7 +20,7 @@ type Answer = TransportResponse | Promise<TransportResponse>;
 export type Network = (request: TransportRequest, next: () => Promise<TransportResponse>, kind: Kind) => Answer;
 
 export function connect(
-  server: FakeServer,
+  server: PeerServer,
   options: Partial<RemoteOptions> & { network?: Network; tuning?: Partial<Tuning> } = {},
 ) {
   const { network = (_request, next) => next(), tuning = {}, ...rest } = options;
@@ -47,7 +47,7 @@ export function connect(
 }
 
 /** A remote with an open session, of which the server has seen nothing yet. */
-export async function opened(server: FakeServer, network?: Network) {
+export async function opened(server: PeerServer, network?: Network) {
   const remote = connect(server, network ? { network } : {});
   await remote.add(0, 0);
   server.runs.length = 0;

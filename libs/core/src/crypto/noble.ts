@@ -6,8 +6,13 @@ import { nobleKem } from './noble-kem.js';
 import { opaque, type Primitives } from './primitives.js';
 
 /**
- * For browsers and every other runtime with `crypto.getRandomValues`; also on pages without TLS, where `crypto.subtle`
- * is missing. Plain JavaScript is slower than `node.ts` and not strictly constant time.
+ * Cryptography for browsers and every other runtime with `crypto.getRandomValues`, pages without TLS included, which have no
+ * `crypto.subtle`. Plain JavaScript is slower than `@sealwire/core/node` and not strictly constant time.
+ *
+ * @example
+ * import { hedgedRandom } from '@sealwire/core';
+ *
+ * const suite = { primitives: noblePrimitives, random: hedgedRandom(noblePrimitives) };
  */
 export const noblePrimitives: Primitives = {
   ...nobleKem,
@@ -34,6 +39,13 @@ export const noblePrimitives: Primitives = {
 
   x25519(privateKey, publicKey) {
     return opaque(() => x25519.getSharedSecret(privateKey, publicKey));
+  },
+
+  x25519Encapsulate(recipient, seed) {
+    return opaque(() => ({
+      publicKey: x25519.getPublicKey(seed),
+      sharedSecret: x25519.getSharedSecret(seed, recipient),
+    }));
   },
 
   seal(key, nonce, ad, plaintext, out) {

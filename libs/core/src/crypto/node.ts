@@ -1,14 +1,31 @@
 import * as crypto from 'node:crypto';
-import { concat } from '../bytes.js';
-import { nodeKem } from './node-kem.js';
+import { concat, erase, fromHex } from '../bytes.js';
+import { nobleKem } from './noble-kem.js';
 import { opaque, type Primitives } from './primitives.js';
 
 const TAG = 16;
-const RAW_KEYS = takesRawKeys();
+const ENCAPSULATION_KEY = 1_184;
+/** PrivateKeyInfo of ML-KEM-768 up to the 64-byte seed (RFC 9935, section 6: the `[0] seed` form). */
+const KEM_SEED = fromHex('3054020100300b060960864801650304040204428040');
+/** Since Node 24 it takes two caught errors, of 6 us each, to find out that bytes are no key object. */
+const KEY_OBJECTS = Number.parseInt(process.versions.node, 10) >= 24;
+const RAW_KEYS = loads(() => rawKey(new Uint8Array(32)));
 
-/** Node's own cryptography (OpenSSL). */
+// Node 24.7 and later; looked up by name so that the module also loads on Node 20
+const { decapsulate } = crypto as typeof crypto & {
+  readonly decapsulate?: (key: crypto.KeyObject, ciphertext: Uint8Array) => Buffer;
+};
+
+/**
+ * Node's own cryptography (OpenSSL). From Node 24.7 on ML-KEM keys are made and opened by OpenSSL too, before by noble.
+ *
+ * @example
+ * import { hedgedRandom } from '@sealwire/core';
+ *
+ * const suite = { primitives: nodePrimitives, random: hedgedRandom(nodePrimitives) };
+ */
 export const nodePrimitives: Primitives = {
-  ...nodeKem(),
+  ...nobleKem,
 
   random(length) {
     // crypto.randomBytes may lend memory of a shared pool
@@ -21,35 +38,29 @@ export const nodePrimitives: Primitives = {
   },
 
   hmac(key, ...parts) {
-    const mac = crypto.createHmac('sha256', key);
+    const mac = crypto.createHmac('sha256', secret(key));
     for (const part of parts) mac.update(part);
     return plain(mac.digest());
   },
 
   x25519KeyPair(seed) {
-    return opaque(() => {
-      const { x } = crypto.createPublicKey(x25519PrivateKey(seed)).export({ format: 'jwk' });
-      return { publicKey: Uint8Array.from(Buffer.from(x ?? '', 'base64url')), privateKey: seed.slice() };
-    });
+    return opaque(() => ({ publicKey: publicKey(x25519Key(seed)), privateKey: seed.slice() }));
   },
 
   x25519(privateKey, publicKey) {
-    return opaque(() =>
-      plain(
-        crypto.diffieHellman({
-          privateKey: x25519PrivateKey(privateKey),
-          publicKey: crypto.createPublicKey({
-            key: { kty: 'OKP', crv: 'X25519', x: base64url(publicKey) },
-            format: 'jwk',
-          }),
-        }),
-      ),
-    );
+    return opaque(() => agree(x25519Key(privateKey), publicKey));
+  },
+
+  x25519Encapsulate(recipient, seed) {
+    return opaque(() => {
+      const ephemeral = x25519Key(seed);
+      return { publicKey: publicKey(ephemeral), sharedSecret: agree(ephemeral, recipient) };
+    });
   },
 
   seal(key, nonce, ad, plaintext, out = new Uint8Array(plaintext.length + TAG)) {
     return opaque(() => {
-      const cipher = crypto.createCipheriv(aesGcm(key, nonce), key, nonce);
+      const cipher = crypto.createCipheriv(aesGcm(key, nonce), secret(key), nonce);
       cipher.setAAD(ad);
       out.set(cipher.update(plaintext));
       cipher.final();
@@ -61,7 +72,7 @@ export const nodePrimitives: Primitives = {
   open(key, nonce, ad, sealed) {
     return opaque(() => {
       const end = sealed.length - TAG;
-      const decipher = crypto.createDecipheriv(aesGcm(key, nonce), key, nonce, { authTagLength: TAG });
+      const decipher = crypto.createDecipheriv(aesGcm(key, nonce), secret(key), nonce, { authTagLength: TAG });
       decipher.setAAD(ad);
       decipher.setAuthTag(sealed.subarray(end));
       const plaintext = decipher.update(sealed.subarray(0, end));
@@ -73,7 +84,34 @@ export const nodePrimitives: Primitives = {
   equal(a, b) {
     return a.length === b.length && crypto.timingSafeEqual(a, b);
   },
+
+  // a Node built against a system OpenSSL older than 3.5 has the function but not the algorithm
+  ...(decapsulate && loads(() => kemKey(new Uint8Array(64))) && nodeKem(decapsulate)),
 };
+
+/**
+ * ML-KEM by OpenSSL. Encapsulation stays portable: the native call draws its own coins, while ours come from the hedged
+ * generator, so that a cloned machine does not send the same ciphertext twice.
+ */
+function nodeKem(
+  decapsulate: (key: crypto.KeyObject, ciphertext: Uint8Array) => Buffer,
+): Pick<Primitives, 'kemKeyPair' | 'kemDecapsulate'> {
+  return {
+    kemKeyPair(seed) {
+      return opaque(() => {
+        const spki = crypto.createPublicKey(kemKey(seed)).export({ format: 'der', type: 'spki' });
+        return {
+          encapsulationKey: Uint8Array.from(spki.subarray(-ENCAPSULATION_KEY)),
+          decapsulationKey: seed.slice(),
+        };
+      });
+    },
+
+    kemDecapsulate(ciphertext, decapsulationKey) {
+      return opaque(() => new Uint8Array(decapsulate(kemKey(decapsulationKey), ciphertext)));
+    },
+  };
+}
 
 /** A Buffer's `slice` is a view where a Uint8Array's is a copy, so no Buffer leaves this file. */
 function plain(buffer: Buffer): Uint8Array {
@@ -82,6 +120,10 @@ function plain(buffer: Buffer): Uint8Array {
 
 function base64url(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url');
+}
+
+function secret(key: Uint8Array): Uint8Array | crypto.KeyObject {
+  return KEY_OBJECTS ? crypto.createSecretKey(key) : key;
 }
 
 function aesGcm(key: Uint8Array, nonce: Uint8Array): 'aes-128-gcm' | 'aes-256-gcm' {
@@ -93,23 +135,39 @@ function aesGcm(key: Uint8Array, nonce: Uint8Array): 'aes-128-gcm' | 'aes-256-gc
  * Newer Nodes load the raw 32 bytes. Older ones take a JWK: ten times faster than DER on Node 20, and they compute `x`
  * themselves, though the secret passes through a string on its way in.
  */
-function x25519PrivateKey(seed: Uint8Array): crypto.KeyObject {
+function x25519Key(seed: Uint8Array): crypto.KeyObject {
   if (seed.length !== 32) throw new RangeError('key length');
-  return RAW_KEYS ? rawPrivateKey(seed) : jwkPrivateKey(seed);
-}
-
-function jwkPrivateKey(seed: Uint8Array): crypto.KeyObject {
+  if (RAW_KEYS) return rawKey(seed);
   return crypto.createPrivateKey({ key: { kty: 'OKP', crv: 'X25519', x: '', d: base64url(seed) }, format: 'jwk' });
 }
 
-function rawPrivateKey(seed: Uint8Array): crypto.KeyObject {
+function rawKey(seed: Uint8Array): crypto.KeyObject {
   const raw: unknown = { key: seed, format: 'raw-private', asymmetricKeyType: 'x25519' };
   return crypto.createPrivateKey(raw as crypto.PrivateKeyInput);
 }
 
-function takesRawKeys(): boolean {
+function publicKey(privateKey: crypto.KeyObject): Uint8Array {
+  const { x } = crypto.createPublicKey(privateKey).export({ format: 'jwk' });
+  return Uint8Array.from(Buffer.from(x ?? '', 'base64url'));
+}
+
+function agree(privateKey: crypto.KeyObject, publicKey: Uint8Array): Uint8Array {
+  const key = { kty: 'OKP', crv: 'X25519', x: base64url(publicKey) };
+  return plain(crypto.diffieHellman({ privateKey, publicKey: crypto.createPublicKey({ key, format: 'jwk' }) }));
+}
+
+function kemKey(seed: Uint8Array): crypto.KeyObject {
+  const der = concat(KEM_SEED, seed);
   try {
-    rawPrivateKey(new Uint8Array(32));
+    return crypto.createPrivateKey({ key: Buffer.from(der.buffer), format: 'der', type: 'pkcs8' });
+  } finally {
+    erase(der);
+  }
+}
+
+function loads(key: () => crypto.KeyObject): boolean {
+  try {
+    key();
     return true;
   } catch {
     return false;

@@ -1,10 +1,12 @@
 import { SealwireError } from '../errors.js';
 
+/** An X25519 key pair, 32 bytes each. */
 export interface KeyPair {
   readonly publicKey: Uint8Array;
   readonly privateKey: Uint8Array;
 }
 
+/** An ML-KEM-768 key pair. */
 export interface KemKeyPair {
   readonly encapsulationKey: Uint8Array;
   /** the 64-byte seed d || z: the one private form that every implementation of FIPS 203 can load */
@@ -27,6 +29,11 @@ export interface Primitives {
   x25519KeyPair(seed: Uint8Array): KeyPair;
   /** @throws on an all-zero result (RFC 7748, section 6.1) */
   x25519(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array;
+  /** The key pair of `seed`, used once and forgotten: its public half, and what its private half agrees on with `recipient`. */
+  x25519Encapsulate(
+    recipient: Uint8Array,
+    seed: Uint8Array,
+  ): { readonly publicKey: Uint8Array; readonly sharedSecret: Uint8Array };
   /** ML-KEM-768 (FIPS 203) from the 64-byte seed d || z */
   kemKeyPair(seed: Uint8Array): KemKeyPair;
   /** @param coins 32 random bytes. @throws if the key fails the checks of FIPS 203, section 7.2 */

@@ -21,6 +21,7 @@ export interface CookieState {
   readonly clientEphemeral: Uint8Array;
 }
 
+/** A key that seals cookies, with the name under which they find it. */
 export interface CookieKey {
   /** 4 bytes, in clear in the cookie */
   readonly id: Uint8Array;
@@ -34,12 +35,26 @@ const SALT = 12;
 /** each cookie has a key of its own, which seals nothing else */
 const NONCE = new Uint8Array(SIZE.nonce);
 
-/** First 4 bytes of a cookie: which key seals it. */
+/**
+ * The first 4 bytes of a cookie, which tell the key that sealed it.
+ *
+ * @example
+ * const id = toHex(cookieKeyId(parseFinish(frame).cookie));
+ */
 export function cookieKeyId(cookie: Uint8Array): Uint8Array {
   return cookie.slice(0, ID);
 }
 
-/** TK' = HMAC(TK, private server key || incarnation): the table that shares TK is not enough by itself. */
+/**
+ * TK' = HMAC(TK, private server key || incarnation), 32 bytes (PROTOCOL.md section 4.1). The table that shares TK among the
+ * instances is not enough by itself to open a cookie.
+ *
+ * @param random TK, 32 random bytes that all instances share for some minutes
+ * @param incarnation 8 bytes
+ * @example
+ * const { privateKey } = parseServerPrivateKey(process.env.SEALWIRE_SERVER_KEY ?? '', primitives);
+ * const key = deriveCookieKey(primitives, primitives.random(32), privateKey, incarnation);
+ */
 export function deriveCookieKey(
   primitives: Primitives,
   random: Uint8Array,
@@ -49,7 +64,16 @@ export function deriveCookieKey(
   return primitives.hmac(random, serverPrivateKey, incarnation);
 }
 
-/** cookie = id 4 | salt 12 | AES-256-GCM(HMAC(TK', salt), 0^12, ad = "sealwire cookie" || id || modulePath), 228 bytes */
+/**
+ * Seals a half-open handshake (PROTOCOL.md section 4.1):
+ * id 4 || salt 12 || AES-256-GCM(HMAC(TK', salt), nonce 0^12, ad = "sealwire cookie" || id || module path).
+ *
+ * @returns 228 bytes
+ * @example
+ * answerStart(suite, config, parseStart(frame), (state) =>
+ *   sealCookie(suite, cookieKey, 'payments', { ...state, issued: Date.now() }),
+ * );
+ */
 export function sealCookie(suite: HandshakeSuite, key: CookieKey, modulePath: string, state: CookieState): Uint8Array {
   const { primitives } = suite;
   const { issued, flags, keySize, ...fields } = state;
@@ -61,7 +85,15 @@ export function sealCookie(suite: HandshakeSuite, key: CookieKey, modulePath: st
   return concat(key.id, salt, sealed);
 }
 
-/** @throws SealwireError `open_failed` */
+/**
+ * Opens a cookie that came back in step 3. The caller judges the age of `issued`.
+ *
+ * @throws SealwireError `open_failed` if it was sealed under another key or for another module, or was altered
+ * @example
+ * const finish = parseFinish(frame);
+ * const state = openCookie(primitives, cookieKey, 'payments', finish.cookie);
+ * if (Date.now() - state.issued > LIMITS.cookieSeconds * 1000) throw new SealwireError('handshake_failed');
+ */
 export function openCookie(
   primitives: Primitives,
   key: CookieKey,

@@ -48,7 +48,9 @@ export interface Answered {
   readonly answers: readonly NumberAnswer[];
 }
 
+/** A client's state between steps 3 and 4. Its `frame` is step 3. */
 export type FinishSent = ReturnType<typeof finishHandshake>;
+/** A server's state between steps 3 and 4, with the renewals and the first calls that step 3 held. */
 export type FinishOpened = ReturnType<typeof openFinish>;
 
 /** What the client has after step 4. */
@@ -63,13 +65,19 @@ export interface ClientFinished {
 }
 
 /**
- * Step 3, client: sealed(C2, B, renewals, first calls). It uses `state` up: its key may seal one plaintext only.
- * PROTOCOL.md section 3.4.
+ * Step 3, client: seals C2, B, the renewals and the first calls. It uses `state` up, because its key may seal one plaintext only
+ * (PROTOCOL.md section 3.4).
  *
- * `firstKey` (K_first) names the first calls and proves this session if step 4 never arrives; `firstResults` opens their
- * results; `digest` is that of the frame.
+ * In the state that it returns, `firstKey` (K_first) names the first calls and proves this session if step 4 never arrives,
+ * `firstResults` (F_results) opens their results, and `digest` is that of the frame.
+ *
+ * @param asked old sessions whose unanswered numbers the client asks about
  * @param firstCalls encoded payloads; each is a message of its own, with number (lane 0, its place here)
+ * @returns the state for {@link receiveFinishAnswer}; its `frame` is to be sent
  * @throws SealwireError `too_large` for more renewals, numbers or first calls than a server reads
+ * @example
+ * const answered = receiveStartAnswer(started, frame);
+ * const finishing = finishHandshake(answered, [], [encodeCalls([{ name: 'balance', args: ['alice'] }])]);
  */
 export function finishHandshake(state: StartAnswered, asked: readonly Asked[], firstCalls: readonly Uint8Array[]) {
   const { suite, sessionId, ephemeral, cookie, c1, s1 } = state;
@@ -103,7 +111,16 @@ export function finishHandshake(state: StartAnswered, asked: readonly Asked[], f
   };
 }
 
-/** Step 3, server, from the opened cookie. A frame that does not open changes nothing. PROTOCOL.md section 3.4. */
+/**
+ * Step 3, server, from the opened cookie. A frame that does not open changes nothing (PROTOCOL.md section 3.4).
+ *
+ * @returns the state for {@link answerFinish}
+ * @throws SealwireError `handshake_failed`, whatever failed
+ * @example
+ * const finish = parseFinish(frame);
+ * const opened = openFinish(suite, openCookie(primitives, cookieKey, 'payments', finish.cookie), finish);
+ * const calls = opened.firstCalls.map((payload) => decodeCalls(payload));
+ */
 export const openFinish = opaquely((suite: HandshakeSuite, state: CookieState, finish: FinishFrame) => {
   const { sessionId, keyId, clientEphemeral, c1, s1, h } = state;
   const symmetric = SymmetricState.restore(suite.primitives, state.keySize, state.ck, h);
@@ -126,9 +143,16 @@ export const openFinish = opaquely((suite: HandshakeSuite, state: CookieState, f
 });
 
 /**
- * Step 4, server, and the split: a second, fresh ephemeral, then sealed(S2, B, terms, renewal answers, first answers). It
- * uses `state` up. Results beyond {@link LIMITS}.finishAnswerResults become `ran`, those of first calls `running`.
- * PROTOCOL.md sections 3.5 and 3.6.
+ * Step 4, server, and the split: makes a second ephemeral key and seals S2, B, the terms, the renewal answers and the first
+ * answers. It uses `state` up. Results beyond {@link LIMITS}.finishAnswerResults bytes become `ran`, those of first calls
+ * `running` (PROTOCOL.md sections 3.5 and 3.6).
+ *
+ * @param renewalAnswers one for each renewal of step 3, in their order
+ * @param firstAnswers one for each of the first calls, in their order
+ * @returns the frame of step 4 and the secrets of the session
+ * @example
+ * const terms = { lane: 1, idle: 900, lifetime: LIMITS.sessionSeconds, incarnation };
+ * const { frame: answer, secrets } = answerFinish(opened, terms, [], []);
  */
 export function answerFinish(
   state: FinishOpened,
@@ -157,23 +181,27 @@ export function answerFinish(
   // as in step 2; the proofs need h with e_f in it, so those made over h stand in for them
   const draft = plaintext(new Uint8Array(SIZE.randomKey), symmetric.h);
   const context = primitives.sha256(symmetric.h, draft.subarray(SIZE.randomKey));
-  const ephemeral = primitives.x25519KeyPair(suite.random(SIZE.key, context));
+  const ephemeral = primitives.x25519Encapsulate(state.clientEphemeral, suite.random(SIZE.key, context));
   const s2 = suite.random(SIZE.randomKey, context);
   const clear = FINISH_ANSWER.write({
     head: frameHead(FRAME_TYPE.finishAnswer),
     secondEphemeral: ephemeral.publicKey,
   });
   symmetric.mixHash(clear);
-  symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, state.clientEphemeral));
+  symmetric.mixSecret(ephemeral.sharedSecret);
   const frame = concat(clear, symmetric.seal(plaintext(s2, symmetric.h)));
   symmetric.mixKey(s2);
-  erase(ephemeral.privateKey);
   return { frame, secrets: split(symmetric, { ...keys, s2 }) };
 }
 
 /**
- * Step 4, client, and the split. Once it opened it erases the handshake's secrets and K_first: whoever resends a first call
- * derives its identity before. PROTOCOL.md sections 3.5 and 3.6.
+ * Step 4, client, and the split (PROTOCOL.md sections 3.5 and 3.6). Once step 4 opened it erases the handshake's secrets and
+ * K_first: whoever may resend a first call derives its identity before.
+ *
+ * @throws SealwireError `handshake_failed` or `version`; `state` stays usable for the true step 4
+ * @example
+ * const { sessionId, secrets, terms } = receiveFinishAnswer(finishing, frame);
+ * const key = { primitives, keySize: 32 as const, secret: secrets.clientToServer };
  */
 export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Array): ClientFinished => {
   const { suite, sessionId, keys, ephemeral, asked } = state;
@@ -204,7 +232,13 @@ export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Arra
   return { sessionId, secrets, terms: decodeTerms(terms), renewalAnswers, firstAnswers };
 });
 
-/** Erases what a handshake that is given up holds. */
+/**
+ * Erases what a handshake holds that is given up, after whichever step.
+ *
+ * @example
+ * const started = startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey });
+ * discardHandshake(started);
+ */
 export function discardHandshake(state: StartSent | StartAnswered | FinishSent | FinishOpened): void {
   state.symmetric.erase();
   if ('keys' in state) erase(...Object.values(state.keys), state.firstKey, state.firstResults);

@@ -1,4 +1,4 @@
-import { concat, readU16, readU32, readU64, u32, u64 } from '../bytes.js';
+import { concat, readU16, readU32, readU64, u16, u32, u64 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
@@ -11,13 +11,15 @@ export interface HandshakeSuite {
   readonly random: Random;
 }
 
+/** Flag of step 1: the client pinned a server key. */
 export const FLAG_PINNED = 0x01;
+/** Flag of step 1: the client uses a SecureKey. */
 export const FLAG_SECURE_KEY = 0x02;
 
 type Fields<S> = { readonly [name in keyof S]: Uint8Array };
 
 /** Fields of known sizes one behind the other, and a rest. */
-export interface Layout<S> {
+interface Layout<S> {
   readonly size: number;
   /** @throws RangeError if a field has another size: it would shift all that follow */
   write(fields: Fields<S>, ...rest: readonly Uint8Array[]): Uint8Array;
@@ -100,7 +102,13 @@ export interface StartFrame {
   readonly sealed: Uint8Array;
 }
 
-/** @throws SealwireError `handshake_failed` or `version`. Nothing of it is authenticated yet. */
+/**
+ * Reads the clear fields of step 1. Nothing of it is authenticated yet.
+ *
+ * @throws SealwireError `handshake_failed` or `version`
+ * @example
+ * const { keyId, keySize } = parseStart(frame);
+ */
 export function parseStart(frame: Uint8Array): StartFrame {
   const length = START.size + SEALED_1.size + SIZE.tag;
   expectFrame(frame, FRAME_TYPE.start, length, length);
@@ -126,6 +134,7 @@ export function parseStartAnswer(frame: Uint8Array) {
   return { serverEphemeral, kemCiphertext, clear, cookie: rest.slice(0, end), sealed: rest.slice(end) };
 }
 
+/** The clear fields of step 3. */
 export interface FinishFrame {
   readonly salt: Uint8Array;
   readonly cookie: Uint8Array;
@@ -133,7 +142,13 @@ export interface FinishFrame {
   readonly sealed: Uint8Array;
 }
 
-/** @throws SealwireError `handshake_failed` or `version`. Nothing of it is authenticated yet. */
+/**
+ * Reads the clear fields of step 3. Nothing of it is authenticated yet.
+ *
+ * @throws SealwireError `handshake_failed` or `version`
+ * @example
+ * const { cookie } = parseFinish(frame);
+ */
 export function parseFinish(frame: Uint8Array): FinishFrame {
   const sealedAt = FINISH.size + SIZE.cookie;
   const minimum = sealedAt + SEALED_3.size + SIZE.tag;
@@ -189,6 +204,10 @@ export interface ServerOptions {
   readonly maxBody: number;
   /** milliseconds since this server began to remember sessions; 0 if they outlive it */
   readonly age: number;
+  /** bytes that the module takes in one live call; 0 if it takes none */
+  readonly maxUpload: number;
+  /** seconds of silence after which a live result sends a pulse; 0 if it sends none */
+  readonly pulse: number;
 }
 
 /** server keys that the options have room for */
@@ -197,6 +216,8 @@ const POLICY = ['force', 'requirePinned', 'requireSecureKey'] as const;
 const INCARNATION_AT = 5 + PINS * SIZE.serverKeyId;
 const MAX_BODY_AT = INCARNATION_AT + SIZE.incarnation;
 const AGE_AT = MAX_BODY_AT + 4;
+const MAX_UPLOAD_AT = AGE_AT + 8;
+const PULSE_AT = MAX_UPLOAD_AT + 8;
 
 export function encodeServerOptions(value: ServerOptions): Uint8Array {
   const out = new Uint8Array(SIZE.options);
@@ -209,6 +230,8 @@ export function encodeServerOptions(value: ServerOptions): Uint8Array {
   out.set(value.incarnation, INCARNATION_AT);
   out.set(u32(value.maxBody), MAX_BODY_AT);
   out.set(u64(value.age), AGE_AT);
+  out.set(u64(value.maxUpload), MAX_UPLOAD_AT);
+  out.set(u16(value.pulse), PULSE_AT);
   return out;
 }
 
@@ -227,9 +250,12 @@ export function decodeServerOptions(bytes: Uint8Array): ServerOptions {
     incarnation: bytes.slice(INCARNATION_AT, MAX_BODY_AT),
     maxBody: readU32(bytes, MAX_BODY_AT),
     age: readU64(bytes, AGE_AT),
+    maxUpload: readU64(bytes, MAX_UPLOAD_AT),
+    pulse: readU16(bytes, PULSE_AT),
   };
   const exact = encodeServerOptions(value);
-  if (!Number.isSafeInteger(value.age) || exact.some((byte, i) => byte !== bytes[i])) {
+  const safe = Number.isSafeInteger(value.age) && Number.isSafeInteger(value.maxUpload);
+  if (!safe || exact.some((byte, i) => byte !== bytes[i])) {
     throw new SealwireError('bad_payload');
   }
   return value;

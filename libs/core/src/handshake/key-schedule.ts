@@ -3,12 +3,13 @@ import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 
 export const PROTOCOL_VERSION = 0x01;
+/** The name of the one suite, with which every key schedule begins (PROTOCOL.md section 3.1). */
 export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
 
 /** Length in bytes of every AES key. */
 export type KeySize = 16 | 32;
 
-/** Random bytes for secrets and salts; `context` is a hash of what they serve, so that equal bytes never serve two things. */
+/** Random bytes for secrets and salts; `context` is what they serve or a hash of it, so that equal bytes never serve two things. */
 export type Random = (length: number, context: Uint8Array) => Uint8Array;
 
 const ONE = Uint8Array.of(1);
@@ -17,7 +18,7 @@ const THREE = Uint8Array.of(3);
 const ZERO_NONCE = new Uint8Array(12);
 const NO_SERVER_KEY = new Uint8Array(32);
 
-export interface AeadKey {
+interface AeadKey {
   readonly key: Uint8Array;
   /** XORed to every nonce under `key`; nonce 0 is this itself */
   readonly nonce: Uint8Array;
@@ -38,7 +39,7 @@ export function expand(primitives: Primitives, key: Uint8Array, ...info: Uint8Ar
 }
 
 /** What both sides put in before step 1 (PROTOCOL.md section 3.1). */
-export interface Prologue {
+interface Prologue {
   readonly modulePath: string;
   readonly keySize: KeySize;
   readonly flags: number;
@@ -163,7 +164,7 @@ export interface SessionSecrets {
 }
 
 /** The secret contributions of both sides. */
-export interface Contributions {
+interface Contributions {
   readonly c1: Uint8Array;
   readonly s1: Uint8Array;
   readonly c2: Uint8Array;
@@ -182,25 +183,40 @@ export function split(state: SymmetricState, { c1, s1, c2, s2 }: Contributions):
   return secrets;
 }
 
+/** Direction of a traffic secret: calls (`c2s`) or results (`s2c`). */
 export type Direction = 'c2s' | 's2c';
 
-/** K[e+1] = HMAC(K[e], "sealwire next" || direction): one way, so earlier epochs stay closed (PROTOCOL.md section 5.4). */
+/**
+ * K[e+1] = HMAC(K[e], "sealwire next" || direction), 32 bytes. This goes one way, so earlier epochs stay closed
+ * (PROTOCOL.md section 5.4).
+ *
+ * @example
+ * const next = nextEpochSecret(primitives, secrets.clientToServer, 'c2s');
+ * erase(secrets.clientToServer);
+ */
 export function nextEpochSecret(primitives: Primitives, secret: Uint8Array, direction: Direction): Uint8Array {
   return primitives.hmac(secret, utf8('sealwire next'), utf8(direction));
 }
 
 /**
- * Hedged randomness (PROTOCOL.md section 3.5): HMAC(processSecret, osRandom || counter || clock || context || block).
- * A cloned machine whose generator repeats itself still diverges, for its clock and its context differ.
+ * Makes the source of all randomness of a process (PROTOCOL.md section 3.5). A block is HMAC(process secret, 32 bytes of the
+ * operating system || counter || clock || context || block number). A cloned machine whose generator repeats itself still diverges, because its
+ * clock or its context differs.
+ *
+ * @example
+ * const random = hedgedRandom(primitives);
+ * const salt = random(8, primitives.sha256(frame));
  */
 export function hedgedRandom(primitives: Primitives): Random {
   const processSecret = primitives.random(32);
   let counter = 0;
   return (length, context) => {
-    const seed = concat(primitives.random(32), utf8(`${counter++} ${performance.now()} ${Date.now()} `), context);
+    const seed = primitives.random(32);
+    const clock = new Uint8Array(Float64Array.of(counter++, performance.now(), Date.now()).buffer);
     const out = new Uint8Array(length);
     for (let offset = 0; offset < length; offset += 32) {
-      out.set(primitives.hmac(processSecret, seed, Uint8Array.of(offset / 32)).subarray(0, length - offset), offset);
+      const block = primitives.hmac(processSecret, seed, clock, context, Uint8Array.of(offset / 32));
+      out.set(block.subarray(0, length - offset), offset);
     }
     return out;
   };

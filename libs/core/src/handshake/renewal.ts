@@ -19,7 +19,7 @@ export type NumberAnswer =
   | { readonly known: 'result'; readonly frame: Uint8Array };
 
 /** What a server found out about one renewal, with the proof that it knows the old session; zeros if it does not. */
-export interface RenewalAnswer {
+interface RenewalAnswer {
   readonly proof: Uint8Array;
   readonly answers: readonly NumberAnswer[];
 }
@@ -27,9 +27,14 @@ export interface RenewalAnswer {
 const KNOWN = ['unknown', 'never_ran', 'ran', 'result', 'running'] as const;
 
 /**
- * HMAC(key, "prove" or "answer" || h), 16 bytes: a session id alone is visible to every proxy and proves nothing.
+ * HMAC(key, "prove" or "answer" || h), 16 bytes. A session id alone is visible to every proxy and proves nothing
+ * (PROTOCOL.md section 4.3).
+ *
  * @param key renewal key of the old session, or its K_first if its step 4 never arrived
- * @param h of the new handshake: after step 2 for `prove`, before sealed_4 for `answer`
+ * @param h that of the new handshake: after step 2 for `prove`, before sealed_4 for `answer`
+ * @example
+ * const proof = proveSession(primitives, secrets.renewal, opened.provenOver);
+ * const proven = opened.renewals.filter((renewal) => primitives.equal(renewal.proof, proof));
  */
 export function proveSession(
   primitives: Primitives,

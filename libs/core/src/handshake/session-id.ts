@@ -7,9 +7,14 @@ const RANDOM = 10;
 const LABEL = utf8('sealwire session id');
 
 /**
- * random 10 || HMAC(idKey, "sealwire session id" || module path || random)[0..6]: a server tells the ids that it made from
+ * random 10 || HMAC(idKey, "sealwire session id" || module path || random 10)[0..6]. A server tells the ids that it made from
  * invented ones without a lookup. Clients know nothing of this form.
+ *
  * @param idKey 32 bytes that all instances of the server share
+ * @param random10 10 random bytes
+ * @returns 16 bytes
+ * @example
+ * const sessionId = makeSessionId(primitives, idKey, 'payments', primitives.random(10));
  */
 export function makeSessionId(
   primitives: Primitives,
@@ -21,6 +26,12 @@ export function makeSessionId(
   return concat(random10, mac.subarray(0, SIZE.sessionId - RANDOM));
 }
 
+/**
+ * Whether {@link makeSessionId} made the id under that key for that module. The time does not depend on the id's content.
+ *
+ * @example
+ * if (!isSessionIdOf(primitives, idKey, 'payments', call.sessionId)) throw new SealwireError('session_unknown');
+ */
 export function isSessionIdOf(primitives: Primitives, idKey: Uint8Array, modulePath: string, id: Uint8Array): boolean {
   return primitives.equal(makeSessionId(primitives, idKey, modulePath, id.subarray(0, RANDOM)), id);
 }

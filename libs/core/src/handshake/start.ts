@@ -23,6 +23,7 @@ import {
 } from './frames.js';
 import { type KeySize, SymmetricState } from './key-schedule.js';
 
+/** What a client was configured with; the module path is the configured one, not the URL. */
 export interface ClientHandshakeConfig {
   /** the module's configured path, not the URL */
   readonly modulePath: string;
@@ -32,6 +33,7 @@ export interface ClientHandshakeConfig {
   readonly secureKey?: SecureKey | undefined;
 }
 
+/** What a server answers step 1 with: the module's policy and the keys that step 1 named. */
 export interface ServerHandshakeConfig {
   readonly modulePath: string;
   readonly options: ServerOptions;
@@ -43,10 +45,25 @@ export interface ServerHandshakeConfig {
   readonly sessionId: (random10: Uint8Array) => Uint8Array;
 }
 
+/** A client's state between steps 1 and 2. Its `frame` is step 1. */
 export type StartSent = ReturnType<typeof startHandshake>;
+/** A client's state between steps 2 and 3. */
 export type StartAnswered = ReturnType<typeof receiveStartAnswer>;
 
-/** Step 1, client: sealed(C1, A, client options). PROTOCOL.md section 3.2. */
+/**
+ * Step 1, client: makes a fresh handshake and seals C1, A and the client options (PROTOCOL.md section 3.2).
+ *
+ * @returns the state for {@link receiveStartAnswer}; its `frame` is to be sent
+ * @throws SealwireError `open_failed` if the pinned key is of low order
+ * @example
+ * const serverKey = parseServerPublicKey(process.env.SEALWIRE_SERVER_PUBLIC_KEY ?? '');
+ * const started = startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey });
+ * await fetch('https://api.example/remote/payments', {
+ *   method: 'POST',
+ *   headers: { 'content-type': CONTENT_TYPE },
+ *   body: started.frame.slice(),
+ * });
+ */
 export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeConfig) {
   const { primitives, random } = suite;
   const { modulePath, keySize, serverKey, secureKey } = config;
@@ -73,8 +90,16 @@ export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeCon
 }
 
 /**
- * Step 2, server: opens step 1 and answers sealed(S1, A, session id, server options). The server keeps nothing: `seal`
- * turns the half-open state into the cookie. Every failure is `handshake_failed`. PROTOCOL.md section 3.3.
+ * Step 2, server: opens step 1 and seals S1, A, the session id and the server options. The server keeps nothing: `seal` turns
+ * the half-open state into the cookie (PROTOCOL.md section 3.3).
+ *
+ * @param seal returns the cookie, 228 bytes
+ * @returns the frame of step 2
+ * @throws SealwireError `handshake_failed`, whatever failed
+ * @example
+ * const answer = answerStart(suite, config, parseStart(frame), (state) =>
+ *   sealCookie(suite, cookieKey, 'payments', { ...state, issued: Date.now() }),
+ * );
  */
 export const answerStart = opaquely(
   (
@@ -108,7 +133,7 @@ export const answerStart = opaquely(
     // so that no two plaintexts meet under one key, not even on a server that was cloned with its random generator
     const context = primitives.sha256(symmetric.h, encoded);
     const random = (length: number) => suite.random(length, context);
-    const ephemeral = primitives.x25519KeyPair(random(SIZE.key));
+    const ephemeral = primitives.x25519Encapsulate(clientEphemeral, random(SIZE.key));
     const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32));
     const s1 = random(SIZE.randomKey);
     const sessionId = config.sessionId(random(10));
@@ -119,18 +144,26 @@ export const answerStart = opaquely(
       cookieSize: u16(SIZE.cookie),
     });
     symmetric.mixHash(clear);
-    symmetric.mixSecret(primitives.x25519(ephemeral.privateKey, clientEphemeral));
+    symmetric.mixSecret(ephemeral.sharedSecret);
     symmetric.mixSecret(kem.sharedSecret);
     const sealed = symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded }));
     const { ck, h } = symmetric;
     const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
-    erase(ephemeral.privateKey, c1, s1);
+    erase(c1, s1);
     symmetric.erase();
     return concat(clear, cookie, sealed);
   },
 );
 
-/** Step 2, client. A frame that does not open leaves `state` usable for the true one. PROTOCOL.md section 3.3. */
+/**
+ * Step 2, client. A frame that does not open leaves `state` usable for the true one (PROTOCOL.md section 3.3).
+ *
+ * @throws SealwireError `handshake_failed` or `version`
+ * @example
+ * const started = startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey });
+ * const answered = receiveStartAnswer(started, frame);
+ * console.log(`The module takes ${answered.serverOptions.maxBody} bytes in one body.`);
+ */
 export const receiveStartAnswer = opaquely((state: StartSent, frame: Uint8Array) => {
   const { suite, ephemeral, c1 } = state;
   const { primitives } = suite;

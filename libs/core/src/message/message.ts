@@ -1,12 +1,14 @@
-import { concat, erase, readU32, u32, utf8 } from '../bytes.js';
+import { concat, erase, readU32, u32, utf8, writeU32 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { aeadKey, expand, type KeySize, PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { padInto, padLength, unpad } from './padding.js';
 
+/** Media type of every frame (PROTOCOL.md section 5.7). */
 export const CONTENT_TYPE = 'application/vnd.sealwire';
 
+/** The first byte of each frame (PROTOCOL.md section 1.4). */
 export const FRAME_TYPE = {
   start: 0x01,
   startAnswer: 0x02,
@@ -20,9 +22,11 @@ const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [typ
 
 /** More than one chunk; each is preceded by its u24 length. */
 const FLAG_CHUNKED = 0x01;
-const CHUNK_HEAD = 3;
-const CALL_LABEL = utf8('call');
-const RESULT_LABEL = utf8('result');
+/** Pieces are used as they arrive (live.ts); always chunked. */
+export const FLAGS_LIVE = 0x03;
+export const CHUNK_HEAD = 3;
+export const CALL_LABEL = utf8('call');
+export const RESULT_LABEL = utf8('result');
 
 /** X, 64 bits on the wire: names one message of calls in its session and is never used twice. */
 export interface CallNumber {
@@ -33,6 +37,11 @@ export interface CallNumber {
 /** Lane of the first calls inside step 3; their counters are their places there. A call frame in it only asks for a result. */
 export const FIRST_LANE = 0;
 
+/**
+ * X as 8 bytes: u32 lane || u32 counter.
+ * @example
+ * encodeCallNumber({ lane: 1, counter: 7 }); // Uint8Array [0, 0, 0, 1, 0, 0, 0, 7]
+ */
 export function encodeCallNumber(number: CallNumber): Uint8Array {
   return concat(u32(number.lane), u32(number.counter));
 }
@@ -43,7 +52,11 @@ export interface Sending {
   readonly digest: Uint8Array;
 }
 
-/** First 16 bytes of SHA-256 over the frame: tells a retransmission from another frame with the same number. */
+/**
+ * The first 16 bytes of SHA-256 over the frame. It tells a retransmission from another frame with the same number.
+ * @example
+ * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
+ */
 export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Array {
   return primitives.sha256(frame).slice(0, SIZE.digest);
 }
@@ -53,12 +66,17 @@ export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Arr
  * HMAC(renewal key or K_first, "sealwire call" || X || digest of the first frame || u32 index in the message), 16 bytes.
  * Both sides derive it, so the first sending carries nothing for it; nobody else can name it, for the key never leaves the
  * two. The digest keeps apart what two copies of one client send under the same number.
+ * @param first the sending that first held the call, at place `index` (from 0)
+ * @example
+ * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
+ * const callId = callIdentity(primitives, secrets.renewal, sent, 0);
  */
 export function callIdentity(primitives: Primitives, key: Uint8Array, first: Sending, index: number): Uint8Array {
   const number = encodeCallNumber(first.number);
   return primitives.hmac(key, utf8('sealwire call'), number, first.digest, u32(index)).slice(0, SIZE.callId);
 }
 
+/** The clear fields of a call frame. */
 export interface CallFrame {
   /** low byte of the epoch */
   readonly epoch: number;
@@ -67,9 +85,12 @@ export interface CallFrame {
   /** the 36 bytes that are the associated data of the call and part of its result's */
   readonly header: Uint8Array;
   readonly chunked: boolean;
+  /** its pieces are used as they arrive: `openLiveCall` opens them, and `chunks` may be empty */
+  readonly live: boolean;
   readonly chunks: Uint8Array;
 }
 
+/** A traffic secret and the primitives that use it. */
 export interface MessageKey {
   readonly primitives: Primitives;
   readonly keySize: KeySize;
@@ -77,7 +98,12 @@ export interface MessageKey {
   readonly secret: Uint8Array;
 }
 
-/** Type of a frame, or undefined if the first byte names none. Throws `version` for a known type of another version. */
+/**
+ * The type of a frame, or undefined if the first byte names none.
+ * @throws SealwireError `version` for a known type of another version
+ * @example
+ * if (frameType(frame) === 'start') parseStart(frame);
+ */
 export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefined {
   const found = (TYPE_NAMES as ReadonlyMap<number | undefined, keyof typeof FRAME_TYPE>).get(frame[0]);
   if (found && frame.length > 1 && frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
@@ -85,11 +111,12 @@ export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefine
 }
 
 /**
- * Call frame, PROTOCOL.md section 5.1.
+ * Seals a message of calls as a call frame (PROTOCOL.md section 5.1).
  * @returns the frame, and the 36 bytes of its header that open its result
  * @example
- * const key = { primitives, keySize, secret: secrets.clientToServer };
- * const { frame, header } = sealCall(key, { epoch: 0, sessionId, number: { lane, counter: 0 } }, random, encodeCalls(calls));
+ * const key = { primitives, keySize: 32 as const, secret: secrets.clientToServer };
+ * const message = { epoch: 0, sessionId, number: { lane: 1, counter: 0 } };
+ * const { frame, header } = sealCall(key, message, random, encodeCalls([{ name: 'rates', args: [] }]));
  */
 export function sealCall(
   key: MessageKey,
@@ -97,21 +124,27 @@ export function sealCall(
   random: Random,
   body: Uint8Array,
 ): { frame: Uint8Array; header: Uint8Array } {
-  const message = newFrame(key, FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
+  const message = newFrame(FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
   message.frame.set(call.sessionId, 4);
-  message.frame.set(u32(call.number.lane), 20);
-  message.frame.set(u32(call.number.counter), 24);
+  writeU32(message.frame, 20, call.number.lane);
+  writeU32(message.frame, 24, call.number.counter);
   const header = message.frame.slice(0, SIZE.callHeader);
   sealChunks(key, CALL_LABEL, header, message);
   return { frame: message.frame, header };
 }
 
-/** @throws SealwireError `bad_frame` or `version`; nothing of it is authenticated yet */
+/**
+ * Reads the clear fields of a call frame. Nothing of it is authenticated yet.
+ * @throws SealwireError `bad_frame` or `version`
+ * @example
+ * const { sessionId, number } = parseCall(frame);
+ */
 export function parseCall(frame: Uint8Array): CallFrame {
-  const { epoch, chunked } = parseHead(frame, FRAME_TYPE.call, SIZE.callHeader);
+  const { epoch, chunked, live } = parseHead(frame, FRAME_TYPE.call, SIZE.callHeader);
   return {
     epoch,
     chunked,
+    live,
     sessionId: frame.subarray(4, 20),
     number: { lane: readU32(frame, 20), counter: readU32(frame, 24) },
     header: frame.subarray(0, SIZE.callHeader),
@@ -119,16 +152,24 @@ export function parseCall(frame: Uint8Array): CallFrame {
   };
 }
 
-/** @throws SealwireError `open_failed`, `bad_frame` or `bad_payload` */
+/**
+ * Opens a call frame and returns its payload.
+ * @throws SealwireError `open_failed`, `bad_frame` or `bad_payload`
+ * @example
+ * const calls = decodeCalls(openCall({ primitives, keySize: 32, secret: secrets.clientToServer }, parseCall(frame)));
+ */
 export function openCall(key: MessageKey, call: CallFrame): Uint8Array {
   return openChunks(key, CALL_LABEL, call.header, call);
 }
 
 /**
- * Result frame, PROTOCOL.md section 5.2. A number's result is sealed once, and these bytes are kept.
+ * Seals a reply as the result frame of one call frame (PROTOCOL.md section 5.2). A number's result is sealed once, and these
+ * bytes are kept.
  * @example
- * const key = { primitives, keySize, secret: secrets.serverToClient };
- * const frame = sealResult(key, { epoch: call.epoch, callHeader: call.header }, random, encodeReply(reply));
+ * const call = parseCall(frame);
+ * const key = { primitives, keySize: 32 as const, secret: secrets.serverToClient };
+ * const reply = encodeReply({ outcomes: [{ ok: true, value: 200n }] });
+ * const result = sealResult(key, { epoch: call.epoch, callHeader: call.header }, random, reply);
  */
 export function sealResult(
   key: MessageKey,
@@ -136,24 +177,29 @@ export function sealResult(
   random: Random,
   body: Uint8Array,
 ): Uint8Array {
-  const message = newFrame(key, FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
+  const message = newFrame(FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
   sealChunks(key, RESULT_LABEL, concat(message.frame.subarray(0, SIZE.resultHeader), result.callHeader), message);
   return message.frame;
 }
 
 /**
- * Opens the answer to the call with that header, and no other.
+ * Opens the answer to the call with that header of 36 bytes, and no other, and returns its payload.
  * @throws SealwireError `open_failed`, `bad_frame`, `version` or `bad_payload`
+ * @example
+ * const reply = decodeReply(openResult({ primitives, keySize: 32, secret: secrets.serverToClient }, call.header, frame));
  */
 export function openResult(key: MessageKey, callHeader: Uint8Array, frame: Uint8Array): Uint8Array {
-  const { chunked } = parseHead(frame, FRAME_TYPE.result, SIZE.resultHeader);
+  const { chunked, live } = parseHead(frame, FRAME_TYPE.result, SIZE.resultHeader);
   const bound = concat(frame.subarray(0, SIZE.resultHeader), callHeader);
-  return openChunks(key, RESULT_LABEL, bound, { chunked, chunks: frame.subarray(SIZE.resultHeader) });
+  return openChunks(key, RESULT_LABEL, bound, { chunked, live, chunks: frame.subarray(SIZE.resultHeader) });
 }
 
 /**
  * Stands in for the call header of first calls, which have no frame of their own: 11 01 00 00 || session id || u32 0 ||
  * u32 index || first 8 bytes of the digest of step 3 (PROTOCOL.md section 3.4).
+ * @example
+ * const header = firstHeader(sessionId, finishing.digest, 0);
+ * openResult({ primitives, keySize: 32, secret: finishing.firstResults }, header, frame);
  */
 export function firstHeader(sessionId: Uint8Array, digest: Uint8Array, index: number): Uint8Array {
   const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, 0, 0);
@@ -161,12 +207,17 @@ export function firstHeader(sessionId: Uint8Array, digest: Uint8Array, index: nu
   return concat(head, sessionId, number, digest.subarray(0, SIZE.salt));
 }
 
-function parseHead(frame: Uint8Array, type: number, header: number): { epoch: number; chunked: boolean } {
-  if (frame.length < header + SIZE.tag || frame[0] !== type) throw new SealwireError('bad_frame');
-  if (frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
-  const [, , flags = 0, epoch = 0] = frame;
-  if ((flags & ~FLAG_CHUNKED) !== 0) throw new SealwireError('bad_frame');
-  return { epoch, chunked: flags === FLAG_CHUNKED };
+export function parseHead(
+  frame: Uint8Array,
+  type: number,
+  header: number,
+): { epoch: number; chunked: boolean; live: boolean } {
+  const [first, version, flags = 0, epoch = 0] = frame;
+  const live = flags === FLAGS_LIVE;
+  if (first !== type || frame.length < header + (live ? 0 : SIZE.tag)) throw new SealwireError('bad_frame');
+  if (version !== PROTOCOL_VERSION) throw new SealwireError('version');
+  if (!live && (flags & ~FLAG_CHUNKED) !== 0) throw new SealwireError('bad_frame');
+  return { epoch, chunked: flags !== 0, live };
 }
 
 interface NewFrame {
@@ -180,14 +231,7 @@ interface NewFrame {
  * Room for a whole frame, with head and salt, the padded body at its end. The salt depends on the padded body: two plaintexts
  * never share one, not even on a machine that was cloned with its random generator.
  */
-function newFrame(
-  key: MessageKey,
-  type: number,
-  epoch: number,
-  header: number,
-  random: Random,
-  body: Uint8Array,
-): NewFrame {
+function newFrame(type: number, epoch: number, header: number, random: Random, body: Uint8Array): NewFrame {
   const length = padLength(body.length);
   const chunks = Math.ceil(length / LIMITS.chunk);
   const flags = chunks > 1 ? FLAG_CHUNKED : 0;
@@ -195,13 +239,16 @@ function newFrame(
   const frame = new Uint8Array(header + overhead + length);
   const padded = frame.subarray(header + overhead);
   padInto(padded, body);
-  frame.set([type, PROTOCOL_VERSION, flags, epoch]);
-  frame.set(random(SIZE.salt, key.primitives.sha256(padded)), header - SIZE.salt);
+  frame[0] = type;
+  frame[1] = PROTOCOL_VERSION;
+  frame[2] = flags;
+  frame[3] = epoch;
+  frame.set(random(SIZE.salt, padded), header - SIZE.salt);
   return { frame, padded, header };
 }
 
 /** STREAM: nonce = 0^7 || u32 chunk index || last. A cut, moved or dropped chunk has another nonce and does not open. */
-function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint8Array {
+export function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint8Array {
   const nonce = mask.slice();
   for (let i = 0; i < 4; i++) nonce[7 + i] = (nonce[7 + i] as number) ^ (index >>> (24 - 8 * i));
   if (last) nonce[11] = (nonce[11] as number) ^ 1;
@@ -230,8 +277,9 @@ function openChunks(
   key: MessageKey,
   label: Uint8Array,
   ad: Uint8Array,
-  { chunked, chunks }: { chunked: boolean; chunks: Uint8Array },
+  { chunked, live, chunks }: { chunked: boolean; live: boolean; chunks: Uint8Array },
 ): Uint8Array {
+  if (live) throw new SealwireError('bad_frame');
   const { primitives } = key;
   const { key: aes, nonce } = aeadKey(expand(primitives, key.secret, label, ad), key.keySize);
   const maximum = LIMITS.chunk + SIZE.tag;

@@ -1,4 +1,4 @@
-import { readU32, u32 } from '../bytes.js';
+import { readU32, writeU32 } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 
 const LENGTH = 4;
@@ -13,7 +13,7 @@ export function pad(body: Uint8Array): Uint8Array {
 
 /** `padded` is of the right length and all zeros. */
 export function padInto(padded: Uint8Array, body: Uint8Array): void {
-  padded.set(u32(body.length));
+  writeU32(padded, 0, body.length);
   padded.set(body, LENGTH);
 }
 

@@ -1,11 +1,18 @@
 import { concat, readU32, u32 } from '../bytes.js';
 import { LIMITS } from '../limits.js';
 
+/** What the window says of a counter; only `fresh` is accepted (PROTOCOL.md section 6.1). */
 export type WindowVerdict = 'fresh' | 'seen' | 'too_old' | 'too_far';
 
 /**
  * The accepted counters of one lane: a ring of {@link LIMITS.replayWindow} bits behind the highest one
  * (PROTOCOL.md section 6.1; the technique of RFC 6479). Ask only after the frame opened.
+ *
+ * @example
+ * const window = new ReplayWindow();
+ * window.accept(5); // fresh
+ * window.accept(5); // seen
+ * const again = ReplayWindow.fromBytes(window.toBytes());
  */
 export class ReplayWindow {
   private readonly bits = new Uint32Array(LIMITS.replayWindow / 32);

@@ -1,19 +1,22 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { type DecodeOptions, decodeValue } from './cbor-decode.js';
-import { encodeValue, type Writer, write } from './cbor-encode.js';
-import { Scan } from './cbor-scan.js';
+import { type CallOptions, isBytes, isOrdinary, optionMap, readOptions } from './call-options.js';
+import { type DecodeOptions, decodeCounted, decodeValue, type Revive } from './cbor-decode.js';
+import { type EncodeOptions, encodeValue, type Replace, type Writer, write } from './cbor-encode.js';
 import { Unsendable, UnsupportedValueError } from './unsupported.js';
 
-export { type DecodeOptions, decodeValue, encodeValue, UnsupportedValueError };
+export {
+  type DecodeOptions,
+  decodeValue,
+  type EncodeOptions,
+  encodeValue,
+  type Replace,
+  type Revive,
+  UnsupportedValueError,
+};
 
 /** One call of a remote function. */
-export type Call = {
-  readonly name: string;
-  readonly args: readonly unknown[];
-  /** set when the call was sent before: its identity, and the incarnation of the server that may have run it */
-  readonly resend?: { readonly callId: Uint8Array; readonly incarnation: Uint8Array };
-};
+export type Call = { readonly name: string; readonly args: readonly unknown[] } & CallOptions;
 
 /** What became of one call. */
 export type Outcome =
@@ -30,6 +33,7 @@ export type MessageStatus =
       readonly incarnation: Uint8Array;
     };
 
+/** What a result frame holds: an outcome for each call, the sealed result of a first call, or a status. */
 export type Reply =
   | { readonly outcomes: readonly Outcome[] }
   /** the sealed result frame of a first call that was asked for */
@@ -43,16 +47,21 @@ const FIRST = 2;
 const VALUE = 0;
 const ERROR = 1;
 
-/** Items that the identity of a call adds when it is sent again. */
-const RESEND_ITEMS = 2;
+/** Items that the identity of a call adds when it is sent again: a tag, a map of two. */
+const RESEND_ITEMS = 6;
 /** Items of a refusal behind the first one: kind, code, message. */
 const REFUSAL_ITEMS = 3;
 
 /**
+ * Writes the payload of a message of calls (PROTOCOL.md section 5.5).
+ *
+ * @param calls 1 to {@link LIMITS}.batch calls
+ * @throws RangeError for none, or more than {@link LIMITS}.batch
  * @throws UnsupportedValueError that names call, argument and the place in it
- * @example encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }])
+ * @example
+ * encodeCalls([{ name: 'pay', args: [{ lines: [1n] }] }]);
  */
-export function encodeCalls(calls: readonly Call[]): Uint8Array {
+export function encodeCalls(calls: readonly Call[], options?: EncodeOptions): Uint8Array {
   if (calls.length === 0 || calls.length > LIMITS.batch)
     throw new RangeError(`one message holds 1 to ${LIMITS.batch} calls`);
   return write((writer) => {
@@ -61,66 +70,83 @@ export function encodeCalls(calls: readonly Call[]): Uint8Array {
     writer.limit -= RESEND_ITEMS * first;
     writer.open(calls.length, 0);
     for (let i = 0; i < calls.length; i++) writeCall(writer, calls[i] as Call, i);
-  });
+  }, options);
 }
 
-function writeCall(writer: Writer, { name, args, resend }: Call, index: number): void {
+function writeCall(writer: Writer, call: Call, index: number): void {
+  const { name, args } = call;
   let argument: number | undefined;
   try {
     if (!isName(name)) throw new Unsendable(`a name has 1 to ${LIMITS.functionName} characters`);
-    writer.open(resend ? 4 : 2, 1);
+    const ordinary = isOrdinary(call);
+    writer.open(ordinary ? 2 : 3, 1);
     writer.item(name, 2);
     writer.open(args.length, 2);
     for (argument = 0; argument < args.length; argument++) writer.item(args[argument], 3);
     argument = undefined;
-    if (!resend) return;
-    writer.item(resend.callId, 2);
-    writer.item(resend.incarnation, 2);
+    if (!ordinary) writer.item(optionMap(call), 2);
   } catch (thrown) {
     const subject = argument === undefined ? 'The call of' : `Argument ${argument + 1} of`;
     throw new UnsupportedValueError(`${subject} \`${name}\``, thrown, index, argument);
   }
 }
 
-/** The argument that takes most bytes of encoded calls; undefined if there is none. */
+/**
+ * Finds the argument that takes most bytes of encoded calls. It returns undefined if there is no argument.
+ *
+ * @returns places of the call and of the argument, from 0, and the argument's length in bytes
+ * @example
+ * largestArgument(encodeCalls([{ name: 'save', args: ['id', new Uint8Array(1000)] }])); // { call: 0, argument: 1, bytes: 1003 }
+ */
 export function largestArgument(
   payload: Uint8Array,
 ): { readonly call: number; readonly argument: number; readonly bytes: number } | undefined {
-  const scan = new Scan(payload);
   let largest: { call: number; argument: number; bytes: number } | undefined;
-  const calls = scan.head();
-  for (let call = 0; call < calls; call++) {
-    const parts = scan.head();
-    scan.value();
-    const args = scan.head();
-    for (let argument = 0; argument < args; argument++) {
-      const start = scan.at;
-      scan.value();
-      const bytes = scan.at - start;
+  for (const [call, { args }] of decodeCalls(payload, { revive: (reference) => reference }).entries()) {
+    for (const [argument, value] of args.entries()) {
+      const bytes = encodeValue(value).length;
       if (!largest || bytes > largest.bytes) largest = { call, argument, bytes };
     }
-    for (let part = 2; part < parts; part++) scan.value();
   }
   return largest;
 }
 
-/** @throws SealwireError `bad_payload` for anything but 1 to `batch` calls */
+/**
+ * Reads the payload of a message of calls.
+ *
+ * @throws SealwireError `bad_payload` for anything but 1 to {@link LIMITS}.batch calls
+ * @example
+ * const [call] = decodeCalls(encodeCalls([{ name: 'pay', args: [5n] }])); // { name: 'pay', args: [5n] }
+ */
 export function decodeCalls(bytes: Uint8Array, options?: DecodeOptions): Call[] {
   return batch(array(decodeValue(bytes, options))).map(decodeCall);
 }
 
 /**
- * One outcome of a reply, to be stored and put into replies later.
+ * Writes one outcome, to be stored and put into replies later, or to be the unit of a live result.
  *
- * @throws UnsupportedValueError
+ * @throws UnsupportedValueError if the value or the details cannot be sent
+ * @example
+ * const stored = encodeOutcome({ ok: true, value: 200n });
+ * encodeReply({ outcomes: [stored] });
  */
-export function encodeOutcome(outcome: Outcome): Uint8Array {
-  return write((writer) => writeOutcome(writer, outcome));
+export function encodeOutcome(outcome: Outcome, options?: EncodeOptions): Uint8Array {
+  return write((writer) => writeOutcome(writer, outcome), options);
+}
+
+/** An outcome of its own, as a live result holds it. @throws SealwireError `bad_payload` */
+export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outcome {
+  return readOutcome(decodeValue(bytes, options));
 }
 
 /**
+ * Writes the payload of a result: one outcome for each call in order, or a status for the whole message.
+ *
  * @param replace gives what stands for an outcome that cannot be sent; the other outcomes stay as they are
  * @throws UnsupportedValueError if an outcome cannot be sent and nothing stands for it
+ * @example
+ * encodeReply({ outcomes: [{ ok: true, value: 200n }] });
+ * encodeReply({ status: 'busy' });
  */
 export function encodeReply(
   reply: Exclude<Reply, { outcomes: unknown }> | { readonly outcomes: readonly (Outcome | Uint8Array)[] },
@@ -160,9 +186,7 @@ function encodeOutcomes(
 
 function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {
   if (outcome instanceof Uint8Array) {
-    const scan = new Scan(outcome);
-    scan.value();
-    writer.encoded(outcome, scan.items);
+    writer.encoded(outcome, decodeCounted(outcome).items);
     return;
   }
   try {
@@ -174,10 +198,17 @@ function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {
   }
 }
 
-/** @throws SealwireError `bad_payload` for anything but a reply */
+/**
+ * Reads the payload of a result.
+ *
+ * @throws SealwireError `bad_payload` for anything but a reply
+ * @example
+ * const reply = decodeReply(encodeReply({ outcomes: [{ ok: false, code: 'not_found', message: 'No such account.' }] }));
+ * if ('outcomes' in reply) console.log(reply.outcomes.length);
+ */
 export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
   const [kind, ...rest] = array(decodeValue(bytes, options));
-  if (kind === OUTCOMES) return { outcomes: batch(rest).map(decodeOutcome) };
+  if (kind === OUTCOMES) return { outcomes: batch(rest).map(readOutcome) };
   if (kind === STATUS) return decodeStatus(rest);
   if (kind === FIRST && rest.length === 1 && isBytes(rest[0])) return { first: rest[0] };
   return refuse();
@@ -185,12 +216,10 @@ export function decodeReply(bytes: Uint8Array, options?: DecodeOptions): Reply {
 
 function decodeCall(item: unknown): Call {
   const parts = array(item);
-  const [name, args, callId, incarnation] = parts;
+  const [name, args, options] = parts;
   if (!isName(name)) return refuse();
   if (parts.length === 2) return { name, args: array(args) };
-  if (parts.length !== 4) return refuse();
-  const resend = { callId: sized(callId, SIZE.callId), incarnation: sized(incarnation, SIZE.incarnation) };
-  return { name, args: array(args), resend };
+  return parts.length === 3 ? { name, args: array(args), ...readOptions(options) } : refuse();
 }
 
 function isName(name: unknown): name is string {
@@ -205,7 +234,7 @@ function outcomeParts(outcome: Outcome): unknown[] {
   return details === undefined ? [ERROR, code, message] : [ERROR, code, message, details];
 }
 
-function decodeOutcome(item: unknown): Outcome {
+function readOutcome(item: unknown): Outcome {
   const parts = array(item);
   if (parts[0] === VALUE && parts.length === 2) return { ok: true, value: parts[1] };
   const [kind, code, message, details] = parts;
@@ -248,12 +277,7 @@ function batch(items: unknown[]): unknown[] {
 }
 
 function sized(value: unknown, length: number): Uint8Array {
-  return isBytes(value) && value.length === length ? value : refuse();
-}
-
-/** A hook may make bytes of another realm. */
-function isBytes(value: unknown): value is Uint8Array {
-  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
+  return isBytes(value, length) ? value : refuse();
 }
 
 function refuse(): never {

@@ -1,8 +1,18 @@
-import { erase } from '../bytes.js';
+import { EMPTY, erase, fromHex } from '../bytes.js';
 import { LIMITS } from '../limits.js';
-import { ByteWriter } from './byte-writer.js';
-import { KeyCount, keyFault, TAG } from './cbor.js';
-import { entry, property, Unsendable, UnsupportedValueError } from './unsupported.js';
+import { floatSize, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
+import { Unsendable, UnsupportedValueError } from './unsupported.js';
+
+export interface EncodeOptions {
+  /**
+   * Finds streams (`OutgoingStreams.replace`).
+   * @default a stream cannot be sent
+   */
+  readonly replace?: Replace | undefined;
+}
+
+/** @returns what stands in tag 27 for a value that is a stream, undefined for every other value */
+export type Replace = (value: object) => readonly unknown[] | undefined;
 
 /**
  * Writes one value in the only form that {@link decodeValue} takes. An instance of a class stands for its own enumerable
@@ -11,22 +21,24 @@ import { entry, property, Unsendable, UnsupportedValueError } from './unsupporte
  * @throws UnsupportedValueError that names the place, for what no payload can hold
  * @example encodeValue({ lines: [1n, new Date()] })
  */
-export function encodeValue(value: unknown): Uint8Array {
+export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array {
   try {
-    return write((writer) => writer.item(value, 0));
+    return write((writer) => writer.item(value, 0), options);
   } catch (error) {
     throw new UnsupportedValueError('The value', error);
   }
 }
 
 const ROOM = 16_384;
+/** A larger buffer is not used again. */
+const KEPT_ROOM = 262_144;
 /** Where payloads are written before their length is known; holds zeros in between. */
 let spare: Uint8Array | undefined;
 
 /** @returns what `fill` wrote, in memory of its own */
-export function write(fill: (writer: Writer) => void): Uint8Array {
+export function write(fill: (writer: Writer) => void, options?: EncodeOptions): Uint8Array {
   // taken, as a toJSON() may encode something itself
-  const writer = new Writer(spare ?? new Uint8Array(ROOM));
+  const writer = new Writer(spare ?? new Uint8Array(ROOM), options?.replace);
   spare = undefined;
   try {
     fill(writer);
@@ -36,12 +48,34 @@ export function write(fill: (writer: Writer) => void): Uint8Array {
   }
 }
 
-/** Writes items one behind the other. It throws {@link Unsendable}. */
-export class Writer extends ByteWriter {
+type WriteText = (this: Uint8Array, text: string, offset: number) => number;
+/** Node's own conversion costs half of the portable one, which needs a view of the buffer for each text. */
+const { utf8Write } = (globalThis as { Buffer?: { prototype: { utf8Write?: WriteText } } }).Buffer?.prototype ?? {};
+const encoder = new TextEncoder();
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/** Writes items one behind the other, each in its shortest form. It throws {@link Unsendable}. */
+export class Writer {
   /** items that the payload may hold */
   limit: number = LIMITS.payloadItems;
   /** announced so far, the outermost one first */
   private items = 1;
+  private at = 0;
+
+  constructor(
+    private buffer: Uint8Array,
+    private readonly replace: Replace | undefined,
+  ) {}
+
+  written(): Uint8Array {
+    return this.buffer.slice(0, this.at);
+  }
+
+  /** Leaves nothing of the payload in memory that is used again. */
+  release(): Uint8Array | undefined {
+    this.buffer.fill(0, 0, this.at);
+    return this.buffer.length <= KEPT_ROOM ? this.buffer : undefined;
+  }
 
   /** Runs `fill`; if that throws, what it wrote is undone and `instead` runs. */
   attempt(fill: () => void, instead: (thrown: unknown) => void): void {
@@ -58,29 +92,13 @@ export class Writer extends ByteWriter {
 
   /** `depth`: open arrays, objects and tags. */
   item(value: unknown, depth: number): void {
-    switch (typeof value) {
-      case 'string':
-        this.text(value);
-        return;
-      case 'number':
-        this.number(value);
-        return;
-      case 'boolean':
-        this.byte(value ? 0xf5 : 0xf4);
-        return;
-      case 'undefined':
-        this.byte(0xf7);
-        return;
-      case 'bigint':
-        this.bigint(value, depth);
-        return;
-      case 'object':
-        if (value === null) this.byte(0xf6);
-        else this.object(value, depth);
-        return;
-      default:
-        throw new Unsendable(`a ${typeof value}`);
-    }
+    if (typeof value === 'string') this.text(value);
+    else if (typeof value === 'number') this.number(value);
+    else if (typeof value === 'boolean') this.head(7, value ? 21 : 20);
+    else if (value === null || value === undefined) this.head(7, value === null ? 22 : 23);
+    else if (typeof value === 'object') this.object(value, depth);
+    else if (typeof value === 'bigint') this.bigint(value, depth);
+    else throw new Unsendable(`a ${typeof value}`);
   }
 
   /** The head of an array whose items follow. */
@@ -97,7 +115,7 @@ export class Writer extends ByteWriter {
 
   private object(value: object, depth: number): void {
     const prototype = Object.getPrototypeOf(value);
-    if (prototype === Object.prototype || prototype === null) this.replaced(value, depth);
+    if (prototype === Object.prototype || prototype === null) this.replaced(value, depth, 'Object');
     else if (Array.isArray(value)) this.array(value, depth);
     else if (value instanceof Map) this.map(value, depth);
     else if (value instanceof Set) this.set(value, depth);
@@ -105,13 +123,21 @@ export class Writer extends ByteWriter {
       // by their tag, since a value may come from another realm (jest, node:vm)
       const kind = Object.prototype.toString.call(value).slice(8, -1);
       if (ArrayBuffer.isView(value) && kind === 'Uint8Array') this.bytes(value as Uint8Array);
-      else if (kind === 'Date' || value instanceof Date) this.date(Date.prototype.getTime.call(value), depth);
-      else this.replaced(value, depth, kind);
+      else if (kind === 'Date' || value instanceof Date) {
+        this.tag(TAG.date, depth);
+        this.number(Date.prototype.getTime.call(value) / 1000);
+      } else this.replaced(value, depth, kind);
     }
   }
 
   /** An object that is none of the types with a form of their own. */
-  private replaced(value: object, depth: number, kind = 'Object'): void {
+  private replaced(value: object, depth: number, kind: string): void {
+    const reference = this.replace?.(value);
+    if (reference) {
+      this.tag(TAG.stream, depth);
+      this.array(reference, depth + 1);
+      return;
+    }
     const stand = standIn(value);
     if (stand !== value) this.item(stand, depth);
     // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold
@@ -132,7 +158,7 @@ export class Writer extends ByteWriter {
         this.item(value[name], depth + 1);
       }
     } catch (thrown) {
-      throw Unsendable.below(thrown, value, property(name));
+      throw Unsendable.below(thrown, value, name);
     }
   }
 
@@ -143,59 +169,42 @@ export class Writer extends ByteWriter {
     try {
       for (; i < length; i++) this.item(items[i], depth + 1);
     } catch (thrown) {
-      throw Unsendable.below(thrown, items, `[${i}]`);
+      throw Unsendable.below(thrown, items, i);
     }
   }
 
   private set(set: ReadonlySet<unknown>, depth: number): void {
     const items = [...set];
-    this.tag(TAG.set, depth);
-    this.open(items.length, depth + 1);
     const keys = new Keys();
     let i = 0;
+    this.tag(TAG.set, depth);
+    this.open(items.length, depth + 1);
     try {
       for (; i < items.length; i++) this.item(keys.next(items[i]), depth + 2);
     } catch (thrown) {
-      throw Unsendable.below(thrown, set, `.items[${i}]`);
+      throw Unsendable.below(thrown, set, i);
     }
   }
 
   private map(map: ReadonlyMap<unknown, unknown>, depth: number): void {
-    const entries = [...map];
-    this.tag(TAG.map, depth);
-    this.enter(2 * entries.length, depth + 1);
-    this.head(5, entries.length);
+    const parts = [...map].flat(1);
     const keys = new Keys();
-    let step = '';
     let i = 0;
+    this.tag(TAG.map, depth);
+    this.enter(parts.length, depth + 1);
+    this.head(5, parts.length / 2);
     try {
-      for (const [key, item] of entries) {
-        step = `.keys[${i}]`;
-        this.item(keys.next(key), depth + 2);
-        step = entry(key, i++);
-        this.item(item, depth + 2);
-      }
+      for (; i < parts.length; i++) this.item(i % 2 === 0 ? keys.next(parts[i]) : parts[i], depth + 2);
     } catch (thrown) {
-      throw Unsendable.below(thrown, map, step);
+      throw Unsendable.below(thrown, map, i);
     }
-  }
-
-  private date(milliseconds: number, depth: number): void {
-    this.tag(TAG.date, depth);
-    this.number(milliseconds / 1000);
   }
 
   /** Always a bignum, so that it arrives as a bigint whatever its size. */
   private bigint(value: bigint, depth: number): void {
     this.tag(value < 0n ? TAG.negativeBigint : TAG.bigint, depth);
-    const size = value < 0n ? -1n - value : value;
-    const hex = size === 0n ? '' : size.toString(16);
-    const length = (hex.length + 1) >>> 1;
-    this.head(2, length);
-    this.reserve(length);
-    for (let end = hex.length - 2 * (length - 1); end <= hex.length; end += 2) {
-      if (length > 0) this.buffer[this.at++] = Number.parseInt(hex.slice(Math.max(0, end - 2), end), 16);
-    }
+    const hex = (value < 0n ? -1n - value : value).toString(16);
+    this.bytes(hex === '0' ? EMPTY : fromHex(hex.length % 2 === 0 ? hex : `0${hex}`));
   }
 
   private tag(tag: number, depth: number): void {
@@ -211,6 +220,84 @@ export class Writer extends ByteWriter {
   private count(items: number): void {
     this.items += items;
     if (this.items > this.limit) throw new Unsendable(`more than ${LIMITS.payloadItems} items in one message`);
+  }
+
+  private text(text: string): void {
+    const { length } = text;
+    this.reserve(3 * length);
+    if (length < 24 && this.shortText(text, length)) return;
+    // the head of ASCII comes first, and moves the text if that is longer
+    const start = this.at + headSize(length);
+    const written = writeText(this.buffer, text, start);
+    if (written !== length) {
+      if (LONE_SURROGATE.test(text)) {
+        erase(this.buffer.subarray(start, start + written));
+        throw new Unsendable('a text with half of a surrogate pair');
+      }
+      this.buffer.copyWithin(this.at + headSize(written), start, start + written);
+    }
+    this.head(3, written);
+    this.at += written;
+  }
+
+  /** For short ASCII a loop is faster than any conversion. */
+  private shortText(text: string, length: number): boolean {
+    const { buffer, at } = this;
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i);
+      if (code >= 0x80) return false;
+      buffer[at + 1 + i] = code;
+    }
+    buffer[at] = 0x60 | length;
+    this.at = at + 1 + length;
+    return true;
+  }
+
+  private bytes(bytes: Uint8Array): void {
+    this.head(2, bytes.length);
+    this.raw(bytes);
+  }
+
+  private raw(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.buffer.set(bytes, this.at);
+    this.at += bytes.length;
+  }
+
+  private number(value: number): void {
+    if (!isInteger(value)) this.float(value);
+    else if (value < 0) this.head(1, -1 - value);
+    else this.head(0, value);
+  }
+
+  private float(value: number): void {
+    const size = floatSize(value);
+    if (size === 2) scratch.setUint16(0, half(value));
+    else if (size === 4) scratch.setFloat32(0, value);
+    else scratch.setFloat64(0, value);
+    this.reserve(0);
+    this.buffer[this.at++] = 0xe0 | minorOf(size);
+    for (let i = 0; i < size; i++) this.buffer[this.at++] = scratch.getUint8(i);
+  }
+
+  private head(major: number, argument: number): void {
+    this.reserve(0);
+    const { buffer, at } = this;
+    const size = headSize(argument) - 1;
+    buffer[at] = (major << 5) | (size === 0 ? argument : minorOf(size));
+    if (size === 1) buffer[at + 1] = argument;
+    else for (let i = size, rest = argument; i > 0; i--, rest = Math.floor(rest / 256)) buffer[at + i] = rest;
+    this.at = at + 1 + size;
+  }
+
+  /** Room for a head of at most nine bytes and `length` bytes behind it. */
+  private reserve(length: number): void {
+    const needed = this.at + 9 + length;
+    if (needed <= this.buffer.length) return;
+    const old = this.buffer;
+    this.buffer = new Uint8Array(Math.max(2 * old.length, needed));
+    this.buffer.set(old);
+    erase(old);
   }
 }
 
@@ -242,4 +329,33 @@ function standIn(value: object): unknown {
     stand = stand.toJSON();
   }
   throw new Unsendable('its toJSON() returns an object with toJSON() again and again');
+}
+
+/** Writes UTF-8, a replacement mark for each lone surrogate. @returns bytes written */
+function writeText(buffer: Uint8Array, text: string, offset: number): number {
+  return utf8Write ? utf8Write.call(buffer, text, offset) : encoder.encodeInto(text, buffer.subarray(offset)).written;
+}
+
+/** What a head says of 1, 2, 4 or 8 bytes behind it. */
+function minorOf(size: number): number {
+  return 55 - Math.clz32(size);
+}
+
+/** The bits of a value that half precision keeps. */
+function half(value: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const size = Math.abs(value);
+  if (size === Number.POSITIVE_INFINITY) return sign | 0x7c00;
+  // below the smallest normal number the fraction counts steps of 2^-24
+  if (size < 2 ** -14) return sign | (size * 2 ** 24);
+  scratch.setFloat32(0, size);
+  return sign | ((scratch.getUint32(0) >>> 13) - (112 << 10));
+}
+
+function headSize(argument: number): number {
+  if (argument < 24) return 1;
+  if (argument < 0x100) return 2;
+  if (argument < 0x1_0000) return 3;
+  return argument < 0x1_0000_0000 ? 5 : 9;
 }

@@ -1,20 +1,24 @@
 import { LIMITS } from '../limits.js';
 
 /** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.5). */
-export const TAG = { date: 1, bigint: 2, negativeBigint: 3, set: 258, map: 259 } as const;
+export const TAG = { date: 1, bigint: 2, negativeBigint: 3, stream: 27, set: 258, map: 259 } as const;
 
-/** Where a float or a bigint becomes bytes and back. */
+/** Where a float becomes bytes and back. */
 export const scratch = new DataView(new ArrayBuffer(8));
-
-/** Whether half precision keeps a value that single precision keeps; `bits` are those of single precision. */
-export function fitsHalf(value: number, bits: number): boolean {
-  if ((bits & 0x1fff) !== 0) return false;
-  return !Number.isFinite(value) || (Math.abs(value) <= 65_504 && Number.isInteger(value * 2 ** 24));
-}
 
 /** The other numbers are floats. */
 export function isInteger(value: number): boolean {
   return Number.isSafeInteger(value) && !Object.is(value, -0);
+}
+
+/** @returns bytes of the shortest float that keeps the value */
+export function floatSize(value: number): 2 | 4 | 8 {
+  if (!Number.isFinite(value)) return 2;
+  if (Math.fround(value) !== value) return 8;
+  scratch.setFloat32(0, value);
+  // half precision has 10 bits of fraction and counts in steps of 2^-24
+  const half = (scratch.getUint16(2) & 0x1fff) === 0 && Math.abs(value) <= 65_504 && Number.isInteger(value * 2 ** 24);
+  return half ? 2 : 4;
 }
 
 const DIGITS = /^\d{1,10}$/;

@@ -1,7 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
 import type { CloseReason } from '../ports/index.js';
 
-/** Ids are hexadecimal. */
+/** What {@link SealwireEvents} tells. Ids are hexadecimal. */
 export interface SealwireEventMap {
   /** a handshake was finished */
   readonly opened: {
@@ -19,7 +19,21 @@ export interface SealwireEventMap {
   readonly handshakeRefused: { readonly module: string; readonly peer: string; readonly reason: string };
 }
 
-/** What happens to sessions, for whoever injects it. */
+/**
+ * Tells what happens to sessions to whoever injects it.
+ *
+ * @example
+ * import { Injectable, Logger } from '@nestjs/common';
+ *
+ * @Injectable()
+ * export class Audit {
+ *   readonly #logger = new Logger('Audit');
+ *
+ *   constructor(events: SealwireEvents) {
+ *     events.on('closed', ({ sessionId, reason }) => this.#logger.log(`Session ${sessionId} ended: ${reason}.`));
+ *   }
+ * }
+ */
 @Injectable()
 export class SealwireEvents {
   readonly #logger = new Logger('Sealwire');

@@ -5,6 +5,7 @@ import { Sessions } from '../sessions/sessions.js';
 import { withinTime } from '../time-limit.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 
+/** What {@link SealwireHealthIndicator} answers under its key. */
 export interface SealwireHealth {
   readonly status: 'up' | 'down';
   /** sessions in this process's memory */
@@ -12,7 +13,26 @@ export interface SealwireHealth {
   readonly message?: string;
 }
 
-/** For `@nestjs/terminus`: `health.check([() => sealwire.check('sealwire')])`. */
+/**
+ * A health indicator for `@nestjs/terminus`.
+ *
+ * @example
+ * import { Controller, Get } from '@nestjs/common';
+ * import { HealthCheckService } from '@nestjs/terminus';
+ *
+ * @Controller('health')
+ * export class HealthController {
+ *   constructor(
+ *     private readonly health: HealthCheckService,
+ *     private readonly sealwire: SealwireHealthIndicator,
+ *   ) {}
+ *
+ *   @Get()
+ *   check() {
+ *     return this.health.check([() => this.sealwire.check('sealwire')]);
+ *   }
+ * }
+ */
 @Injectable()
 export class SealwireHealthIndicator {
   readonly #options: ResolvedOptions;

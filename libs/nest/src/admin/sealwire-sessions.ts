@@ -10,7 +10,22 @@ export interface SessionFilter {
   readonly module?: string;
 }
 
-/** Administration of sessions, for the application's own operators. */
+/**
+ * Administration of sessions, for the application's own operators.
+ *
+ * @example
+ * import { Injectable } from '@nestjs/common';
+ *
+ * @Injectable()
+ * export class Devices {
+ *   constructor(private readonly sessions: SealwireSessions) {}
+ *
+ *   // Ends the sessions of a lost device and refuses its SecureKey from now on.
+ *   async lost(keyId: string): Promise<number> {
+ *     return this.sessions.revokeSecureKey(keyId);
+ *   }
+ * }
+ */
 @Injectable()
 export class SealwireSessions {
   readonly #directory: SessionDirectory;

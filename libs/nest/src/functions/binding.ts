@@ -1,6 +1,6 @@
 import { type ArgumentsHost, HttpException, Logger } from '@nestjs/common';
 import { ContextIdFactory, type ExternalContextCreator, type ModuleRef } from '@nestjs/core';
-import { isObservable, lastValueFrom } from 'rxjs';
+import { isObservable } from 'rxjs';
 import {
   contextsOf,
   type InstanceWrapper,
@@ -22,6 +22,19 @@ export type Method = (...args: unknown[]) => unknown;
 
 /** Runs guards, pipes, interceptors, method and filters. */
 export type Invoke = (call: RunningCall) => Promise<unknown>;
+
+/** A method that takes the arguments of a call as they are: nothing stands before it, and nothing is injected. */
+export interface Bare {
+  readonly host: object;
+  readonly method: Method;
+}
+
+/** A method that is ready to run. */
+export interface Bound {
+  readonly invoke: Invoke;
+  /** if nothing has to run but the method itself */
+  readonly bare?: Bare;
+}
 
 export interface Home {
   readonly wrapper: InstanceWrapper;
@@ -49,11 +62,10 @@ export class Binder {
   }
 
   /**
-   * A class that is made anew for each request is resolved for each call; all others are bound once, and called at once if nothing
-   * stands before them.
+   * A class that is made anew for each request is resolved for each call; all others are bound once.
    * @param positions of the parameters that are arguments of the call
    */
-  bind({ wrapper, type, moduleKey }: Home, method: Method, methodName: string, positions: readonly number[]): Invoke {
+  bind({ wrapper, type, moduleKey }: Home, method: Method, methodName: string, positions: readonly number[]): Bound {
     const contexts = contextsOf(this.contexts, this.filters, moduleKey);
     const params = this.paramsOf(positions);
     const create = (instance: object, contextId?: { id: number }): Method =>
@@ -68,16 +80,13 @@ export class Binder {
         undefined,
         'http',
       );
-    if (!wrapper.isDependencyTreeStatic()) return this.bindScoped(wrapper, create);
+    if (!wrapper.isDependencyTreeStatic()) return { invoke: this.bindScoped(wrapper, create) };
     const { instance } = wrapper;
-    if (onlyArguments(type, methodName, positions) && isBare(this.contexts, instance, method, moduleKey, wrapper.id)) {
-      return async ({ args }) => {
-        const value = await method.apply(instance, args as unknown[]);
-        return isObservable(value) ? lastValueFrom(value) : value;
-      };
-    }
     const run = create(instance);
-    return (call) => run(...invocation(call)) as Promise<unknown>;
+    const invoke: Invoke = (call) => run(...invocation(call)) as Promise<unknown>;
+    const isPlain =
+      onlyArguments(type, methodName, positions) && isBare(this.contexts, instance, method, moduleKey, wrapper.id);
+    return isPlain ? { invoke, bare: { host: instance, method } } : { invoke };
   }
 
   private bindScoped(

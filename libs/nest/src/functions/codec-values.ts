@@ -43,6 +43,8 @@ const WHOLE = new Set<unknown>([Map, Set, Uint8Array, BigInt]);
  *
  * @throws Error if class-transformer is not installed
  * @example
+ * import { IsInstance } from 'class-validator';
+ *
  * class OrderDto {
  *   @IsInstance(Map)
  *   @AsSent()

@@ -3,8 +3,11 @@ import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { type Call, encodeOutcome, encodeReply, encodeValue, type Outcome, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
+import { isObservable, lastValueFrom } from 'rxjs';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
+import type { Arrival } from '../sessions/peer.js';
+import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
@@ -14,10 +17,14 @@ import { RunningCall } from './running-call.js';
 export interface OpenedCalls {
   readonly module: RegisteredModule;
   readonly calls: readonly Call[];
-  readonly request: object;
+  /** the message that they came in */
+  readonly arrival: Arrival;
   /** undefined for plaintext */
   readonly sealed: SealedOrigin | undefined;
 }
+
+/** One for each call, in their order; bytes are one that is encoded already. */
+export type Outcomes = (Outcome | Uint8Array)[];
 
 interface Settled {
   readonly outcome: Outcome;
@@ -41,18 +48,17 @@ export class RemoteFunctionDispatcher {
    * The calls of a batch are independent and run at the same time; outcomes come in their order. Each has an async context of its
    * own: a store that one call enters (`AsyncLocalStorage.enterWith`) is not that of the next.
    */
-  async run(opened: OpenedCalls): Promise<(Outcome | Uint8Array)[]> {
-    const [only] = opened.calls;
-    if (only && opened.calls.length === 1) return [await this.runOne(opened, only, 0)];
-    return Promise.all(
-      opened.calls.map((call, index) =>
-        new AsyncResource('SealwireCall').runInAsyncScope(() => this.runOne(opened, call, index)),
-      ),
-    );
+  run(opened: OpenedCalls): Promise<Outcomes> {
+    const { calls } = opened;
+    const [only] = calls;
+    if (only && calls.length === 1) return this.runOne(opened, only, 0).then((outcome) => [outcome]);
+    const apart = (call: Call, index: number) =>
+      new AsyncResource('SealwireCall').runInAsyncScope(() => this.runOne(opened, call, index));
+    return Promise.all(calls.map(apart));
   }
 
   /** A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already. */
-  encode(outcomes: readonly (Outcome | Uint8Array)[]): Uint8Array {
+  encode(outcomes: Outcomes): Uint8Array {
     return encodeReply({ outcomes }, (error) => {
       this.logger.error(error);
       return INTERNAL;
@@ -76,9 +82,21 @@ export class RemoteFunctionDispatcher {
     if (call.resend && !found.idempotent) {
       return failure('outcome_unknown', 'The call may have run before and is not one that may run twice.');
     }
+    if (found.bare) return this.runBare(found, found.bare, call.args);
     const { outcome, unexpected } = await this.invoke(found, opened, call, undefined);
     if (unexpected !== undefined) this.report(found, unexpected);
     return outcome;
+  }
+
+  private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Outcome> {
+    try {
+      const value = await method.apply(host, args as unknown[]);
+      return { ok: true, value: isObservable(value) ? await lastValueFrom(value) : value };
+    } catch (error) {
+      const outcome = failureOf(error);
+      if (outcome === INTERNAL) this.report(found, error);
+      return outcome;
+    }
   }
 
   private async runOnce(
@@ -117,11 +135,11 @@ export class RemoteFunctionDispatcher {
 
   private async invoke(
     found: RegisteredFunction,
-    { module, request, sealed }: OpenedCalls,
+    { module, arrival, sealed }: OpenedCalls,
     call: Call,
     transaction: unknown,
   ): Promise<Settled> {
-    const inside = { transaction, session: sealed?.session, outer: request, origin: found.origin };
+    const inside = { transaction, session: sealed?.session, arrival, origin: found.origin };
     const running = new RunningCall(module.path, call.name, call.args, inside);
     let settled: Settled;
     try {

@@ -111,7 +111,7 @@ export class RemoteFunctionExplorer {
       name: options.name ?? methodName,
       arity: positions.length,
       origin,
-      invoke: this.binder.bind(host, method, methodName, positions),
+      ...this.binder.bind(host, method, methodName, positions),
     });
   }
 

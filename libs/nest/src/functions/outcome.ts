@@ -7,7 +7,20 @@ type Failure = Extract<Outcome, { ok: false }>;
 /** What these say to a client is the protocol's business, so no application error may say it. */
 const RESERVED = new Set(['outcome_unknown', 'unavailable']);
 
-/** An error that the caller of a remote function is meant to see: code, message and details arrive as they are. */
+/**
+ * An error that the caller of a remote function is meant to see: code, message and details arrive as they are. What else a
+ * function throws arrives as `internal` and nothing more, HTTP exceptions excepted.
+ *
+ * @throws TypeError for the codes `outcome_unknown` and `unavailable`, which are the protocol's
+ * @example
+ * @RemoteFunctions('payments')
+ * export class PaymentsController {
+ *   @RemoteFunction()
+ *   transfer(from: string, cents: bigint): void {
+ *     if (cents > 100_000n) throw new RemoteFunctionError('limit', 'That is too much at once.', { most: 100_000n });
+ *   }
+ * }
+ */
 export class RemoteFunctionError extends IntrinsicException {
   constructor(
     readonly code: string,
@@ -19,7 +32,23 @@ export class RemoteFunctionError extends IntrinsicException {
   }
 }
 
-/** Another call changed the session's data since this one read it. */
+/**
+ * Another call changed the session's data since this one read it. It arrives as `session_conflict` unless the function catches it.
+ *
+ * @example
+ * @RemoteFunctions('cart')
+ * export class CartController {
+ *   @RemoteFunction()
+ *   async add(item: string, @RemoteSession() session: Injected<RemoteSession>): Promise<void> {
+ *     try {
+ *       await session.set('items', [...((await session.get<string[]>('items')) ?? []), item]);
+ *     } catch (error) {
+ *       if (error instanceof SessionConflictError) throw new RemoteFunctionError('try_again', 'The cart was changed.');
+ *       throw error;
+ *     }
+ *   }
+ * }
+ */
 export class SessionConflictError extends RemoteFunctionError {
   constructor() {
     super('session_conflict', 'The data of this session was changed by another call.');

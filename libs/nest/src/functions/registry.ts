@@ -1,17 +1,16 @@
 import { Injectable } from '@nestjs/common';
 import { isCallable, toHex } from '@sealwire/core';
 import { type ModulePolicy, misconfigured, resolveModule, type SealwireModuleOptions } from '../options.js';
-import type { Invoke } from './binding.js';
+import type { Bound } from './binding.js';
 import type { RemoteFunctionOptions } from './remote-function.decorator.js';
 
 /** A remote function that is ready to run. */
-export interface RegisteredFunction extends RemoteFunctionOptions {
+export interface RegisteredFunction extends RemoteFunctionOptions, Bound {
   readonly name: string;
   /** how many arguments a call may have */
   readonly arity: number;
   /** `Controller.method`, for sentences */
   readonly origin: string;
-  readonly invoke: Invoke;
 }
 
 export interface RegisteredModule extends ModulePolicy {

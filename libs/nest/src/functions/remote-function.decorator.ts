@@ -2,6 +2,7 @@ import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestj
 import { ENTRY_PROVIDER_WATERMARK, PATH_METADATA } from '../quirks/nest.js';
 import type { CallSession } from '../sessions/call-session.js';
 
+/** Options of {@link RemoteFunction}. */
 export interface RemoteFunctionOptions {
   /** name on the wire, the method's by default */
   readonly name?: string;
@@ -29,7 +30,19 @@ export const REMOTE_FUNCTION = 'sealwire:function';
 /** Where in the arguments of an execution context the {@link RemoteCall} is: after request, response and next. */
 export const CALL_ARGUMENT = 3;
 
-/** Makes a controller or provider the home of remote functions of that module, which `SealwireModule.forFeature()` configures. */
+/**
+ * Makes a controller or provider the home of remote functions of that module, which `SealwireModule.forFeature()` configures.
+ *
+ * @param module the `path` of the module
+ * @example
+ * @RemoteFunctions('greetings')
+ * export class GreetingsController {
+ *   @RemoteFunction({ idempotent: true })
+ *   hello(name: string): string {
+ *     return `Hello, ${name}`;
+ *   }
+ * }
+ */
 export function RemoteFunctions(module: string): ClassDecorator {
   return (target) => {
     SetMetadata(REMOTE_FUNCTIONS, module)(target);
@@ -41,24 +54,71 @@ export function RemoteFunctions(module: string): ClassDecorator {
 }
 
 /**
- * Lets clients call the method by its name. Its undecorated parameters are the arguments of the call; each has its place, so a
+ * Lets clients call the method by its name. Its undecorated parameters are the arguments of the call. Each has its place, so a
  * rest parameter and one that is filled from a part of a request, such as `@Param('id')`, are refused at start.
+ *
+ * @example
+ * import type { EntityManager } from 'typeorm';
+ *
+ * @RemoteFunctions('payments')
+ * export class PaymentsController {
+ *   @RemoteFunction({ exactlyOnce: true })
+ *   async transfer(to: string, cents: bigint, @RemoteTransaction() tx: Injected<EntityManager>): Promise<void> {
+ *     await tx.query('UPDATE account SET cents = cents + $1 WHERE id = $2', [cents, to]);
+ *   }
+ * }
  */
 export function RemoteFunction(options: RemoteFunctionOptions = {}): MethodDecorator {
   return SetMetadata(REMOTE_FUNCTION, options);
 }
 
-/** The call that runs in this context; undefined on an ordinary route. */
+/**
+ * The call that runs in this context; undefined on an ordinary route.
+ *
+ * @example
+ * import type { CanActivate, ExecutionContext } from '@nestjs/common';
+ *
+ * export class SealedGuard implements CanActivate {
+ *   canActivate(context: ExecutionContext): boolean {
+ *     return remoteCall(context)?.session !== undefined;
+ *   }
+ * }
+ */
 export function remoteCall(context: ExecutionContext): RemoteCall | undefined {
   return context.getArgByIndex(CALL_ARGUMENT);
 }
 
+/**
+ * Injects the session of the call. Type it `Injected<RemoteSession>`. It is undefined in a plaintext call.
+ *
+ * @example
+ * @RemoteFunctions('notes')
+ * export class NotesController {
+ *   @RemoteFunction()
+ *   async remember(text: string, @RemoteSession() session: Injected<RemoteSession>): Promise<void> {
+ *     await session.set('note', text);
+ *   }
+ * }
+ */
 export type RemoteSession = Omit<CallSession, 'save'>;
 
 /** Injects the session of the call, type it `Injected<RemoteSession>`; undefined in a plaintext call. */
 export const RemoteSession = createParamDecorator((_, context) => remoteCall(context)?.session);
 
-/** Injects the transaction of an exactlyOnce function: an EntityManager with TypeORM, type it `Injected<EntityManager>`. */
+/**
+ * Injects the transaction of an exactlyOnce function: an EntityManager with TypeORM. Type it `Injected<EntityManager>`.
+ *
+ * @example
+ * import type { EntityManager } from 'typeorm';
+ *
+ * @RemoteFunctions('orders')
+ * export class OrdersController {
+ *   @RemoteFunction({ exactlyOnce: true })
+ *   async place(item: string, @RemoteTransaction() tx: Injected<EntityManager>): Promise<void> {
+ *     await tx.query('INSERT INTO orders (item) VALUES ($1)', [item]);
+ *   }
+ * }
+ */
 export const RemoteTransaction = createParamDecorator(transactionOf);
 
 /** By this the explorer knows a parameter that needs a transaction. */

@@ -1,5 +1,6 @@
 import type { Outcome } from '@sealwire/core';
 import type { CallSession } from '../sessions/call-session.js';
+import type { Arrival } from '../sessions/peer.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
 import { ResponseStandIn } from './response-stand-in.js';
@@ -8,8 +9,8 @@ interface Inside {
   readonly transaction: unknown;
   /** undefined for a plaintext call */
   readonly session: ((transaction: unknown) => CallSession) | undefined;
-  /** the request that brought the message */
-  readonly outer: object;
+  /** of the message that brought the call */
+  readonly arrival: Arrival;
   /** `Controller.method` */
   readonly origin: string;
 }
@@ -53,8 +54,9 @@ export class RunningCall implements RemoteCall {
 
   get response(): ResponseStandIn {
     if (!this.#response) {
-      this.#response = new ResponseStandIn(this.#inside.origin, localsOf(this.#inside.outer));
-      this.#response.req = requestView(this.#inside.outer, this.#response);
+      const { arrival, origin } = this.#inside;
+      this.#response = new ResponseStandIn(origin, localsOf(arrival.request));
+      this.#response.req = requestView(arrival.request, this.#response);
     }
     return this.#response;
   }

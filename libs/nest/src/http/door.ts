@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
   type CallHandler,
   type ExecutionContext,
@@ -9,14 +9,21 @@ import {
   type Type,
 } from '@nestjs/common';
 import { ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
-import { firstValueFrom, from } from 'rxjs';
-import { type OpenedCalls, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { CONTENT_TYPE } from '@sealwire/core';
+import { type OpenedCalls, type Outcomes, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { trimmed, withGlobalPrefix } from '../quirks/application-config.js';
-import { nodeRequest } from '../sessions/peer.js';
+import { ExpressFront } from '../quirks/express.js';
+import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { outerCode, send, sendProblem } from './answer.js';
-import { EncryptionInterceptor, type PlatformRequest } from './encryption.interceptor.js';
+import { EncryptionInterceptor, Single } from './encryption.interceptor.js';
+
+interface RouteRequest extends PlatformRequest {
+  readonly params: { readonly module: string };
+  readonly body?: unknown;
+}
 
 interface FastifyScope {
   removeAllContentTypeParsers(): void;
@@ -24,22 +31,32 @@ interface FastifyScope {
     type: string,
     parser: (request: unknown, body: unknown, done: (error: null, body: unknown) => void) => void,
   ): void;
-  post(path: string, handler: (request: PlatformRequest, reply: unknown) => Promise<void>): void;
+  post(path: string, handler: (request: RouteRequest, reply: unknown) => Promise<void>): void;
 }
+
+/** What Express and path-to-regexp take as it is. */
+const LITERAL_PATH = /^[\w/.~-]*$/;
 
 /**
  * The one route of all sealed and plain calls. It is registered with the platform itself, so the application's HTTP middleware runs
  * before it, and none of its global guards, interceptors, pipes and filters does: those belong to the functions behind it.
+ *
+ * If no middleware of an Express application stands before the route, sealed messages are taken before Express, whose own work for a
+ * request costs more than all of a sealed call.
  */
 @Injectable()
 export class Door implements OnModuleInit {
   private readonly logger = new Logger('Sealwire');
+  private front: ExpressFront | undefined;
+  /** modules by the whole path of their calls */
+  private direct: ReadonlyMap<string, RegisteredModule> = new Map();
 
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
     @Inject(ExternalContextCreator) private readonly contexts: ExternalContextCreator,
     @Inject(EncryptionInterceptor) private readonly interceptor: EncryptionInterceptor,
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
+    @Inject(ModuleRegistry) private readonly modules: ModuleRegistry,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {}
 
@@ -47,41 +64,75 @@ export class Door implements OnModuleInit {
     const { httpAdapter } = this.host;
     if (!httpAdapter) return;
     const path = withGlobalPrefix(this.contexts, `/${trimmed(this.options.path)}/:module`);
-    const answer = (request: PlatformRequest, response: unknown) => this.answer(request, response);
+    const route = (request: RouteRequest, response: unknown): Promise<void> => {
+      const node = request.raw ?? (request as unknown as IncomingMessage);
+      const module = this.modules.get(request.params.module);
+      return this.answer(new DoorContext(node, response, module, () => request, request.body));
+    };
     if (httpAdapter.getType() === 'fastify') {
       // a scope of its own: what it takes for a body concerns no other route
       httpAdapter.getInstance().register(async (scope: FastifyScope) => {
         scope.removeAllContentTypeParsers();
         scope.addContentTypeParser('*', (_request, body, done) => done(null, body));
-        scope.post(path, answer);
+        scope.post(path, route);
       });
     } else {
-      httpAdapter.post(path, answer);
+      httpAdapter.post(path, route);
+      const base = path.slice(0, path.lastIndexOf(':'));
+      if (!LITERAL_PATH.test(base)) return;
+      this.direct = new Map([...this.modules.all()].map((module) => [base + module.path, module]));
+      this.front = ExpressFront.of(httpAdapter, route);
+      this.front?.listen((request, response) => this.take(request, response));
     }
   }
 
-  private async answer(request: PlatformRequest, response: unknown): Promise<void> {
-    try {
-      const context = new DoorContext(request, response);
-      const next: CallHandler = { handle: () => from(this.dispatcher.run(context.takeOpened())) };
-      const { contentType, body } = await firstValueFrom(await this.interceptor.intercept(context, next));
-      send(response, 200, contentType, body);
-    } catch (error) {
-      const code = outerCode(error);
-      if (code === 'internal') this.logger.error(error);
-      if (isOpen(response)) sendProblem(response, code, !nodeRequest(request).complete);
-    }
+  private take(request: IncomingMessage, response: ServerResponse): boolean {
+    const { url = '' } = request;
+    const module = request.method === 'POST' ? this.direct.get(url) : undefined;
+    const { front } = this;
+    if (!module || !front?.isClear(url) || request.headers['content-type'] !== CONTENT_TYPE) return false;
+    if (front.poweredBy) response.setHeader('X-Powered-By', 'Express');
+    void this.answer(new DoorContext(request, response, module, () => front.dress(request, module.path)));
+    return true;
+  }
+
+  private answer(context: DoorContext): Promise<void> {
+    const next: CallHandler<Outcomes> = { handle: () => new Single(() => this.dispatcher.run(context.takeOpened())) };
+    return this.interceptor
+      .intercept(context, next)
+      .run()
+      .then(({ contentType, body }) => send(context.response, 200, contentType, body))
+      .catch((error) => this.refuse(context, error));
+  }
+
+  private refuse({ node, response }: DoorContext, error: unknown): void {
+    const code = outerCode(error);
+    if (code === 'internal') this.logger.error(error);
+    if (isOpen(response)) sendProblem(response, code, !node.complete);
   }
 }
 
 /** What the interceptor is given: the request as it came, and a place for the calls that it opened. */
-export class DoorContext implements ExecutionContext {
+export class DoorContext implements ExecutionContext, Arrival {
   private opened: OpenedCalls | undefined;
+  private made: PlatformRequest | undefined;
 
+  /**
+   * @param make the platform's request
+   * @param body what the platform made of the body, if it did
+   */
   constructor(
-    private readonly request: PlatformRequest,
-    private readonly response: unknown,
+    readonly node: IncomingMessage,
+    readonly response: unknown,
+    readonly module: RegisteredModule | undefined,
+    private readonly make: () => PlatformRequest,
+    readonly body?: unknown,
   ) {}
+
+  get request(): PlatformRequest {
+    this.made ??= this.make();
+    return this.made;
+  }
 
   /** Hands opened calls to the next `handle()`. */
   open(calls: OpenedCalls): void {

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import {
   type CallHandler,
   type ExecutionContext,
@@ -8,14 +7,14 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
-import { firstValueFrom, type Observable, of } from 'rxjs';
-import { RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { firstValueFrom, from, Observable } from 'rxjs';
+import { type Outcomes, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
-import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
+import type { RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { Handshakes } from '../sessions/handshakes.js';
 import type { Prepared } from '../sessions/origin.js';
-import { nodeRequest, peerOf, type RequestLike } from '../sessions/peer.js';
+import { peerOf } from '../sessions/peer.js';
 import { Receiver } from '../sessions/receive.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { BodyReader } from './body.js';
@@ -23,12 +22,6 @@ import type { DoorContext } from './door.js';
 import { CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
-
-/** The request of the route, on either platform. */
-export interface PlatformRequest extends RequestLike {
-  readonly params: { readonly module: string };
-  readonly body?: unknown;
-}
 
 /** An answer of status 200. */
 export interface Answer {
@@ -38,10 +31,20 @@ export interface Answer {
 
 interface Exchange {
   readonly module: RegisteredModule;
-  readonly request: PlatformRequest;
   readonly context: DoorContext;
   /** hands the calls that `context` was given to the dispatcher */
-  readonly next: CallHandler;
+  readonly next: CallHandler<Outcomes>;
+}
+
+/** An Observable of one value that some work answers, once for each subscriber. Whoever knows it as such runs it without subscribing. */
+export class Single<T> extends Observable<T> {
+  constructor(readonly run: () => Promise<T>) {
+    super((subscriber) => from(run()).subscribe(subscriber));
+  }
+}
+
+function oneOf<T>(observable: Observable<T>): Promise<T> {
+  return observable instanceof Single ? observable.run() : firstValueFrom(observable);
 }
 
 /**
@@ -54,65 +57,60 @@ export class EncryptionInterceptor implements NestInterceptor {
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    @Inject(ModuleRegistry) private readonly modules: ModuleRegistry,
     @Inject(BodyReader) private readonly bodies: BodyReader,
     @Inject(Handshakes) private readonly handshakes: Handshakes,
     @Inject(Receiver) private readonly receiver: Receiver,
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
-  /** @throws SealwireError for what is answered unsealed */
-  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<Answer>> {
-    const request = context.switchToHttp().getRequest<PlatformRequest>();
-    const module = this.modules.get(request.params.module);
+  /** Errors of the Observable are SealwireErrors for what is answered unsealed, and others for mistakes. */
+  intercept(context: ExecutionContext, next: CallHandler<Outcomes>): Single<Answer> {
+    return new Single(() => this.answer(context as DoorContext, next));
+  }
+
+  private async answer(context: DoorContext, next: CallHandler<Outcomes>): Promise<Answer> {
+    const { node, module } = context;
     if (!module) throw new SealwireError('module_unknown');
-    const exchange = { module, request, context: context as DoorContext, next };
-    const node = nodeRequest(request);
+    const exchange = { module, context, next };
     const type = mediaType(node.headers['content-type']);
     if (type === CONTENT_TYPE) {
-      const bytes = await this.bodies.read(node, request.body, this.limitOf(module));
-      return of({ contentType: CONTENT_TYPE, body: await this.answerFrame(exchange, bytes) });
+      const bytes = await this.bodies.read(node, context.body, this.limitOf(module));
+      return { contentType: CONTENT_TYPE, body: await this.answerFrame(exchange, bytes) };
     }
     const format = PLAIN_FORMATS.find(({ contentType }) => contentType === type);
     if (!format) throw new SealwireError('unsupported_media_type');
     if (module.force) throw new SealwireError('encryption_required');
-    return of({ contentType: format.contentType, body: await this.answerPlain(exchange, format, node) });
+    return { contentType: format.contentType, body: await this.answerPlain(exchange, format) };
   }
 
-  private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
-    const { module, request, context, next } = exchange;
+  private answerFrame({ module, context, next }: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
     const prepare = (payload: Uint8Array): Prepared => {
       const calls = CBOR_FORMAT.decode(payload, undefined);
       const run: Prepared['run'] = async (sealed) => {
-        context.open({ module, request, calls, sealed });
-        return this.dispatcher.encode(await firstValueFrom<(Outcome | Uint8Array)[]>(next.handle()));
+        context.open({ module, arrival: context, calls, sealed });
+        return this.dispatcher.encode(await oneOf(next.handle()));
       };
       return { calls: calls.length, run };
     };
-    const peer = peerOf(request, this.options.peerLock);
     switch (frameType(bytes)) {
       case 'call':
-        return this.receiver.receive(module, bytes, peer, prepare);
+        return this.receiver.receive(module, bytes, context, prepare);
       case 'start':
-        return this.handshakes.start(module, bytes, peer);
+        return this.handshakes.start(module, bytes, peerOf(context, this.options.peerLock));
       case 'finish':
-        return this.handshakes.finish(module, bytes, peer, prepare);
+        return this.handshakes.finish(module, bytes, peerOf(context, this.options.peerLock), prepare);
       default:
         throw new SealwireError('bad_frame');
     }
   }
 
-  private async answerPlain(
-    exchange: Exchange,
-    format: PlainFormat,
-    node: IncomingMessage,
-  ): Promise<Uint8Array | string> {
-    const { module, request, context, next } = exchange;
+  private async answerPlain({ module, context, next }: Exchange, format: PlainFormat): Promise<Uint8Array | string> {
+    const { node, body: given } = context;
     // whatever the platform parsed before us it has also limited
-    const parsed = format === JSON_FORMAT && isParsed(request.body);
-    const body = parsed ? undefined : await this.bodies.read(node, request.body, this.limitOf(module));
-    context.open({ module, request, calls: format.decode(body, request.body), sealed: undefined });
-    const outcomes = await firstValueFrom<Outcome[]>(next.handle());
+    const parsed = format === JSON_FORMAT && isParsed(given);
+    const body = parsed ? undefined : await this.bodies.read(node, given, this.limitOf(module));
+    context.open({ module, arrival: context, calls: format.decode(body, given), sealed: undefined });
+    const outcomes = (await oneOf(next.handle())) as Outcome[];
     try {
       return format.encode(outcomes);
     } catch (error) {

@@ -27,7 +27,22 @@ const CACHED = 1_000;
 /** after its start a process may get cookies of the one before it */
 const FOREIGN_MS = 70_000;
 
-/** The server's keys: what the options give, then what the store keeps. */
+/**
+ * The server's keys: those of the options first, then those that the store keeps.
+ *
+ * @example
+ * import { Controller, Get } from '@nestjs/common';
+ *
+ * @Controller('pin')
+ * export class PinController {
+ *   constructor(private readonly keys: KeyRing) {}
+ *
+ *   @Get()
+ *   async pin(): Promise<string> {
+ *     return (await this.keys.describe()).publicKey; // swp1...
+ *   }
+ * }
+ */
 @Injectable()
 export class KeyRing {
   readonly #configured: readonly KeyPair[];

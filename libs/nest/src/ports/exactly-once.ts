@@ -1,3 +1,4 @@
+/** One sending of a call that is to run exactly once. */
 export interface ExactlyOnceCall {
   readonly module: string;
   /** that sent it, its id in hexadecimal; undefined for a plain call. Sessions take turns */
@@ -15,6 +16,22 @@ export interface ExactlyOnceCall {
 /**
  * Runs a call in a transaction with its outcome, under (module, call identity), so that it happens exactly once however often
  * it is sent. Only a store with transactions offers it.
+ *
+ * @example
+ * import { ExactlyOnce, type ExactlyOnceCall } from '@sealwire/nest/ports';
+ *
+ * type Run = (transaction: unknown) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean }>;
+ *
+ * export class TracedExactlyOnce extends ExactlyOnce {
+ *   constructor(private readonly inner: ExactlyOnce) {
+ *     super();
+ *   }
+ *
+ *   async run(call: ExactlyOnceCall, run: Run): Promise<Uint8Array> {
+ *     console.log(`${call.name} of ${call.module}`);
+ *     return this.inner.run(call, run);
+ *   }
+ * }
  */
 export abstract class ExactlyOnce {
   /**

@@ -8,7 +8,27 @@ export interface CookieRandom {
   readonly random: Uint8Array;
 }
 
-/** Keys that a server keeps for itself and shares between its instances. Cookie keys are cached by the store itself. */
+/**
+ * Keys that a server keeps for itself and shares between its instances. The store itself caches cookie keys.
+ *
+ * @example
+ * import { KeyStore } from '@sealwire/nest/ports';
+ *
+ * // A store for a server whose keys all stand in its options gives none of its own.
+ * export abstract class NoSecureKeys extends KeyStore {
+ *   override async secureKey(): Promise<Uint8Array | undefined> {
+ *     return undefined;
+ *   }
+ *
+ *   override async hasSecureKeys(): Promise<boolean> {
+ *     return false;
+ *   }
+ *
+ *   override async revokeSecureKey(): Promise<boolean> {
+ *     return false;
+ *   }
+ * }
+ */
 export abstract class KeyStore {
   /** Newest first; creates the first pair where there is none and none was configured. Old ones until their time has come. */
   abstract serverKeys(): Promise<readonly KeyPair[]>;

@@ -16,8 +16,14 @@ export type Acceptance =
 export type FirstAcceptance = Extract<Acceptance, { kind: 'running' | 'done' }> | { readonly kind: 'outcome_unknown' };
 
 /**
- * Sees to it that a number runs once. Asked after the frame opened, before its calls run. A ledger of one process answers
+ * Sees to it that a number runs once. It is asked after the frame opened and before its calls run. A ledger of one process answers
  * synchronously; a shared one asks its database, many numbers in one statement.
+ *
+ * @example
+ * import { NumberLedger } from '@sealwire/nest/ports';
+ *
+ * // What a store registers: the ledger under its port's token.
+ * export const provider = { provide: NumberLedger, useExisting: 'my ledger' };
  */
 export abstract class NumberLedger {
   /** whether a session belongs to the process that opened its lane */

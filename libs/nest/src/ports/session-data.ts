@@ -1,3 +1,4 @@
+/** The application's data in one session. */
 export interface SessionDataRow {
   readonly data: Record<string, unknown>;
   /** counts up with each write */
@@ -7,6 +8,20 @@ export interface SessionDataRow {
 /**
  * The application's data in a session. A store that writes it down wraps it like every secret.
  * `transaction` is that of an exactlyOnce function, as `ExactlyOnce` hands it out: the data is read and written in it.
+ *
+ * @example
+ * import { SessionData, type SessionDataRow } from '@sealwire/nest/ports';
+ *
+ * // A store without room for data of the application.
+ * export class NoSessionData extends SessionData {
+ *   async read(): Promise<SessionDataRow> {
+ *     return { data: {}, version: 0 };
+ *   }
+ *
+ *   async write(): Promise<boolean> {
+ *     return false;
+ *   }
+ * }
  */
 export abstract class SessionData {
   /** Undefined where the session is not live. */

@@ -1,6 +1,21 @@
 import type { CloseReason, SessionSelector, SessionSummary } from './session-types.js';
 
-/** All sessions, for operators and for whoever ends one. */
+/**
+ * All sessions, for operators and for whoever ends one.
+ *
+ * @example
+ * import { Injectable } from '@nestjs/common';
+ * import { SessionDirectory } from '@sealwire/nest/ports';
+ *
+ * @Injectable()
+ * export class Load {
+ *   constructor(private readonly directory: SessionDirectory) {}
+ *
+ *   live(module: string): Promise<number> {
+ *     return this.directory.count({ module });
+ *   }
+ * }
+ */
 export abstract class SessionDirectory {
   /** Live sessions in the order of their ids; `after` is the last id of the page before, hexadecimal. */
   abstract list(

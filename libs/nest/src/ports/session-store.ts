@@ -2,8 +2,20 @@ import type { SessionSecrets } from '@sealwire/core';
 import type { CloseReason, LedgerSession, NewSession, SessionLimits, StoredSession } from './session-types.js';
 
 /**
- * The life of sessions. Every verb is atomic; times are the store's clock (the database's, where there is one) in milliseconds
+ * The life of sessions. Every verb is atomic. Times are the store's clock (the database's, if there is one) in milliseconds
  * since 1970. Secrets cross this port in clear: a store that writes them down wraps them.
+ *
+ * @example
+ * import type { SealwireStore } from '@sealwire/nest';
+ * import { KeyStore, SessionData, SessionDirectory, SessionStore } from '@sealwire/nest/ports';
+ *
+ * // What a store hands to `SealwireModule.forRoot({ store })`: a provider for each port.
+ * export const myStore = (): SealwireStore => ({
+ *   providers: [SessionStore, SessionDirectory, SessionData, KeyStore].map((port) => ({
+ *     provide: port,
+ *     useExisting: `my ${port.name}`,
+ *   })),
+ * });
  */
 export abstract class SessionStore {
   /** Takes up this process's instance row and begins to renew its lease. Called once, before anything else. */

@@ -14,6 +14,7 @@ export interface FirstCalls {
   readonly count: number;
 }
 
+/** A session as step 3 makes it, still without traffic secrets. */
 export interface NewSession {
   /** 16 bytes */
   readonly id: Uint8Array;
@@ -79,12 +80,14 @@ export interface StoredSession extends LedgerSession {
   readonly ended: CloseReason | undefined;
 }
 
+/** Which sessions: all, one by its id, or those of a SecureKey or a module. */
 export type SessionSelector =
   | { readonly all: true }
   | { readonly id: Uint8Array }
   | { readonly keyId: Uint8Array }
   | { readonly module: string };
 
+/** A session as operators see it, without keys. */
 export interface SessionSummary {
   /** hexadecimal */
   readonly id: string;

@@ -250,6 +250,8 @@ export class Handshakes {
       incarnation: this.store.incarnation(),
       maxBody: module.maxBody ?? this.options.maxBody,
       age: this.store.age(),
+      maxUpload: 0,
+      pulse: 0,
     };
   }
 

@@ -1,7 +1,23 @@
 /** Deeper than anything sensible, and an end for what contains itself. */
 const DEPTH = 100;
 
-/** What cannot be kept with a session, for it would come back as something else. */
+/**
+ * A value that cannot be kept with a session, for it would come back as something else.
+ *
+ * @example
+ * @RemoteFunctions('notes')
+ * export class NotesController {
+ *   @RemoteFunction()
+ *   async remember(value: unknown, @RemoteSession() session: Injected<RemoteSession>): Promise<void> {
+ *     try {
+ *       await session.set('note', value);
+ *     } catch (error) {
+ *       if (error instanceof SessionValueError) throw new RemoteFunctionError('not_json', error.message);
+ *       throw error;
+ *     }
+ *   }
+ * }
+ */
 export class SessionValueError extends TypeError {
   override readonly name = 'SessionValueError';
 

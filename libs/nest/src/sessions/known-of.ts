@@ -4,6 +4,13 @@ import type { LedgerSession } from '../ports/session-types.js';
 /**
  * What the lanes that were closed cleanly say of a number that no other record has. Whoever closed one waited for first calls
  * too, so any closed lane tells that these ran.
+ *
+ * @example
+ * import { type LedgerSession, knownOf } from '@sealwire/nest/ports';
+ *
+ * export function neverRan(session: LedgerSession, lane: number, counter: number): boolean {
+ *   return knownOf(session, { lane, counter }) === 'never_ran';
+ * }
  */
 export function knownOf(
   { closed, firstCalls }: Pick<LedgerSession, 'closed' | 'firstCalls'>,

@@ -12,25 +12,27 @@ export interface Peer {
   readonly forwardingIgnored: boolean;
 }
 
-/** The request of either platform: Express hands out Node's own, Fastify wraps it. */
-export interface RequestLike {
+/** What a platform hands to its routes. Express hands out Node's own request, Fastify wraps it. */
+export interface PlatformRequest {
   readonly raw?: IncomingMessage;
   /** what the platform makes of the connection and, where it trusts a proxy, of X-Forwarded-For */
   readonly ip?: string;
 }
 
-/** Node's own request behind that of a platform. */
-export function nodeRequest(request: RequestLike): IncomingMessage {
-  return request.raw ?? (request as unknown as IncomingMessage);
+/** The request that brought a message. */
+export interface Arrival {
+  readonly node: IncomingMessage;
+  /** the platform's; made when somebody asks for it */
+  readonly request: PlatformRequest;
 }
 
-export function peerOf(request: RequestLike, peerLock: ResolvedOptions['peerLock']): Peer {
-  return new RequestPeer(request, peerLock);
+export function peerOf(arrival: Arrival, peerLock: ResolvedOptions['peerLock']): Peer {
+  return new ArrivalPeer(arrival, peerLock);
 }
 
-class RequestPeer implements Peer {
+class ArrivalPeer implements Peer {
   constructor(
-    private readonly request: RequestLike,
+    private readonly arrival: Arrival,
     private readonly peerLock: ResolvedOptions['peerLock'],
   ) {}
 
@@ -44,17 +46,17 @@ class RequestPeer implements Peer {
   }
 
   get forwardingIgnored(): boolean {
-    return nodeRequest(this.request).headers['x-forwarded-for'] !== undefined && this.forwarded() === this.connection();
+    return this.arrival.node.headers['x-forwarded-for'] !== undefined && this.forwarded() === this.connection();
   }
 
   /** X-Forwarded-For is a text that anybody may send: what is no address counts as the connection's. */
   private forwarded(): string {
-    const { ip } = this.request;
+    const { ip } = this.arrival.request;
     return ip !== undefined && isIP(ip) !== 0 ? withoutMapping(ip) : this.connection();
   }
 
   private connection(): string {
-    return withoutMapping(nodeRequest(this.request).socket.remoteAddress ?? '');
+    return withoutMapping(this.arrival.node.socket.remoteAddress ?? '');
   }
 }
 

@@ -20,7 +20,7 @@ import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { CallSession } from './call-session.js';
 import type { Prepare, Prepared } from './origin.js';
-import type { Peer } from './peer.js';
+import { type Arrival, type Peer, peerOf } from './peer.js';
 import type { OpenedFrame, Session } from './session.js';
 import { Sessions } from './sessions.js';
 import { AddressBuckets } from './token-bucket.js';
@@ -73,7 +73,7 @@ export class Receiver {
    * open, but for one look at a session that is not here.
    * @throws SealwireError for what is answered unsealed; nothing ran then
    */
-  async receive(module: RegisteredModule, bytes: Uint8Array, peer: Peer, prepare: Prepare): Promise<Uint8Array> {
+  async receive(module: RegisteredModule, bytes: Uint8Array, arrival: Arrival, prepare: Prepare): Promise<Uint8Array> {
     const frame = parseCall(bytes);
     let stale = false;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -82,10 +82,10 @@ export class Receiver {
       const session = held ?? (await this.look(module, frame.sessionId));
       // a copy that another frame has used up meanwhile
       if (!held && session.released) continue;
-      if (session.module !== module.path || (session.peer !== undefined && session.peer !== peer.lock)) {
+      if (session.module !== module.path || (session.peer !== undefined && session.peer !== this.peer(arrival).lock)) {
         throw new SealwireError('session_unknown');
       }
-      const opened = this.open(session, frame, peer);
+      const opened = this.open(session, frame, arrival);
       stale = opened === undefined;
       if (!opened) continue;
       if (held || session.ended) {
@@ -103,6 +103,10 @@ export class Receiver {
     throw new SealwireError('busy');
   }
 
+  private peer(arrival: Arrival): Peer {
+    return peerOf(arrival, this.options.peerLock);
+  }
+
   private look(module: RegisteredModule, id: Uint8Array): Promise<Session> {
     if (!isSessionIdOf(this.primitives, this.store.sessionIdKey(), module.path, id)) {
       throw new SealwireError('session_unknown');
@@ -115,11 +119,11 @@ export class Receiver {
    * not open is its sender's failure: above some a second from one address they are answered `busy`, and the session knows
    * nothing of it.
    */
-  private open(session: Session, frame: CallFrame, peer: Peer): OpenedFrame | undefined {
+  private open(session: Session, frame: CallFrame, arrival: Arrival): OpenedFrame | undefined {
     try {
       return session.open(frame);
     } catch (error) {
-      const { address } = peer;
+      const { address } = this.peer(arrival);
       const slow = !this.failures.has(address);
       if (!slow) this.failures.take(address);
       const keyless = error instanceof SealwireError && error.code === 'session_unknown';

@@ -1,4 +1,5 @@
 import type { ParseArgsConfig } from 'node:util';
+import type { TypeOrmStoreOptions } from '../index.js';
 
 /** The words after the command, the options it declares, and the process's environment. */
 export interface Invocation {
@@ -43,4 +44,29 @@ export function hexadecimal(text: string, bytes: number, what: string): string {
     throw new UsageError(`${what} is ${2 * bytes} hexadecimal digits, got "${text}".`);
   }
   return text.toLowerCase();
+}
+
+type Connect = typeof import('../index.js').connectTypeOrmStore;
+type Store = Awaited<ReturnType<Connect>>;
+
+/** Connects to the servers' database for the time of `work`. TypeORM is loaded only here: other commands do without it. */
+export async function withStore<T>(
+  { env }: Invocation,
+  work: (store: Store) => Promise<T>,
+  times: Pick<TypeOrmStoreOptions, 'tombstoneSeconds' | 'outcomeSeconds'> = {},
+): Promise<T> {
+  const url = env.DATABASE_URL;
+  if (!url || !/^postgres(ql)?:\/\//.test(url)) {
+    throw new Error(
+      'DATABASE_URL is missing or names no PostgreSQL server. An embedded database (PGlite) belongs to its one running' +
+        ' server and is administered there, through SealwireSessions.',
+    );
+  }
+  const { connectTypeOrmStore } = await import('../index.js');
+  const store = await connectTypeOrmStore(url, { kek: env.SEALWIRE_KEK, ...times });
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
 }

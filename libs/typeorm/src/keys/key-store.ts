@@ -23,10 +23,7 @@ const COOKIE_KEY_REFRESH = 5_000;
 const DECOY = keyPlace('secure', '', new Uint8Array(SIZE.keyId));
 
 const VALID = '(valid_until IS NULL OR valid_until > now())';
-/**
- * A time given from outside, as $n, is not before the database's: whoever follows the ends of keys looks no further back than
- * it looked before.
- */
+/** The time $n, but not before the database's: whoever follows the ends of keys looks no further back than it looked before. */
 const notPast = (n: number) => `GREATEST($${n}::timestamptz, now())`;
 
 /** A lasting key, without its secret. */
@@ -41,6 +38,12 @@ export interface KeySummary {
   readonly validUntil: Date | undefined;
 }
 
+/**
+ * Server keys, SecureKeys and cookie keys in the database, each wrapped under the key-encryption key.
+ * @example
+ * const { keys } = await connectTypeOrmStore(process.env.DATABASE_URL ?? '', { kek: process.env.SEALWIRE_KEK });
+ * const guarded = await keys.hasSecureKeys('payments');
+ */
 export class TypeOrmKeyStore extends KeyStore {
   private readonly logger = new Logger('SealwireKeyStore');
   private readonly query: Query;

@@ -4,6 +4,7 @@ import { SessionWrap, type WrappedSession } from '../sessions/session-row.js';
 import type { KeyEncryption, Place } from './key-encryption.js';
 import { cookieKeyPlace, dataPlace, keyPlace, outcomePlace } from './places.js';
 
+/** How many rows a change of the key-encryption key has reached. */
 export interface RewrapResult {
   readonly rewrapped: number;
   /** rows that no key-encryption key of ours opens: altered, or wrapped by one that is not in SEALWIRE_KEK */

@@ -6,6 +6,19 @@ import type { RewrapResult } from './rewrap.js';
  * Administration of the keys in the database, for the application's own operators. Every running server takes a change up
  * within seconds. A SecureKey's sessions end with it; those of a server key that is no longer pinned live on, for the key has no
  * part in them after the handshake.
+ *
+ * @example
+ * import { Injectable } from '@nestjs/common';
+ *
+ * @Injectable()
+ * export class Enrolment {
+ *   constructor(private readonly keys: SealwireKeys) {}
+ *
+ *   // The text of a SecureKey for one more device.
+ *   enrol(): Promise<string> {
+ *     return this.keys.addSecureKey('payments');
+ *   }
+ * }
  */
 export class SealwireKeys {
   constructor(

@@ -53,7 +53,17 @@ class Running {
   ) {}
 }
 
-/** Every accepted number is a row, so any instance may serve any session. There is no window: numbers at or below the floor are refused. */
+/**
+ * A ledger in the database. Every accepted number is a row, so any instance may serve any session. There is no window: numbers at
+ * or below the floor are refused.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const { ledger } = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK, ledger: 'postgres' });
+ * await ledger?.drain();
+ */
 export class PostgresLedger extends NumberLedger {
   readonly exclusive = false;
   private readonly logger = new Logger('SealwireLedger');

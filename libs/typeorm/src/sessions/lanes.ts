@@ -1,7 +1,11 @@
-import { DURABLE, type Query } from '../connection/database.js';
+import { FIRST_LANE, toHex } from '@sealwire/core';
+import type { NewSession, SessionLimits } from '@sealwire/nest/ports';
+import { DURABLE, type Query, toBytes } from '../connection/database.js';
+import type { KeyEncryption } from '../keys/key-encryption.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import type { Lease } from './lease.js';
-import { LIVE, SESSION_COLUMNS, type SessionRow } from './session-row.js';
+import { unwrapData, wrapData } from './session-data.js';
+import { LIVE, SESSION_COLUMNS, type SessionIdentity, type SessionRow, type SessionWrap } from './session-row.js';
 
 const LAST_LANE = 2 ** 32 - 1;
 /** closed lanes whose windows are kept */
@@ -94,5 +98,125 @@ export class Lanes {
       [id, this.incarnation.mark],
     );
     return row;
+  }
+}
+
+interface Means {
+  readonly wrap: SessionWrap;
+  readonly keys: KeyEncryption;
+  readonly incarnation: Incarnation;
+  readonly shared: boolean;
+  readonly bootId: string;
+}
+
+/**
+ * Writes the session and its first calls in one statement: a database that was put back meanwhile, or an id that was used
+ * before, takes neither. Answers the lane; undefined where nothing happened.
+ *
+ * @param query of a transaction where the session has previous ones, for their data moves to it
+ */
+export async function createSession(
+  query: Query,
+  { wrap, keys, incarnation, shared, bootId }: Means,
+  session: NewSession,
+): Promise<number | undefined> {
+  const row: SessionIdentity = {
+    id: session.id,
+    module: session.module,
+    key_id: session.keyId ?? null,
+    key_size: session.keySize,
+    peer: session.peer ?? null,
+  };
+  const { firstCalls } = session;
+  const data = session.previous.length > 0 ? await takeData(query, keys, session.previous) : undefined;
+  const [created] = await query<{ lane: number }>(
+    `WITH made AS (
+       INSERT INTO sealwire_session AS s
+         (id, module, key_id, key_size, peer, lane, shared, owner, lane_incarnation, first_key, idle_seconds, expires_at,
+          first_digest, first_count, data)
+       SELECT $1, $2, $3::bytea, $4, $5::text, extract(epoch FROM now())::bigint, $6, $7::text, $8, $9, $10,
+         now() + $11::integer * interval '1 second', $13::bytea, $14::smallint, $16::bytea
+       WHERE ${MARK} = $12 AND ${DURABLE} ON CONFLICT (id) DO NOTHING RETURNING s.id, s.lane
+     ), calls AS (
+       INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner)
+       SELECT made.id, ${FIRST_LANE}, n, $13, $15 FROM made, generate_series(0, $14::integer - 1) AS n WHERE $6
+     )
+     SELECT lane::float8 AS lane FROM made`,
+    [
+      ...[row.id, row.module, row.key_id, row.key_size, row.peer, shared, shared ? null : bootId, incarnation.value],
+      ...[wrap.proof('first_key', row, session.firstKey), session.idleSeconds, session.lifetimeSeconds],
+      ...[incarnation.mark, firstCalls?.digest ?? null, firstCalls?.count ?? 0, bootId],
+      data ? wrapData(keys, session.id, 0, data) : null,
+    ],
+  );
+  return created?.lane;
+}
+
+/** Of a name that several have, the last one's value. What does not open is left behind. */
+async function takeData(
+  query: Query,
+  keys: KeyEncryption,
+  previous: readonly Uint8Array[],
+): Promise<Record<string, unknown> | undefined> {
+  const rows = await query<{ id: Uint8Array; data: Uint8Array; version: number }>(
+    `WITH old AS (
+       SELECT s.id, s.data, s.data_version, p.n FROM sealwire_session s
+       JOIN unnest($1::bytea[]) WITH ORDINALITY AS p(id, n) ON p.id = s.id
+       WHERE s.ended_reason = 'renewed' AND s.data IS NOT NULL ORDER BY s.id FOR UPDATE OF s
+     ), emptied AS (
+       UPDATE sealwire_session SET data = NULL WHERE id IN (SELECT id FROM old)
+     )
+     SELECT id, data, data_version AS version FROM old ORDER BY n`,
+    [previous],
+  );
+  const values = rows.flatMap((row) => {
+    try {
+      return [unwrapData(keys, toBytes(row.id), row.version, row.data)];
+    } catch {
+      return [];
+    }
+  });
+  return values.length > 0 ? Object.assign({}, ...values) : undefined;
+}
+
+/** Groups whose new sessions are counted at a time. */
+const COUNTED = 10_000;
+
+/**
+ * Ends the longest unused sessions of a module, or a SecureKey in it, that has too many. To count them is to read them all, so
+ * each instance does that after every hundredth part of the limit that it adds; meanwhile there may be that many more.
+ */
+export class Evictions {
+  /** new sessions since the last look */
+  private readonly added = new Map<string, number>();
+
+  constructor(private readonly query: Query) {}
+
+  async created({ id, module, keyId }: NewSession, limits: SessionLimits): Promise<void> {
+    await this.look(module, id, limits.module, 's.module = $3', [module]);
+    if (!keyId) return;
+    const ofKey = 's.key_id = $3 AND s.module = $4';
+    await this.look(`${module} ${toHex(keyId)}`, id, limits.secureKey, ofKey, [keyId, module]);
+  }
+
+  private async look(group: string, id: Uint8Array, most: number, where: string, parameters: unknown[]): Promise<void> {
+    const added = (this.added.get(group) ?? 0) + 1;
+    if (added < most / 100) {
+      if (this.added.size >= COUNTED && !this.added.has(group)) this.added.clear();
+      this.added.set(group, added);
+      return;
+    }
+    this.added.delete(group);
+    await this.query(
+      `WITH live AS MATERIALIZED (SELECT s.id, s.last_used_at FROM sealwire_session s WHERE ${where} AND ${LIVE}),
+       over AS (
+         SELECT id FROM live WHERE id <> $1 ORDER BY last_used_at, id
+         LIMIT GREATEST(0, (SELECT count(*) FROM live) - $2::bigint)
+       )
+       UPDATE sealwire_session s SET ended_at = now(), ended_reason = 'evicted', data = NULL
+       WHERE s.ended_at IS NULL AND s.id IN (SELECT o.id FROM sealwire_session o WHERE o.id IN (SELECT id FROM over)
+         ORDER BY o.id FOR UPDATE SKIP LOCKED)`,
+      [id, most, ...parameters],
+    );
   }
 }

@@ -6,7 +6,13 @@ import type { KeyEncryption } from '../keys/key-encryption.js';
 import { dataPlace } from '../keys/places.js';
 import { LIVE } from './session-row.js';
 
-/** The application's data, as wrapped JSON: neither the table nor the write-ahead log nor a backup has it in clear. */
+/**
+ * The application's data, as wrapped JSON: neither the table nor the write-ahead log nor a backup has it in clear.
+ *
+ * @example
+ * const { data } = await connectTypeOrmStore(process.env.DATABASE_URL ?? '', { kek: process.env.SEALWIRE_KEK });
+ * const row = await data.read(sessionId);
+ */
 export class TypeOrmSessionData extends SessionData {
   constructor(
     private readonly database: Database,

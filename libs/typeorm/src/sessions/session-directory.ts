@@ -4,6 +4,13 @@ import { purge, type Retention } from '../upkeep/purge.js';
 import { endSessions } from './ends.js';
 import { LIVE, selectorSql } from './session-row.js';
 
+/**
+ * All sessions of the database, for operators and for whoever ends one.
+ *
+ * @example
+ * const { directory } = await connectTypeOrmStore(process.env.DATABASE_URL ?? '', { kek: process.env.SEALWIRE_KEK });
+ * console.log(await directory.count({ module: 'payments' }));
+ */
 export class TypeOrmSessionDirectory extends SessionDirectory {
   private purging: Promise<number> | undefined;
 

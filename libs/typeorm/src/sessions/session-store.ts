@@ -9,14 +9,11 @@ import {
   type SessionStoreListener,
   type StoredSession,
 } from '@sealwire/nest/ports';
-import { type Database, DURABLE, type Query } from '../connection/database.js';
-import { checkServer } from '../connection/server-settings.js';
+import { checkServer, type Database, DURABLE, type Query } from '../connection/database.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { GroupCommit } from '../numbers/group-commit.js';
-import { createSession } from './create-session.js';
-import { Evictions } from './evictions.js';
 import type { Incarnation } from './incarnation.js';
-import { Lanes } from './lanes.js';
+import { createSession, Evictions, Lanes } from './lanes.js';
 import type { Lease } from './lease.js';
 import {
   END,
@@ -33,7 +30,7 @@ import { Ticker } from './ticker.js';
 /** milliseconds; instances may purge at the same time, each passes over what another has locked */
 const PURGE_PERIOD = 60_000;
 
-export interface SessionStoreParts {
+interface SessionStoreParts {
   readonly database: Database;
   readonly keys: KeyEncryption;
   readonly lease: Lease;
@@ -45,6 +42,16 @@ export interface SessionStoreParts {
   readonly purge: () => Promise<number>;
 }
 
+/**
+ * The life of sessions as rows of a table. Each verb is one statement or one transaction.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const { sessions } = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK });
+ * const stored = await sessions.find(sessionId);
+ */
 export class TypeOrmSessionStore extends SessionStore {
   private readonly logger = new Logger('SealwireStore');
   private readonly wrap: SessionWrap;

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { parseKeyEncryptionKey, parseSecureKey, parseServerPrivateKey, parseServerPublicKey } from '@sealwire/core';
 import { createTypeOrmStore } from '@sealwire/typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { run } from '../../src/cli/run.js';
+import { run } from '../../src/cli/index.js';
 import {
   connect,
   emptyTables,

@@ -1,15 +1,11 @@
 import { parseArgs } from 'node:util';
 import { type Command, UsageError } from './command.js';
-import { keygen } from './keygen-command.js';
-import { keys } from './keys-command.js';
-import { purge } from './purge-command.js';
-import { revoke } from './revoke-command.js';
-import { rotate } from './rotate-command.js';
-import { sessions } from './sessions-command.js';
+import { keygen, keys, rotate } from './key-commands.js';
+import { purge, revoke, sessions } from './session-commands.js';
 
 const COMMANDS: Readonly<Record<string, Command>> = { keygen, keys, sessions, revoke, rotate, purge };
 
-export interface Output {
+interface Output {
   out(text: string): void;
   error(text: string): void;
 }

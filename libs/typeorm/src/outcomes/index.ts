@@ -7,10 +7,9 @@ import { isTransient, isUnavailable, reach, sqlState } from '../connection/error
 import { Turns } from '../connection/turns.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { outcomePlace } from '../keys/places.js';
-import { depthOf, poolOf } from '../quirks/driver.js';
+import { breakOff, type DriverClient, depthOf, hear, ignore, isIdle, poolOf } from '../quirks/index.js';
 import { type Incarnation, MARK } from '../sessions/incarnation.js';
 import { queryOf } from '../sessions/session-data.js';
-import { withRunner } from './lent-runner.js';
 
 const ATTEMPTS = 3;
 /** milliseconds from the wait for a turn to the commit */
@@ -19,16 +18,26 @@ const DEADLINE = 30_000;
 const PATIENCE = 15_000;
 /** Connections left to the application's other work. */
 const LEFT_FREE = 2;
+const LATE = 'The database did not answer in time.';
 
 type RunCall = Parameters<ExactlyOnce['run']>[1];
 
 /**
- * The outcome is a row of the same transaction as the call's effects, so both are there or neither. Its key is written first:
- * another sending of the same call waits there until this transaction is decided, then reads the outcome or runs itself. A
- * transaction that could not begin, or may not have been committed, is `busy`: sent again under its identity it is safe.
+ * Runs a call in a transaction of the application's DataSource. The outcome is a row of the same transaction as the call's effects,
+ * so both are there or neither. Its key is written first: another sending of the same call waits there until this transaction is
+ * decided, then reads the outcome or runs itself. A transaction that could not begin, or may not have been committed, is `busy`:
+ * sent again under its identity it is safe.
  *
  * The identity stands in the table as a MAC only, for who has it can ask for the outcome. The MAC's key is made from one in the
  * database that lies there wrapped, so that it stays what it is while key-encryption keys change.
+ *
+ * @example
+ * import { DataSource } from 'typeorm';
+ *
+ * const dataSource = new DataSource({ type: 'postgres', url: process.env.DATABASE_URL });
+ * const { exactlyOnce } = createTypeOrmStore(dataSource, { kek: process.env.SEALWIRE_KEK });
+ * const call = { module: 'payments', session: undefined, claimed: undefined, name: 'transfer', callId, digest };
+ * const outcome = await exactlyOnce.run(call, async () => ({ outcome: new Uint8Array(), rollback: false }));
  */
 export class TypeOrmExactlyOnce extends ExactlyOnce {
   private readonly logger = new Logger('SealwireExactlyOnce');
@@ -184,4 +193,59 @@ async function rollBack(runner: QueryRunner): Promise<boolean> {
     );
   }
   return !runner.isReleased;
+}
+
+/**
+ * One of the application's connections for that long at most, then `busy`. What it is still in by then ends: a statement, a
+ * transaction. The same where it is handed back in one, by whomever: the next to get it would unknowingly be part of that.
+ *
+ * @param exclusive PGlite's only connection: the statements of whoever gets it next queue behind what it is in
+ */
+export function withRunner<T>(
+  dataSource: DataSource,
+  exclusive: boolean,
+  milliseconds: number,
+  work: (runner: QueryRunner) => Promise<T>,
+): Promise<T> {
+  const pool = poolOf(dataSource);
+  if (pool) hear(pool);
+  const runner = dataSource.createQueryRunner();
+  const handBack = runner.release.bind(runner);
+  let client: DriverClient | undefined;
+  let late = false;
+  const drop = (why: string): Promise<void> | undefined => {
+    if (!client || runner.isReleased) return;
+    if (exclusive) {
+      client.query('ROLLBACK').catch(ignore);
+      return handBack();
+    }
+    // to end it politely would wait for an answer from the very database that gives none, and keep the pool's place as long
+    breakOff(client, why);
+  };
+  runner.release = async () =>
+    client && !isIdle(client) ? drop('A connection was handed back in the middle of something.') : handBack();
+  const connecting = runner.connect().then((connected) => {
+    client = connected;
+  });
+  const working = (async () => {
+    // whatever keeps a connection from being made (a database that is just being restored, too), nothing ran
+    await connecting.catch((error) => {
+      throw new SealwireError('busy', undefined, { cause: error });
+    });
+    if (late) throw new SealwireError('busy');
+    return work(runner);
+  })();
+  // released before it is connected, a runner would keep the connection for ever
+  const release = () => connecting.then(() => runner.release()).catch(ignore);
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      late = true;
+      reject(new SealwireError('busy', LATE));
+      drop(LATE);
+    }, milliseconds);
+    working.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      return release();
+    });
+  });
 }

@@ -1,12 +1,11 @@
 import {
   type Answered,
   answerFinish,
-  answerStart,
   type Call,
   type CallNumber,
   CONTENT_TYPE,
-  type CookieKey,
   callIdentity,
+  concat,
   decodeCalls,
   encodeCallNumber,
   encodeReply,
@@ -15,78 +14,37 @@ import {
   formatKeyText,
   frameDigest,
   frameType,
-  generateKeyText,
-  type HandshakeSuite,
-  hedgedRandom,
-  type KeyPair,
-  type KeySize,
-  makeSessionId,
   type NumberAnswer,
   nextEpochSecret,
-  OUTER_STATUS,
   type Outcome,
   type OuterCode,
   openCall,
-  openCookie,
-  openFinish,
   parseCall,
-  parseFinish,
-  parseSecureKey,
   parseStart,
   proveSession,
   type Renewal,
   type Reply,
   SealwireError,
   type ServerOptions,
-  type SessionSecrets,
-  sealCookie,
   sealResult,
   serverKeyId,
   toHex,
 } from '@sealwire/core';
-import { nodePrimitives } from '@sealwire/core/node';
-import type { TransportRequest, TransportResponse } from '../../src/node.js';
+import { nodePrimitives as primitives } from '@sealwire/core/node';
+import { type PeerRequest, type PeerResponse, Refusal, refused, sealed } from './answers.js';
+import { serverHandshake, statedLater } from './handshake.js';
+import type { Accepted, PeerRun, PeerSession } from './session.js';
 
-const primitives = nodePrimitives;
-type FrameKind = ReturnType<typeof frameType>;
+export { refused } from './answers.js';
+export type { PeerSession } from './session.js';
+
+export type FrameKind = ReturnType<typeof frameType>;
 const FIRST_CALLS_WAIT = 250;
 
-interface Accepted {
-  readonly digest: string;
-  /** the result frame, sealed once */
-  readonly frame: Promise<Uint8Array>;
-  done: Uint8Array | undefined;
-}
-
-export interface FakeSession {
-  readonly id: Uint8Array;
-  readonly keySize: KeySize;
-  readonly firstKey: Uint8Array;
-  readonly firstResults: Uint8Array;
-  secrets: SessionSecrets | undefined;
-  lane: number;
-  incarnation: Uint8Array;
-  epoch: number;
-  epochs: { clientToServer: Uint8Array; serverToClient: Uint8Array }[];
-  ended: boolean;
-  readonly accepted: Map<string, Accepted>;
-  /** seals a result for a number whose frame was seen */
-  readonly seals: Map<string, (reply: Reply) => Uint8Array>;
-}
-
-export interface FakeRun {
-  readonly name: string;
-  readonly args: readonly unknown[];
-  /** identity of the call */
-  readonly callId: string;
-}
-
-/** The server role of core in memory: honest, with a hook at each place where a test wants another answer. */
-export class FakeServer {
-  readonly secureKeyText = generateKeyText('swk1', primitives);
-  readonly keyPair: KeyPair = primitives.x25519KeyPair(primitives.random(32));
-  readonly sessions = new Map<string, FakeSession>();
-  readonly runs: FakeRun[] = [];
+/** The server's role over core's functions, in memory: honest, with a hook at each place where a test wants another answer. */
+export class PeerServer {
+  readonly sessions = new Map<string, PeerSession>();
+  readonly runs: PeerRun[] = [];
   readonly seen: { kind: FrameKind; frame: Uint8Array; contentType: string }[] = [];
   functions: Record<string, (...args: never[]) => unknown> = {
     echo: (value: unknown) => value,
@@ -101,34 +59,37 @@ export class FakeServer {
   lifetime = 43_200;
   maxBody = 4_194_304;
   age = 0;
+  maxUpload = 0;
+  pulse = 0;
   /** stated under seal in step 2, but not enforced */
   statedOptions: Partial<ServerOptions> = {};
   /** answers a call frame instead of running it */
-  onCall: (session: FakeSession, number: CallNumber, calls: readonly Call[]) => Reply | OuterCode | undefined = () =>
+  onCall: (session: PeerSession, number: CallNumber, calls: readonly Call[]) => Reply | OuterCode | undefined = () =>
     undefined;
   /** what the server says of a number that it did not accept */
-  onAsked: (session: FakeSession, number: CallNumber) => NumberAnswer | { known: 'result'; reply: Reply } = () => ({
+  onAsked: (session: PeerSession, number: CallNumber) => NumberAnswer | { known: 'result'; reply: Reply } = () => ({
     known: 'never_ran',
   });
   /** whether it proves old sessions as it should */
   proves = true;
   readonly asked: Renewal[] = [];
-  readonly #suite: HandshakeSuite = { primitives, random: hedgedRandom(primitives) };
-  readonly #cookieKey: CookieKey = { id: primitives.random(4), key: primitives.random(32) };
-  readonly #idKey = primitives.random(32);
+  readonly #handshake: ReturnType<typeof serverHandshake>;
+  readonly serverKeyText: string;
+  readonly secureKeyText: string;
   #lane = 1000;
 
-  constructor(readonly modulePath = 'payments') {}
-
-  get serverKeyText(): string {
-    return formatKeyText('swp1', this.keyPair.publicKey);
+  constructor(modulePath = 'payments') {
+    this.#handshake = serverHandshake(modulePath, this.#options(), primitives);
+    const { serverKey, secureKey } = this.#handshake;
+    this.serverKeyText = formatKeyText('swp1', serverKey.publicKey);
+    this.secureKeyText = formatKeyText('swk1', concat(secureKey.keyId, secureKey.secret));
   }
 
   count(kind: FrameKind): number {
     return this.seen.filter((request) => request.kind === kind).length;
   }
 
-  readonly handle = async (request: TransportRequest): Promise<TransportResponse> => {
+  readonly handle = async (request: PeerRequest): Promise<PeerResponse> => {
     const kind = request.contentType === CONTENT_TYPE ? frameType(request.body) : undefined;
     this.seen.push({ kind, frame: request.body, contentType: request.contentType });
     try {
@@ -157,39 +118,35 @@ export class FakeServer {
 
   #start(frame: Uint8Array): Uint8Array {
     const start = parseStart(frame);
-    const known = toHex(start.serverKeyId) === toHex(serverKeyId(this.keyPair.publicKey, primitives));
+    const known = toHex(start.serverKeyId) === toHex(serverKeyId(this.#handshake.serverKey.publicKey, primitives));
     const pinned = (start.flags & 1) !== 0;
     if (pinned && !known) throw new SealwireError('handshake_failed');
-    const enforced = {
+    const enforced = this.#options();
+    return this.#handshake.answer1(frame, {
+      options: statedLater(enforced, { ...enforced, ...this.statedOptions }),
+    });
+  }
+
+  #options(): ServerOptions {
+    return {
       force: true,
       requirePinned: false,
       requireSecureKey: false,
-      minKeySize: 16 as const,
+      minKeySize: 16,
       pins: [],
       incarnation: this.incarnation,
       maxBody: this.maxBody,
       age: this.age,
+      maxUpload: this.maxUpload,
+      pulse: this.pulse,
     };
-    const config = {
-      modulePath: this.modulePath,
-      serverKey: this.keyPair,
-      secureKey: parseSecureKey(this.secureKeyText).secret,
-      sessionId: (random: Uint8Array) => makeSessionId(primitives, this.#idKey, this.modulePath, random),
-      options: statedLater(enforced, { ...enforced, ...this.statedOptions }),
-    };
-    return answerStart(this.#suite, config, start, (state) =>
-      sealCookie(this.#suite, this.#cookieKey, this.modulePath, { ...state, issued: 0 }),
-    );
   }
 
   async #finish(frame: Uint8Array): Promise<Uint8Array> {
-    const finish = parseFinish(frame);
-    const state = openCookie(primitives, this.#cookieKey, this.modulePath, finish.cookie);
-    const { keySize } = state;
-    const opened = openFinish(this.#suite, state, finish);
-    const { sessionId: id, firstKey, firstResults } = opened;
+    const opened = this.#handshake.open3(frame);
+    const { sessionId: id, firstKey, firstResults, keySize } = opened;
     if (this.sessions.has(toHex(id))) throw new Refusal('handshake_used');
-    const session: FakeSession = {
+    const session: PeerSession = {
       ...{ id, keySize, firstKey: firstKey.slice(), firstResults: firstResults.slice() },
       secrets: undefined,
       lane: ++this.#lane,
@@ -275,17 +232,17 @@ export class FakeServer {
   }
 
   #sealer(
-    session: FakeSession,
+    session: PeerSession,
     secret: Uint8Array,
     epoch: number,
     callHeader: Uint8Array,
   ): (reply: Reply) => Uint8Array {
     const key = { primitives, keySize: session.keySize, secret };
     return (reply) =>
-      sealResult(key, { epoch, callHeader: callHeader.slice() }, this.#suite.random, encodeReply(reply));
+      sealResult(key, { epoch, callHeader: callHeader.slice() }, this.#handshake.server.random, encodeReply(reply));
   }
 
-  #ratchet(session: FakeSession): void {
+  #ratchet(session: PeerSession): void {
     const last = session.epochs[session.epoch]!;
     session.epochs.push({
       clientToServer: nextEpochSecret(primitives, last.clientToServer, 'c2s'),
@@ -295,7 +252,7 @@ export class FakeServer {
   }
 
   #accept(
-    session: FakeSession,
+    session: PeerSession,
     number: CallNumber,
     digest: Uint8Array,
     calls: Call[],
@@ -334,32 +291,4 @@ export class FakeServer {
     );
     return { outcomes };
   }
-}
-
-/** Core reads what it enforces first, and everything when it states the options. */
-function statedLater(enforced: ServerOptions, stated: ServerOptions): ServerOptions {
-  const read = new Set<string | symbol>(['force', 'pins', 'incarnation', 'maxBody', 'age']);
-  return new Proxy(enforced, {
-    get(target, name) {
-      const source = read.has(name) ? stated : target;
-      read.add(name);
-      return Reflect.get(source, name);
-    },
-  });
-}
-
-class Refusal extends Error {
-  constructor(readonly outer: OuterCode) {
-    super(outer);
-  }
-}
-
-function sealed(body: Uint8Array): TransportResponse {
-  return { status: 200, contentType: CONTENT_TYPE, body };
-}
-
-export function refused(code: OuterCode): TransportResponse {
-  const status = OUTER_STATUS[code];
-  const body = new TextEncoder().encode(JSON.stringify({ type: 'about:blank', title: code, status, code }));
-  return { status, contentType: 'application/problem+json', body };
 }

@@ -1,0 +1,98 @@
+import { LIMITS } from '../limits.js';
+import { UNIT_HEAD, type UnitKind } from './units.js';
+
+const PIECE = LIMITS.pieceBody;
+const LEAST = 1_024;
+
+/** Units one behind the other, cut into bodies of pieces. Holds no memory while it holds no unit. */
+export class Pieces {
+  private ready: Uint8Array[] = [];
+  private buffer: Uint8Array | undefined;
+  /** bytes of the last body: the next one probably needs as many */
+  private hint = LEAST;
+  used = 0;
+
+  /** A whole body waits. */
+  get full(): boolean {
+    return this.ready.length > 0;
+  }
+
+  /** Bytes of a data unit that ends where a piece does. */
+  get roomForData(): number {
+    const room = PIECE - this.used - UNIT_HEAD;
+    return room >= LEAST ? room : PIECE - UNIT_HEAD;
+  }
+
+  add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
+    const { length } = bytes;
+    const { used } = this;
+    if (used + UNIT_HEAD + length <= PIECE) {
+      const buffer = this.room(UNIT_HEAD + length);
+      writeHead(buffer, used, kind, stream, length);
+      buffer.set(bytes, used + UNIT_HEAD);
+      this.wrote(UNIT_HEAD + length);
+      return;
+    }
+    const head = new Uint8Array(UNIT_HEAD);
+    writeHead(head, 0, kind, stream, length);
+    this.append(head);
+    this.append(bytes);
+  }
+
+  /** The next body, the whole rest if none is full. */
+  take(): Uint8Array {
+    const body = this.ready.shift() ?? this.buffer?.subarray(0, this.used) ?? new Uint8Array(0);
+    if (this.ready.length === 0 && body.length < PIECE) {
+      if (this.used > 0) this.hint = this.used;
+      this.buffer = undefined;
+      this.used = 0;
+    }
+    return body;
+  }
+
+  clear(): void {
+    this.ready = [];
+    this.buffer = undefined;
+    this.used = 0;
+  }
+
+  private append(bytes: Uint8Array): void {
+    for (let from = 0; from < bytes.length; ) {
+      const part = bytes.subarray(from, from + PIECE - this.used);
+      this.room(part.length).set(part, this.used);
+      this.wrote(part.length);
+      from += part.length;
+    }
+  }
+
+  /** @returns the buffer, with room for so many more bytes, which still fit the piece */
+  private room(length: number): Uint8Array {
+    const needed = this.used + length;
+    if (!this.buffer) this.buffer = new Uint8Array(Math.max(needed, Math.min(PIECE, this.hint + LEAST)));
+    else if (this.buffer.length < needed) {
+      const larger = new Uint8Array(Math.min(PIECE, Math.max(needed, 2 * this.buffer.length)));
+      larger.set(this.buffer.subarray(0, this.used));
+      this.buffer = larger;
+    }
+    return this.buffer;
+  }
+
+  private wrote(length: number): void {
+    this.used += length;
+    if (this.used < PIECE) return;
+    this.ready.push(this.buffer as Uint8Array);
+    this.buffer = undefined;
+    this.hint = PIECE;
+    this.used = 0;
+  }
+}
+
+function writeHead(buffer: Uint8Array, at: number, kind: number, stream: number, length: number): void {
+  buffer[at] = kind;
+  buffer[at + 1] = stream >>> 8;
+  buffer[at + 2] = stream;
+  buffer[at + 3] = length >>> 24;
+  buffer[at + 4] = length >>> 16;
+  buffer[at + 5] = length >>> 8;
+  buffer[at + 6] = length;
+}

@@ -1,0 +1,54 @@
+/** What travels of a file beside its bytes. */
+export interface FileInfo {
+  readonly name: string;
+  /** media type, or empty */
+  readonly type: string;
+  /** bytes */
+  readonly size?: number;
+  readonly modified?: Date;
+}
+
+/**
+ * A file that the other side sends. Its bytes are read once, as they arrive.
+ *
+ * @example
+ * const statement = await payments.statement('alice');
+ * await writeFile(statement.name, statement.stream());
+ */
+export class RemoteFile implements FileInfo {
+  readonly name: string;
+  readonly type: string;
+  /** bytes, if the sender told them */
+  readonly size: number | undefined;
+  readonly modified: Date | undefined;
+  #stream: (() => ReadableStream<Uint8Array>) | undefined;
+
+  constructor(info: FileInfo, stream: () => ReadableStream<Uint8Array>) {
+    this.name = info.name;
+    this.type = info.type;
+    this.size = info.size;
+    this.modified = info.modified;
+    this.#stream = stream;
+  }
+
+  /**
+   * @throws TypeError the second time: nobody keeps the bytes that were read
+   * @example for await (const chunk of file.stream()) hash.update(chunk);
+   */
+  stream(): ReadableStream<Uint8Array> {
+    const stream = this.#stream;
+    if (!stream) throw new TypeError(`The bytes of the file "${this.name}" are read once.`);
+    this.#stream = undefined;
+    return stream();
+  }
+
+  /** All bytes. The promise is rejected if the file is cut or its sender fails. */
+  async bytes(): Promise<Uint8Array> {
+    return new Uint8Array(await new Response(this.stream()).arrayBuffer());
+  }
+
+  async blob(): Promise<Blob> {
+    const { type } = this;
+    return new Blob([await new Response(this.stream()).arrayBuffer()], { type });
+  }
+}

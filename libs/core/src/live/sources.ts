@@ -1,0 +1,136 @@
+import { LIMITS } from '../limits.js';
+import { RemoteFile } from './remote-file.js';
+import { UNIT_HEAD } from './units.js';
+
+export type StreamKind = 'items' | 'bytes' | 'file';
+
+/** What stands in tag 27 behind kind and number; of a file also {@link FileInfo}. */
+export interface StreamInfo {
+  /** a call may go on with it where it was cut; its items are `[position, item]` then */
+  readonly resumable?: true;
+  /** of bytes: names their state; only the same version is gone on with */
+  readonly version?: string;
+  /** of bytes: where in the whole they begin */
+  readonly offset?: number;
+  readonly name?: string;
+  readonly type?: string;
+  readonly size?: number;
+  readonly modified?: Date;
+}
+
+/** Node's streams, as far as they are read here. */
+export interface ReadableLike extends AsyncIterable<unknown> {
+  readonly readableObjectMode?: boolean;
+  pipe(target: never): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  destroy(error?: Error): unknown;
+}
+
+export type StreamLike = AsyncIterable<unknown> | ReadableStream | ReadableLike | Blob | RemoteFile;
+
+/** A stream whose kind and description are stated, not found out. */
+export class StreamSource {
+  constructor(
+    readonly kind: StreamKind,
+    readonly source: StreamLike,
+    readonly info: StreamInfo = {},
+  ) {}
+}
+
+/** What one source is read through. */
+export interface SourceReader {
+  next(): Promise<{ readonly done?: boolean | undefined; readonly value?: unknown }>;
+  /** the source is not read any more; asked once at most, and never after its end */
+  close(reason: unknown): unknown;
+}
+
+/** @returns what a value is sent as, undefined if it is no stream */
+export function sourceOf(value: object): StreamSource | undefined {
+  if (value instanceof StreamSource) return value;
+  if (value instanceof RemoteFile) {
+    const { name, type, size, modified } = value;
+    return new StreamSource('file', value, { name, type, ...defined({ size, modified }) });
+  }
+  if (isBlob(value)) return new StreamSource('file', value, fileInfo(value));
+  if (isWebStream(value)) return new StreamSource('bytes', value);
+  if (isReadable(value)) return new StreamSource(value.readableObjectMode ? 'items' : 'bytes', value);
+  return isIterable(value) ? new StreamSource('items', value) : undefined;
+}
+
+function fileInfo(blob: Blob): StreamInfo {
+  const { name = '', lastModified } = blob as { name?: string; lastModified?: number };
+  const modified = lastModified === undefined ? undefined : new Date(lastModified);
+  return { name, type: blob.type, size: blob.size, ...defined({ modified }) };
+}
+
+function defined<T extends object>(properties: T): { [name in keyof T]?: NonNullable<T[name]> } {
+  return Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined)) as T as never;
+}
+
+/** It may come from another realm or be a ponyfill. */
+function isBlob(value: object): value is Blob {
+  const kind = Object.prototype.toString.call(value);
+  return (kind === '[object Blob]' || kind === '[object File]') && 'slice' in value;
+}
+
+function isWebStream(value: object): value is ReadableStream {
+  return 'getReader' in value && typeof value.getReader === 'function';
+}
+
+function isReadable(value: object): value is ReadableLike {
+  return 'pipe' in value && typeof value.pipe === 'function' && 'destroy' in value && isIterable(value);
+}
+
+function isIterable(value: object): value is AsyncIterable<unknown> {
+  return Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === 'function';
+}
+
+/** Keeps a source that fails before it is read from ending the process. */
+export function hold({ source }: StreamSource): void {
+  if (isReadable(source)) source.on('error', () => undefined);
+}
+
+/** A source that was never read is let go. */
+export function abandon({ source }: StreamSource, reason: unknown): unknown {
+  if (source instanceof RemoteFile) return source.stream().cancel(reason);
+  if (isBlob(source)) return undefined;
+  if (isWebStream(source)) return source.cancel(reason);
+  if (isReadable(source)) return source.destroy();
+  // a generator that was not begun; another iterable holds nothing yet
+  return 'return' in source && typeof source.return === 'function' ? source.return() : undefined;
+}
+
+export function readerOf({ source }: StreamSource): SourceReader {
+  if (source instanceof RemoteFile) return webReader(source.stream());
+  if (isBlob(source)) return blobReader(source);
+  if (isWebStream(source)) return webReader(source);
+  const iterator = source[Symbol.asyncIterator]();
+  return {
+    next: () => iterator.next(),
+    close: (reason) => (isReadable(source) ? source.destroy(asError(reason)) : iterator.return?.()),
+  };
+}
+
+function asError(reason: unknown): Error | undefined {
+  return reason instanceof Error ? reason : undefined;
+}
+
+function webReader(stream: ReadableStream): SourceReader {
+  const reader = stream.getReader();
+  return { next: () => reader.read(), close: (reason) => reader.cancel(reason) };
+}
+
+/** Read slice by slice, each as long as what a piece holds of it. */
+function blobReader(blob: Blob): SourceReader {
+  const length = LIMITS.pieceBody - UNIT_HEAD;
+  let at = 0;
+  return {
+    async next() {
+      if (at >= blob.size) return { done: true };
+      const slice = blob.slice(at, at + length);
+      at += length;
+      return { value: new Uint8Array(await slice.arrayBuffer()) };
+    },
+    close: () => undefined,
+  };
+}

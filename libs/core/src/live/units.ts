@@ -1,0 +1,168 @@
+import { readU16, readU32 } from '../bytes.js';
+import { SealwireError } from '../errors.js';
+import { LIMITS, SIZE } from '../limits.js';
+import { encodeValue } from '../payload/cbor-encode.js';
+
+/** Kinds of units (PROTOCOL.md, live messages). */
+export const UNIT = {
+  payload: 0,
+  outcome: 1,
+  data: 2,
+  item: 3,
+  end: 4,
+  error: 5,
+  progress: 6,
+  pulse: 7,
+  status: 8,
+  run: 9,
+} as const;
+export type UnitKind = (typeof UNIT)[keyof typeof UNIT];
+
+/** Kind, stream, length. */
+export const UNIT_HEAD = 7;
+
+export interface Unit {
+  readonly kind: UnitKind;
+  /** of an outcome and of progress the call's place in its batch; of payload, pulse, status and run 0 */
+  readonly stream: number;
+  /** may be a view of the piece that brought it */
+  readonly bytes: Uint8Array;
+}
+
+/** An error that ends a stream. */
+export interface StreamFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly details?: unknown;
+}
+
+/** u8 kind || u16 stream || u32 length || bytes */
+export function encodeUnit(kind: UnitKind, stream: number, bytes: Uint8Array): Uint8Array {
+  const unit = new Uint8Array(UNIT_HEAD + bytes.length);
+  const { length } = bytes;
+  unit.set([kind, stream >>> 8, stream, length >>> 24, length >>> 16, length >>> 8, length]);
+  unit.set(bytes, UNIT_HEAD);
+  return unit;
+}
+
+/** Bytes of an error unit. Details that cannot be sent are left out. */
+export function encodeFailure({ code, message, details }: StreamFailure): Uint8Array {
+  // a message that was cut inside a character still arrives
+  const text = message.replace(/\p{Surrogate}/gu, '\uFFFD');
+  try {
+    return encodeValue(details === undefined ? [code, text] : [code, text, details]);
+  } catch {
+    return encodeValue([code, text]);
+  }
+}
+
+const IN_CALL: ReadonlySet<number> = new Set([UNIT.payload, UNIT.data, UNIT.item, UNIT.end, UNIT.error, UNIT.pulse]);
+const IN_RESULT: ReadonlySet<number> = new Set(Object.values(UNIT).filter((kind) => kind !== UNIT.payload));
+const EMPTY_UNITS: ReadonlySet<number> = new Set([UNIT.end, UNIT.pulse]);
+const OF_MESSAGE: ReadonlySet<number> = new Set([UNIT.payload, UNIT.pulse, UNIT.status, UNIT.run]);
+/** Memory for a unit that spans pieces grows with what has arrived. */
+const GROWTH = 2 * LIMITS.chunk;
+
+/**
+ * Cuts the bodies of the pieces of one live message into units.
+ *
+ * @param direction a call begins with its payload; a run id stands first in a result, and nothing stands behind a status
+ * @param limit bytes of one unit that holds a value
+ * @param calls how many outcomes a result has; each comes once, and no progress behind it
+ */
+export class UnitReader {
+  private readonly head = new Uint8Array(UNIT_HEAD);
+  private headLength = 0;
+  private bytes: Uint8Array | undefined;
+  private filled = 0;
+  private first = true;
+  private closed = false;
+  private readonly settled = new Set<number>();
+
+  constructor(
+    private readonly direction: 'call' | 'result',
+    private readonly limit: number,
+    private readonly calls = 0,
+  ) {}
+
+  /** Outcomes that have not come. */
+  get missing(): number {
+    return this.calls - this.settled.size;
+  }
+
+  /** Nothing is left of a unit that began. */
+  get clean(): boolean {
+    return this.headLength === 0;
+  }
+
+  /** @throws SealwireError `bad_payload` */
+  push(body: Uint8Array): Unit[] {
+    const units: Unit[] = [];
+    let at = 0;
+    for (;;) {
+      if (this.headLength < UNIT_HEAD) {
+        while (this.headLength < UNIT_HEAD && at < body.length) this.head[this.headLength++] = body[at++] as number;
+        if (this.headLength < UNIT_HEAD) return units;
+        this.check();
+      }
+      const length = readU32(this.head, 3);
+      const arrived = body.subarray(at, at + length - this.filled);
+      at += arrived.length;
+      if (arrived.length === length) units.push(this.unit(arrived));
+      else {
+        this.keep(arrived, length);
+        if (this.filled < length) return units;
+        units.push(this.unit((this.bytes as Uint8Array).subarray(0, length)));
+      }
+    }
+  }
+
+  private unit(bytes: Uint8Array): Unit {
+    this.headLength = this.filled = 0;
+    this.bytes = undefined;
+    return { kind: this.head[0] as UnitKind, stream: readU16(this.head, 1), bytes };
+  }
+
+  private keep(arrived: Uint8Array, length: number): void {
+    const needed = this.filled + arrived.length;
+    if (!this.bytes || this.bytes.length < needed) {
+      const larger = new Uint8Array(Math.min(length, Math.max(GROWTH, 2 * needed)));
+      if (this.bytes) larger.set(this.bytes.subarray(0, this.filled));
+      this.bytes = larger;
+    }
+    this.bytes.set(arrived, this.filled);
+    this.filled = needed;
+  }
+
+  /** Before anything is kept of the unit. */
+  private check(): void {
+    const kind = this.head[0] as UnitKind;
+    const stream = readU16(this.head, 1);
+    const length = readU32(this.head, 3);
+    const call = this.direction === 'call';
+    const taken =
+      !this.closed &&
+      (call ? IN_CALL : IN_RESULT).has(kind) &&
+      (call ? (kind === UNIT.payload) === this.first : kind !== UNIT.run || this.first) &&
+      (!OF_MESSAGE.has(kind) || stream === 0) &&
+      this.fits(kind, length) &&
+      this.inBatch(kind, stream);
+    if (!taken) throw new SealwireError('bad_payload');
+    this.first = false;
+    if (kind === UNIT.status) this.closed = true;
+  }
+
+  private fits(kind: UnitKind, length: number): boolean {
+    if (EMPTY_UNITS.has(kind)) return length === 0;
+    if (kind === UNIT.run) return length === SIZE.runId;
+    if (kind === UNIT.data) return length > 0 && length <= LIMITS.dataUnit;
+    return length > 0 && length <= this.limit;
+  }
+
+  private inBatch(kind: UnitKind, call: number): boolean {
+    if (kind !== UNIT.outcome && kind !== UNIT.progress) return true;
+    if (call >= this.calls || this.settled.has(call)) return false;
+    if (kind === UNIT.outcome) this.settled.add(call);
+    return true;
+  }
+}

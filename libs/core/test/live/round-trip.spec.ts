@@ -1,0 +1,150 @@
+import {
+  At,
+  at,
+  decodeCalls,
+  decodeOutcome,
+  encodeCalls,
+  encodeOutcome,
+  hedgedRandom,
+  IncomingStreams,
+  type LiveSealer,
+  OutgoingStreams,
+  openLiveCall,
+  openLiveResult,
+  parseCall,
+  RemoteFile,
+  sealLiveCall,
+  sealLiveResult,
+  UNIT,
+  UnitReader,
+} from '@sealwire/core';
+import { nodePrimitives as primitives } from '@sealwire/core/node';
+import { describe, expect, it } from 'vitest';
+
+const random = hedgedRandom(primitives);
+const key = { primitives, keySize: 32 as const, secret: primitives.random(32) };
+const number = { lane: 1, counter: 0 };
+const sessionId = primitives.random(16);
+const errorOf = (thrown: unknown) => ({ code: 'failed', message: String(thrown) });
+const revived = ({ code, message }: { code: string; message: string }) => Object.assign(new Error(message), { code });
+
+async function* count(to: number) {
+  for (let i = 0; i < to; i++) yield i;
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+/** A live result with that value, as a client gets it. */
+function result(value: unknown) {
+  const callHeader = primitives.random(36);
+  const out = new OutgoingStreams();
+  out.send(UNIT.run, 0, new Uint8Array(16));
+  out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value }, out));
+  out.finish();
+  const streams = new IncomingStreams({ errorOf: revived });
+  const units = new UnitReader('result', 1_000_000, 1);
+  let sealer: LiveSealer | undefined;
+  let opener: ReturnType<typeof openLiveResult> | undefined;
+  let found = (_: unknown): void => undefined;
+  const outcome = new Promise<unknown>((resolve) => {
+    found = resolve;
+  });
+  const take = async (bytes: Uint8Array) => {
+    for (const body of opener!.push(bytes)) {
+      for (const unit of units.push(body)) {
+        if (unit.kind === UNIT.outcome) found(decodeOutcome(unit.bytes, { revive: streams.revive }));
+        else if (unit.kind !== UNIT.run) await streams.accept(unit);
+      }
+    }
+  };
+  const done = out.run((body, last) => {
+    if (sealer) return take(sealer.seal(body, last));
+    const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, body, last);
+    sealer = begun.sealer;
+    opener = openLiveResult(key, callHeader, begun.first);
+    return take(begun.first.subarray(12));
+  }, errorOf);
+  return { outcome, done: done.then(() => opener!.end()), streams };
+}
+
+describe('a live result', () => {
+  it('brings items, bytes, a file and an error', async () => {
+    const bytes = primitives.random(200_000);
+    const { outcome, done } = result({
+      items: count(1000),
+      bytes: new Blob([bytes]).stream(),
+      file: new File([bytes], 'a.bin', { type: 'application/x', lastModified: 5000 }),
+      failing: (async function* () {
+        yield 1n;
+        throw new Error('midway');
+      })(),
+    });
+    const { value } = (await outcome) as {
+      value: {
+        items: AsyncIterable<number>;
+        bytes: ReadableStream<Uint8Array>;
+        file: RemoteFile;
+        failing: AsyncIterable<bigint>;
+      };
+    };
+    expect(await collect(value.items)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+    expect(new Uint8Array(await new Response(value.bytes).arrayBuffer())).toEqual(bytes);
+    expect(value.file).toBeInstanceOf(RemoteFile);
+    expect(value.file).toMatchObject({ name: 'a.bin', type: 'application/x', size: 200_000, modified: new Date(5000) });
+    expect(await value.file.bytes()).toEqual(bytes);
+    const seen: bigint[] = [];
+    await expect(async () => {
+      for await (const item of value.failing) seen.push(item);
+    }).rejects.toMatchObject({ code: 'failed', message: 'Error: midway' });
+    expect(seen).toEqual([1n]);
+    await done;
+  });
+});
+
+describe('a live call', () => {
+  it('brings a file among its arguments', async () => {
+    const bytes = primitives.random(150_000);
+    const out = new OutgoingStreams();
+    const metadata = { authorization: 'Bearer x' };
+    const payload = encodeCalls([{ name: 'keep', args: [new Blob([bytes])], deadline: 500, metadata }], out);
+    out.send(UNIT.payload, 0, payload);
+    out.finish();
+    const sent: Uint8Array[] = [];
+    let sealer: LiveSealer | undefined;
+    await out.run((body, last) => {
+      if (sealer) sent.push(sealer.seal(body, last));
+      else {
+        const begun = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, last);
+        sealer = begun.sealer;
+        sent.push(begun.first);
+      }
+    }, errorOf);
+    const call = parseCall(sent[0]!.subarray(0, 36));
+    expect(call).toMatchObject({ live: true, number });
+    const opener = openLiveCall(key, call);
+    const units = new UnitReader('call', 1_000_000);
+    const streams = new IncomingStreams({ errorOf: revived });
+    sent[0] = sent[0]!.subarray(36);
+    let calls: ReturnType<typeof decodeCalls> = [];
+    for (const chunk of sent) {
+      for (const body of opener.push(chunk)) {
+        for (const unit of units.push(body)) {
+          if (unit.kind === UNIT.payload) calls = decodeCalls(unit.bytes, { revive: streams.revive });
+          else streams.accept(unit);
+        }
+      }
+    }
+    opener.end();
+    streams.finish();
+    expect(calls[0]).toMatchObject({ name: 'keep', deadline: 500, metadata });
+    expect(await (calls[0]!.args[0] as RemoteFile).bytes()).toEqual(bytes);
+  });
+});
+
+it('an item may have a position', () => {
+  expect(at(5, 'x')).toEqual(new At(5, 'x'));
+});

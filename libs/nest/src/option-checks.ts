@@ -1,0 +1,67 @@
+import { LIMITS, SealwireError, unknownOption } from '@sealwire/core';
+import type { Rate } from './options.js';
+
+export function misconfigured(sentence: string): SealwireError {
+  return new SealwireError('bad_configuration', sentence);
+}
+
+export function named(options: unknown, known: object | readonly string[], what: string): void {
+  if (typeof options !== 'object' || options === null) {
+    throw misconfigured(`${what} was given no options object; a factory has to return one.`);
+  }
+  unknownOption(options, Array.isArray(known) ? known : Object.keys(known), what);
+}
+
+/** True, false or left out: an empty environment variable must open nothing, and the text 'false' must not mean true. */
+export function switches(
+  options: object,
+  refuse: (sentence: string) => SealwireError,
+  what: string,
+  ...names: string[]
+): void {
+  for (const name of names) {
+    const value = (options as Record<string, unknown>)[name];
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw refuse(`${what}${name} is true or false, got ${JSON.stringify(value)}.`);
+  }
+}
+
+/** A key whose environment variable is empty. */
+export function filled(value: unknown, what: string): void {
+  if (typeof value !== 'string')
+    throw misconfigured(`${what}: a key is text, got ${value === null ? 'null' : typeof value}.`);
+  if (value.trim() === '') throw misconfigured(`${what}: a key is empty; is its environment variable set?`);
+}
+
+export function positive<K extends string>(options: { readonly [key in K]: unknown }, ...names: K[]): void {
+  for (const name of names) {
+    const value = options[name];
+    if (!Number.isSafeInteger(value) || Number(value) <= 0) {
+      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
+    }
+  }
+}
+
+export function rated(rate: unknown, name: string): void {
+  if (rate === false) return;
+  named(rate, ['perSecond', 'burst'], name);
+  const { perSecond, burst } = rate as Rate;
+  if (!(perSecond > 0) || !(burst >= 1)) {
+    throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
+  }
+}
+
+/** A handshake that brings the calls of a busy client must not fail for its size. */
+export function roomy(maxBody: number): void {
+  if (maxBody >= LIMITS.body) return;
+  throw misconfigured(
+    `maxBody is at least ${LIMITS.body} bytes, the room of a handshake with its first calls, got ${maxBody}; limit arguments in the function.`,
+  );
+}
+
+/** An option given as undefined means its default. */
+export function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}

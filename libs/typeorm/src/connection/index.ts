@@ -1,0 +1,2 @@
+export { Database } from './database.js';
+export { Turns } from './turns.js';

@@ -1,0 +1,2 @@
+export { KeyEncryption } from './key-encryption.js';
+export { rewrap } from './rewrap.js';

@@ -1,0 +1,1 @@
+export { isGone, ownHostIdentity } from './lease.js';
