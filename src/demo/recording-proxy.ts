@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, request } from 'node:http';
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface Message {
@@ -22,8 +22,8 @@ export interface RecordingProxy {
   readonly url: string;
   /** what passed since the last look */
   take(): Exchange[];
-  /** breaks the next answer off that is longer than so many bytes */
-  cutAfter(bytes: number): void;
+  /** breaks off every answer that is under way */
+  cut(): void;
   /** what an attacker in the proxy's place can do: send any bytes to the server */
   send(path: string, message: Message): Promise<Exchange>;
   close(): void;
@@ -32,25 +32,26 @@ export interface RecordingProxy {
 /** A proxy between client and server that passes each part on as it comes, and keeps a copy. */
 export async function startRecordingProxy(target: string): Promise<RecordingProxy> {
   let exchanges: Exchange[] = [];
-  let room = Number.POSITIVE_INFINITY;
+  const running = new Set<ServerResponse>();
   const server = createServer(async (incoming, outgoing) => {
     const gone = new AbortController();
-    outgoing.on('close', () => gone.abort());
-    let length = 0;
+    outgoing.on('close', () => {
+      gone.abort();
+      running.delete(outgoing);
+    });
+    running.add(outgoing);
     const pass = (answer: IncomingMessage, part: Buffer): boolean => {
-      length += part.length;
       if (!outgoing.headersSent) {
         outgoing.writeHead(answer.statusCode ?? 502, { 'content-type': answer.headers['content-type'] });
       }
-      if (length > room) return false;
-      return outgoing.write(part) || !outgoing.destroyed;
+      outgoing.write(part);
+      return !outgoing.destroyed;
     };
     try {
       const exchange = await forward(target, `${incoming.url}`, await readMessage(incoming), pass, gone.signal);
       exchanges.push(exchange);
       if (!exchange.cut) outgoing.end();
       else outgoing.destroy();
-      if (length > room) room = Number.POSITIVE_INFINITY;
     } catch {
       outgoing.writeHead(502).end();
     }
@@ -63,8 +64,8 @@ export async function startRecordingProxy(target: string): Promise<RecordingProx
       exchanges = [];
       return taken;
     },
-    cutAfter(bytes) {
-      room = bytes;
+    cut() {
+      for (const outgoing of running) outgoing.destroy();
     },
     send: (path, message) => forward(target, path, message),
     close() {

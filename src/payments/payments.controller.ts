@@ -83,10 +83,7 @@ export class PaymentsController {
 
   /** A document never changes, so its id is its version. */
   @RemoteFunction({ resumable: true })
-  async document(
-    request: DocumentRequest,
-    @RemoteResume() resume: Injected<Resume | undefined>,
-  ): Promise<RemoteFile> {
+  async document(request: DocumentRequest, @RemoteResume() resume: Injected<Resume | undefined>): Promise<RemoteFile> {
     const { id, name, type, size } = await this.documents.find(request.document);
     const offset = Number(resume?.position ?? 0);
     return remoteFile(this.documents.read(id, offset), { name, type, size, version: id, offset });
