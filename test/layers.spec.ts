@@ -1,11 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { insideUses } from './support/insides.js';
 import { layerViolations, type Manifest } from './support/layers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm'];
+const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm', 'libs/angular'];
 const manifests = new Map<string, Manifest>(
   libraries
     .map((library): Manifest => JSON.parse(readFileSync(join(root, library, 'package.json'), 'utf8')))
@@ -14,22 +16,49 @@ const manifests = new Map<string, Manifest>(
 
 function sourcesBelow(folder: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts'))
+    .filter((file) => /\.m?ts$/.test(file) && !file.split(sep).includes('node_modules'))
     .map((file) => `${folder}/${file.split(sep).join('/')}`);
 }
 
+function read(paths: readonly string[]): Map<string, string> {
+  return new Map(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]));
+}
+
 describe('the repository', () => {
-  it.each([...libraries.map((library) => `${library}/src`), 'src'])('imports only downwards in %s', (folder) => {
-    const files = sourcesBelow(folder);
-    expect(files).not.toEqual([]);
-    expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
-      [],
-    );
-  });
+  it.each([...libraries.map((library) => `${library}/src`), 'libs/angular/testing', 'src'])(
+    'imports only downwards in %s',
+    (folder) => {
+      const files = sourcesBelow(folder);
+      expect(files).not.toEqual([]);
+      expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
+        [],
+      );
+    },
+  );
 
   it('imports only downwards in ormconfig.ts', () => {
     const source = readFileSync(join(root, 'ormconfig.ts'), 'utf8');
     expect(layerViolations('ormconfig.ts', source, manifests)).toEqual([]);
+  });
+});
+
+describe('the house', () => {
+  const tests = libraries.flatMap((library) => sourcesBelow(`${library}/test`));
+
+  it('shows tests of a package only what it publishes, and the entries of rooms', () => {
+    const inside = [...read(tests)].flatMap(([path, source]) =>
+      ts
+        .preProcessFile(source, true, true)
+        .importedFiles.map(({ fileName }) => fileName)
+        .filter((name) => /^\..*\/src\//.test(name) && !/\/src\/.+\/index\.js$/.test(name))
+        .map((name) => `${path}: ${name}`),
+    );
+    expect(inside).toEqual([]);
+  });
+
+  it.each(['nest', 'typeorm'])('touches what others do not document only in quirks/ of %s', (library) => {
+    const paths = sourcesBelow(`libs/${library}/src`).filter((path) => !path.includes('/quirks/'));
+    expect(insideUses(root, paths)).toEqual([]);
   });
 });
 
@@ -61,6 +90,13 @@ describe('the walker', () => {
     ['libs/core/src/a.ts', "import { encode } from 'cborg';", 'is not declared in package.json'],
     ['libs/client/src/a.ts', "import 'rxjs';", 'is not declared in package.json'],
     ['ormconfig.ts', "import './test/b.js';", 'escapes its package'],
+    ['libs/client/src/a.ts', "import '@sealwire/angular';", 'goes up from client to angular'],
+    ['libs/angular/src/a.ts', "import '@sealwire/core';", 'goes up from angular to core'],
+    ['libs/angular/src/a.ts', "import '@sealwire/nest';", 'goes up from angular to nest'],
+    ['libs/angular/src/a.ts', "import '@sealwire/angular/testing';", 'goes up from angular to angular/testing'],
+    ['libs/angular/src/a.ts', "import '../testing/b.js';", 'escapes its package'],
+    ['libs/angular/testing/a.ts', "import '../src/b.js';", 'escapes its package'],
+    ['libs/angular/src/a.ts', "import '@angular/router';", 'is not declared in package.json'],
   ])('refuses in %s: %s', (path, source, reason) => {
     const violations = layerViolations(path, source, manifests);
     expect(violations).toHaveLength(1);
@@ -76,6 +112,11 @@ describe('the walker', () => {
     ['libs/typeorm/src/cli/main.ts', "import '../index.js';"],
     ['src/a.ts', "import '@sealwire/typeorm';\nimport '@sealwire/client';\nimport 'pg';\nimport './b/c.js';"],
     ['src/a.ts', "// import 'node:crypto'\nconst text = `import 'node:crypto'`;"],
+    [
+      'libs/angular/src/a.ts',
+      "import '@angular/core';\nimport '@angular/common/http';\nimport '@sealwire/client';\nimport 'rxjs';",
+    ],
+    ['libs/angular/testing/a.ts', "import '@sealwire/angular';\nimport './b.js';"],
     ['ormconfig.ts', "import { b } from './src/b.js';"],
   ])('accepts in %s: %s', (path, source) => {
     expect(layerViolations(path, source, manifests)).toEqual([]);

@@ -1,7 +1,7 @@
+import { ChannelBlockedError, OutcomeUnknownError, type RemoteError } from '@sealwire/client';
 import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
-import { ChannelBlockedError, OutcomeUnknownError, type RemoteError } from '../src/node.js';
 import { connect, type Kind, type Network, useFakeTimers } from './support/remote.js';
 
 const answer = (status: number, contentType: string, body: Uint8Array | string) => ({

@@ -1,7 +1,7 @@
+import { OutcomeUnknownError, RemoteError } from '@sealwire/client';
 import { LIMITS, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import { OutcomeUnknownError, RemoteError } from '../src/node.js';
 import { connect, gate } from './support/remote.js';
 
 describe('calls', () => {

@@ -1,8 +1,8 @@
+import { OutcomeUnknownError, RemoteError } from '@sealwire/client';
 import { CONTENT_TYPE, encodeCalls, encodeReply, type Reply, SealwireError, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer, type PeerSession, refused } from '../../../test/support/peer/server.js';
-import { pack } from '../src/delivery/payload.js';
-import { OutcomeUnknownError, RemoteError } from '../src/node.js';
+import { pack } from '../src/delivery/index.js';
 import { connect, gate, type Network, opened, useFakeTimers } from './support/remote.js';
 
 /** As `fetchTransport` reports a connection that never came about. */

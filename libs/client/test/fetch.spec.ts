@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
+import { createRemote, fetchTransport, type TransportRequest } from '@sealwire/client';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import { createRemote, fetchTransport, type TransportRequest } from '../src/node.js';
 import type { Api } from './support/remote.js';
 
 async function listen(listener: RequestListener): Promise<string> {

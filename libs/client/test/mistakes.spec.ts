@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer as createTcpServer, type Server } from 'node:net';
+import { createRemote, fetchTransport, type RemoteOptions } from '@sealwire/client';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
-import { createRemote, fetchTransport, type RemoteOptions } from '../src/node.js';
 import { certificate } from './support/certificate.js';
 import { type Api, connect, useFakeTimers } from './support/remote.js';
 

@@ -1,7 +1,6 @@
+import { createRemote, fetchTransport } from '@sealwire/client';
 import { expect, it } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import { createRemote } from '../src/node.js';
-import { fetchTransport } from '../src/transport/transport.js';
 import { connect } from './support/remote.js';
 
 it('a call that was answered nothing but `busy` under seal did not run', async () => {

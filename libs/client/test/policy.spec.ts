@@ -1,8 +1,8 @@
+import { createRemote, PolicyError, type RemoteOptions } from '@sealwire/client';
 import { formatKeyText, generateKeyText, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
-import { createRemote, PolicyError, type RemoteOptions } from '../src/node.js';
 import { connect } from './support/remote.js';
 
 const url = 'http://localhost/remote/payments';

@@ -1,8 +1,7 @@
+import type { Remote, RemoteApi, Settled } from '@sealwire/client';
 import type { Injected } from '@sealwire/core';
 import type { Observable } from 'rxjs';
 import { describe, expectTypeOf, it } from 'vitest';
-import type { Remote } from '../src/node.js';
-import type { RemoteApi, Settled } from '../src/types.js';
 
 interface Receipt {
   readonly id: string;

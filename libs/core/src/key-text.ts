@@ -26,7 +26,7 @@ export interface SecureKey {
   readonly secret: Uint8Array;
 }
 
-/** The key under which a server wraps the secrets that its database keeps (PROTOCOL.md section 9). */
+/** The key under which a server wraps the secrets that its database keeps (PROTOCOL.md appendix E.6). */
 export interface KeyEncryptionKey {
   /** 4 random bytes, stored beside what the key wraps */
   readonly id: Uint8Array;

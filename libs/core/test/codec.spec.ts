@@ -1,8 +1,3 @@
-import { decode as laxDecode, encode as plainEncode } from 'cborg';
-import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { toHex } from '../src/bytes.js';
-import { LIMITS } from '../src/limits.js';
 import {
   type Call,
   decodeCalls,
@@ -11,8 +6,13 @@ import {
   encodeCalls,
   encodeReply,
   encodeValue,
+  LIMITS,
   type Reply,
-} from '../src/payload/calls.js';
+  toHex,
+} from '@sealwire/core';
+import { decode as laxDecode, encode as plainEncode } from 'cborg';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
 
 const badPayload = expect.objectContaining({ code: 'bad_payload' });
 const roundTrip = (value: unknown) => decodeValue(encodeValue(value));

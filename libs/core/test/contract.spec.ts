@@ -1,5 +1,5 @@
+import { isCallable, unknownOption } from '@sealwire/core';
 import { describe, expect, it } from 'vitest';
-import { isCallable, unknownOption } from '../src/index.js';
 
 describe('unknownOption', () => {
   const known = ['url', 'serverKey', 'secureKey', 'timeout'];

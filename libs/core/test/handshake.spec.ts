@@ -25,8 +25,7 @@ import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { decodeServerOptions, encodeServerOptions, frameHead, START } from '../src/handshake/frames.js';
-import { SymmetricState } from '../src/handshake/key-schedule.js';
+import { decodeServerOptions, encodeServerOptions, frameHead, START, SymmetricState } from '../src/handshake/index.js';
 import { both, codeOf, flipped, handshake, MODULE, OPTIONS, pair, TERMS, USES } from './session.js';
 
 const FULL = { keySize: 32, pinned: true, secureKey: true } as const;

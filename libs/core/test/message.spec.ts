@@ -20,10 +20,10 @@ import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { u32, utf8 } from '../src/bytes.js';
-import { expand } from '../src/handshake/key-schedule.js';
-import { pad } from '../src/message/padding.js';
+import { expand } from '../src/handshake/index.js';
+import { pad } from '../src/message/index.js';
 import { codeOf, flipped } from './session.js';
+import { u32, utf8 } from './support/bytes.js';
 
 const sessionId = primitives.random(16);
 const secret = primitives.random(32);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pad, paddedLength, unpad, unpadFirst } from '../src/message/padding.js';
+import { pad, paddedLength, unpad, unpadFirst } from '../src/message/index.js';
 
 describe('padding', () => {
   it('adds at most 12 % from 64 bytes to 1 MiB, never shortens and never falls', () => {

@@ -1,9 +1,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { concat, decodeValue, encodeValue, LIMITS } from '@sealwire/core';
 import { describe, expect, it } from 'vitest';
-import { concat, u16, u32 } from '../src/bytes.js';
-import { LIMITS } from '../src/limits.js';
-import { decodeValue, encodeValue } from '../src/payload/calls.js';
+import { u16, u32 } from './support/bytes.js';
 
 const badPayload = expect.objectContaining({ code: 'bad_payload' });
 const hex = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'));

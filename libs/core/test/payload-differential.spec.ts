@@ -1,6 +1,5 @@
+import { decodeValue, encodeValue, toHex } from '@sealwire/core';
 import { describe, expect, it } from 'vitest';
-import { toHex } from '../src/bytes.js';
-import { decodeValue, encodeValue } from '../src/payload/calls.js';
 import { referenceDecode, referenceEncode } from './support/reference-codec.js';
 
 /** Ten times as many in a long run: PAYLOAD_FUZZ=10, another seed: PAYLOAD_SEED=7. */

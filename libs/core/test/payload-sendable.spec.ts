@@ -1,6 +1,3 @@
-import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { LIMITS } from '../src/limits.js';
 import {
   type Call,
   decodeCalls,
@@ -10,10 +7,13 @@ import {
   encodeOutcome,
   encodeReply,
   encodeValue,
+  LIMITS,
   largestArgument,
   type Outcome,
   UnsupportedValueError,
-} from '../src/payload/calls.js';
+} from '@sealwire/core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
 
 const roundTrip = (value: unknown) => decodeValue(encodeValue(value));
 const refusal = (value: unknown): UnsupportedValueError => {

@@ -1,8 +1,9 @@
+import { fromHex, toHex } from '@sealwire/core';
+import { noblePrimitives } from '@sealwire/core/noble';
+import { nodePrimitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromHex, toHex, utf8 } from '../src/bytes.js';
-import { noblePrimitives } from '../src/crypto/noble.js';
-import { nodePrimitives } from '../src/crypto/node.js';
+import { utf8 } from './support/bytes.js';
 
 const openFailed = expect.objectContaining({ code: 'open_failed' });
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });

@@ -13,7 +13,6 @@ import {
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { u16, u32 } from '../src/bytes.js';
 import {
   decodeAnswers,
   decodeFirstCalls,
@@ -23,8 +22,9 @@ import {
   encodeFirstCalls,
   encodeRenewalAnswers,
   encodeRenewals,
-} from '../src/handshake/renewal.js';
+} from '../src/handshake/index.js';
 import { codeOf } from './session.js';
+import { u16, u32 } from './support/bytes.js';
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 const counter = fc.nat(2 ** 32 - 1);

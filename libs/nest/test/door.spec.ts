@@ -34,7 +34,7 @@ import { encodeCalls } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions, remoteCall, SealwireModule, type SealwireOptions } from '@sealwire/nest';
 import type { Observable } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
-import { withGlobalPrefix } from '../src/quirks/application-config.js';
+import { withGlobalPrefix } from '../src/quirks/index.js';
 import { only, PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 const Public = () => SetMetadata('public', true);

@@ -31,8 +31,7 @@ import {
 } from '@sealwire/nest';
 import { of } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
-import { MemoryStore } from '../src/sessions/memory-store.js';
+import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 const seen: unknown[] = [];

@@ -1,7 +1,7 @@
+import { ReplayWindow } from '@sealwire/core';
+import type { LedgerSession, ResolvedOptions } from '@sealwire/nest/ports';
 import { describe, expect, it } from 'vitest';
-import { resolveOptions } from '../src/options.js';
-import type { LedgerSession } from '../src/ports/index.js';
-import { MemoryLedger } from '../src/sessions/memory-ledger.js';
+import { MemoryLedger, SessionResults } from '../src/sessions/index.js';
 import { primitives } from './support.js';
 
 const digest = new Uint8Array(16);
@@ -12,7 +12,8 @@ function session(key: string, overrides: Partial<LedgerSession> = {}): LedgerSes
 }
 
 function ledgerOf(resultCache = {}): MemoryLedger {
-  return new MemoryLedger(resolveOptions({ resultCache }), primitives);
+  const whole = { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...resultCache };
+  return new MemoryLedger({ resultCache: whole } as ResolvedOptions, primitives);
 }
 
 function run(ledger: MemoryLedger, of: LedgerSession, counter: number, bytes: number): void {
@@ -66,6 +67,54 @@ it('says that a number never ran of the lane that it closed, before any store ha
   run(ledger, next, 0, 10);
   expect(ledger.accept(one, { lane: 7, counter: 6 }, digest)).toEqual({ kind: 'lane_moved' });
   expect(await kept(ledger, one, 3)).toBe('result');
+});
+
+/** Repeatable: the same numbers for the same seed. */
+function randomOf(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+it.each([1, 2, 3, 4])('takes each counter once, in whatever order they come, as a window does (seed %i)', (seed) => {
+  const random = randomOf(seed);
+  const ledger = ledgerOf();
+  const one = session('one');
+  const window = new ReplayWindow();
+  const straight = seed % 2 === 0 ? 5_000 : random(100);
+  for (let i = 0; i < 5_500; i++) {
+    const counter = i < straight ? i : Math.max(0, i - 20 + random(40));
+    const { kind } = ledger.accept(one, { lane: 7, counter }, digest);
+    const verdict = window.accept(counter);
+    expect(kind).toBe(verdict === 'fresh' ? 'accepted' : verdict === 'seen' ? 'running' : 'too_old');
+  }
+  expect(ledger.close(one)).toEqual(window.toBytes());
+});
+
+it.each([1, 2, 3])('keeps of a session what it was given, until it drops the oldest (seed %i)', (seed) => {
+  const random = randomOf(seed);
+  const results = new SessionResults();
+  const model: { lane: number; place: number; digest: Uint8Array; frame: Uint8Array }[] = [];
+  for (let i = 0; i < 1_500; i++) {
+    if (random(3) > 0) {
+      const frame = primitives.random(random(10) === 0 ? 1_000 + random(2_000) : random(400));
+      const one = { lane: random(3), place: Math.imul(i, 0x9e3779b1), digest: primitives.random(16), frame };
+      results.add(one.lane, one.place, one, i);
+      model.push(one);
+    } else if (random(4) > 0 || i > 1_200) {
+      results.dropOldest();
+      const gone = model.shift();
+      if (gone) expect(results.get(gone.lane, gone.place)).toBeUndefined();
+    }
+    expect(results.oldest()?.length).toBe(model[0]?.frame.length);
+    // the index is made in the middle of it
+    const asked = i > 500 ? model[random(model.length)] : undefined;
+    if (asked) expect(results.get(asked.lane, asked.place)).toEqual({ digest: asked.digest, frame: asked.frame });
+  }
+  while (model.shift()) results.dropOldest();
+  expect(results.oldest()).toBeUndefined();
 });
 
 it('takes numbers in linear time whatever they are', () => {

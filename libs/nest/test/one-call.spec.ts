@@ -29,8 +29,7 @@ import { type Call, decodeReply, encodeCalls, type Outcome, type Reply } from '@
 import { type Injected, RemoteFunction, RemoteFunctions, remoteCall, SealwireModule } from '@sealwire/nest';
 import { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { requestView } from '../src/functions/request-view.js';
-import { RunningCall } from '../src/functions/running-call.js';
+import { RunningCall, requestView } from '../src/functions/index.js';
 import { PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: what guards of applications write on requests has no type

@@ -1,10 +1,9 @@
 import { toHex } from '@sealwire/core';
 import { SessionConflictError, SessionValueError } from '@sealwire/nest';
+import type { SessionData, SessionStore } from '@sealwire/nest/ports';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openPglite, openSession, primitives, startInstance } from '../../typeorm/test/support.js';
-import type { SessionData, SessionStore } from '../src/ports/index.js';
-import { CallSession } from '../src/sessions/call-session.js';
-import { MemoryStore } from '../src/sessions/memory-store.js';
+import { CallSession, MemoryStore } from '../src/sessions/index.js';
 
 async function memory() {
   const store = new MemoryStore(primitives);

@@ -9,7 +9,7 @@ import {
 } from '@sealwire/nest';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits, newSession } from '../../typeorm/test/support.js';
-import { MemoryStore } from '../src/sessions/memory-store.js';
+import { MemoryStore } from '../src/sessions/index.js';
 import { Ledger, paymentsClient, publicClient, startApplication } from './application.js';
 import { only, type PeerClient, post, primitives } from './support.js';
 

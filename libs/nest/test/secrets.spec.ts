@@ -17,11 +17,8 @@ import {
 } from '@sealwire/nest';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { limits, newSession, secrets } from '../../typeorm/test/support.js';
-import { type EpochSecrets } from '../src/sessions/epochs.js';
-import type { Row } from '../src/sessions/memory-rows.js';
-import { MemoryStore } from '../src/sessions/memory-store.js';
-import type { Session } from '../src/sessions/session.js';
-import { Sessions } from '../src/sessions/sessions.js';
+import type { Row, Session } from '../src/sessions/index.js';
+import { type EpochSecrets, MemoryStore, Sessions } from '../src/sessions/index.js';
 import { paymentsClient, startApplication } from './application.js';
 import { only, PeerClient, post, primitives, serverKey, serverKeyText, urlOf } from './support.js';
 
@@ -167,7 +164,7 @@ describe('keys are erased', () => {
     await store.activate(session.id, secrets());
     const { rows } = store as unknown as { rows: Map<string, Row> };
     const { clientToServer, serverToClient, renewal } = [...rows.values()][0]!.secrets!;
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
     await store.end({ id: session.id }, 'revoked');
     expect((await store.find(session.id))?.ended).toBe('revoked');
     vi.advanceTimersByTime(60_000);

@@ -18,7 +18,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Sessions } from '../src/sessions/sessions.js';
+import { Sessions } from '../src/sessions/index.js';
 import { Ledger, paymentsClient, startApplication } from './application.js';
 import { only, PeerClient, post, primitives } from './support.js';
 

@@ -30,8 +30,7 @@ import {
 } from '@sealwire/nest';
 import { text } from 'express';
 import { afterEach, describe, expect, it } from 'vitest';
-import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
-import { MemoryStore } from '../src/sessions/memory-store.js';
+import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { Ledger, PublicFunctions } from './application.js';
 import { only, PeerClient, post, primitives, secureKeyText, serverKey, serverKeyText, urlOf } from './support.js';
 

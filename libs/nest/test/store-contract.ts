@@ -1,7 +1,7 @@
 import { ReplayWindow } from '@sealwire/core';
+import type { SessionData, SessionDirectory, SessionStore, StoredSession } from '@sealwire/nest/ports';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits, newSession, primitives, proves, secrets } from '../../typeorm/test/support.js';
-import type { SessionData, SessionDirectory, SessionStore, StoredSession } from '../src/ports/index.js';
 
 export interface ContractSubject {
   readonly store: SessionStore;

@@ -13,8 +13,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { afterEach, expect, it, vi } from 'vitest';
-import { MemoryKeyStore } from '../src/sessions/memory-key-store.js';
-import { MemoryStore } from '../src/sessions/memory-store.js';
+import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { paymentsClient, publicClient, startApplication } from './application.js';
 import { only, PeerClient, post, primitives, serverKey, urlOf } from './support.js';
 

@@ -16,11 +16,12 @@ import {
 } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
+import { LIMITS } from '@sealwire/core';
 import { AsSent, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { Exclude, Type } from 'class-transformer';
 import { Allow, IsInstance, IsOptional, ValidateNested } from 'class-validator';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { JSON_FORMAT } from '../src/http/plain-calls.js';
+import { JSON_FORMAT } from '../src/http/index.js';
 import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 const bytesOf = (text: string) => Buffer.from(text);
@@ -32,6 +33,44 @@ describe('plain JSON', () => {
   ])('refuses a key __proto__, parsed here or before: %s', (text) => {
     expect(() => JSON_FORMAT.decode(bytesOf(text), undefined)).toThrow('The payload is malformed.');
     expect(() => JSON_FORMAT.decode(undefined, JSON.parse(text))).toThrow('The payload is malformed.');
+  });
+
+  const both = (text: string) => [
+    () => JSON_FORMAT.decode(bytesOf(text), undefined),
+    () => JSON_FORMAT.decode(undefined, JSON.parse(text)),
+  ];
+  const savedAs = (arg: string) => `{"calls": [{"name": "save", "args": [${arg}]}]}`;
+  const nested = (levels: number) => savedAs(`${'['.repeat(levels)}"]\\"["${']'.repeat(levels)}`);
+  // of a call: the object around, `calls`, the array, the call, its two names, `save`, the arguments
+  const many = (items: number) =>
+    savedAs(
+      `[${Array(items - 9)
+        .fill('1e3')
+        .join(' , ')}]`,
+    );
+
+  it.each([
+    ['levels', nested(LIMITS.cborDepth - 3), nested(LIMITS.cborDepth - 2)],
+    ['items', many(LIMITS.payloadItems), many(LIMITS.payloadItems + 1)],
+  ])('takes as many %s as a sealed call may have, and no more', (_, taken, refused) => {
+    for (const decode of both(taken)) expect(decode()).toHaveLength(1);
+    for (const decode of both(refused)) expect(decode).toThrow('The payload is malformed.');
+  });
+
+  it.each([
+    ['arrays', '['.repeat(500_000)],
+    ['texts that do not end', `{"calls":"${'\\"'.repeat(250_000)}`],
+    ['gaps', ' '.repeat(1_000_000)],
+    ['one name', `{"${'x'.repeat(1_000_000)}`],
+  ])('refuses a million bytes of %s in linear time', (_, text) => {
+    const started = performance.now();
+    expect(() => JSON_FORMAT.decode(bytesOf(text), undefined)).toThrow('The payload is malformed.');
+    expect(performance.now() - started).toBeLessThan(2_000);
+  });
+
+  it('refuses what a parser of the platform nested too deep to be written again', () => {
+    const deep = JSON.parse(savedAs(`${'['.repeat(100_000)}${']'.repeat(100_000)}`));
+    expect(() => JSON_FORMAT.decode(undefined, deep)).toThrow('The payload is malformed.');
   });
 
   it('fails a call alone whose result it cannot carry', () => {

@@ -1,6 +1,6 @@
 import { type CallNumber, type Outcome, SealwireError } from '@sealwire/core';
-import { OutcomeUnknownError, RemoteError, remoteError } from '../errors.js';
-import type { Sent } from '../sessions/session.js';
+import { OutcomeUnknownError, RemoteError, remoteError, unreachable } from '../errors.js';
+import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
 import type { Event } from './table.js';
 
@@ -44,6 +44,12 @@ export function misread(what: Hint | Error | unknown): unknown {
   if (isHint(what)) return what.error;
   const cause = what instanceof Error ? { cause: what } : {};
   return new SealwireError('bad_payload', 'The server answered under seal what this client cannot read.', cause);
+}
+
+/** The call did not run, and its streams cannot be read a second time. */
+export function spent(cause: unknown): RemoteError {
+  const why = cause ?? new Error('the server refused the message before anything of it ran');
+  return unreachable('The streams among the arguments cannot be read again', why);
 }
 
 export function isMisread(error: unknown): boolean {

@@ -146,7 +146,7 @@ export class Handshaker {
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
           if (refusal) throw refusal;
           if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-          const sending = post(this.settings, frame, requests.signal).finally(() => pending.delete(sending));
+          const sending = complete(post(this.settings, frame, requests.signal)).finally(() => pending.delete(sending));
           pending.add(sending);
           attempt++;
           due = now + attemptMs;
@@ -196,6 +196,14 @@ export class Handshaker {
     ].flat();
     if (missing.length > 0) throw new PolicyError(`The server requires ${missing.join(' and ')} for this module.`);
   }
+}
+
+/** A step is no live message, whoever answers with one. */
+async function complete(posted: ReturnType<typeof post>): Promise<Uint8Array | Hint> {
+  const answer = await posted;
+  if (!('read' in answer)) return answer;
+  answer.cancel().catch(() => {});
+  return { status: 200, code: undefined, wait: 0, error: new SealwireError('bad_frame') };
 }
 
 function noAnswer(ms: number): RemoteError {

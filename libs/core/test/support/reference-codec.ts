@@ -1,5 +1,6 @@
+import { fromHex, toHex } from '@sealwire/core';
 import { encode, type TagDecoder, Token, Tokenizer, Type, tokensToObject } from 'cborg';
-import { fromHex, readU16, readU32, readU64, toHex } from '../../src/bytes.js';
+import { readU16, readU32, readU64 } from './bytes.js';
 
 /** The rules of PROTOCOL.md section 5.5 once more, on a library: slow, for small payloads, and without limits of count. */
 const TAG = { date: 1, bigint: 2, negativeBigint: 3, set: 258, map: 259 } as const;

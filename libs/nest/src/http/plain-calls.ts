@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { type Call, decodeCalls, encodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { INTERNAL } from '../functions/outcome.js';
 
-/** Calls and outcomes as plaintext, for modules that are not forced (PROTOCOL.md section 5.6). */
+/** Calls and outcomes as plaintext, for modules that are not forced (PROTOCOL.md appendix D). */
 export interface PlainFormat {
   readonly contentType: string;
   decode(body: Uint8Array | undefined, parsed: unknown): Call[];
@@ -20,7 +20,7 @@ export const CBOR_FORMAT: PlainFormat = {
 export const JSON_FORMAT: PlainFormat = {
   contentType: 'application/json',
   // what the platform parsed is looked at again: not every parser refuses `__proto__`
-  decode: (body, parsed) => callsOf(body ? parse(body) : parse(Buffer.from(JSON.stringify(parsed)))),
+  decode: (body, parsed) => callsOf(parse(() => (body ? utf8.decode(body) : JSON.stringify(parsed)))),
   encode: (outcomes) => `{"outcomes":[${outcomes.map(encodeOutcome).join(',')}]}`,
 };
 
@@ -31,11 +31,41 @@ function bufferOf(view: Uint8Array): Buffer {
   return copy;
 }
 
-function parse(body: Uint8Array): unknown {
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function parse(read: () => string): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body), withoutPrototype);
+    const text = read();
+    measure(text);
+    return JSON.parse(text, withoutPrototype);
   } catch {
     throw new SealwireError('bad_payload');
+  }
+}
+
+/** The object around the calls is a level that sealed calls do not have. */
+const DEPTH = LIMITS.cborDepth + 1;
+const BETWEEN = ' \t\n\r,:';
+
+/** Refuses what the payload of sealed calls must not hold either, before anything is made of it. One pass over the text. */
+function measure(text: string): void {
+  let [depth, items, at] = [0, 0, 0];
+  while (at < text.length) {
+    const character = text[at++] as string;
+    if (BETWEEN.includes(character)) continue;
+    if (character === ']' || character === '}') {
+      depth--;
+      continue;
+    }
+    if (++items > LIMITS.payloadItems) throw new SealwireError('bad_payload');
+    if (character === '[' || character === '{') {
+      if (++depth > DEPTH) throw new SealwireError('bad_payload');
+    } else if (character === '"') {
+      while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+      at++;
+    } else {
+      while (at < text.length && !BETWEEN.includes(text[at] as string) && !']}'.includes(text[at] as string)) at++;
+    }
   }
 }
 

@@ -3,7 +3,7 @@ export interface ExactlyOnceCall {
   readonly module: string;
   /** that sent it, its id in hexadecimal; undefined for a plain call. Sessions take turns */
   readonly session: string | undefined;
-  /** PROTOCOL.md section 6.4, 16 bytes */
+  /** 16 bytes (PROTOCOL.md section 6.4) */
   readonly callId: Uint8Array;
   /** the incarnation that a resend names, undefined for a first sending */
   readonly claimed: Uint8Array | undefined;

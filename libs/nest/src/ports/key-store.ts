@@ -1,6 +1,6 @@
 import type { KeyPair } from '@sealwire/core';
 
-/** TK, PROTOCOL.md section 4.1. */
+/** TK, PROTOCOL.md appendix E.2. */
 export interface CookieRandom {
   /** 4 bytes */
   readonly id: Uint8Array;

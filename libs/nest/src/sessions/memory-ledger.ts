@@ -1,5 +1,13 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type CallNumber, FIRST_LANE, type Primitives, ReplayWindow, type Sending } from '@sealwire/core';
+import {
+  type CallNumber,
+  FIRST_LANE,
+  LIMITS,
+  type Primitives,
+  ReplayWindow,
+  type Sending,
+  type WindowVerdict,
+} from '@sealwire/core';
 import type { ResolvedOptions } from '../options.js';
 import {
   type Acceptance,
@@ -10,30 +18,16 @@ import {
 } from '../ports/index.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { knownOf } from './known-of.js';
-import { Holder, type Kept, ResultCache } from './result-cache.js';
+import { type Kept, ResultCache, SessionResults } from './result-cache.js';
 
-/** A number that was taken: it runs, or its result is kept. */
-class Taken implements Kept {
-  frame!: Uint8Array;
-  running = true;
+/** A number that runs. */
+class Running {
   #settle: ((result: Uint8Array | undefined) => void) | undefined;
   #settled: Promise<Uint8Array | undefined> | undefined;
 
-  constructor(
-    readonly digest: Uint8Array,
-    private readonly lane: Map<number, Taken>,
-    private readonly place: number,
-  ) {
-    lane.set(place, this);
-  }
-
-  drop(): void {
-    this.lane.delete(this.place);
-  }
+  constructor(readonly digest: Uint8Array) {}
 
   finish(result: Uint8Array | undefined): void {
-    this.running = false;
-    if (result) this.frame = result;
     this.#settle?.(result);
   }
 
@@ -46,38 +40,74 @@ class Taken implements Kept {
   }
 }
 
-/** What this process knows of one session's numbers. */
+/** What this process knows of one session's numbers. Most sessions are at rest most of the time, and then it is little. */
 class Numbers {
-  readonly holder = new Holder();
-  readonly lanes = new Map<number, Map<number, Taken>>();
+  readonly results = new SessionResults();
+  /** by lane, then by place of the counter; no lane is empty */
+  running: Map<number, Map<number, Running>> | undefined;
   lane = -1;
-  window = new ReplayWindow();
   /** of performance.now(): nothing is accepted in `lane` since */
   closed: number | undefined;
+  /** first calls ran here */
+  first = false;
+  /** all counters below it were accepted, and none from it on, as long as there is no window */
+  private next = 0;
+  private window: ReplayWindow | undefined;
 
-  open(lane: number): ReplayWindow {
-    if (lane !== this.lane) {
-      this.lane = lane;
-      this.window = new ReplayWindow();
-      this.closed = undefined;
+  open(lane: number): void {
+    if (lane === this.lane) return;
+    this.lane = lane;
+    this.next = 0;
+    this.window = undefined;
+    this.closed = undefined;
+  }
+
+  /** Takes the counter in `lane` if it is fresh. */
+  accept(counter: number): WindowVerdict {
+    if (!this.window && counter === this.next && counter < LIMITS.counter) {
+      this.next += 1;
+      return 'fresh';
     }
-    return this.window;
+    this.window ??= this.accepted();
+    return this.window.accept(counter);
   }
 
-  get(lane: number, place: number): Taken | undefined {
-    return this.lanes.get(lane)?.get(place);
+  accepted(): ReplayWindow {
+    return this.window ?? windowBelow(this.next);
   }
 
-  take(lane: number, place: number, digest: Uint8Array): void {
-    new Taken(digest, this.lanes.get(lane) ?? this.add(lane), place);
+  get(lane: number, place: number): Running | Kept | undefined {
+    return this.running?.get(lane)?.get(place) ?? this.results.get(lane, place);
   }
 
-  private add(lane: number): Map<number, Taken> {
-    for (const [older, { size }] of this.lanes) if (size === 0 && older !== FIRST_LANE) this.lanes.delete(older);
-    const added = new Map<number, Taken>();
-    this.lanes.set(lane, added);
-    return added;
+  begin(lane: number, place: number, digest: Uint8Array): void {
+    this.running ??= new Map();
+    const places = this.running.get(lane);
+    const running = new Running(digest);
+    if (places) places.set(place, running);
+    else this.running.set(lane, new Map([[place, running]]));
   }
+
+  end(lane: number, place: number): Running | undefined {
+    const places = this.running?.get(lane);
+    const running = places?.get(place);
+    if (places?.delete(place) && places.size === 0) this.running?.delete(lane);
+    if (this.running?.size === 0) this.running = undefined;
+    return running;
+  }
+}
+
+/** That of a lane of which all counters below `next` were accepted, and no other. */
+function windowBelow(next: number): ReplayWindow {
+  const bytes = new Uint8Array(4 + LIMITS.replayWindow / 8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, next);
+  if (next >= LIMITS.replayWindow) bytes.fill(0xff, 4);
+  for (let counter = 0; counter < Math.min(next, LIMITS.replayWindow); counter++) {
+    const word = 4 + 4 * (counter >>> 5);
+    view.setUint32(word, view.getUint32(word) | (1 << (counter % 32)));
+  }
+  return ReplayWindow.fromBytes(bytes);
 }
 
 /** Replay windows and a bounded cache of results in this process's memory. Sessions belong to the process. */
@@ -105,11 +135,11 @@ export class MemoryLedger extends NumberLedger {
     if (number.lane !== session.lane) return { kind: 'lane_moved' };
     const numbers = this.numbersOf(session);
     if (session.lane < numbers.lane) return { kind: 'lane_moved' };
-    const window = numbers.open(session.lane);
+    numbers.open(session.lane);
     if (numbers.closed !== undefined) return { kind: 'lane_moved' };
-    const verdict = window.accept(number.counter);
+    const verdict = numbers.accept(number.counter);
     if (verdict === 'fresh') {
-      numbers.take(number.lane, this.placeOf(number.counter), digest);
+      numbers.begin(number.lane, this.placeOf(number.counter), digest);
       return { kind: 'accepted' };
     }
     if (verdict !== 'seen') return { kind: 'too_old' };
@@ -118,10 +148,16 @@ export class MemoryLedger extends NumberLedger {
     return acceptanceOf(taken);
   }
 
+  isTooOld(session: LedgerSession, { lane, counter }: CallNumber): boolean {
+    const numbers = this.sessions.get(session.key);
+    return numbers?.lane === lane && !['fresh', 'seen'].includes(numbers.accepted().check(counter));
+  }
+
   begin(session: LedgerSession): void {
     const { count, digest } = session.firstCalls ?? { count: 0, digest: new Uint8Array(0) };
     const numbers = this.numbersOf(session);
-    for (let counter = 0; counter < count; counter++) numbers.take(FIRST_LANE, this.placeOf(counter), digest);
+    numbers.first ||= count > 0;
+    for (let counter = 0; counter < count; counter++) numbers.begin(FIRST_LANE, this.placeOf(counter), digest);
   }
 
   first(session: LedgerSession, number: CallNumber): FirstAcceptance {
@@ -132,12 +168,13 @@ export class MemoryLedger extends NumberLedger {
     return ran ? { kind: 'done', result: undefined } : { kind: 'outcome_unknown' };
   }
 
-  finish(session: LedgerSession, number: CallNumber, _digest: Uint8Array, result: Uint8Array | undefined): void {
+  finish(session: LedgerSession, number: CallNumber, digest: Uint8Array, result: Uint8Array | undefined): void {
     const numbers = this.sessions.get(session.key);
-    const taken = numbers?.get(number.lane, this.placeOf(number.counter));
-    if (!numbers || !taken) return;
-    taken.finish(result);
-    if (!result || !this.results.keep(numbers.holder, taken)) taken.drop();
+    const place = this.placeOf(number.counter);
+    const running = numbers?.end(number.lane, place);
+    if (!numbers || !running) return;
+    running.finish(result);
+    if (result) this.results.keep(numbers.results, number.lane, place, { digest, frame: result });
   }
 
   async recall(session: LedgerSession, asked: readonly Sending[]): Promise<NumberAnswer[]> {
@@ -146,7 +183,7 @@ export class MemoryLedger extends NumberLedger {
       const taken = numbers?.get(number.lane, this.placeOf(number.counter));
       // a number runs for one frame only
       if (taken && !this.same(taken, digest)) return { known: 'never_ran' };
-      if (taken) return taken.running ? { known: 'running' } : { known: 'result', frame: taken.frame };
+      if (taken) return taken instanceof Running ? { known: 'running' } : { known: 'result', frame: taken.frame };
       return { known: this.knownHere(session, numbers, number) ?? knownOf(session, number) };
     });
   }
@@ -157,16 +194,16 @@ export class MemoryLedger extends NumberLedger {
   override close(session: LedgerSession): Uint8Array {
     this.sweep();
     const numbers = this.numbersOf(session);
-    const window = numbers.open(session.lane);
+    numbers.open(session.lane);
     numbers.closed ??= performance.now();
-    return window.toBytes();
+    return numbers.accepted().toBytes();
   }
 
   override erase({ key }: Pick<LedgerSession, 'key'>): void {
     const numbers = this.sessions.get(key);
     if (!numbers) return;
     this.sessions.delete(key);
-    this.results.empty(numbers.holder);
+    this.results.empty(numbers.results);
   }
 
   override forget(): void {
@@ -180,10 +217,10 @@ export class MemoryLedger extends NumberLedger {
     { lane, counter }: CallNumber,
   ): 'ran' | 'never_ran' | undefined {
     if (lane === FIRST_LANE) {
-      return numbers?.lanes.has(FIRST_LANE) && counter < (firstCalls?.count ?? 0) ? 'ran' : undefined;
+      return numbers?.first && counter < (firstCalls?.count ?? 0) ? 'ran' : undefined;
     }
     if (lane !== numbers?.lane) return undefined;
-    const verdict = numbers.window.check(counter);
+    const verdict = numbers.accepted().check(counter);
     if (verdict === 'too_old') return undefined;
     return verdict === 'seen' ? 'ran' : 'never_ran';
   }
@@ -212,11 +249,13 @@ export class MemoryLedger extends NumberLedger {
     return Math.imul(counter, this.factor);
   }
 
-  private same(taken: Taken, digest: Uint8Array): boolean {
+  private same(taken: Running | Kept, digest: Uint8Array): boolean {
     return this.primitives.equal(taken.digest, digest);
   }
 }
 
-function acceptanceOf(taken: Taken | undefined): Extract<Acceptance, { kind: 'running' | 'done' }> {
-  return taken?.running ? { kind: 'running', settled: taken.settled() } : { kind: 'done', result: taken?.frame };
+function acceptanceOf(taken: Running | Kept | undefined): Extract<Acceptance, { kind: 'running' | 'done' }> {
+  return taken instanceof Running
+    ? { kind: 'running', settled: taken.settled() }
+    : { kind: 'done', result: taken?.frame };
 }

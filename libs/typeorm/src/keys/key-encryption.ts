@@ -12,7 +12,7 @@ const NONCE = new Uint8Array(12);
 const text = new TextEncoder();
 
 /**
- * Wraps secrets for the database (PROTOCOL.md section 9):
+ * Wraps secrets for the database (PROTOCOL.md appendix E.6):
  * KEK id 4 | salt 16 | AES-256-GCM(HMAC(KEK, "row" || place || salt), nonce 0, ad = place)
  */
 export class KeyEncryption {

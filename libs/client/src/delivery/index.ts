@@ -1,0 +1,2 @@
+export { pack } from './payload.js';
+export { type Event, type State, TABLE } from './table.js';

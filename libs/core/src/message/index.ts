@@ -1,0 +1,1 @@
+export { pad, paddedLength, unpad, unpadFirst } from '../bytes.js';

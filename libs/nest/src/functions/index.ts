@@ -1,0 +1,2 @@
+export { requestView } from './request-view.js';
+export { RunningCall } from './running-call.js';

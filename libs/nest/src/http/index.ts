@@ -1,0 +1,1 @@
+export { JSON_FORMAT } from './plain-calls.js';

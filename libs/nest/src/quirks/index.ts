@@ -1,0 +1,2 @@
+export * from './injector.js';
+export * from './nest.js';

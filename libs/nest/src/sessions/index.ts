@@ -1,0 +1,11 @@
+export { CallSession } from './call-session.js';
+export type { EpochSecrets } from './epochs.js';
+export { AddressBuckets, LookUps } from './limits.js';
+export { MemoryKeyStore } from './memory-key-store.js';
+export { MemoryLedger } from './memory-ledger.js';
+export type { Row } from './memory-rows.js';
+export { MemoryStore } from './memory-store.js';
+export { networkOf } from './peer.js';
+export { SessionResults } from './result-cache.js';
+export type { Session } from './session.js';
+export { Sessions } from './sessions.js';
