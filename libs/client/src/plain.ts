@@ -8,7 +8,7 @@ import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
 import { Meter } from './streams/exchange.js';
 import { hasType, hintOf } from './transport/hint.js';
-import { type CompleteResponse, wholeBody } from './transport/transport.js';
+import { type CompleteResponse, headersOf, wholeBody } from './transport/transport.js';
 import type { Settled } from './types.js';
 
 const CONTENT_TYPE = 'application/cbor';
@@ -70,13 +70,13 @@ export class PlainCaller {
     this.#pending.add(controller);
     if (signal) listen(signal, item);
     try {
-      const { url, headers, transport } = this.settings;
+      const { url, transport } = this.settings;
       const response = await Promise.race([
         transport.send({
           url,
           body: payload,
           contentType: CONTENT_TYPE,
-          headers: typeof headers === 'function' ? headers() : headers,
+          headers: headersOf(this.settings),
           signal: controller.signal,
         }),
         aborted(controller.signal),

@@ -52,6 +52,7 @@ sent      told_unknown     doubtful  linger
 sent      told_running     running   pause
 sent      wake             sent      transmit
 sent      spent            asking    hint
+sent      unmade           done      fail
 
 running   result           done      deliver
 running   unavailable      pausing   deliver identify pause

@@ -2,6 +2,7 @@ import { type CallNumber, type Outcome, SealwireError } from '@sealwire/core';
 import { OutcomeUnknownError, RemoteError, remoteError, unreachable } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
+import { HeadersError } from '../transport/transport.js';
 import type { Event } from './table.js';
 
 const RETRYABLE: ReadonlySet<string> = new Set(['busy', 'rate_limited', 'unavailable']);
@@ -61,8 +62,16 @@ export function isRefusal({ code }: Hint): boolean {
   return GONE.has(code);
 }
 
-/** @param muted whether nothing else came for so long that the session may be gone without a word */
-export function readHint(hint: Hint, muted: boolean): { readonly event: Event; readonly left: boolean } {
+/**
+ * @param muted whether nothing else came for so long that the session may be gone without a word
+ * @param fresh whether nothing of the message ever left
+ */
+export function readHint(
+  hint: Hint,
+  muted: boolean,
+  fresh: boolean,
+): { readonly event: Event; readonly left: boolean } {
+  if (fresh && hint.error instanceof HeadersError) return { event: 'unmade', left: false };
   const code = hint.error instanceof SealwireError ? hint.error.code : undefined;
   if (hint.status === undefined && code === 'too_large') return { event: 'oversized', left: true };
   const left = hint.status !== undefined || !NEVER_LEFT.has(code);

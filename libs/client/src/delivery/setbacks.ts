@@ -103,6 +103,11 @@ export function stop(message: Message, error: unknown): void {
   message.finish();
 }
 
+/** Whether nothing of the message ever left, or will arrive. */
+export function isFresh({ left, mayRun, resent, sent }: Message): boolean {
+  return !left && !mayRun && !resent && (sent?.requests ?? 0) === 0;
+}
+
 export function unanswered(message: Message, sent: Sent, hint: Hint): void {
   const { status, error: cause } = hint;
   message.lastError = cause;
@@ -111,7 +116,7 @@ export function unanswered(message: Message, sent: Sent, hint: Hint): void {
   // a gateway may rewrite whatever the server says of the session
   const muted = status !== undefined && performance.now() - message.unheardSince >= message.timeout / 3;
   if (muted) message.unheardSince = performance.now();
-  const { left, event } = readHint(hint, muted);
+  const { left, event } = readHint(hint, muted, isFresh(message));
   message.left ||= left;
   message.mayRun ||= left;
   message.on(event, hint);

@@ -53,6 +53,8 @@ export type Event =
   | 'cut'
   /** the frame should go out again, and its streams cannot be read again */
   | 'spent'
+  /** the application could not make the headers of the request, and nothing ever left */
+  | 'unmade'
   // what a handshake tells of the number
   | 'told_never_ran'
   | 'told_ran'
@@ -102,7 +104,7 @@ export type Action =
   /** ends the message with an error */
   | 'fail';
 
-export interface Row {
+interface Row {
   readonly to: State;
   readonly does: readonly Action[];
 }
@@ -151,7 +153,7 @@ export const TABLE: Readonly<Record<State, Rows>> = {
   waiting: { session: row('sent', 'seal', 'transmit'), boarded: row('riding'), late_result: LATE },
   pausing: { wake: row('waiting', 'want'), late_result: LATE },
   riding: { ...SETTLED, told_running: row('running', 'transmit') },
-  sent: { ...SENT, spent: row('asking', 'hint') },
+  sent: { ...SENT, spent: row('asking', 'hint'), unmade: row('done', 'fail') },
   running: {
     ...SENT,
     busy: row('running', 'pause'),

@@ -8,20 +8,16 @@ import {
 } from '@sealwire/core';
 import { within } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
-import { stop } from '../delivery/setbacks.js';
+import { isFresh, stop } from '../delivery/setbacks.js';
 import { ChannelBlockedError, closedError, onSessionFailed, RemoteError } from '../errors.js';
 import type { EventHub, RenewalReason } from '../events.js';
 import type { Settings } from '../options.js';
+import { HeadersError } from '../transport/transport.js';
 import type { FirstCalls } from './first-calls.js';
-import { FINAL, Handshaker } from './handshake.js';
+import { FINAL, Handshaker, Pace } from './handshake.js';
 import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
 import type { Provable } from './sent.js';
 import { Session } from './session.js';
-
-/** Handshakes in a row without a pause. */
-const FREE = 3;
-const MINUTE = 60_000;
-const BLOCKED_MS = 5 * MINUTE;
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -250,6 +246,9 @@ export class Sessions {
   }
 
   #failed(error: unknown, plan: FinishPlan): void {
+    // calls that may have run are asked about as long as they have time: the next headers may do
+    if (error instanceof HeadersError)
+      for (const message of [...this.messages]) if (isFresh(message)) stop(message, error);
     const refused = error instanceof SealwireError && FINAL.has(error.code);
     if (refused || (error instanceof RemoteError && error.code === 'policy')) {
       this.events.emit('refused', { code: error.code, cause: error });
@@ -266,40 +265,5 @@ export class Sessions {
 
   #tellWaiting(): void {
     for (const message of [...this.messages]) if (message.state === 'waiting') message.want();
-  }
-}
-
-/** How often handshakes may happen: what an unsealed hint can set off is bounded, whoever forges it. */
-class Pace {
-  #recent = 0;
-  #last = Number.NEGATIVE_INFINITY;
-  #hintsSince: number | undefined;
-  #lastHint = Number.NEGATIVE_INFINITY;
-
-  /** Milliseconds before the next handshake: none for three in a row, then 1 to 60 seconds with jitter. */
-  delay(): number {
-    const quiet = performance.now() - this.#last;
-    if (quiet > 2 * MINUTE) this.#recent = 0;
-    if (this.#recent < FREE) return 0;
-    const interval = Math.min(MINUTE, 1000 * 2 ** (this.#recent - FREE)) * (0.5 + Math.random() / 2);
-    return Math.max(0, interval - quiet);
-  }
-
-  started(): void {
-    this.#recent++;
-    this.#last = performance.now();
-  }
-
-  /** @returns whether for five minutes there was nothing but hints */
-  hint(): boolean {
-    const now = performance.now();
-    if (this.#hintsSince === undefined || now - this.#lastHint > MINUTE) this.#hintsSince = now;
-    this.#lastHint = now;
-    return now - this.#hintsSince >= BLOCKED_MS;
-  }
-
-  /** An answer has opened. */
-  opened(): void {
-    this.#hintsSince = undefined;
   }
 }

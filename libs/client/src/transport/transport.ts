@@ -151,13 +151,21 @@ function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<
   return out;
 }
 
-/** @throws SealwireError `bad_configuration`, which says that nothing left */
-function made(headers: () => Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+/** The option `headers` threw: nothing left, and a second try would only ask it again. */
+export class HeadersError extends SealwireError {
+  constructor(cause: unknown) {
+    super('bad_configuration', `headers() threw "${cause instanceof Error ? cause.message : String(cause)}".`, {
+      cause,
+    });
+  }
+}
+
+/** @throws HeadersError */
+export function headersOf({ headers }: Settings): Readonly<Record<string, string>> {
   try {
-    return headers();
+    return typeof headers === 'function' ? headers() : headers;
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new SealwireError('bad_configuration', `headers() threw "${text}".`, { cause: error });
+    throw new HeadersError(error);
   }
 }
 
@@ -175,12 +183,12 @@ export async function post(
   onUpload?: (bytes: number) => void,
 ): Promise<Uint8Array | LiveBody | Hint> {
   try {
-    const { url, transport, headers } = settings;
+    const { url, transport } = settings;
     const request = {
       url,
       body,
       contentType: CONTENT_TYPE,
-      headers: typeof headers === 'function' ? made(headers) : headers,
+      headers: headersOf(settings),
       signal,
     };
     const response = await transport.send(onUpload ? { ...request, onUpload } : request);
@@ -208,7 +216,7 @@ export function maxResponse(transport: Transport): number {
 }
 
 /** Whether a body is one that a server seals. Neither status nor content type count: gateways rewrite them. */
-export function isFrame(body: Uint8Array): boolean {
+function isFrame(body: Uint8Array): boolean {
   const type = body[0];
   if (body[1] !== VERSION) return false;
   return type === FRAME_TYPE.result || type === FRAME_TYPE.startAnswer || type === FRAME_TYPE.finishAnswer;
