@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { insideUses } from './support/insides.js';
-import { layerViolations, type Manifest } from './support/layers.js';
+import { layerViolations, type Manifest, usedByOne } from './support/layers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm', 'libs/angular'];
@@ -56,6 +56,12 @@ describe('the house', () => {
     expect(inside).toEqual([]);
   });
 
+  it.each(['core'])('has few files in %s that only one other file uses', (library) => {
+    const sources = read(sourcesBelow(`libs/${library}/src`));
+    const used = usedByOne(sources);
+    expect(used.length / sources.size, used.join('\n')).toBeLessThanOrEqual(0.15);
+  });
+
   it.each(['nest', 'typeorm'])('touches what others do not document only in quirks/ of %s', (library) => {
     const paths = sourcesBelow(`libs/${library}/src`).filter((path) => !path.includes('/quirks/'));
     expect(insideUses(root, paths)).toEqual([]);
@@ -63,6 +69,17 @@ describe('the house', () => {
 });
 
 describe('the walker', () => {
+  it('finds what one file uses, and no more', () => {
+    const sources = new Map([
+      ['a/index.ts', "export { b } from './b.js';"],
+      ['a/b.ts', "import type { c } from './c.js';\nimport { d } from './d.js';\nimport { e } from '../e.js';"],
+      ['a/c.ts', "import { d } from './d.js';\nimport 'node:fs';"],
+      ['a/d.ts', ''],
+      ['e.ts', ''],
+    ]);
+    expect(usedByOne(sources)).toEqual(['a/c.ts', 'e.ts']);
+  });
+
   it.each([
     ['libs/core/src/a.ts', "import { b } from '@sealwire/client';", 'goes up from core to client'],
     ['libs/core/src/a.ts', "import type { b } from '@sealwire/nest';", 'goes up from core to nest'],

@@ -114,7 +114,7 @@ export type BatchResults<T extends readonly unknown[]> = {
   -readonly [K in keyof T]: T[K] extends BatchCall<infer R> ? Settled<R> : never;
 };
 
-/** What became of one call of a batch. */
+/** The outcome of one call of a batch. */
 export type Settled<T = unknown> =
   | { readonly status: 'fulfilled'; readonly value: T }
   | { readonly status: 'rejected'; readonly reason: RemoteError };

@@ -3,6 +3,10 @@
 import { SealwireError } from './errors.js';
 
 const encoder = new TextEncoder();
+/** Node's own conversion: a text made of parts would keep every part in memory. */
+const { hexSlice } =
+  (globalThis as { Buffer?: { prototype: { hexSlice?: (this: Uint8Array, start: number, end: number) => string } } })
+    .Buffer?.prototype ?? {};
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 export const EMPTY = new Uint8Array(0);
@@ -76,9 +80,8 @@ export function erase(...secrets: readonly Uint8Array[]): void {
  * toHex(Uint8Array.of(1, 255)); // 01ff
  */
 export function toHex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += HEX[byte];
-  return text;
+  if (hexSlice) return hexSlice.call(bytes, 0, bytes.length);
+  return Array.from(bytes, (byte) => HEX[byte]).join('');
 }
 
 /**

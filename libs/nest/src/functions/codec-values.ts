@@ -19,7 +19,7 @@ interface Transformer {
   ): PropertyDecorator;
 }
 
-/** What class-transformer knows of the fields of classes. */
+/** The metadata of class-transformer on the fields of classes. */
 interface FieldStorage {
   findTransformMetadatas(type: Class, field: string, transformation: number): unknown[];
   findTypeMetadata(type: Class, field: string): { typeFunction?: () => unknown } | undefined;

@@ -274,7 +274,7 @@ export class RemoteFunctionDispatcher {
     this.logger.error(thrown instanceof Error ? thrown : `${origin} threw ${inspect(thrown)}`);
   }
 
-  /** What is sent for an outcome: not itself if it cannot be encoded. */
+  /** The form in which an outcome is sent: not itself if it cannot be encoded. */
   private encodable(
     { origin }: RegisteredFunction,
     outcome: Outcome,

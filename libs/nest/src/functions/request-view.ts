@@ -5,7 +5,7 @@ type Properties = Record<PropertyKey, unknown>;
 /** Objects that applications write into, copied when they are first asked for. */
 const COPIED = new Set<PropertyKey>(['headers', 'params', 'query', 'cookies', 'signedCookies']);
 /**
- * Of the message, and of no call: its bytes, or the calls of others; the rest of its route; the scope that a middleware had made for
+ * Properties of the message, and of no call: its bytes, or the calls of others; the rest of its route; the scope that a middleware had made for
  * it.
  */
 const HIDDEN = new Set<PropertyKey>(['body', 'next', REQUEST_CONTEXT_ID]);
@@ -68,7 +68,7 @@ class View implements ProxyHandler<Properties> {
     return true;
   }
 
-  /** What is taken away here is still on the outer request. */
+  /** A property that is deleted here is still on the outer request. */
   deleteProperty(own: Properties, name: PropertyKey): boolean {
     own[name] = undefined;
     return true;

@@ -51,7 +51,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#session;
   }
 
-  /** What was set on the session, if anybody asked for it. */
+  /** Writes the data that was set on the session, if there is any. */
   save(): Promise<void> | undefined {
     return this.#session?.save();
   }
@@ -124,13 +124,13 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#thrown;
   }
 
-  /** What was written before an error does not count; filters write anew, and not a success unless they say so. */
+  /** An answer that was written before an error does not count; filters write anew, and not a success unless they say so. */
   throws(status: number): void {
     this.#thrown = true;
     this.response.restart(status);
   }
 
-  /** What was written on the response, undefined if nothing was. */
+  /** The outcome that was written on the response, undefined if there is none. */
   written(): Outcome | undefined {
     return this.#response?.outcome();
   }
@@ -142,7 +142,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
   }
 }
 
-/** What the application's middleware left for this request, where the platform has such a place. */
+/** The values that the application's middleware left for this request, if the platform has a place for them. */
 function localsOf(outer: object): object | undefined {
   return (outer as { res?: { locals?: object } }).res?.locals;
 }

@@ -13,7 +13,7 @@ import { restoreKept } from '../streams/kept-values.js';
 import { Observed } from '../streams/observed.js';
 
 /*
- * What is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
+ * All that is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
  * Nest; test/quirks.spec.ts holds what is assumed here against the Nest that is installed.
  */
 
