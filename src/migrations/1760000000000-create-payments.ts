@@ -28,7 +28,7 @@ export class CreatePayments1760000000000 implements MigrationInterface {
     await runner.query('CREATE UNIQUE INDEX transfer_to ON transfer ("to", "toEntry")');
     await runner.query(`
       CREATE TABLE document (
-        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        id uuid PRIMARY KEY,
         account uuid NOT NULL REFERENCES account,
         name text NOT NULL,
         type text NOT NULL,
@@ -36,7 +36,7 @@ export class CreatePayments1760000000000 implements MigrationInterface {
       )`);
     await runner.query(`
       CREATE TABLE document_part (
-        document uuid NOT NULL REFERENCES document,
+        document uuid NOT NULL,
         position bigint NOT NULL,
         bytes bytea NOT NULL,
         PRIMARY KEY (document, position)

@@ -1,7 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { RemoteFile } from '@sealwire/core';
 import { RemoteFunctionError } from '@sealwire/nest';
-import { DataSource, type EntityManager, MoreThanOrEqual } from 'typeorm';
+import { DataSource, MoreThanOrEqual } from 'typeorm';
 import { Document, DocumentPart } from './document.entity.js';
 
 /** Bytes of a row: as many as the server keeps of a document in memory. */
@@ -11,16 +12,25 @@ const PART = 256 * 1024;
 export class DocumentsService {
   constructor(private readonly database: DataSource) {}
 
-  /** Writes the file part by part as it arrives. If it breaks off, the transaction takes back what was written. */
-  async attach(manager: EntityManager, account: string, file: RemoteFile): Promise<Document> {
-    const document = await manager.save(Document, { account, name: file.name, type: file.type, size: 0 });
+  /**
+   * Writes the file part by part as it arrives. There is a document once all of it is written; if it breaks off, its parts are
+   * deleted. It takes no transaction: a slow caller would keep a connection of the database for as long.
+   */
+  async attach(account: string, file: RemoteFile): Promise<Document> {
+    const { manager } = this.database;
+    const { name, type } = file;
+    const id = randomUUID();
     let size = 0;
-    for await (const bytes of parts(file.stream())) {
-      await manager.insert(DocumentPart, { document: document.id, position: size, bytes });
-      size += bytes.length;
+    try {
+      for await (const part of parts(file.stream())) {
+        await manager.insert(DocumentPart, { document: id, position: size, bytes: part });
+        size += part.length;
+      }
+      return await manager.save(Document, { id, account, name, type, size });
+    } catch (error) {
+      await manager.delete(DocumentPart, { document: id });
+      throw error;
     }
-    await manager.update(Document, document.id, { size });
-    return { ...document, size };
   }
 
   async find(id: string): Promise<Document> {

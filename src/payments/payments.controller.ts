@@ -70,14 +70,10 @@ export class PaymentsController {
   }
 
   /** Takes a file to an account. If its bytes break off, nothing of it stays. */
-  @RemoteFunction({ exactlyOnce: true, maxUpload: MAX_DOCUMENT })
-  async attach(
-    request: AccountRequest,
-    file: RemoteFile,
-    @RemoteTransaction() transaction: Injected<EntityManager>,
-  ): Promise<{ document: string; size: number }> {
+  @RemoteFunction({ maxUpload: MAX_DOCUMENT })
+  async attach(request: AccountRequest, file: RemoteFile): Promise<{ document: string; size: number }> {
     await this.payments.account(request.account);
-    const { id, size } = await this.documents.attach(transaction, request.account, file);
+    const { id, size } = await this.documents.attach(request.account, file);
     return { document: id, size };
   }
 
