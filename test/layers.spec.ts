@@ -3,6 +3,7 @@ import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { House } from './support/house.js';
 import { insideUses } from './support/insides.js';
 import { layerViolations, type Manifest, usedByOne } from './support/layers.js';
 
@@ -43,7 +44,26 @@ describe('the repository', () => {
 });
 
 describe('the house', () => {
+  const packages = libraries.filter((library) => library !== 'libs/angular');
+  const sources = packages.flatMap((library) => sourcesBelow(`${library}/src`));
   const tests = libraries.flatMap((library) => sourcesBelow(`${library}/test`));
+  const others = ['libs/angular', 'src', 'test', 'bench', 'scripts'].flatMap(sourcesBelow);
+
+  it('has few files that only one other file uses', () => {
+    const house = new House(read(sources), manifests);
+    const files = sources.filter((path) => !house.isEntry(path));
+    const single = files.filter((path) => {
+      const [importer, ...more] = house.importersOf(path);
+      return importer !== undefined && importer !== 'everybody' && more.length === 0;
+    });
+    const listed = single.map((path) => `${path} <- ${[...house.importersOf(path)]}`).join('\n');
+    expect(single.length / files.length, listed).toBeLessThanOrEqual(0.15);
+  });
+
+  it('exports nothing that nobody uses', () => {
+    const house = new House(read([...new Set([...sources, ...tests, ...others])]), manifests);
+    expect(sources.flatMap((path) => house.unused(path))).toEqual([]);
+  });
 
   it('shows tests of a package only what it publishes, and the entries of rooms', () => {
     const inside = [...read(tests)].flatMap(([path, source]) =>

@@ -15,7 +15,7 @@ import {
 export { misconfigured } from './option-checks.js';
 
 /**
- * Where sessions and keys are kept: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
+ * The place of sessions and keys: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
  * store may also provide `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
  */
 export interface SealwireStore {

@@ -14,7 +14,7 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** Where a stream is gone on with. */
+/** The place at which a stream goes on. */
 export interface Resume {
   /** 16 bytes, from the first piece of the result that was cut */
   readonly run: Uint8Array;

@@ -2,10 +2,9 @@ import { type Call, type Outcome, toHex } from '@sealwire/core';
 import type { CallSession } from '../sessions/call-session.js';
 import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
-import { CallSignal } from '../streams/call-signal.js';
 import type { Resume } from '../streams/decorators.js';
 import type { StreamingCall } from '../streams/live-reply.js';
-import type { RemoteFunctionError } from './outcome.js';
+import { RemoteFunctionError } from './outcome.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
 import { ResponseStandIn } from './response-stand-in.js';
@@ -145,4 +144,47 @@ export class RunningCall implements RemoteCall, StreamingCall {
 /** The values that the application's middleware left for this request, if the platform has a place for them. */
 function localsOf(outer: object): object | undefined {
   return (outer as { res?: { locals?: object } }).res?.locals;
+}
+
+/** The AbortSignal of one call, and why it fired. */
+class CallSignal {
+  readonly #controller = new AbortController();
+  readonly #deadline: NodeJS.Timeout | undefined;
+  readonly #unwatch: () => void;
+
+  /** @param deadline milliseconds from now, undefined if there is none */
+  constructor(audience: Audience, deadline: number | undefined) {
+    this.#unwatch = audience.watch((reason) => this.#controller.abort(reason));
+    if (deadline === undefined) return;
+    this.#deadline = setTimeout(() => {
+      this.#controller.abort(new RemoteFunctionError('deadline', 'The deadline of the call is over.'));
+    }, deadline).unref();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Why the function threw that, if it did so because the signal fired: what it was aborted with may be wrapped. */
+  reasonOf(thrown: unknown): RemoteFunctionError | undefined {
+    const { aborted, reason } = this.#controller.signal;
+    if (!aborted) return undefined;
+    const { name, cause } = (thrown ?? {}) as { name?: unknown; cause?: unknown };
+    return thrown === reason || cause === reason || name === 'AbortError' ? reason : undefined;
+  }
+
+  abort(reason: RemoteFunctionError): void {
+    this.#controller.abort(reason);
+  }
+
+  /** The function has returned: its caller's deadline is kept, however long what it returned streams. */
+  returned(): void {
+    clearTimeout(this.#deadline);
+  }
+
+  /** The call is over; the signal does not fire any more. */
+  end(): void {
+    this.returned();
+    this.#unwatch();
+  }
 }

@@ -11,7 +11,7 @@ import {
   type StoredSession,
 } from '../ports/index.js';
 import type { Stoppable } from '../streams/flights.js';
-import { SessionStreams } from '../streams/session-streams.js';
+import { SessionStreams } from '../streams/flights.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { LookUps } from './limits.js';
