@@ -336,7 +336,7 @@ it('what is left of an upload that nobody reads is read if it is short, and its 
   request.on('error', () => undefined).destroy();
   connections.length = 0;
   // the function answers while the rest is on its way
-  const answer = await send(first, new Uint8Array(100_000));
+  const answer = await send(first, new Uint8Array(900_000));
   expect(only(peer.open(first, answer))).toBe('unread');
   const next = peer.frame([{ name: 'plain', args: [1] }]);
   expect(only(peer.open(next, await send(next)))).toBe(1);
