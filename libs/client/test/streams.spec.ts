@@ -1,6 +1,8 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { RemoteFile } from '@sealwire/client';
 import { describe, expect, it, vi } from 'vitest';
-import { collect, cutAfter, openedLive } from './support/live.js';
+import { type Any, collect, cutAfter, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
 
 async function* numbers(count: number, from = 0) {
@@ -154,5 +156,41 @@ describe('a live result', () => {
     expect(await collect(await remote.few())).toEqual([0, 1, 2]);
     expect(forged).toBe(1);
     expect(server.runs).toHaveLength(1);
+  });
+
+  it('closes the connection of a stream that is garbage, read or not', async () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const { server, remote } = await openedLive();
+    let closed = 0;
+    server.live.endless = ({ signal }) => {
+      signal.addEventListener('abort', () => closed++);
+      return { file: new File(['x'.repeat(3_000_000)], 'f'), items: numbers(1e9) };
+    };
+    await remote.endless();
+    await (async () => {
+      const { items } = await remote.endless();
+      await items.next();
+    })();
+    await remote.$batch((r: Any) => [r.endless()]);
+    await vi.waitFor(
+      () => {
+        collectGarbage();
+        expect(closed).toBe(3);
+      },
+      { timeout: 5_000 },
+    );
+    expect(await remote.add(1, 2)).toBe(3);
+  });
+
+  it('lets one stream of a result be read to its end before another one', async () => {
+    const { server, remote } = await openedLive();
+    server.live.two = () => ({
+      first: new Response(new Uint8Array(3_000_000)).body,
+      second: new Response(new Uint8Array(3_000_000)).body,
+    });
+    const { first, second } = await remote.two();
+    expect((await new Response(second).arrayBuffer()).byteLength).toBe(3_000_000);
+    expect((await new Response(first).arrayBuffer()).byteLength).toBe(3_000_000);
   });
 });

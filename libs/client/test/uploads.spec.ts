@@ -167,6 +167,21 @@ describe.each([
     await closed.passed;
   });
 
+  it('ends its body when the outcome came before it was through', async () => {
+    const { server, remote } = await connect();
+    server.live.ignores = () => 'not read';
+    const hold = gate();
+    async function* items() {
+      yield 1;
+      await hold.passed;
+    }
+    const call = remote.ignores(items());
+    // a Blob is complete before it is sent
+    if (!requestStreams) hold.open();
+    expect(await call).toBe('not read');
+    await vi.waitFor(() => expect(server.liveCalls).toHaveLength(1));
+  });
+
   it('tells the function of a source that failed', async () => {
     const { server, remote } = await connect();
     server.live.drain = (_context, items: AsyncIterable<number>) =>

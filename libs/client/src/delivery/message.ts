@@ -68,7 +68,7 @@ export class Message implements Limited, Abortable {
 
   constructor(
     readonly delivery: Delivery,
-    readonly work: Work,
+    public work: Work,
     { payload, places, upload }: Parcel,
   ) {
     this.payload = payload;

@@ -205,7 +205,16 @@ export class Reception implements Limited, Abortable {
     if (current) message.on(event, reply);
     else if (event === 'result' && this.places === message.places) message.on('late_result', reply);
     this.#told();
+    this.#letGo();
     this.#cancelled();
+  }
+
+  /** Streams that the caller has dropped become garbage only if nothing here holds the values that they are in. */
+  #letGo(): void {
+    this.#outcomes.length = 0;
+    const { message } = this;
+    if (message.state !== 'done') return;
+    message.work = { calls: [], settled: [], how: { ...message.work.how, onSettled: undefined } };
   }
 
   /** The outcome of a call that was sent to go on with a stream. */

@@ -38,7 +38,7 @@ export class Origin {
     index: number,
     place: number,
   ) {
-    this.call = message.work.calls[place] as Call;
+    this.call = { name: message.work.calls[place]?.name ?? '', args: [] };
     this.#payload = rewrite(message.payload, [index], ({ resend: _, ...call }) => call);
     this.#arrived = stream.arrived;
     this.#position = stream.kind === 'items' ? undefined : stream.arrived;

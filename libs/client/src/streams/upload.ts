@@ -49,6 +49,8 @@ export class Upload implements Limited {
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
+  /** ends the body of a request that is under way */
+  #break: ((reason: unknown) => void) | undefined;
 
   constructor(streams: OutgoingStreams) {
     this.#streams = streams;
@@ -111,6 +113,8 @@ export class Upload implements Limited {
 
   cancel(reason: unknown): void {
     this.#over();
+    // nobody reads the rest, and an open body would keep its connection
+    this.#break?.(reason ?? new Error('The call has ended.'));
     this.#streams.cancel(reason);
     this.#sealer?.erase();
   }
@@ -121,6 +125,7 @@ export class Upload implements Limited {
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
+          this.#break = (reason) => controller.error(reason);
           const pieces = this.#pieces((chunk) => controller.enqueue(chunk), onBytes);
           streams
             .run(

@@ -46,10 +46,19 @@ export class StreamSource {
 }
 
 /** What one source is read through. */
-export interface SourceReader {
+interface SourceReader {
   next(): Promise<{ readonly done?: boolean | undefined; readonly value?: unknown }>;
   /** the source is not read any more; asked once at most, and never after its end */
   close(reason: unknown): unknown;
+}
+
+/** A stream of a message that is sent. */
+export interface Outgoing {
+  readonly source: StreamSource;
+  readonly resumable: boolean;
+  reader: SourceReader | undefined;
+  /** ended, failed or closed */
+  over: boolean;
 }
 
 /**
