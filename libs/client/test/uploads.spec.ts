@@ -69,7 +69,10 @@ describe.each([
     }
     expect(await remote.sum(new Source())).toBe(2);
     expect(await remote.sum({ [Symbol.asyncIterator]: () => new Source()[Symbol.asyncIterator]() })).toBe(2);
-    const file = new RemoteFile({ name: 'r', type: '' }, () => new Blob(['abc']).stream() as ReadableStream<Uint8Array>);
+    const file = new RemoteFile(
+      { name: 'r', type: '' },
+      () => new Blob(['abc']).stream() as ReadableStream<Uint8Array>,
+    );
     expect(await remote.store(file)).toMatchObject({ name: 'r', size: 3 });
   });
 
