@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
+import { request as httpRequest } from 'node:http';
 import { Readable } from 'node:stream';
 import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
-import { encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
+import { CONTENT_TYPE, encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { IsInstance, IsInt } from 'class-validator';
 import { expect, it, onTestFinished, vi } from 'vitest';
@@ -325,4 +326,33 @@ it('a stopped server waits no longer for more of an upload', async () => {
   await vi.waitFor(() => expect(running()).not.toEqual([]));
   await app.close();
   expect(running()).toEqual([]);
+});
+
+it('the beginning of a payload that is sent again without its end takes its place among waiting bodies, and a time', async () => {
+  const { peer } = await start({ options: { bodyTimeout: 400, maxWaitingBytes: 600_000 } });
+  const payload = encodeUnit(UNIT.payload, 0, encodeCalls([{ name: 'plain', args: ['x'.repeat(150_000)] }]));
+  const { first, request, answer } = new LiveCall(peer, [], payload.subarray(0, 65_532));
+  const path = { port: new URL(peer.url).port, path: '/remote/live', method: 'POST' };
+  const replay = () => {
+    const headers = { 'content-type': CONTENT_TYPE, 'content-length': 200_000 };
+    const again = httpRequest({ ...path, headers }).on('error', () => undefined);
+    again.write(first);
+    // the head of a piece that never comes whole
+    const trickle = [0, 255, 255, ...Array<number>(1_000).fill(0)].map((byte) => Uint8Array.of(byte)).values();
+    const timer = setInterval(() => again.write(trickle.next().value as Uint8Array), 50);
+    again.on('close', () => clearInterval(timer));
+    return new Promise<number | undefined>((resolve) => {
+      again.on('response', (response) => resolve(response.resume().statusCode)).on('close', () => resolve(undefined));
+    });
+  };
+  const all = await Promise.all([replay(), replay(), replay(), replay()]);
+  expect(all.sort()).toEqual([400, 503, 503, 503]);
+  await expect(answer).rejects.toThrow('bad_frame');
+  request.destroy();
+  // what they held is free again
+  const long = new LiveCall(peer, [{ name: 'plain', args: [] }], payload.subarray(0, 65_532));
+  for (let at = 65_532; at < payload.length; at += 65_532) {
+    long.piece(payload.subarray(at, at + 65_532), at + 65_532 >= payload.length);
+  }
+  expect(await long.value()).toHaveLength(150_000);
 });
