@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
-import { request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest } from 'node:http';
 import { Readable } from 'node:stream';
 import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
 import { CONTENT_TYPE, encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
@@ -78,6 +78,11 @@ class Up {
       length += chunk.length;
     }
     return { length, hash: hash.digest('hex') };
+  }
+
+  @RemoteFunction()
+  unread(_bytes: ReadableStream<Uint8Array>): string {
+    return 'unread';
   }
 
   @RemoteFunction()
@@ -355,4 +360,35 @@ it('the beginning of a payload that is sent again without its end takes its plac
     long.piece(payload.subarray(at, at + 65_532), at + 65_532 >= payload.length);
   }
   expect(await long.value()).toHaveLength(150_000);
+});
+
+it('what is left of an upload that nobody reads is read if it is short, and its connection is used again', async () => {
+  const { peer, app } = await start();
+  const connections: unknown[] = [];
+  app.getHttpServer().on('connection', (socket: unknown) => connections.push(socket));
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  const path = { agent, port: new URL(peer.url).port, path: '/remote/live', method: 'POST' };
+  const send = (begin: Uint8Array, rest?: Uint8Array) =>
+    new Promise<Uint8Array>((resolve, reject) => {
+      const request = httpRequest({ ...path, headers: { 'content-type': CONTENT_TYPE } }, async (response) => {
+        const chunks: Buffer[] = [];
+        if (rest) request.end(rest);
+        for await (const chunk of response) chunks.push(chunk);
+        resolve(new Uint8Array(Buffer.concat(chunks)));
+      });
+      request.on('error', reject);
+      if (rest) request.write(begin);
+      else request.end(begin);
+    });
+  const bytes = new Blob([new Uint8Array(10)]).stream();
+  const { first, request } = new LiveCall(peer, [{ name: 'unread', args: [bytes] }]);
+  request.on('error', () => undefined).destroy();
+  connections.length = 0;
+  // the function answers while the rest is on its way
+  const answer = await send(first, new Uint8Array(900_000));
+  expect(only(peer.open(first, answer))).toBe('unread');
+  const next = peer.frame([{ name: 'plain', args: [1] }]);
+  expect(only(peer.open(next, await send(next)))).toBe(1);
+  expect(connections).toHaveLength(1);
 });

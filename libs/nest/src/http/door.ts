@@ -99,7 +99,8 @@ export class Door implements OnModuleInit {
   }
 
   private answer(context: DoorContext): Promise<void> {
-    closeWithConnection(context.node, context.answer);
+    // nearly every response has its connection from the start
+    if (!context.answer.socket) closeWithConnection(context.node, context.answer);
     const next: CallHandler<Dispatched> = {
       handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
     };

@@ -4,10 +4,10 @@ import type { Socket } from 'node:net';
 /** Responses that wait until those before them on the same connection are sent (HTTP pipelining). */
 const waiting = new WeakMap<Socket, Set<ServerResponse>>();
 
-/** Has a response close with its connection. Node itself tells one that waits behind another nothing of that. */
+/** Has a response that waits behind another close with its connection: Node itself tells it nothing of that. */
 export function closeWithConnection({ socket, httpVersionMajor }: IncomingMessage, response: ServerResponse): void {
-  // nearly every response has its connection from the start; those of HTTP/2 do not wait for each other
-  if (response.socket || response.closed || httpVersionMajor > 1) return;
+  // those of HTTP/2 do not wait for each other
+  if (response.closed || httpVersionMajor > 1) return;
   let responses = waiting.get(socket);
   if (!responses) {
     responses = new Set();

@@ -117,17 +117,17 @@ export class LiveBody {
     const request = this.#request;
     if (!request || request.complete || request.destroyed) return;
     let rest = REST.bytes;
-    const close = (): void => {
-      request.socket.destroy();
-    };
-    const timer = setTimeout(close, REST.milliseconds).unref();
+    const timer = setTimeout(() => request.socket.destroy(), REST.milliseconds).unref();
     request.once('close', () => clearTimeout(timer));
     request.once('end', () => clearTimeout(timer));
     request.on('data', (chunk: Uint8Array) => {
       rest -= chunk.length;
-      if (rest < 0) close();
+      // not closed at once: a connection that is reset may take the answer with it
+      if (rest < 0) request.pause();
     });
     request.on('error', () => undefined);
+    // while the iterator waits for more, which nobody takes any more, nothing flows
+    request.removeAllListeners('readable');
     request.resume();
   }
 }
