@@ -15,6 +15,9 @@ import { describe, expect, it } from 'vitest';
 import { codeOf, flipped } from '../session.js';
 import { bytesOf, collect, key, random, reading, sealed, sealing } from './support.js';
 
+/** `__proto__` is no name that a payload can hold. */
+const json = fc.jsonValue().filter((value) => !JSON.stringify(value).includes('__proto__'));
+
 const sessionId = primitives.random(16);
 const number = { lane: 5, counter: 9 };
 const REFUSED = ['bad_frame', 'open_failed', 'bad_payload', 'stream_cut', 'version'];
@@ -193,7 +196,7 @@ describe('bytes of a live result, cut anywhere,', () => {
     const chunk = fc.uint8Array({ maxLength: 200 });
     await fc.assert(
       fc.asyncProperty(
-        fc.record({ items: fc.array(fc.jsonValue(), { maxLength: 20 }), bytes: fc.array(chunk, { maxLength: 20 }) }),
+        fc.record({ items: fc.array(json, { maxLength: 20 }), bytes: fc.array(chunk, { maxLength: 20 }) }),
         fc.array(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 3000 })), { minLength: 1 }),
         async ({ items, bytes }, cuts) => {
           const value = {
