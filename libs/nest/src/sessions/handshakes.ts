@@ -5,6 +5,7 @@ import {
   answerStart,
   type CookieState,
   discardHandshake,
+  erase,
   type FinishOpened,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
@@ -170,12 +171,20 @@ export class Handshakes {
     };
     const limits = { module: module.maxSessions, secureKey: module.maxSessionsPerKey };
     const created = await this.ask(this.store.create(row, limits));
+    erase(row.firstKey);
     if (!created) throw new SealwireError('handshake_used');
 
     const now = this.store.now();
     const { idleSeconds: idle, lifetimeSeconds: lifetime } = row;
     const times = { lastUsed: now, expires: now + lifetime * 1000, idleSeconds: idle };
-    const session = this.sessions.make({ ...row, ...created, ...times, closed: [], ended: undefined });
+    const session = this.sessions.make({
+      ...row,
+      ...created,
+      ...times,
+      key: toHex(row.id),
+      closed: [],
+      ended: undefined,
+    });
     const means = { session, ledger: this.ledger, data: this.data };
     const { suite, firstKey, firstResults } = opened;
     const run = runFirstCalls(means, { suite, firstKey, firstResults, keySize: row.keySize }, digest, messages);
