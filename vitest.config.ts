@@ -8,6 +8,8 @@ const packages: Record<string, string> = {
   '@sealwire/core/noble': 'core/src/crypto/noble',
   '@sealwire/client': 'client/src/node',
   '@sealwire/client/testing': 'client/src/testing/index',
+  '@sealwire/angular': 'angular/src/index',
+  '@sealwire/angular/testing': 'angular/testing/index',
   '@sealwire/nest': 'nest/src/index',
   '@sealwire/nest/ports': 'nest/src/ports/index',
   '@sealwire/typeorm': 'typeorm/src/index',

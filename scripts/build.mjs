@@ -11,7 +11,10 @@ const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm'];
 const sources = [
   ...['src', 'ormconfig.ts', 'package-lock.json', 'nest-cli.json', 'tsconfig.base.json', 'tsconfig.app.json'],
   ...libraries.flatMap((library) => [`${library}/src`, `${library}/tsconfig.json`]),
+  ...['src', 'testing', 'tsconfig.json', 'ng-package.json'].map((name) => `libs/angular/${name}`),
 ];
+/** What else says that all was built. */
+const built = [...libraries.map((library) => `${library}/dist/.tsbuildinfo`), 'libs/angular/dist/package.json'];
 
 /** Builds the libraries and the application where something is missing or older than its source. */
 export function buildIfStale() {
@@ -38,11 +41,11 @@ function build() {
 }
 
 function isFresh() {
-  const built = modified(product);
+  const when = modified(product);
   return (
-    built > 0 &&
-    libraries.every((library) => modified(join(root, library, 'dist/.tsbuildinfo')) > 0) &&
-    sources.every((path) => newest(join(root, path)) < built)
+    when > 0 &&
+    built.every((path) => modified(join(root, path)) > 0) &&
+    sources.every((path) => newest(join(root, path)) < when)
   );
 }
 

@@ -7,7 +7,7 @@ import { insideUses } from './support/insides.js';
 import { layerViolations, type Manifest } from './support/layers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm'];
+const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm', 'libs/angular'];
 const manifests = new Map<string, Manifest>(
   libraries
     .map((library): Manifest => JSON.parse(readFileSync(join(root, library, 'package.json'), 'utf8')))
@@ -25,13 +25,16 @@ function read(paths: readonly string[]): Map<string, string> {
 }
 
 describe('the repository', () => {
-  it.each([...libraries.map((library) => `${library}/src`), 'src'])('imports only downwards in %s', (folder) => {
-    const files = sourcesBelow(folder);
-    expect(files).not.toEqual([]);
-    expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
-      [],
-    );
-  });
+  it.each([...libraries.map((library) => `${library}/src`), 'libs/angular/testing', 'src'])(
+    'imports only downwards in %s',
+    (folder) => {
+      const files = sourcesBelow(folder);
+      expect(files).not.toEqual([]);
+      expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
+        [],
+      );
+    },
+  );
 
   it('imports only downwards in ormconfig.ts', () => {
     const source = readFileSync(join(root, 'ormconfig.ts'), 'utf8');
@@ -53,7 +56,7 @@ describe('the house', () => {
     expect(inside).toEqual([]);
   });
 
-  it.each(['typeorm'])('touches what others do not document only in quirks/ of %s', (library) => {
+  it.each(['nest', 'typeorm'])('touches what others do not document only in quirks/ of %s', (library) => {
     const paths = sourcesBelow(`libs/${library}/src`).filter((path) => !path.includes('/quirks/'));
     expect(insideUses(root, paths)).toEqual([]);
   });
@@ -87,6 +90,13 @@ describe('the walker', () => {
     ['libs/core/src/a.ts', "import { encode } from 'cborg';", 'is not declared in package.json'],
     ['libs/client/src/a.ts', "import 'rxjs';", 'is not declared in package.json'],
     ['ormconfig.ts', "import './test/b.js';", 'escapes its package'],
+    ['libs/client/src/a.ts', "import '@sealwire/angular';", 'goes up from client to angular'],
+    ['libs/angular/src/a.ts', "import '@sealwire/core';", 'goes up from angular to core'],
+    ['libs/angular/src/a.ts', "import '@sealwire/nest';", 'goes up from angular to nest'],
+    ['libs/angular/src/a.ts', "import '@sealwire/angular/testing';", 'goes up from angular to angular/testing'],
+    ['libs/angular/src/a.ts', "import '../testing/b.js';", 'escapes its package'],
+    ['libs/angular/testing/a.ts', "import '../src/b.js';", 'escapes its package'],
+    ['libs/angular/src/a.ts', "import '@angular/router';", 'is not declared in package.json'],
   ])('refuses in %s: %s', (path, source, reason) => {
     const violations = layerViolations(path, source, manifests);
     expect(violations).toHaveLength(1);
@@ -102,6 +112,11 @@ describe('the walker', () => {
     ['libs/typeorm/src/cli/main.ts', "import '../index.js';"],
     ['src/a.ts', "import '@sealwire/typeorm';\nimport '@sealwire/client';\nimport 'pg';\nimport './b/c.js';"],
     ['src/a.ts', "// import 'node:crypto'\nconst text = `import 'node:crypto'`;"],
+    [
+      'libs/angular/src/a.ts',
+      "import '@angular/core';\nimport '@angular/common/http';\nimport '@sealwire/client';\nimport 'rxjs';",
+    ],
+    ['libs/angular/testing/a.ts', "import '@sealwire/angular';\nimport './b.js';"],
     ['ormconfig.ts', "import { b } from './src/b.js';"],
   ])('accepts in %s: %s', (path, source) => {
     expect(layerViolations(path, source, manifests)).toEqual([]);

@@ -28,6 +28,7 @@ import {
 import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it } from 'vitest';
+import { unpad } from '../libs/core/src/bytes.js';
 import { decodeServerOptions } from '../libs/core/src/handshake/frames.js';
 import {
   decodeAnswers,
@@ -35,7 +36,6 @@ import {
   decodeRenewalAnswers,
   decodeRenewals,
 } from '../libs/core/src/handshake/renewal.js';
-import { unpad } from '../libs/core/src/message/padding.js';
 import { fileText, fileUrl, vectors } from './vectors/generate.js';
 import { record, scriptedSuite } from './vectors/recorder.js';
 

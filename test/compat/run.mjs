@@ -9,7 +9,8 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const tarballs = resolve(process.argv[2] ?? '.');
-const packed = readdirSync(tarballs).filter((name) => /^sealwire-.*\.tgz$/.test(name));
+// the Angular package belongs to another application
+const packed = readdirSync(tarballs).filter((name) => /^sealwire-(?!angular).*\.tgz$/.test(name));
 if (packed.length === 0) {
   console.error(`There is no sealwire-*.tgz in ${tarballs}.`);
   process.exit(2);

@@ -10,6 +10,8 @@ const ENTRIES = [
   ['@sealwire/client', 'client/src/node.ts'],
   ['@sealwire/client', 'client/src/browser.ts'],
   ['@sealwire/client/testing', 'client/src/testing/index.ts'],
+  ['@sealwire/angular', 'angular/src/index.ts'],
+  ['@sealwire/angular/testing', 'angular/testing/index.ts'],
   ['@sealwire/nest', 'nest/src/index.ts'],
   ['@sealwire/nest/ports', 'nest/src/ports/index.ts'],
   ['@sealwire/typeorm', 'typeorm/src/index.ts'],
@@ -38,6 +40,8 @@ export function publicExports(): PublicExport[] {
     const module = source && checker.getSymbolAtLocation(source);
     if (!module) throw new Error(`${file} is no module`);
     for (const exported of checker.getExportsOfModule(module)) {
+      // Angular's mark for what is no public API
+      if (exported.name.startsWith('ɵ')) continue;
       const isAlias = (exported.flags & ts.SymbolFlags.Alias) !== 0;
       const symbol = isAlias ? checker.getAliasedSymbol(exported) : exported;
       const known = found.get(symbol);
@@ -80,6 +84,7 @@ function kindOf(symbol: ts.Symbol, checker: ts.TypeChecker): PublicExport['kind'
 const GIVEN = `
 import type * as core from '@sealwire/core';
 import type { PaymentsController } from './payments.controller.js';
+import type { RemoteModule } from '@sealwire/angular';
 import type { Remote, RemoteApi } from '@sealwire/client';
 declare global {
   const primitives: core.Primitives;
@@ -100,7 +105,19 @@ declare global {
   const opened: core.FinishOpened;
   const secrets: core.SessionSecrets;
   const call: core.CallFrame;
+  const key: core.MessageKey;
+  const number: core.CallNumber;
+  /** body of a piece of a live message */
+  const body: Uint8Array;
+  const streams: core.OutgoingStreams;
+  /** sends bytes, and waits until more may be sent */
+  const send: (bytes: Uint8Array) => Promise<void>;
+  /** bytes of an HTTP body as they arrive */
+  const arriving: AsyncIterable<Uint8Array>;
+  const consume: (bytes: Uint8Array) => Promise<void>;
   const payments: Remote<RemoteApi<PaymentsController>>;
+  /** the same as a token of Angular */
+  const Payments: RemoteModule<RemoteApi<PaymentsController>>;
 }
 `;
 
@@ -125,7 +142,11 @@ export function exampleModules(all: readonly PublicExport[]): Map<string, string
     const imports = new Map<string, string>();
     for (const one of all) {
       const entry = one.entries.find((candidate) => packageOf(candidate) === home);
-      if (entry && !own.has(one.name) && new RegExp(`\\b${one.name}\\b`).test(example)) {
+      if (
+        entry &&
+        !own.has(one.name) &&
+        new RegExp(`(?<!\\w)${one.name.replaceAll('$', '\\$')}(?![\\w$])`).test(example)
+      ) {
         imports.set(one.name, `import { ${one.kind === 'type' ? 'type ' : ''}${one.name} } from '${entry}';\n`);
       }
     }

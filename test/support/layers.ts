@@ -9,12 +9,14 @@ export interface Manifest {
   peerDependencies?: Record<string, string>;
 }
 
-type Unit = 'core' | 'client' | 'nest' | 'typeorm' | 'typeorm/cli' | 'app';
+type Unit = 'core' | 'client' | 'nest' | 'typeorm' | 'typeorm/cli' | 'angular' | 'angular/testing' | 'app';
 
 /** What a unit may import besides itself. Imports only go down. */
 const allowed: Record<Unit, readonly Unit[]> = {
   core: [],
   client: ['core'],
+  angular: ['client'],
+  'angular/testing': ['angular', 'client'],
   nest: ['core'],
   typeorm: ['nest', 'core'],
   'typeorm/cli': ['typeorm', 'nest', 'core'],
@@ -53,7 +55,8 @@ function violation(path: string, specifier: string, manifests: ReadonlyMap<strin
   if (manifest) {
     const subpath = `.${specifier.slice(name.length)}`;
     if (!(subpath in manifest.exports)) return 'reaches the inside of a package';
-    return upward(from, unitOf(`libs/${name.replace('@sealwire/', '')}/src/`));
+    const inside = specifier === '@sealwire/angular/testing' ? 'testing' : 'src';
+    return upward(from, unitOf(`libs/${name.replace('@sealwire/', '')}/${inside}/`));
   }
   if (from === 'app') return undefined;
   const own = manifests.get(`@sealwire/${from.split('/')[0]}`);
@@ -68,7 +71,8 @@ function upward(from: Unit, to: Unit | undefined): string | undefined {
 
 function unitOf(path: string): Unit | undefined {
   if (path === 'ormconfig.ts' || path.startsWith('src/')) return 'app';
-  const inLibrary = /^libs\/(core|client|nest|typeorm)\/src\/(cli\/)?/.exec(path);
+  if (path.startsWith('libs/angular/testing/')) return 'angular/testing';
+  const inLibrary = /^libs\/(core|client|nest|typeorm|angular)\/src\/(cli\/)?/.exec(path);
   if (!inLibrary) return undefined;
   const [, library, inside] = inLibrary;
   return (inside ? `${library}/cli` : library) as Unit;
@@ -76,7 +80,7 @@ function unitOf(path: string): Unit | undefined {
 
 /** The application's root is the repository's; only its own two places count as inside. */
 function packageRoot(path: string): string | undefined {
-  return unitOf(path) === 'app' ? 'src' : /^libs\/[^/]+\/src(?=\/)/.exec(path)?.[0];
+  return unitOf(path) === 'app' ? 'src' : /^libs\/[^/]+\/(src|testing)(?=\/)/.exec(path)?.[0];
 }
 
 function packageName(specifier: string): string {

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { concat, toHex } from '../../libs/core/src/bytes.js';
+import { concat, paddedLength, toHex } from '../../libs/core/src/bytes.js';
 import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js';
 import { encodeRenewalAnswers, encodeRenewals } from '../../libs/core/src/handshake/renewal.js';
 import {
@@ -19,7 +19,6 @@ import {
   type Sending,
   serverKeyId,
 } from '../../libs/core/src/index.js';
-import { paddedLength } from '../../libs/core/src/message/padding.js';
 import {
   FIRST_CALL,
   FIRST_REPLY,

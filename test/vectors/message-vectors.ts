@@ -1,4 +1,4 @@
-import { toHex } from '../../libs/core/src/bytes.js';
+import { paddedLength, toHex } from '../../libs/core/src/bytes.js';
 import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js';
 import {
   type CallNumber,
@@ -10,7 +10,6 @@ import {
   sealCall,
   sealResult,
 } from '../../libs/core/src/index.js';
-import { paddedLength } from '../../libs/core/src/message/padding.js';
 import { type Handshake, LANE, TERMS } from './handshake-vectors.js';
 import { bytesFrom, notingSeals } from './recorder.js';
 

@@ -1,4 +1,4 @@
-import { concat, toHex, u16, u32, utf8 } from '../../libs/core/src/bytes.js';
+import { concat, pad, toHex, u16, u32, utf8 } from '../../libs/core/src/bytes.js';
 import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js';
 import { encodeServerOptions } from '../../libs/core/src/handshake/frames.js';
 import { aeadKey, expand } from '../../libs/core/src/handshake/key-schedule.js';
@@ -9,7 +9,6 @@ import {
   encodeRenewals,
 } from '../../libs/core/src/handshake/renewal.js';
 import { type KeySize, LIMITS } from '../../libs/core/src/index.js';
-import { pad } from '../../libs/core/src/message/padding.js';
 import { LANE, OLD, SECURE_KEY, SERVER_OPTIONS } from './handshake-vectors.js';
 import { bytesFrom } from './recorder.js';
 

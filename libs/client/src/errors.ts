@@ -113,6 +113,12 @@ export function closedError(): RemoteError {
   return new RemoteError('closed', 'This remote was closed.');
 }
 
+/** `onSession` failed, so that the calls which waited for it were not sent. */
+export function onSessionFailed(error: unknown): RemoteError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new RemoteError('on_session_failed', `onSession failed: ${why}`, { retryable: true, cause: error });
+}
+
 /** The caller's time ran out; by itself it says that nothing was sent that could have run. */
 export function notReached(cause: unknown): RemoteError {
   if (cause === undefined) {

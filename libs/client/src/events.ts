@@ -1,3 +1,5 @@
+import { Connection, type ConnectionState } from './connection.js';
+
 /** Why a client made a new session in place of an old one. */
 export type RenewalReason =
   | 'session_unknown'
@@ -11,6 +13,8 @@ export type RenewalReason =
 
 /** What happens under the calls. Session ids are hexadecimal. */
 export interface RemoteEvents {
+  /** a handshake begins */
+  connecting: Readonly<Record<never, never>>;
   /** a handshake is complete */
   opened: {
     readonly sessionId: string;
@@ -33,16 +37,32 @@ export interface RemoteEvents {
     readonly status: number | undefined;
     readonly cause: unknown;
   };
+  /** follows `retrying`: an answer opened again */
+  answered: Readonly<Record<never, never>>;
+  /** after `connecting` or `retrying` the last call ended, so that nothing is tried any more */
+  rested: Readonly<Record<never, never>>;
+  /** a resumable stream was cut, or could not go on yet, and its function is called once more to go on with it */
+  resuming: {
+    readonly functionName: string;
+    /** how often since something of the stream arrived */
+    readonly attempt: number;
+    readonly cause: unknown;
+  };
+  /** a stream that was cut goes on */
+  streamResumed: { readonly functionName: string };
   /** a handshake was refused, with the code of an unsealed answer or `policy` */
   refused: { readonly code: string; readonly cause: unknown };
   /** `$close()` was called */
   closed: { readonly sessionId: string | undefined };
+  /** `$connection` is another one */
+  connection: ConnectionState;
 }
 
 /** A function that hears one kind of event of {@link RemoteEvents}. */
 export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[K]) => void;
 
 export class EventHub {
+  readonly connection = new Connection();
   readonly #listeners = new Map<keyof RemoteEvents, Set<(event: never) => void>>();
 
   /** @returns a function that removes the listener */
@@ -65,5 +85,6 @@ export class EventHub {
         });
       }
     }
+    if (name !== 'connection' && this.connection.follow(name, event)) this.emit('connection', this.connection.state);
   }
 }

@@ -8,12 +8,15 @@ import {
   unknownOption,
 } from '@sealwire/core';
 import { badConfiguration, PolicyError } from './errors.js';
+import { checkedSource, type MetadataSource } from './metadata.js';
+import type { Remote } from './remote.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
 
 type Headers = Readonly<Record<string, string>>;
 
 /** Options of `createRemote`. A client needs `serverKey` or `secureKey`; with both, the two sides know each other. */
-export interface RemoteOptions {
+// biome-ignore lint/suspicious/noExplicitAny: options that were written apart from their remote fit every one
+export interface RemoteOptions<Api = any> {
   /** where the module answers, for example `https://api.example.com/remote/payments` */
   readonly url: string;
   /** public key of the server, `swp1...`; during a rotation two, the preferred one first */
@@ -37,6 +40,25 @@ export interface RemoteOptions {
   readonly transport?: Transport;
   /** sent in clear with every request, for proxies on the way */
   readonly headers?: Headers | (() => Headers);
+  /** sent under the seal with every call, as the headers that guards and decorators of that call see */
+  readonly metadata?: MetadataSource;
+  /**
+   * Asked when a guard refused a call as unauthorized, before the call is sent once more. What it gives, or promises, is laid
+   * over `metadata` from then on; it gives nothing if `metadata` is a function that knows already. One question serves all calls
+   * that were refused meanwhile.
+   *
+   * @example
+   * createRemote<Api>({ url, serverKey, metadata, refresh: async () => ({ authorization: `Bearer ${await newToken()}` }) });
+   */
+  readonly refresh?: () => unknown;
+  /**
+   * Runs after each handshake, before the calls that wait for it; its own calls go first. If it fails, those calls are rejected
+   * with `on_session_failed`, and the next call has it run again.
+   *
+   * @example
+   * createRemote<Api>({ url, serverKey, onSession: (remote) => remote.login(token) });
+   */
+  readonly onSession?: (remote: Remote<Api>) => unknown;
   /** default: node:crypto on Node, noble elsewhere */
   readonly primitives?: Primitives;
   /** Connects without any key: whoever answers is taken for the server. For experiments only. */
@@ -55,6 +77,9 @@ const KNOWN: Record<keyof RemoteOptions, true> = {
   waitForServer: true,
   transport: true,
   headers: true,
+  metadata: true,
+  refresh: true,
+  onSession: true,
   primitives: true,
   dangerouslyAllowAnyServer: true,
 };
@@ -79,6 +104,11 @@ export interface Settings {
   readonly waitForServer: boolean;
   readonly transport: Transport;
   readonly headers: Headers | (() => Headers);
+  readonly metadata: MetadataSource | undefined;
+  readonly refresh: RemoteOptions['refresh'];
+  readonly onSession: RemoteOptions['onSession'];
+  /** milliseconds that travel as the deadline of every call; undefined if the application set no time */
+  readonly deadline: number | undefined;
   readonly primitives: Primitives;
   readonly tuning: Tuning;
 }
@@ -98,6 +128,11 @@ export function resolveOptions(options: RemoteOptions, primitives: Primitives, t
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);
   if (pins.length > 2)
     throw badConfiguration('serverKey takes at most two keys: the old and the new one of a rotation.');
+  for (const name of ['refresh', 'onSession'] as const) {
+    const hook: unknown = options[name];
+    if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
+  }
+  if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
   const keyless = pins.length === 0 && !secureKey;
   if (keySize === 0 && !keyless) {
     throw badConfiguration(
@@ -121,6 +156,10 @@ export function resolveOptions(options: RemoteOptions, primitives: Primitives, t
     waitForServer,
     transport,
     headers,
+    metadata: checkedSource(options.metadata),
+    refresh: options.refresh,
+    onSession: options.onSession,
+    deadline: options.timeout === undefined ? undefined : deadlineOf(milliseconds('timeout', options.timeout)),
     primitives: options.primitives ?? primitives,
     tuning: { ...LIMITS, ...tuning },
   };
@@ -130,6 +169,11 @@ export function resolveOptions(options: RemoteOptions, primitives: Primitives, t
 export function milliseconds(name: string, value: number): number {
   if (!(value > 0)) throw badConfiguration(`${name} must be a number of milliseconds above 0.`);
   return Math.min(value, LONGEST);
+}
+
+/** A time limit as whole milliseconds, at least 1. */
+export function deadlineOf(timeout: number): number {
+  return Math.max(1, Math.ceil(timeout));
 }
 
 function lastSegment(url: string): string {

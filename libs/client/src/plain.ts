@@ -1,12 +1,14 @@
 import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { rejection } from './delivery/failure.js';
+import type { How } from './delivery/how.js';
 import { listen, unlisten } from './delivery/limits.js';
 import { type Parcel, pack } from './delivery/payload.js';
 import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
 import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
+import { Meter } from './streams/exchange.js';
 import { hasType, hintOf } from './transport/hint.js';
-import type { TransportResponse } from './transport/transport.js';
+import { type CompleteResponse, headersOf, wholeBody } from './transport/transport.js';
 import type { Settled } from './types.js';
 
 const CONTENT_TYPE = 'application/cbor';
@@ -28,13 +30,25 @@ export class PlainCaller {
     this.events.emit('closed', { sessionId: undefined });
   }
 
-  async invoke(calls: readonly Call[], timeout: number, signal?: AbortSignal): Promise<Settled[]> {
+  async invoke(calls: readonly Call[], { timeout, signal, added, onProgress }: How): Promise<Settled[]> {
     signal?.throwIfAborted();
     if (this.#closed) throw closedError();
     const settled = new Array<Settled>(calls.length);
     const end = performance.now() + timeout;
-    for (const parcel of pack(calls, LIMITS.body, settled)) {
-      const outcomes = await this.#request(parcel, end - performance.now(), signal).catch((error: unknown) => error);
+    const meter = onProgress && new Meter(onProgress);
+    const more = added && (await added());
+    signal?.throwIfAborted();
+    if (this.#closed) throw closedError();
+    const made = more ? calls.map((call) => ({ ...call, ...more })) : calls;
+    for (const parcel of pack(made, LIMITS.body, settled)) {
+      if (parcel.upload) {
+        parcel.upload.cancel(undefined);
+        for (const place of parcel.places) settled[place] = { status: 'rejected', reason: noStreams() };
+        continue;
+      }
+      const outcomes = await this.#request(parcel, end - performance.now(), signal, meter).catch(
+        (error: unknown) => error,
+      );
       if (signal?.aborted) throw signal.reason;
       parcel.places.forEach((place, i) => {
         settled[place] = settle(calls[place]?.name ?? '', Array.isArray(outcomes) ? outcomes[i] : outcomes);
@@ -48,6 +62,7 @@ export class PlainCaller {
     { payload, places }: Parcel,
     ms: number,
     signal: AbortSignal | undefined,
+    meter: Meter | undefined,
   ): Promise<readonly Outcome[]> {
     const controller = new AbortController();
     const item = { abort: (reason: unknown) => controller.abort(reason) };
@@ -55,18 +70,21 @@ export class PlainCaller {
     this.#pending.add(controller);
     if (signal) listen(signal, item);
     try {
-      const { url, headers, transport } = this.settings;
+      const { url, transport } = this.settings;
       const response = await Promise.race([
         transport.send({
           url,
           body: payload,
           contentType: CONTENT_TYPE,
-          headers: typeof headers === 'function' ? headers() : headers,
+          headers: headersOf(this.settings),
           signal: controller.signal,
         }),
         aborted(controller.signal),
       ]);
-      return outcomesOf(response, places.length, url);
+      meter?.sent(payload.length);
+      const body = await wholeBody(response, transport);
+      meter?.received(body.length);
+      return outcomesOf({ ...response, body }, places.length, url);
     } finally {
       clearTimeout(timer);
       this.#pending.delete(controller);
@@ -75,7 +93,7 @@ export class PlainCaller {
   }
 }
 
-function outcomesOf(response: TransportResponse, count: number, url: string): readonly Outcome[] {
+function outcomesOf(response: CompleteResponse, count: number, url: string): readonly Outcome[] {
   if (response.status === 200 && hasType(response, CONTENT_TYPE)) {
     const reply = decodeReply(response.body);
     if ('outcomes' in reply && reply.outcomes.length === count) return reply.outcomes;
@@ -85,6 +103,10 @@ function outcomesOf(response: TransportResponse, count: number, url: string): re
   throw new RemoteError(code, `The server refused the call: ${code}.`, {
     retryable: code === 'busy' || code === 'rate_limited',
   });
+}
+
+function noStreams(): RemoteError {
+  return new RemoteError('unsupported_value', 'A call without encryption takes no streams and no files.');
 }
 
 const NOT_SENT: ReadonlySet<string> = new Set(['unreachable', 'bad_configuration', 'too_large']);

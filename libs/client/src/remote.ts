@@ -1,33 +1,63 @@
-import { type Call, isCallable, type Primitives, unknownOption } from '@sealwire/core';
+import { type Call, isCallable, type Primitives } from '@sealwire/core';
+import { type Batch, openBatch } from './batch.js';
+import type { ConnectionState } from './connection.js';
 import { Delivery } from './delivery/delivery.js';
+import { type How, howOf } from './delivery/how.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
-import { milliseconds, type RemoteOptions, resolveOptions, type Tuning } from './options.js';
+import type { MetadataSource } from './metadata.js';
+import { type RemoteOptions, resolveOptions, type Tuning } from './options.js';
 import { PlainCaller } from './plain.js';
-import type { BatchApi, BatchCall, BatchResults } from './types.js';
+import type { BatchApi, BatchCall } from './types.js';
+
+/** What has been seen of a call so far. */
+export interface Progress {
+  /** bytes that were handed to the transport, of the sending that is under way */
+  readonly up: number;
+  /** bytes of the answer */
+  readonly down: number;
+  /** what the function reported last with `@RemoteProgress()` */
+  readonly value?: unknown;
+  /** place of the call in its batch that `value` is from */
+  readonly call?: number;
+}
 
 /** Options of one call or batch. */
 export interface CallOptions {
-  /** gives the call up; it is then rejected with the signal's reason, whether it ran or not */
+  /** gives the call up, its streams and uploads too; it is then rejected with the signal's reason, whether it ran or not */
   readonly signal?: AbortSignal;
-  /** milliseconds, instead of the remote's `timeout` */
+  /** milliseconds until the outcome is there, instead of the remote's `timeout`; the function learns them as its deadline */
   readonly timeout?: number;
+  /** called as bytes travel, and when the function reports */
+  readonly onProgress?: (progress: Progress) => void;
+  /** laid over the `metadata` of the remote */
+  readonly metadata?: MetadataSource;
 }
 
 /** What a remote has beside its functions. */
 export interface RemoteControls<Api> {
-  /** The functions with a signal or time of their own: `remote.$call({ timeout: 500 }).balance('x')`. */
+  /** The functions with options of their own: `remote.$call({ timeout: 500 }).balance('x')`. */
   $call(options: CallOptions): Api;
-  /** Several calls as one message; each has its own outcome. What is too much for one goes as several. */
+  /**
+   * Several calls as one message; each has its own outcome, and none waits for another. What is too much for one message goes as
+   * several, and so does a call with streams among its arguments.
+   *
+   * @example
+   * const batch = remote.$batch((r) => [r.balance('a'), r.slowReport()]);
+   * const balance = await batch.entries[0]; // before the report is there
+   * const [first, second] = await batch;    // { status: 'fulfilled', value } or { status: 'rejected', reason }
+   */
   $batch<T extends readonly BatchCall<unknown>[] | []>(
     build: (remote: BatchApi<Api>) => T,
     options?: CallOptions,
-  ): Promise<BatchResults<T>>;
+  ): Batch<T>;
   readonly $events: {
     /** @returns a function that removes the listener */
     on<K extends keyof RemoteEvents>(name: K, listener: RemoteListener<K>): () => void;
   };
-  /** Rejects what is pending with code `closed` and erases the keys. */
+  /** how it stands with the server; the event `connection` tells each change */
+  $connection(): ConnectionState;
+  /** Rejects what is pending with code `closed`, ends all streams and erases the keys. */
   $close(): void;
 }
 
@@ -36,45 +66,49 @@ export type Remote<Api> = Api & RemoteControls<Api>;
 
 /** `createRemote` without its default for `primitives`. */
 export function openRemote<Api>(
-  options: RemoteOptions,
+  options: RemoteOptions<Api>,
   primitives: Primitives,
   tuning: Partial<Tuning> = {},
 ): Remote<Api> {
   const settings = resolveOptions(options, primitives, tuning);
   const events = new EventHub();
+  const { onSession } = settings;
+  const greet = onSession && (() => onSession(make(true)));
   const caller = settings.keySize
-    ? new Delivery(settings, settings.keySize, events)
+    ? new Delivery(settings, settings.keySize, events, greet)
     : new PlainCaller(settings, events);
 
-  const api = (controls: object, timeout: number, signal?: AbortSignal) =>
+  const api = (controls: object, how: How) =>
     functions<Api>(controls, async (call) => {
-      const [settled] = await caller.invoke([call], timeout, signal);
+      const [settled] = await caller.invoke([call], how);
       if (settled?.status === 'fulfilled') return settled.value;
       throw settled?.reason;
     });
 
-  const controls: RemoteControls<Api> = {
-    $call: (callOptions) => api({}, timeOf(callOptions, '$call', settings.timeout), callOptions.signal),
-    async $batch<T extends readonly BatchCall<unknown>[] | []>(
-      build: (remote: BatchApi<Api>) => T,
-      callOptions: CallOptions = {},
-    ) {
-      const timeout = timeOf(callOptions, '$batch', settings.timeout);
-      const calls = build(functions<BatchApi<Api>>({}, (call) => call));
-      if (!Array.isArray(calls) || !calls.every(isCall)) {
-        throw badConfiguration('The function given to $batch must return an array of calls, made with its argument.');
-      }
-      return (await caller.invoke(calls, timeout, callOptions.signal)) as BatchResults<T>;
-    },
-    $events: { on: (name, listener) => events.on(name, listener) },
-    $close: () => caller.close(),
+  /** @param early whether its calls go before those that wait for `onSession` */
+  const make = (early: boolean): Remote<Api> => {
+    const controls: RemoteControls<Api> = {
+      $call: (callOptions) => api({}, howOf(settings, callOptions, '$call', early)),
+      $batch: (build, callOptions = {}) =>
+        openBatch(
+          () => howOf(settings, callOptions, '$batch', early),
+          () => calls(build(functions<BatchApi<Api>>({}, (call) => call))),
+          caller,
+        ),
+      $events: { on: (name, listener) => events.on(name, listener) },
+      $connection: () => events.connection.state,
+      $close: () => caller.close(),
+    };
+    return api(controls, howOf(settings, {}, 'createRemote', early)) as Remote<Api>;
   };
-  return api(controls, settings.timeout) as Remote<Api>;
+  return make(false);
 }
 
-function timeOf(options: CallOptions, what: string, standard: number): number {
-  unknownOption(options, ['signal', 'timeout'], what);
-  return options.timeout === undefined ? standard : milliseconds('timeout', options.timeout);
+function calls<T>(built: T): T & readonly Call[] {
+  if (!Array.isArray(built) || !built.every(isCall)) {
+    throw badConfiguration('The function given to $batch must return an array of calls, made with its argument.');
+  }
+  return built as T & readonly Call[];
 }
 
 /** Each name is one function, made when it is first asked for. */

@@ -1,7 +1,7 @@
 import { createRemote, fetchTransport } from '@sealwire/client';
-import { expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import { connect } from './support/remote.js';
+import { connect, type Network } from './support/remote.js';
 
 it('a call that was answered nothing but `busy` under seal did not run', async () => {
   const server = new PeerServer();
@@ -15,21 +15,83 @@ it('a call that was answered nothing but `busy` under seal did not run', async (
   expect(error).toMatchObject({ code: expect.not.stringMatching('outcome_unknown') });
 });
 
-it('a call whose headers cannot be made was not sent', async () => {
-  const server = new PeerServer();
-  let expired = false;
-  const headers = () => {
-    if (expired) throw new Error('no token');
-    return {};
-  };
-  const remote = connect(server, { headers });
-  await remote.add(1, 2);
-  expired = true;
-  const error = await remote
-    .$call({ timeout: 300 })
-    .add(1, 2)
-    .catch((e: unknown) => e);
-  expect(error).toMatchObject({ code: 'unreachable', message: expect.stringContaining('no token') });
+describe('a call whose headers cannot be made', () => {
+  /** Headers that can be made as long as there is a token. */
+  function expiring() {
+    const state = { expired: false };
+    const headers = () => {
+      if (state.expired) throw new Error('no token');
+      return {};
+    };
+    return { state, headers };
+  }
+  const refusal = { code: 'bad_configuration', message: 'headers() threw "no token".' };
+  // each waits longer than a test may
+  const patient = { timeout: 120_000 };
+
+  it('was not sent, and ends at once', async () => {
+    const server = new PeerServer();
+    const { state, headers } = expiring();
+    const remote = connect(server, { headers });
+    await remote.add(1, 2);
+    state.expired = true;
+    await expect(remote.$call(patient).add(1, 2)).rejects.toMatchObject(refusal);
+    expect(server.runs).toHaveLength(1);
+    state.expired = false;
+    expect(await remote.add(3, 4)).toBe(7);
+  });
+
+  it('ends at once as well if it waits for a handshake, the first one or a later one', async () => {
+    const server = new PeerServer();
+    const { state, headers } = expiring();
+    state.expired = true;
+    await expect(connect(server, { headers, waitForServer: true, ...patient }).add(1, 2)).rejects.toMatchObject(
+      refusal,
+    );
+    state.expired = false;
+    server.lifetime = 100;
+    const remote = connect(server, { headers });
+    await remote.add(1, 2);
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    vi.setSystemTime(Date.now() + 200_000);
+    state.expired = true;
+    await expect(remote.$call(patient).add(5, 6)).rejects.toMatchObject(refusal);
+    expect(server.count('call')).toBe(0);
+    state.expired = false;
+    expect(await remote.add(5, 6)).toBe(11);
+  });
+
+  it('goes on to be asked about if it may have run', async () => {
+    const server = new PeerServer();
+    const { state, headers } = expiring();
+    let lost = false;
+    const network: Network = async (_, next, kind) => {
+      const answer = await next();
+      if (!lost || kind !== 'call') return answer;
+      lost = false;
+      state.expired = true;
+      throw new Error('the answer got lost');
+    };
+    const remote = connect(server, { headers, network });
+    await remote.add(1, 2);
+    lost = true;
+    remote.$events.on('retrying', ({ attempt }) => {
+      if (attempt > 1) state.expired = false;
+    });
+    expect(await remote.add(3, 4)).toBe(7);
+    expect(server.runs).toHaveLength(2);
+  });
+
+  it('is known not to have run without encryption, too', async () => {
+    const plain = { keySize: 0, serverKey: undefined as never, secureKey: undefined as never } as const;
+    const { state, headers } = expiring();
+    state.expired = true;
+    const call = connect(new PeerServer(), { ...plain, headers }).add(1, 2);
+    await expect(call).rejects.toMatchObject(refusal);
+  });
 });
 
 it('a header that no request may have is no try to reach the server', async () => {

@@ -183,6 +183,40 @@ describe('renewal', () => {
     ]);
   });
 
+  it('names a half-made session that no call waits for any more, for the data may have moved there', async () => {
+    useFakeTimers();
+    const server = new PeerServer();
+    let lost = 0;
+    let given = new AbortController();
+    const remote = await opened(server, async (_request, next, kind) => {
+      const response = await next();
+      if (kind !== 'finish' || lost === 0) return response;
+      lost--;
+      given.abort(new Error('given up'));
+      throw new Error('connection reset');
+    });
+    // handshakes in a row have pauses between them
+    const soon = <T>(call: Promise<T>) => vi.advanceTimersByTimeAsync(10_000).then(() => call);
+    const ids = () => server.asked.map(({ sessionId }) => toHex(sessionId));
+    for (let renewal = 0; renewal < 3; renewal++) {
+      [lost, given] = [1, new AbortController()];
+      for (const session of server.sessions.values()) session.ended = true;
+      await soon(expect(remote.$call({ signal: given.signal }).add(1, 1)).rejects.toThrow('given up'));
+    }
+    const [first, ...halfMade] = [...server.sessions.keys()];
+    expect(halfMade).toHaveLength(3);
+    server.asked.length = 0;
+    expect(await soon(remote.add(1, 2))).toBe(3);
+    // the newest first, and no more than fit beside the session and the calls
+    expect(ids()).toEqual([first, halfMade[2], halfMade[1]]);
+    expect(server.asked.every(({ numbers }) => numbers.length === 0)).toBe(true);
+
+    for (const session of server.sessions.values()) session.ended = true;
+    server.asked.length = 0;
+    expect(await soon(remote.add(3, 4))).toBe(7);
+    expect(ids()).toEqual([[...server.sessions.keys()].at(-2)]);
+  });
+
   it('asks under the session for a first call that still runs', async () => {
     useFakeTimers();
     const server = new PeerServer();

@@ -11,6 +11,7 @@ pausing   late_result      done      deliver
 
 riding    result           done      deliver
 riding    unavailable      pausing   deliver identify pause
+riding    unauthorized     pausing   deliver refresh
 riding    late_result      done      deliver
 riding    result_gone      pausing   note identify rest
 riding    number_conflict  pausing   end forget rest
@@ -28,6 +29,8 @@ riding    told_running     running   transmit
 
 sent      result           done      deliver
 sent      unavailable      pausing   deliver identify pause
+sent      unauthorized     pausing   deliver refresh
+sent      live             streaming
 sent      late_result      done      deliver
 sent      running          running   pause
 sent      busy             sent      pause
@@ -48,9 +51,13 @@ sent      told_ran         doubtful  note linger
 sent      told_unknown     doubtful  linger
 sent      told_running     running   pause
 sent      wake             sent      transmit
+sent      spent            asking    hint
+sent      unmade           done      fail
 
 running   result           done      deliver
 running   unavailable      pausing   deliver identify pause
+running   unauthorized     pausing   deliver refresh
+running   live             streaming
 running   late_result      done      deliver
 running   running          running   pause
 running   busy             running   pause
@@ -72,8 +79,32 @@ running   told_unknown     doubtful  linger
 running   told_running     running   pause
 running   wake             running   transmit
 
+streaming result           done      deliver
+streaming unavailable      pausing   deliver identify pause
+streaming unauthorized     pausing   deliver refresh
+streaming late_result      done      deliver
+streaming running          running   pause
+streaming busy             sent      pause
+streaming cut              sent      pause
+streaming result_gone      pausing   note identify rest
+streaming number_conflict  pausing   end forget rest
+streaming number_too_old   pausing   identify rest
+streaming outcome_unknown  pausing   identify rest
+streaming moved_never_ran  pausing   adopt forget rest
+streaming moved_ran        pausing   adopt note identify rest
+streaming moved_unknown    pausing   adopt identify rest
+streaming session_ended    asking    end
+streaming malformed        done      fail
+streaming oversized        done      fail
+streaming told_never_ran   pausing   forget rest
+streaming told_ran         doubtful  note linger
+streaming told_unknown     doubtful  linger
+streaming told_running     streaming
+
 asking    result           done      deliver
 asking    unavailable      pausing   deliver identify pause
+asking    unauthorized     pausing   deliver refresh
+asking    live             streaming
 asking    late_result      done      deliver
 asking    running          running   pause
 asking    result_gone      pausing   note identify rest
@@ -92,6 +123,8 @@ asking    told_running     running   pause
 
 doubtful  result           done      deliver
 doubtful  unavailable      pausing   deliver identify pause
+doubtful  unauthorized     pausing   deliver refresh
+doubtful  live             streaming
 doubtful  late_result      done      deliver
 doubtful  running          running   pause
 doubtful  result_gone      pausing   note identify rest

@@ -1,4 +1,6 @@
-/** Byte helpers. Integers are big-endian (PROTOCOL.md section 1). */
+/** Byte helpers, and padding. Integers are big-endian (PROTOCOL.md section 1). */
+
+import { SealwireError } from './errors.js';
 
 const encoder = new TextEncoder();
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
@@ -93,4 +95,59 @@ export function toHex(bytes: Uint8Array): string {
 export function fromHex(text: string): Uint8Array {
   if (!/^([0-9a-f]{2})*$/i.test(text)) throw new TypeError('not hexadecimal text');
   return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+}
+
+/** bytes of the length in front of a padded body */
+const LENGTH = 4;
+/** a padded body has so many bytes at least */
+const FLOOR = 64;
+
+/**
+ * u32 length || body || zeros up to {@link paddedLength} (PROTOCOL.md section 5.3).
+ * @param padded where it is written to: all zeros, of the right length
+ */
+export function pad(body: Uint8Array, padded: Uint8Array = new Uint8Array(padLength(body.length))): Uint8Array {
+  writeU32(padded, 0, body.length);
+  padded.set(body, LENGTH);
+  return padded;
+}
+
+/** @returns how many bytes {@link pad} makes of a body of that length */
+export function padLength(bodyLength: number): number {
+  return paddedLength(LENGTH + bodyLength);
+}
+
+/** @returns a view of the body inside `padded`, which is exactly what {@link pad} makes of it */
+export function unpad(padded: Uint8Array): Uint8Array {
+  const { body, rest } = unpadFirst(padded);
+  if (rest.length > 0) throw new SealwireError('bad_payload');
+  return body;
+}
+
+/** A padded body at the start of `bytes`, and what follows it; both are views. */
+export function unpadFirst(bytes: Uint8Array): { body: Uint8Array; rest: Uint8Array } {
+  const end = LENGTH + readU32(bytes, 0);
+  if (bytes.length < LENGTH || end > bytes.length) throw new SealwireError('bad_payload');
+  const paddedEnd = paddedLength(end);
+  if (paddedEnd > bytes.length) throw new SealwireError('bad_payload');
+  let beyond = 0;
+  for (let i = end; i < paddedEnd; i++) beyond |= bytes[i] as number;
+  if (beyond !== 0) throw new SealwireError('bad_payload');
+  return { body: bytes.subarray(LENGTH, end), rest: bytes.subarray(paddedEnd) };
+}
+
+/**
+ * Padmé (Nikitin et al., "Reducing metadata leakage from encrypted files", 2019): only the leading bits of a length stay,
+ * S = floor(log2 E) + 1 of them after the first, E = floor(log2 n). At most 12 % are added from 64 bytes on, and
+ * only O(log log n) bits of the length show.
+ */
+export function paddedLength(length: number): number {
+  if (length <= FLOOR) return FLOOR;
+  const exponent = floorLog2(length);
+  const unit = 2 ** (exponent - (floorLog2(exponent) + 1));
+  return Math.ceil(length / unit) * unit;
+}
+
+function floorLog2(value: number): number {
+  return 31 - Math.clz32(value);
 }

@@ -86,7 +86,13 @@ export class SealwireError extends Error {
   }
 }
 
-/** A stream that was cut before its authenticated end. */
+/**
+ * A stream that was cut before its authenticated end.
+ *
+ * @example
+ * const error = new StreamCutError({ items: 20 });
+ * console.log(error.code, error.details); // stream_cut { items: 20 }
+ */
 export class StreamCutError extends SealwireError {
   constructor(
     /** what had arrived of the stream */

@@ -1,5 +1,5 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
-export { unknownOption } from './contract.js';
+export { type Injected, isCallable, RESERVED_NAMES, type RemoteParameters, unknownOption } from './contract.js';
 export type { KemKeyPair, KeyPair, Primitives } from './crypto/primitives.js';
 export {
   type ErrorCode,
@@ -11,12 +11,13 @@ export {
   SealwireError,
   StreamCutError,
 } from './errors.js';
-export { isCallable, RESERVED_NAMES } from './function-name.js';
 export {
   type CookieKey,
   type CookieState,
   cookieKeyId,
   deriveCookieKey,
+  isSessionIdOf,
+  makeSessionId,
   openCookie,
   sealCookie,
 } from './handshake/cookie.js';
@@ -53,7 +54,6 @@ export {
   SUITE,
 } from './handshake/key-schedule.js';
 export { type NumberAnswer, proveSession, type Renewal } from './handshake/renewal.js';
-export { isSessionIdOf, makeSessionId } from './handshake/session-id.js';
 export {
   answerStart,
   type ClientHandshakeConfig,
@@ -63,7 +63,6 @@ export {
   type StartSent,
   startHandshake,
 } from './handshake/start.js';
-export type { Injected, RemoteParameters } from './injected.js';
 export {
   formatKeyText,
   generateKeyText,
@@ -78,11 +77,12 @@ export {
   serverKeyId,
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
+export { at } from './live/at.js';
 export { type IncomingOptions, IncomingStreams } from './live/incoming.js';
-export type { IncomingStream } from './live/incoming-stream.js';
-export { At, at, OutgoingStreams, type WritePiece } from './live/outgoing.js';
+export { IncomingStream } from './live/incoming-stream.js';
+export { OutgoingStreams, type WritePiece } from './live/outgoing.js';
 export { type FileInfo, RemoteFile } from './live/remote-file.js';
-export { type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
+export { isStream, type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
 export {
   encodeFailure,
   encodeUnit,
@@ -92,35 +92,32 @@ export {
   type UnitKind,
   UnitReader,
 } from './live/units.js';
-export {
-  isLive,
-  LiveOpener,
-  LiveSealer,
-  openLiveCall,
-  openLiveResult,
-  sealLiveCall,
-  sealLiveResult,
-} from './message/live.js';
+export { isLive } from './message/live-key.js';
+export { LiveOpener, openLiveCall, openLiveResult } from './message/live-open.js';
+export { LiveSealer, sealLiveCall, sealLiveResult } from './message/live-seal.js';
 export {
   type CallFrame,
-  type CallNumber,
   CONTENT_TYPE,
-  callIdentity,
-  encodeCallNumber,
-  FIRST_LANE,
   FRAME_TYPE,
   firstHeader,
-  frameDigest,
   frameType,
   type MessageKey,
   openCall,
   openResult,
   parseCall,
-  type Sending,
   sealCall,
   sealResult,
 } from './message/message.js';
-export { ReplayWindow, type WindowVerdict } from './message/replay-window.js';
+export {
+  type CallNumber,
+  callIdentity,
+  encodeCallNumber,
+  FIRST_LANE,
+  frameDigest,
+  ReplayWindow,
+  type Sending,
+  type WindowVerdict,
+} from './message/numbers.js';
 export type { CallOptions, Resume } from './payload/call-options.js';
 export {
   type Call,

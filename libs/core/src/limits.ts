@@ -11,9 +11,11 @@ export const LIMITS = {
   dataUnit: 65_536,
   /** streams of one live message */
   streams: 256,
-  /** items or bytes of one stream that wait for their consumer */
+  /** items and bytes of the streams of one message that wait for their consumers */
   streamItems: 1_024,
   streamBytes: 1_048_576,
+  /** as many times of that, while the consumer of another one of these streams waits itself */
+  streamsAhead: 16,
   /** characters of the name, type and version of a stream */
   streamText: 1_024,
   /** names and values under the seal of one call: how many, and their characters */

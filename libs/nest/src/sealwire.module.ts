@@ -1,8 +1,12 @@
 import {
+  type BeforeApplicationShutdown,
   ConfigurableModuleBuilder,
   type DynamicModule,
   Inject,
+  Injectable,
+  Logger,
   Module,
+  type OnApplicationBootstrap,
   type OnModuleInit,
   Optional,
   type Provider,
@@ -27,9 +31,9 @@ import {
   type SealwireStore,
 } from './options.js';
 import { KeyStore, NumberLedger, SessionData, SessionDirectory, SessionStore } from './ports/index.js';
-import { SealwireRuntime } from './runtime.js';
-import { HandshakeLimits } from './sessions/handshake-limits.js';
+import { modulesIn } from './quirks/injector.js';
 import { Handshakes } from './sessions/handshakes.js';
+import { HandshakeLimits } from './sessions/limits.js';
 import { MemoryKeyStore } from './sessions/memory-key-store.js';
 import { MemoryLedger } from './sessions/memory-ledger.js';
 import { MemoryStore } from './sessions/memory-store.js';
@@ -99,7 +103,7 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
 
   /** Nest calls it for each place that imports this module with options of its own. */
   onModuleInit(): void {
-    const roots = [...this.modules.values()].filter(({ metatype }) => metatype === SealwireModule);
+    const roots = modulesIn(this.modules).filter(({ type }) => type === SealwireModule);
     if (roots.length > 1) {
       throw misconfigured('SealwireModule.forRoot() is imported more than once: import it once, in the root module.');
     }
@@ -161,4 +165,36 @@ function memoryStore(): SealwireStore {
 
 function tokenOf(provider: Provider): unknown {
   return typeof provider === 'function' ? provider : provider.provide;
+}
+
+/** Starts and stops with the application. */
+@Injectable()
+class SealwireRuntime implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown {
+  private readonly logger = new Logger('Sealwire');
+
+  constructor(
+    @Inject(RemoteFunctionExplorer) private readonly explorer: RemoteFunctionExplorer,
+    @Inject(KeyRing) private readonly keys: KeyRing,
+    @Inject(SessionStore) private readonly store: SessionStore,
+    @Inject(NumberLedger) private readonly ledger: NumberLedger,
+    @Inject(Sessions) private readonly sessions: Sessions,
+  ) {}
+
+  onModuleInit(): void {
+    this.explorer.explore();
+  }
+
+  /** After every module is set up: migrations that run on their way up have run. */
+  async onApplicationBootstrap(): Promise<void> {
+    await this.store.start(this.sessions);
+    const { publicKey, fingerprint } = await this.keys.describe();
+    this.logger.log(`Server key ${publicKey}, fingerprint ${fingerprint}`);
+  }
+
+  /** While connections and database are still there. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.sessions.stop();
+    await this.ledger.drain();
+    await this.store.stop();
+  }
 }

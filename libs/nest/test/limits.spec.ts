@@ -1,6 +1,6 @@
 import type { INestApplication } from '@nestjs/common';
 import { Logger } from '@nestjs/common';
-import { makeSessionId, type Reply, toHex } from '@sealwire/core';
+import { LIMITS, makeSessionId, type Reply, toHex } from '@sealwire/core';
 import {
   NumberLedger,
   SealwireEvents,
@@ -174,6 +174,21 @@ describe('calls', () => {
     await client.send(done);
     latch.release();
     expect([only(await first), only(await second)]).toEqual([2, 2]);
+  });
+
+  it('above the limit a number below the window is too old, which no later try would change', async () => {
+    await start({ sessionCalls: 1 });
+    await client.connect();
+    const old = client.frame(add(1));
+    client.counter += LIMITS.replayWindow;
+    await client.send(client.frame(add(1)));
+    const latch = app.get(Ledger).hold();
+    const first = client.send(client.frame([{ name: 'slow', args: [] }]));
+    await latch.entered;
+    expect(status(await client.send(old))).toBe('number_too_old');
+    expect(status(await client.send(client.frame(add(1))))).toBe('busy');
+    latch.release();
+    expect(only(await first)).toBe(2);
   });
 
   it('256 numbers are asked about in one statement', async () => {

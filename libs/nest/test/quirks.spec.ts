@@ -11,12 +11,13 @@ import {
   Injectable,
   Module,
   RequestMethod,
+  Scope,
   UseFilters,
   UseGuards,
   UseInterceptors,
   UsePipes,
 } from '@nestjs/common';
-import { ContextIdFactory, DiscoveryModule, DiscoveryService, NestFactory } from '@nestjs/core';
+import { ContextIdFactory, DiscoveryModule, DiscoveryService, ModulesContainer, NestFactory } from '@nestjs/core';
 import { describe, expect, it } from 'vitest';
 import * as quirks from '../src/quirks/index.js';
 
@@ -48,7 +49,13 @@ class Host {
   method(@Body('b') _body: unknown): void {}
 }
 
-@Module({ imports: [DiscoveryModule], controllers: [Host], providers: [Nothing] })
+@Injectable({ scope: Scope.REQUEST })
+class ForRequest {}
+
+@Injectable({ scope: Scope.REQUEST, durable: true })
+class Durable {}
+
+@Module({ imports: [DiscoveryModule], controllers: [Host], providers: [Nothing, ForRequest, Durable] })
 class HostModule {}
 
 async function contexts(): Promise<{ creator: quirks.ExternalContextCreator; discovery: DiscoveryService }> {
@@ -95,14 +102,36 @@ describe("Nest's undocumented insides", () => {
 
   it('know the module of a host by its token, and its enhancers by their class', async () => {
     const { discovery } = await contexts();
-    const host = discovery.getControllers().find(({ metatype }) => metatype === Host)?.host;
-    expect(host?.token).toEqual(expect.any(String));
-    expect(host?.injectables.has(Nothing)).toBe(true);
-    expect(host?.injectables.has(Enhancer)).toBe(true);
+    const host = discovery.getControllers().find(({ metatype }) => metatype === Host)!;
+    expect(host.host?.token).toEqual(expect.any(String));
+    expect(quirks.moduleKeyOf(host)).toBe(host.host?.token);
+    expect(quirks.hasEnhancer(host, Nothing)).toBe(true);
+    expect(quirks.hasEnhancer(host, Enhancer)).toBe(true);
+    expect(quirks.hasEnhancer(host, class {})).toBe(false);
+  });
+
+  it('tell whether a class is made once, for each request, or for requests of one kind', async () => {
+    const { discovery } = await contexts();
+    const told = [Nothing, ForRequest, Durable].map((type) => {
+      const wrapper = discovery.getProviders().find(({ metatype }) => metatype === type)!;
+      return [quirks.isMadeOnce(wrapper), quirks.isDurable(wrapper)];
+    });
+    expect(told).toEqual([
+      [true, false],
+      [false, false],
+      [false, true],
+    ]);
+  });
+
+  it('list modules with the classes that they hold', async () => {
+    const app = await NestFactory.createApplicationContext(HostModule, { logger: false });
+    const module = quirks.modulesIn(app.get(ModulesContainer)).find(({ type }) => type === HostModule);
+    expect(module?.classes).toEqual(expect.arrayContaining([Host, Nothing]));
+    await app.close();
   });
 
   it('find parameters through the factory of routes', () => {
-    const value = new quirks.RouteParamsFactory().exchangeKeyForValue(quirks.RouteParamtypes.IP, '', {
+    const value = quirks.routeValue(quirks.RouteParamtypes.IP, '', {
       req: { ip: '192.0.2.1' },
       res: {},
       next: () => undefined,

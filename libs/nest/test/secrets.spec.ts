@@ -164,7 +164,7 @@ describe('keys are erased', () => {
     await store.activate(session.id, secrets());
     const { rows } = store as unknown as { rows: Map<string, Row> };
     const { clientToServer, serverToClient, renewal } = [...rows.values()][0]!.secrets!;
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
     await store.end({ id: session.id }, 'revoked');
     expect((await store.find(session.id))?.ended).toBe('revoked');
     vi.advanceTimersByTime(60_000);

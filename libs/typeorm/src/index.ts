@@ -14,7 +14,6 @@ export { sealwireMigrations } from './migrations.js';
 export { PostgresLedger } from './numbers/postgres-ledger.js';
 export { TypeOrmExactlyOnce } from './outcomes/index.js';
 export { TypeOrmSessionData } from './sessions/session-data.js';
-export { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 export { TypeOrmSessionStore } from './sessions/session-store.js';
 export {
   connectTypeOrmStore,
@@ -23,3 +22,4 @@ export {
   type TypeOrmStoreParts,
   typeOrmStore,
 } from './typeorm-store.js';
+export { TypeOrmSessionDirectory } from './upkeep/session-directory.js';

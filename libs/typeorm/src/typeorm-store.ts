@@ -22,8 +22,8 @@ import { TypeOrmExactlyOnce } from './outcomes/index.js';
 import { Incarnation } from './sessions/incarnation.js';
 import { Lease } from './sessions/lease.js';
 import { TypeOrmSessionData } from './sessions/session-data.js';
-import { TypeOrmSessionDirectory } from './sessions/session-directory.js';
 import { TypeOrmSessionStore } from './sessions/session-store.js';
+import { TypeOrmSessionDirectory } from './upkeep/session-directory.js';
 
 /** Options of {@link typeOrmStore}. */
 export interface TypeOrmStoreOptions {

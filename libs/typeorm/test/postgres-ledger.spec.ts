@@ -201,6 +201,8 @@ describe('the ledger in PostgreSQL', () => {
     await database.dataSource.query('UPDATE sealwire_session SET floor = 20');
     expect(await accept(first(), one, at(20), digest)).toEqual({ kind: 'too_old' });
     expect(await accept(instances[1]!, one, at(10), digest)).toEqual({ kind: 'running' });
+    const tooOld = (counter: number) => first().ledger!.isTooOld(one, at(counter));
+    expect(await Promise.all([10, 20, 21, LIMITS.counter + 1].map(tooOld))).toEqual([false, true, false, true]);
     expect(await accept(first(), one, at(21), digest)).toEqual({ kind: 'accepted' });
     await instances[1]!.directory.end({ id }, 'revoked');
     expect(await accept(first(), one, at(22), digest)).toEqual({ kind: 'session_ended' });

@@ -1,11 +1,14 @@
 import { type Call, encodeCalls, type KeySize, LIMITS } from '@sealwire/core';
-import { closedError } from '../errors.js';
+import { closedError, notReached } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
 import { Sessions } from '../sessions/sessions.js';
 import type { Settled } from '../types.js';
+import type { Added, How } from './how.js';
+import { type Abortable, listen, unlisten, within } from './limits.js';
 import { Message } from './message.js';
-import { type Parcel, pack } from './payload.js';
+import { type Parcel, pack, rewrite } from './payload.js';
+import { stop } from './setbacks.js';
 
 const FIRST = [0];
 
@@ -13,6 +16,8 @@ const FIRST = [0];
 export class Delivery {
   readonly alarms = new Alarms();
   readonly sessions: Sessions;
+  /** live results and pauses, which `$close()` ends */
+  readonly receptions = new Set<Abortable>();
   /** messages under way, at most {@link LIMITS.callsInFlight} */
   readonly #messages = new Set<Message>();
   readonly #queue = new Set<Message>();
@@ -22,23 +27,33 @@ export class Delivery {
     readonly settings: Settings,
     keySize: KeySize,
     readonly events: EventHub,
+    greet?: () => unknown,
   ) {
-    this.sessions = new Sessions(settings, keySize, events, this.#messages);
+    this.sessions = new Sessions(settings, keySize, events, this.#messages, greet);
   }
 
-  /** @returns the outcome of each call. @throws the reason of the signal, or RemoteError `closed` */
-  async invoke(calls: readonly Call[], timeout: number, signal?: AbortSignal): Promise<Settled[]> {
-    signal?.throwIfAborted();
+  /** @returns the outcome of each call. @throws the reason of the signal, or RemoteError `closed` or `metadata_failed` */
+  async invoke(calls: readonly Call[], how: How): Promise<Settled[]> {
+    how.signal?.throwIfAborted();
     if (this.#closed) throw closedError();
-    const settled = new Array<Settled>(calls.length);
-    const all = this.#parcels(calls, settled).map((parcel) => {
-      const message = new Message(this, calls, parcel, settled, timeout, signal);
-      if (this.#messages.size < LIMITS.callsInFlight) this.#admit(message);
-      else this.#queue.add(message);
-      return message.ended;
-    });
+    const work = { calls, settled: new Array<Settled>(calls.length), how };
+    const added = how.added?.();
+    const parcels =
+      added instanceof Promise
+        ? await this.#later(this.#parcels(calls, work.settled), how, added)
+        : this.#parcels(added ? calls.map((call) => ({ ...call, ...added })) : calls, work.settled);
+    const all = parcels.map((parcel) => this.launch(new Message(this, work, parcel)));
     await (all.length === 1 ? all[0] : Promise.all(all));
-    return settled;
+    return work.settled;
+  }
+
+  /** @throws the reason of its signal, or RemoteError `closed` */
+  launch(message: Message): Promise<void> {
+    if (this.#closed) {
+      message.abort(closedError());
+    } else if (this.#messages.size < LIMITS.callsInFlight || message.work.how.early) this.#admit(message);
+    else this.#queue.add(message);
+    return message.ended;
   }
 
   /** Encodes at the time of the call, so that arguments changed later do not travel. */
@@ -48,10 +63,25 @@ export class Delivery {
       try {
         return [{ payload: encodeCalls(calls), places: FIRST }];
       } catch {
-        // below, with what cannot be sent
+        // below, with streams and with what cannot be sent
       }
     }
     return pack(calls, (this.sessions.current?.maxBody ?? LIMITS.body) * (7 / 8), settled);
+  }
+
+  /** The arguments are those of the time of the call; what asynchronous metadata gives comes to them. */
+  async #later(parcels: readonly Parcel[], { timeout, signal }: How, added: Promise<Added>): Promise<Parcel[]> {
+    try {
+      const more = await within(timeout, signal, added);
+      if (!more) throw notReached(undefined);
+      return parcels.map((parcel) => {
+        const all = parcel.places.map((_, i) => i);
+        return { ...parcel, payload: rewrite(parcel.payload, all, (call) => ({ ...call, ...more })) };
+      });
+    } catch (error) {
+      for (const { upload } of parcels) upload?.cancel(error);
+      throw error;
+    }
   }
 
   #admit(message: Message): void {
@@ -63,17 +93,48 @@ export class Delivery {
     this.#queue.delete(message);
     if (!this.#messages.delete(message)) return;
     for (const next of this.#queue) {
+      if (this.#messages.size >= LIMITS.callsInFlight) break;
       this.#queue.delete(next);
       this.#admit(next);
       break;
     }
-    if (this.#messages.size === 0 && this.sessions.doubted) this.sessions.rest();
+    if (this.#messages.size > 0) return;
+    if (this.sessions.doubted) this.sessions.rest();
+    const { state } = this.events.connection.state;
+    if (state === 'connecting' || state === 'waiting') this.events.emit('rested', {});
+  }
+
+  /** @throws the reason of the signal, or RemoteError `closed` */
+  pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        this.alarms.clear(item);
+        this.receptions.delete(item);
+        if (signal) unlisten(signal, item);
+      };
+      const item: Limited & Abortable = {
+        ring: () => {
+          end();
+          resolve();
+        },
+        abort: (reason) => {
+          end();
+          reject(reason);
+        },
+      };
+      if (this.#closed) return reject(closedError());
+      this.receptions.add(item);
+      if (signal) listen(signal, item);
+      this.alarms.set(item, performance.now() + ms);
+    });
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const message of [...this.#queue, ...this.#messages]) message.stop(closedError());
+    for (const message of [...this.#queue, ...this.#messages]) stop(message, closedError());
+    for (const reception of [...this.receptions]) reception.abort(closedError());
     this.sessions.close();
   }
 }

@@ -1,7 +1,8 @@
 import { type CallNumber, type Outcome, SealwireError } from '@sealwire/core';
-import { OutcomeUnknownError, RemoteError, remoteError } from '../errors.js';
-import type { Sent } from '../sessions/session.js';
+import { OutcomeUnknownError, RemoteError, remoteError, unreachable } from '../errors.js';
+import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
+import { HeadersError } from '../transport/transport.js';
 import type { Event } from './table.js';
 
 const RETRYABLE: ReadonlySet<string> = new Set(['busy', 'rate_limited', 'unavailable']);
@@ -46,6 +47,12 @@ export function misread(what: Hint | Error | unknown): unknown {
   return new SealwireError('bad_payload', 'The server answered under seal what this client cannot read.', cause);
 }
 
+/** The call did not run, and its streams cannot be read a second time. */
+export function spent(cause: unknown): RemoteError {
+  const why = cause ?? new Error('the server refused the message before anything of it ran');
+  return unreachable('The streams among the arguments cannot be read again', why);
+}
+
 export function isMisread(error: unknown): boolean {
   return error instanceof SealwireError && error.code === 'bad_payload';
 }
@@ -55,8 +62,16 @@ export function isRefusal({ code }: Hint): boolean {
   return GONE.has(code);
 }
 
-/** @param muted whether nothing else came for so long that the session may be gone without a word */
-export function readHint(hint: Hint, muted: boolean): { readonly event: Event; readonly left: boolean } {
+/**
+ * @param muted whether nothing else came for so long that the session may be gone without a word
+ * @param fresh whether nothing of the message ever left
+ */
+export function readHint(
+  hint: Hint,
+  muted: boolean,
+  fresh: boolean,
+): { readonly event: Event; readonly left: boolean } {
+  if (fresh && hint.error instanceof HeadersError) return { event: 'unmade', left: false };
   const code = hint.error instanceof SealwireError ? hint.error.code : undefined;
   if (hint.status === undefined && code === 'too_large') return { event: 'oversized', left: true };
   const left = hint.status !== undefined || !NEVER_LEFT.has(code);

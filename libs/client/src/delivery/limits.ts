@@ -40,19 +40,23 @@ export function backoff(attempt: number, retryAfter = 0): number {
 }
 
 /** The first of the work, and undefined after `ms`. @throws the reason of the signal */
-export async function within<T = never>(ms: number, signal: AbortSignal, work?: Promise<T>): Promise<T | undefined> {
-  signal.throwIfAborted();
+export async function within<T = never>(
+  ms: number,
+  signal: AbortSignal | undefined,
+  work?: Promise<T>,
+): Promise<T | undefined> {
+  signal?.throwIfAborted();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stop = (): void => {};
   const time = new Promise<undefined>((resolve, reject) => {
     timer = setTimeout(() => resolve(undefined), ms);
-    stop = () => reject(signal.reason);
-    signal.addEventListener('abort', stop);
+    stop = () => reject(signal?.reason);
+    signal?.addEventListener('abort', stop);
   });
   try {
     return await Promise.race(work ? [work, time] : [time]);
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener('abort', stop);
+    signal?.removeEventListener('abort', stop);
   }
 }

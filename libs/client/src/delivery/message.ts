@@ -1,17 +1,30 @@
-import type { Call, MessageStatus, NumberAnswer, Reply } from '@sealwire/core';
-import { ChannelBlockedError, notReached } from '../errors.js';
-import { now, type Sent } from '../sessions/session.js';
-import type { Hint } from '../transport/hint.js';
+import type { Call, Outcome, Reply } from '@sealwire/core';
+import { notReached } from '../errors.js';
+import type { Sent } from '../sessions/sent.js';
+import { now } from '../sessions/session.js';
+import { exchange, type Meter } from '../streams/exchange.js';
+import { Reception } from '../streams/reception.js';
+import type { Origin } from '../streams/resumption.js';
+import type { Upload } from '../streams/upload.js';
 import { post } from '../transport/transport.js';
 import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
-import { failure, isMisread, isRefusal, misread, readHint, rejection, traceOf } from './failure.js';
-import { type Abortable, backoff, listen, unlisten } from './limits.js';
-import { type Parcel, tooLarge, withIdentity } from './payload.js';
+import { isMisread, rejection, traceOf } from './failure.js';
+import type { How } from './how.js';
+import { type Abortable, listen, unlisten } from './limits.js';
+import { type Parcel, tooLarge } from './payload.js';
+import { SETBACKS, stop, unanswered } from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
 const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
+
+/** What was asked for in one go; a message carries all of it or a part. */
+export interface Work {
+  readonly calls: readonly Call[];
+  readonly settled: Settled[];
+  readonly how: How;
+}
 
 /** Calls that travel together under one number, in one state of the table. */
 export class Message implements Limited, Abortable {
@@ -19,39 +32,50 @@ export class Message implements Limited, Abortable {
   payload: Uint8Array;
   /** places of its calls in what the caller asked for */
   places: readonly number[];
-  /** the number that it is under */
+  /** the streams among the arguments */
+  readonly upload: Upload | undefined;
+  /** the number that it is under, and the last one that it was under */
   sent: Sent | undefined;
+  last: Sent | undefined;
   readonly ended: Promise<void>;
+  /** Something of the frame may have left this machine. */
+  left = false;
+  /** That left, and not every sending of it was answered `busy` under seal. */
+  mayRun = false;
+  /** its calls carry their identities */
+  resent = false;
+  /** the server said so of one of its numbers, without the result */
+  ran = false;
+  /** new metadata was asked for */
+  refreshed = false;
+  /** the round of metadata that it was made with */
+  readonly round: number;
+  /** reads the live result that is under way */
+  reception: Reception | undefined;
+  /** cut streams that go on in the result of the calls, by their places */
+  continued: readonly Origin[] | undefined;
+  meter: Meter | undefined;
+  lastError: unknown;
+  tries = 0;
+  numbers = 0;
+  unheardSince = 0;
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
   #deadline: number;
   #controller: AbortController | undefined;
   /** earlier numbers whose requests are still under way */
   #past: Sent[] | undefined;
-  /** the server said so of one of its numbers, without the result */
-  #ran = false;
-  #resent = false;
-  /** Something of the frame may have left this machine. */
-  #left = false;
-  /** That left, and not every sending of it was answered `busy` under seal. */
-  #mayRun = false;
-  #numbers = 0;
-  #tries = 0;
-  #unheardSince = 0;
-  #lastError: unknown;
-  /** the last number that it was under, for the error */
-  #last: Sent | undefined;
 
   constructor(
-    private readonly delivery: Delivery,
-    private readonly calls: readonly Call[],
-    { payload, places }: Parcel,
-    private readonly settled: Settled[],
-    private readonly timeout: number,
-    private readonly signal: AbortSignal | undefined,
+    readonly delivery: Delivery,
+    readonly work: Work,
+    { payload, places, upload }: Parcel,
   ) {
     this.payload = payload;
     this.places = places;
+    this.upload = upload;
+    const { timeout, signal, refresher } = work.how;
+    this.round = refresher?.round ?? 0;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -61,13 +85,19 @@ export class Message implements Limited, Abortable {
     if (signal) listen(signal, this);
   }
 
+  get timeout(): number {
+    return this.work.how.timeout;
+  }
+
   /** Goes through the row of the table. An action that goes on to another state ends it. */
   on(event: Event, what?: unknown): void {
     const row = TABLE[this.state][event];
     if (!row) return;
     this.state = row.to;
     for (const action of row.does) {
-      this[action](what as never);
+      if (action === 'deliver' || action === 'seal' || action === 'transmit' || action === 'want') {
+        this[action](what as never);
+      } else SETBACKS[action](this, what as never);
       if (this.state !== row.to) return;
     }
   }
@@ -76,86 +106,88 @@ export class Message implements Limited, Abortable {
     if (at >= this.#deadline && late > SLEPT_MS) this.#deadline = at + LOOK_AGAIN_MS;
     this.delivery.alarms.set(this, this.#deadline);
     if (at < this.#deadline) this.on('wake');
-    else this.stop(notReached(this.#lastError ?? this.delivery.sessions.lastError));
+    else stop(this, notReached(this.lastError ?? this.delivery.sessions.lastError));
+  }
+
+  /** Bytes of its arguments have left: progress enough, unless a time was set for this call. */
+  moved(): void {
+    if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
   }
 
   abort(reason: unknown): void {
     this.#reject(reason);
-    this.#finish();
-  }
-
-  /** Ends every call that has no outcome yet. */
-  stop(error: unknown): void {
-    const mayHaveRun = this.#resent || this.#mayRun || (this.sent !== undefined && this.sent.requests > 0);
-    for (const place of this.places) {
-      const reason = failure(this.calls[place]?.name ?? '', mayHaveRun, traceOf(this.#last), error);
-      this.settled[place] ??= { status: 'rejected', reason };
-    }
-    this.#finish();
+    this.finish();
   }
 
   board(sent: Sent): void {
     this.#attach(sent);
-    this.#left = true;
-    this.#mayRun = true;
+    this.left = true;
+    this.mayRun = true;
     this.on('boarded');
-  }
-
-  told(sent: Sent, answer: NumberAnswer): void {
-    if (sent !== this.sent) return;
-    if (answer.known !== 'result') {
-      this.on(`told_${answer.known}`);
-      return;
-    }
-    let reply: Reply | undefined;
-    try {
-      reply = sent.openTold(answer.frame);
-    } catch (error) {
-      this.#lastError = error;
-    }
-    if (!reply) this.on('told_unknown');
-    else this.on('outcomes' in reply ? eventOf(reply, sent.total) : 'malformed', reply);
   }
 
   want(): void {
     const { sessions } = this.delivery;
-    if (sessions.current && !sessions.current.over) this.on('session');
-    else sessions.want();
+    if (sessions.current && !sessions.current.over) {
+      if (!sessions.greeting || sessions.admits(this)) this.on('session');
+    } else sessions.want();
   }
 
   seal(): void {
     const session = this.delivery.sessions.current;
     if (!session) return;
-    if (this.payload.length <= session.maxBody) this.#attach(session.seal(this.payload, this.places.length));
+    const { upload, payload, places } = this;
+    const refusal = upload?.refusal(session.maxUpload, this.lastError);
+    if (refusal) {
+      stop(this, refusal);
+      return;
+    }
+    if (payload.length <= session.maxBody) {
+      this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
+    }
     if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
-    this.#detach();
-    this.stop(tooLarge(this.payload, session.maxBody, this.calls, this.places));
+    this.detach();
+    stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
   }
 
   transmit(): void {
-    const { sent, delivery } = this;
+    const { sent, delivery, upload } = this;
     const frame = sent?.frame();
-    const again = this.#tries++ > 0;
+    const again = this.tries++ > 0;
     if (!sent || !frame) {
       // without step 4 only a renewal can ask
       if (again) delivery.sessions.want();
-      else this.pause();
+      else SETBACKS.pause(this);
       return;
     }
-    if (again && !this.#left && sent.requests === 0) sent.at = now();
+    // its streams are read by one request at a time
+    this.wakeIn(this.timeout / 3);
+    if (upload && sent.requests > 0) return;
+    if (upload?.stuck && this.state === 'sent') {
+      this.on('spent');
+      return;
+    }
+    if (again && !this.left && sent.requests === 0) sent.at = now();
     sent.requests++;
     this.#controller ??= new AbortController();
-    this.#wakeIn(this.timeout / 3);
-    void this.#request(sent, frame, this.#controller.signal);
+    void this.#request(sent, frame, this.#controller);
   }
 
-  async #request(sent: Sent, frame: Uint8Array, signal: AbortSignal): Promise<void> {
-    const { places } = this;
-    const answer = await post(this.delivery.settings, frame, signal);
+  async #request(sent: Sent, frame: Uint8Array, controller: AbortController): Promise<void> {
+    const { places, upload, delivery } = this;
+    const answer =
+      upload || this.work.how.onProgress
+        ? await exchange(this, frame, controller.signal)
+        : await post(delivery.settings, frame, controller.signal);
+    if ('read' in answer) {
+      // what reads it may go on when all outcomes are there, so it aborts the request itself
+      if (this.#controller === controller) this.#controller = undefined;
+      await new Reception(this, sent, places, controller).read(answer);
+    }
     sent.requests--;
     if (this.state === 'done') return;
     if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
-    else this.#unanswered(sent, answer);
+    else if ('error' in answer) unanswered(this, sent, answer);
     if (sent.requests > 0) return;
     if (sent === this.sent) this.on('alone');
     else sent.release();
@@ -167,140 +199,99 @@ export class Message implements Limited, Abortable {
       reply = sent.open(frame);
     } catch (error) {
       if (!isMisread(error)) {
-        this.#unanswered(sent, { status: 200, code: undefined, wait: 0, error });
+        unanswered(this, sent, { status: 200, code: undefined, wait: 0, error });
         return;
       }
     }
-    if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
-    this.#unheardSince = performance.now();
-    const event = reply ? eventOf(reply, sent.total) : 'malformed';
-    this.#left = true;
+    const event = reply ? this.eventOf(reply, sent.total) : 'malformed';
     // under seal the server says that nothing of the frame ran
-    if (event !== 'busy') this.#mayRun = true;
+    this.heard(sent, event !== 'busy');
     if (sent === this.sent) this.on(event, reply);
     else if (event === 'result' && places === this.places) this.on('late_result', reply);
   }
 
-  #unanswered(sent: Sent, hint: Hint): void {
-    const { status, error: cause } = hint;
-    this.#lastError = cause;
-    if (sent !== this.sent) return;
-    this.delivery.events.emit('retrying', { what: 'call', attempt: this.#tries, status, cause });
-    // a gateway may rewrite whatever the server says of the session
-    const muted = status !== undefined && performance.now() - this.#unheardSince >= this.timeout / 3;
-    if (muted) this.#unheardSince = performance.now();
-    const { left, event } = readHint(hint, muted);
-    this.#left ||= left;
-    this.#mayRun ||= left;
-    this.on(event, hint);
-  }
-
-  hint(hint: Hint): void {
-    const { sent, delivery } = this;
-    if (sent && delivery.sessions.hint(sent.session, isRefusal(hint))) this.stop(new ChannelBlockedError());
+  /** An answer opened. */
+  heard(sent: Sent, mayRun: boolean): void {
+    if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
+    if (this.delivery.events.connection.state.state === 'waiting') this.delivery.events.emit('answered', {});
+    this.unheardSince = performance.now();
+    this.left = true;
+    if (mayRun) this.mayRun = true;
   }
 
   deliver({ outcomes }: Extract<Reply, { outcomes: unknown }>): void {
-    for (let i = 0; i < outcomes.length; i++) {
-      const outcome = outcomes[i];
-      const place = this.places[i];
-      if (!outcome || place === undefined) continue;
-      if (outcome.ok) this.settled[place] = { status: 'fulfilled', value: outcome.value };
-      else if (outcome.code !== 'unavailable') {
-        const reason = rejection(this.calls[place]?.name ?? '', outcome, this.#ran, traceOf(this.#last));
-        this.settled[place] = { status: 'rejected', reason };
-      }
+    for (let i = 0; i < outcomes.length; i++) this.settle(i, outcomes[i]);
+    if (this.state === 'done') this.finish();
+  }
+
+  /** Hands one outcome over, unless its call goes out again. @param index of the call in this message */
+  settle(index: number, outcome: Outcome | undefined): void {
+    const place = this.places[index];
+    const { settled, calls, how } = this.work;
+    if (!outcome || place === undefined || settled[place]) return;
+    if (outcome.ok) settled[place] = { status: 'fulfilled', value: outcome.value };
+    else if (this.goesAgain(outcome)) return;
+    else {
+      const reason = rejection(calls[place]?.name ?? '', outcome, this.ran, traceOf(this.last));
+      settled[place] = { status: 'rejected', reason };
     }
-    if (this.state === 'done') this.#finish();
+    how.onSettled?.(place, settled[place]);
   }
 
-  /** By the pause of a retransmission; what runs is asked about soon. */
-  pause(what?: Hint | Reply): void {
-    const tries = Math.max(this.#tries, this.#numbers) - 1;
-    const wait = what && 'wait' in what ? what.wait : 0;
-    this.#wakeIn(backoff(this.state === 'running' ? Math.min(tries, 3) : tries, wait));
+  /** Whether nothing of the call was committed, and it goes out again. */
+  goesAgain(outcome: Extract<Outcome, { ok: false }>): boolean {
+    if (outcome.code === 'unavailable') return true;
+    // a guard refused it, and the application has not been asked for new metadata yet
+    if (!this.work.how.refresher || this.refreshed || this.upload?.repeatable === false) return false;
+    const { status, ran } = (outcome.details ?? {}) as { status?: unknown; ran?: unknown };
+    return ran === false && status === 401;
   }
 
-  rest(): void {
-    if (this.#numbers < 2) this.on('wake');
-    else this.#wakeIn(backoff(this.#numbers - 2));
+  eventOf(reply: Reply, total: number): Event {
+    if ('first' in reply) return 'malformed';
+    if ('status' in reply) return reply.status === 'lane_moved' ? `moved_${reply.known}` : reply.status;
+    if (reply.outcomes.length !== total) return 'malformed';
+    let event: Event = 'result';
+    for (const outcome of reply.outcomes) {
+      if (outcome.ok || !this.goesAgain(outcome)) continue;
+      if (outcome.code === 'unavailable') return 'unavailable';
+      event = 'unauthorized';
+    }
+    return event;
   }
 
-  end({ status }: { readonly status: 'number_conflict' | 'session_ended' }): void {
-    if (this.sent) this.delivery.sessions.end(this.sent.session, status);
-  }
-
-  adopt(status: Extract<MessageStatus, { status: 'lane_moved' }>): void {
-    if (this.sent) this.delivery.sessions.moved(this.sent.session, status);
-  }
-
-  forget(): void {
-    this.#detach();
-    this.#left = false;
-    this.#mayRun = false;
-  }
-
-  identify(): void {
-    const { sent, places } = this;
-    if (!this.#left && sent?.requests === 0) this.forget();
-    if (!sent || sent !== this.sent) return;
-    const keep = places.flatMap((place, i) => (this.settled[place] ? [] : [i]));
-    this.payload = withIdentity(this.payload, keep, (i) => sent.identity(i), sent.incarnation);
-    if (keep.length < places.length) this.places = keep.map((i) => places[i] as number);
-    this.#resent = true;
-    this.#detach();
-  }
-
-  note(): void {
-    this.#ran = true;
-  }
-
-  linger(): void {
-    if (this.sent?.requests === 0) this.on('alone');
-    else this.#wakeIn(this.timeout / 3);
-  }
-
-  fail(what: unknown): void {
-    this.stop(misread(what));
-  }
-
-  #wakeIn(ms: number): void {
+  wakeIn(ms: number): void {
     this.delivery.alarms.set(this, Math.min(performance.now() + ms, this.#deadline));
   }
 
   #attach(sent: Sent): void {
     this.sent = sent;
-    this.#last = sent;
-    this.#numbers++;
-    this.#tries = 0;
-    this.#unheardSince = performance.now();
+    this.last = sent;
+    this.numbers++;
+    this.tries = 0;
+    this.unheardSince = performance.now();
   }
 
   /** Its requests may still bring the result, so its keys stay as long as they. */
-  #detach(): void {
+  detach(): void {
     const { sent } = this;
     this.sent = undefined;
     if (sent && sent.requests > 0) this.#past = [...(this.#past ?? []), sent];
     else sent?.release();
   }
 
-  #finish(): void {
+  finish(): void {
     this.state = 'done';
     this.delivery.alarms.clear(this);
-    if (this.signal) unlisten(this.signal, this);
-    this.#detach();
+    const { signal } = this.work.how;
+    if (signal) unlisten(signal, this);
+    this.detach();
     // an abort costs an error object with its stack, too much for every call that went well
     if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
     for (const sent of this.#past ?? []) sent.release();
+    if (this.reception) this.reception.left();
+    else this.upload?.cancel(undefined);
     this.delivery.leave(this);
     this.#resolve();
   }
-}
-
-function eventOf(reply: Reply, total: number): Event {
-  if ('first' in reply) return 'malformed';
-  if ('status' in reply) return reply.status === 'lane_moved' ? `moved_${reply.known}` : reply.status;
-  if (reply.outcomes.length !== total) return 'malformed';
-  for (const outcome of reply.outcomes) if (!outcome.ok && outcome.code === 'unavailable') return 'unavailable';
-  return 'result';
 }

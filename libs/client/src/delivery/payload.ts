@@ -1,11 +1,14 @@
 import { type Call, concat, decodeCalls, encodeCalls, LIMITS, largestArgument } from '@sealwire/core';
 import { RemoteError, remoteError } from '../errors.js';
+import { type Upload, UploadFinder } from '../streams/upload.js';
 import type { Settled } from '../types.js';
 
 /** Calls that travel together, and their places among those that the caller asked for. */
 export interface Parcel {
   readonly payload: Uint8Array;
   readonly places: readonly number[];
+  /** the streams among the arguments of its only call */
+  readonly upload?: Upload | undefined;
 }
 
 /**
@@ -25,7 +28,11 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
   };
   calls.forEach((call, place) => {
     try {
-      const one = encodeOne(call);
+      const { payload: one, upload } = encodeOne(call);
+      if (upload) {
+        parcels.push({ payload: one, places: [place], upload });
+        return;
+      }
       if (places.length === LIMITS.batch || length + one.length > limit) close();
       encoded.push(one);
       places.push(place);
@@ -38,15 +45,22 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
   return parcels;
 }
 
-function encodeOne(call: Call): Uint8Array {
+/** @throws UnsupportedValueError, or RemoteError for a name that is too long */
+export function encodeOne(call: Call): { payload: Uint8Array; upload?: Upload | undefined } {
   if (call.name.length > LIMITS.functionName) {
     throw new RemoteError('function_unknown', `The name of a function has at most ${LIMITS.functionName} characters.`);
   }
-  return encodeCalls([call]);
+  const finder = new UploadFinder();
+  try {
+    return { payload: encodeCalls([call], finder), upload: finder.found };
+  } catch (error) {
+    finder.drop(error);
+    throw error;
+  }
 }
 
 /** A payload is an array of calls (PROTOCOL.md section 5.5): one head, then the calls. */
-function join(payloads: readonly Uint8Array[]): Uint8Array {
+export function join(payloads: readonly Uint8Array[]): Uint8Array {
   const [only] = payloads;
   if (only && payloads.length === 1) return only;
   const count = payloads.length;
@@ -73,17 +87,20 @@ export function tooLarge(
   );
 }
 
-/** The calls of those indices, to be sent under another number with the identity that each had first. */
-export function withIdentity(
+/** The calls of those indices, written anew as `change` makes them. Their streams stay what they are. */
+export function rewrite(
   payload: Uint8Array,
   keep: readonly number[],
-  identity: (index: number) => Uint8Array,
-  incarnation: Uint8Array,
+  change: (call: Call, index: number) => Call,
 ): Uint8Array {
-  const calls = decodeCalls(payload);
+  const calls = decodeCalls(payload, { revive: (parts) => new Reference(parts as unknown[]) });
   return encodeCalls(
-    keep.flatMap((i) =>
-      calls.slice(i, i + 1).map((call) => ({ resend: { callId: identity(i), incarnation }, ...call })),
-    ),
+    keep.flatMap((i) => calls.slice(i, i + 1).map((call) => change(call, i))),
+    { replace: (value) => (value instanceof Reference ? value.parts : undefined) },
   );
+}
+
+/** What stands for a stream in a payload. */
+class Reference {
+  constructor(readonly parts: readonly unknown[]) {}
 }

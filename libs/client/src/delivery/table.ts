@@ -13,6 +13,8 @@ export type State =
   | 'sent'
   /** as `sent`, and the server said that it runs */
   | 'running'
+  /** its live result is being read; outcomes are handed over as they come */
+  | 'streaming'
   /** its session is over, and a renewal has to tell what became of its number */
   | 'asking'
   /** a renewal could not tell; a request that is still under way may */
@@ -24,6 +26,10 @@ export type Event =
   | 'result'
   /** a result of which at least one call was not committed and goes out again */
   | 'unavailable'
+  /** a result of which at least one call was refused by a guard, and goes out again with new metadata */
+  | 'unauthorized'
+  /** the first piece of a live result */
+  | 'live'
   | 'running'
   | 'busy'
   | 'result_gone'
@@ -43,6 +49,12 @@ export type Event =
   | 'unanswered'
   /** the answer is longer than this client takes */
   | 'oversized'
+  /** a live result ended before its last piece, and before all its outcomes */
+  | 'cut'
+  /** the frame should go out again, and its streams cannot be read again */
+  | 'spent'
+  /** the application could not make the headers of the request, and nothing ever left */
+  | 'unmade'
   // what a handshake tells of the number
   | 'told_never_ran'
   | 'told_ran'
@@ -81,6 +93,8 @@ export type Action =
   | 'adopt'
   /** nothing ran under the number: the next sending is a first one again */
   | 'forget'
+  /** asks the application for new metadata, with which the refused calls go out again as first sendings */
+  | 'refresh'
   /** the next sending carries the identity that its calls had first */
   | 'identify'
   /** notes that it ran, for the error if its result cannot be had */
@@ -104,6 +118,7 @@ const LATE = row('done', 'deliver');
 const SETTLED: Rows = {
   result: row('done', 'deliver'),
   unavailable: row('pausing', 'deliver', 'identify', 'pause'),
+  unauthorized: row('pausing', 'deliver', 'refresh'),
   late_result: LATE,
   result_gone: row('pausing', 'note', 'identify', 'rest'),
   number_conflict: row('pausing', 'end', 'forget', 'rest'),
@@ -120,8 +135,10 @@ const SETTLED: Rows = {
   told_running: row('running', 'pause'),
 };
 
+const LIVE: Rows = { ...SETTLED, live: row('streaming') };
+
 const SENT: Rows = {
-  ...SETTLED,
+  ...LIVE,
   running: row('running', 'pause'),
   busy: row('sent', 'pause'),
   session_ended: row('asking', 'end'),
@@ -136,7 +153,7 @@ export const TABLE: Readonly<Record<State, Rows>> = {
   waiting: { session: row('sent', 'seal', 'transmit'), boarded: row('riding'), late_result: LATE },
   pausing: { wake: row('waiting', 'want'), late_result: LATE },
   riding: { ...SETTLED, told_running: row('running', 'transmit') },
-  sent: SENT,
+  sent: { ...SENT, spent: row('asking', 'hint'), unmade: row('done', 'fail') },
   running: {
     ...SENT,
     busy: row('running', 'pause'),
@@ -144,7 +161,15 @@ export const TABLE: Readonly<Record<State, Rows>> = {
     unanswered: row('running', 'pause'),
     wake: row('running', 'transmit'),
   },
-  asking: { ...SETTLED, running: row('running', 'pause') },
-  doubtful: { ...SETTLED, running: row('running', 'pause'), alone: RESENT, wake: RESENT },
+  streaming: {
+    ...SETTLED,
+    running: row('running', 'pause'),
+    busy: row('sent', 'pause'),
+    session_ended: row('asking', 'end'),
+    cut: row('sent', 'pause'),
+    told_running: row('streaming'),
+  },
+  asking: { ...LIVE, running: row('running', 'pause') },
+  doubtful: { ...LIVE, running: row('running', 'pause'), alone: RESENT, wake: RESENT },
   done: {},
 };

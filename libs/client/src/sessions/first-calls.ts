@@ -7,14 +7,19 @@ import {
   type FinishSent,
   firstHeader,
   type KeySize,
+  type LiveOpener,
   openResult,
   type Primitives,
   type Reply,
   SealwireError,
 } from '@sealwire/core';
-import { now, type Provable, type Sent, type Session } from './session.js';
+import type { Provable, Sent } from './sent.js';
+import { now, type Session } from './session.js';
 
-/** The calls inside one step 3: numbers of a session whose other keys only step 4 brings. */
+/**
+ * One step 3 and the calls inside it: numbers of a session whose other keys only step 4 brings. Without step 4 its key stays
+ * until a later renewal has named it, for the server may have moved the data of the old session there.
+ */
 export class FirstCalls implements Provable {
   readonly id: Uint8Array;
   readonly digest: Uint8Array;
@@ -22,6 +27,7 @@ export class FirstCalls implements Provable {
   session: Session | undefined;
   readonly #results: Uint8Array;
   #open: number;
+  #named = false;
 
   constructor(
     readonly primitives: Primitives,
@@ -59,7 +65,17 @@ export class FirstCalls implements Provable {
   release(): void {
     if (--this.#open > 0) return;
     erase(this.#results);
-    if (!this.session) erase(this.key);
+    this.#erase();
+  }
+
+  /** A renewal has named its session, so that nothing is left there but what messages still ask about. */
+  named(): void {
+    this.#named = true;
+    this.#erase();
+  }
+
+  #erase(): void {
+    if (this.#named && this.#open <= 0 && !this.session) erase(this.key);
   }
 }
 
@@ -107,6 +123,16 @@ class SentFirst implements Sent {
       // what brought it is authentic
       throw new SealwireError('bad_payload');
     }
+  }
+
+  /** A result that is a stream comes as the answer to the question itself. */
+  openLive(header: Uint8Array): LiveOpener {
+    if (!this.#question) throw new SealwireError('open_failed');
+    return this.#question.openLive(header);
+  }
+
+  alive(): void {
+    this.#question?.alive();
   }
 
   openTold(frame: Uint8Array): Reply {

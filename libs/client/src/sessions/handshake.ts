@@ -20,7 +20,7 @@ import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
 import type { Hint } from '../transport/hint.js';
-import { post } from '../transport/transport.js';
+import { HeadersError, post } from '../transport/transport.js';
 import type { FinishPlan, Handshaken } from './renewal.js';
 
 /** Refusals that the same bytes would meet again. */
@@ -146,7 +146,7 @@ export class Handshaker {
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
           if (refusal) throw refusal;
           if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-          const sending = post(this.settings, frame, requests.signal).finally(() => pending.delete(sending));
+          const sending = complete(post(this.settings, frame, requests.signal)).finally(() => pending.delete(sending));
           pending.add(sending);
           attempt++;
           due = now + attemptMs;
@@ -178,6 +178,7 @@ export class Handshaker {
   /** @throws RemoteError if this client has never reached a server and need not wait for one */
   #retry(hint: Hint, attempt: number, first: boolean): void {
     const { status, error, code } = hint;
+    if (error instanceof HeadersError) throw error;
     if (first && this.#cold && !this.settings.waitForServer && !LATER.has(code)) {
       if (error instanceof SealwireError && error.code === 'bad_configuration') {
         throw new RemoteError('bad_configuration', error.message, { cause: error });
@@ -198,6 +199,14 @@ export class Handshaker {
   }
 }
 
+/** A step is no live message, whoever answers with one. */
+async function complete(posted: ReturnType<typeof post>): Promise<Uint8Array | Hint> {
+  const answer = await posted;
+  if (!('read' in answer)) return answer;
+  answer.cancel().catch(() => {});
+  return { status: 200, code: undefined, wait: 0, error: new SealwireError('bad_frame') };
+}
+
 function noAnswer(ms: number): RemoteError {
   return new RemoteError('timeout', `No answer within ${ms} ms.`);
 }
@@ -207,5 +216,45 @@ function tryOpen<T>(open: (frame: Uint8Array) => T, frame: Uint8Array): { readon
     return { opened: open(frame) };
   } catch (error) {
     return { status: 200, code: undefined, wait: 0, error };
+  }
+}
+
+/** Handshakes in a row without a pause. */
+const FREE = 3;
+const MINUTE = 60_000;
+const BLOCKED_MS = 5 * MINUTE;
+
+/** How often handshakes may happen: what an unsealed hint can set off is bounded, whoever forges it. */
+export class Pace {
+  #recent = 0;
+  #last = Number.NEGATIVE_INFINITY;
+  #hintsSince: number | undefined;
+  #lastHint = Number.NEGATIVE_INFINITY;
+
+  /** Milliseconds before the next handshake: none for three in a row, then 1 to 60 seconds with jitter. */
+  delay(): number {
+    const quiet = performance.now() - this.#last;
+    if (quiet > 2 * MINUTE) this.#recent = 0;
+    if (this.#recent < FREE) return 0;
+    const interval = Math.min(MINUTE, 1000 * 2 ** (this.#recent - FREE)) * (0.5 + Math.random() / 2);
+    return Math.max(0, interval - quiet);
+  }
+
+  started(): void {
+    this.#recent++;
+    this.#last = performance.now();
+  }
+
+  /** @returns whether for five minutes there was nothing but hints */
+  hint(): boolean {
+    const now = performance.now();
+    if (this.#hintsSince === undefined || now - this.#lastHint > MINUTE) this.#hintsSince = now;
+    this.#lastHint = now;
+    return now - this.#hintsSince >= BLOCKED_MS;
+  }
+
+  /** An answer has opened. */
+  opened(): void {
+    this.#hintsSince = undefined;
   }
 }

@@ -12,8 +12,10 @@ import {
   toHex,
 } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
+import { told } from '../delivery/setbacks.js';
 import { FirstCalls } from './first-calls.js';
-import { type Moment, now, type Provable, type Sent, type Session } from './session.js';
+import type { Provable, Sent } from './sent.js';
+import { type Moment, now, type Session } from './session.js';
 
 export interface Handshaken {
   readonly finished: ClientFinished;
@@ -40,18 +42,22 @@ export class FinishPlan {
     /** the session that the new one replaces */
     private readonly session: Session | undefined,
     private readonly messages: ReadonlySet<Message>,
+    /** earlier handshakes that ended between steps 3 and 4 */
+    private readonly halfMade: readonly FirstCalls[],
+    /** whether `onSession` has to run before the messages that wait */
+    private readonly greets: boolean,
   ) {}
 
-  /** whether step 3 was built, so that its calls may run */
-  get begun(): boolean {
-    return this.#first !== undefined;
+  /** set when step 3 was built, so that its calls may run */
+  get first(): FirstCalls | undefined {
+    return this.#first;
   }
 
   prepare({ serverOptions }: StartAnswered): { asked: Asked[]; firstCalls: Uint8Array[] } {
     this.answered = { serverOptions, at: now() };
     const asked = this.#ask();
     // one place stays free, in case this handshake too is left half finished with calls in it
-    this.#riders = asked.length < LIMITS.renewals ? chooseRiders(this.messages) : [];
+    this.#riders = asked.length < LIMITS.renewals ? chooseRiders(this.messages, this.greets) : [];
     return { asked, firstCalls: this.#riders.map(({ payload }) => payload) };
   }
 
@@ -72,7 +78,7 @@ export class FinishPlan {
     let ended = false;
     const tell = (message: Message, sent: Sent, answer: NumberAnswer): void => {
       ended ||= answer.known === 'result' || answer.known === 'ran';
-      message.told(sent, answer);
+      told(message, sent, answer);
     };
     for (const { message, sent, list, place } of this.#asked) {
       tell(message, sent, this.#aged(sent, renewalAnswers[list]?.[place] ?? UNKNOWN));
@@ -97,10 +103,14 @@ export class FinishPlan {
     return after && Math.abs(monotonic - wall) <= CLOCKS_AGREE_MS ? { known: 'never_ran' } : answer;
   }
 
-  /** Names the old sessions, the current one also with nothing to ask, so that the server ends it. */
+  /**
+   * Names the old sessions: the current one also with nothing to ask, so that the server ends it, and those of half-made
+   * handshakes, the newest first, because one of them may hold the data by now.
+   */
   #ask(): Asked[] {
     const lists = new Map<Provable, Sending[]>();
     if (this.session) lists.set(this.session, []);
+    for (const first of this.halfMade.slice(-HALF_MADE).reverse()) lists.set(first, []);
     let total = 0;
     this.#asked = [];
     for (const message of this.messages) {
@@ -118,15 +128,19 @@ export class FinishPlan {
   }
 }
 
+/** How many half-made handshakes are remembered. With the current session they fill the places of a step 3 but one. */
+export const HALF_MADE = LIMITS.renewals - 2;
+
 const UNKNOWN: NumberAnswer = { known: 'unknown' };
 
 /** Those that wait, as many as fit; what is too large goes after step 4, under a number of its own. */
-function chooseRiders(messages: ReadonlySet<Message>): Message[] {
+function chooseRiders(messages: ReadonlySet<Message>, greets: boolean): Message[] {
   const riders: Message[] = [];
   let calls = 0;
   let bytes = 2;
   for (const message of messages) {
-    if (message.state !== 'waiting') continue;
+    // a first call is complete bytes
+    if (message.state !== 'waiting' || message.upload || (greets && !message.work.how.early)) continue;
     const length = 4 + message.payload.length;
     // padding adds at most an eighth
     const fits = (bytes + length) * (9 / 8) + 64 <= LIMITS.firstCallsSent;

@@ -7,15 +7,21 @@ import {
   FIRST_LANE,
   frameDigest,
   type KeySize,
+  type LiveOpener,
+  type LiveSealer,
   nextEpochSecret,
+  openLiveResult,
   openResult,
   type Primitives,
   type Random,
   type Reply,
+  type ServerOptions,
   sealCall,
+  sealLiveCall,
 } from '@sealwire/core';
 import type { RenewalReason } from '../events.js';
 import type { Settings, Tuning } from '../options.js';
+import type { Provable, Sent } from './sent.js';
 
 /** One moment by both clocks: the monotonic one stands still while a machine sleeps, the other may be set. */
 export interface Moment {
@@ -30,38 +36,6 @@ export function now(): Moment {
 /** Milliseconds since then; of two clocks that differ, the one that says more. */
 export function elapsed(since: Moment): number {
   return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
-}
-
-/** What a renewal names and proves: a session, or a handshake whose step 4 never came. */
-export interface Provable {
-  readonly id: Uint8Array;
-  /** proves it */
-  readonly key: Uint8Array;
-}
-
-/** A number that a message was sent under and that is not answered yet. */
-export interface Sent {
-  readonly session: Provable;
-  readonly number: CallNumber;
-  /** calls of the message */
-  readonly total: number;
-  /** of the server at that time */
-  readonly incarnation: Uint8Array;
-  /** when it was first sent, as far as it may have left */
-  at: Moment;
-  /** requests of it that are under way */
-  requests: number;
-  /** What is sent, and sent again: undefined while nothing can be. */
-  frame(): Uint8Array | undefined;
-  digest(): Uint8Array;
-  /** @throws SealwireError `bad_payload` for what is authentic and malformed, another code for what does not open */
-  open(frame: Uint8Array): Reply;
-  /** Opens the result that a renewal tells of. */
-  openTold(frame: Uint8Array): Reply;
-  /** the identity of one of its calls */
-  identity(index: number): Uint8Array;
-  /** Nothing refers to it any more: keys that only it needed go. */
-  release(): void;
 }
 
 interface Epoch {
@@ -83,6 +57,11 @@ const NOTHING = new Uint8Array(0);
 export class Session implements Provable {
   readonly id: Uint8Array;
   readonly key: Uint8Array;
+  /** bytes of a frame, and of a call's streams, that the server takes */
+  readonly maxBody: number;
+  readonly maxUpload: number;
+  /** seconds between two signs of life of an idle stream */
+  readonly pulse: number;
   lane: number;
   incarnation: Uint8Array;
   /** No new number is taken from it any more; results of the ones that are out may still come. */
@@ -103,9 +82,11 @@ export class Session implements Provable {
     private readonly keySize: KeySize,
     private readonly random: Random,
     { sessionId, secrets, terms }: ClientFinished,
-    /** bytes of a frame that the server takes */
-    readonly maxBody: number,
+    { maxBody, maxUpload, pulse }: ServerOptions,
   ) {
+    this.maxBody = maxBody;
+    this.maxUpload = maxUpload;
+    this.pulse = pulse;
     this.#primitives = settings.primitives;
     this.#tuning = settings.tuning;
     this.id = sessionId;
@@ -133,6 +114,17 @@ export class Session implements Provable {
     return this.#seal({ lane: this.lane, counter: ++this.#counter }, payload, calls);
   }
 
+  /** The same for a call with streams. @param firstBody what its first piece holds, which is not the last one */
+  sealLive(firstBody: Uint8Array, repeatable: boolean, calls: number): { sent: Sent; sealer: LiveSealer } {
+    this.#advance();
+    const epoch = this.#epoch;
+    const number = { lane: this.lane, counter: ++this.#counter };
+    const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
+    const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number, repeatable };
+    const { sealer, first } = sealLiveCall(key, clear, this.random, firstBody, false);
+    return { sent: this.#sent(number, calls, first, sealer.header, epoch), sealer };
+  }
+
   /** Asks what became of first calls, which have a number of the session but no frame of their own. It runs nothing. */
   ask(index: number): SentCall {
     this.#advance();
@@ -144,6 +136,10 @@ export class Session implements Provable {
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number };
     const { frame, header } = sealCall(key, clear, this.random, payload);
+    return this.#sent(number, calls, frame, header, epoch);
+  }
+
+  #sent(number: CallNumber, calls: number, frame: Uint8Array, header: Uint8Array, epoch: Epoch): SentCall {
     epoch.calls++;
     epoch.bytes += frame.length;
     epoch.open++;
@@ -159,6 +155,17 @@ export class Session implements Provable {
     epoch.confirmed = true;
     this.#lastOpened = now();
     return decodeReply(body);
+  }
+
+  openLive(callHeader: Uint8Array, epoch: Epoch, header: Uint8Array): LiveOpener {
+    const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.serverToClient };
+    return openLiveResult(key, callHeader, header);
+  }
+
+  /** The first piece of a live result opened. */
+  alive(epoch: Epoch): void {
+    epoch.confirmed = true;
+    this.#lastOpened = now();
   }
 
   digest(frame: Uint8Array): Uint8Array {
@@ -244,6 +251,14 @@ class SentCall implements Sent {
 
   openTold(frame: Uint8Array): Reply {
     return this.open(frame);
+  }
+
+  openLive(header: Uint8Array): LiveOpener {
+    return this.session.openLive(this.header, this.epoch, header);
+  }
+
+  alive(): void {
+    this.session.alive(this.epoch);
   }
 
   identity(index: number): Uint8Array {

@@ -8,17 +8,16 @@ import {
 } from '@sealwire/core';
 import { within } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
-import { ChannelBlockedError, closedError, RemoteError } from '../errors.js';
+import { isFresh, stop } from '../delivery/setbacks.js';
+import { ChannelBlockedError, closedError, onSessionFailed, RemoteError } from '../errors.js';
 import type { EventHub, RenewalReason } from '../events.js';
 import type { Settings } from '../options.js';
-import { FINAL, Handshaker } from './handshake.js';
-import { FinishPlan, type Handshaken } from './renewal.js';
-import { type Provable, Session } from './session.js';
-
-/** Handshakes in a row without a pause. */
-const FREE = 3;
-const MINUTE = 60_000;
-const BLOCKED_MS = 5 * MINUTE;
+import { HeadersError } from '../transport/transport.js';
+import type { FirstCalls } from './first-calls.js';
+import { FINAL, Handshaker, Pace } from './handshake.js';
+import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
+import type { Provable } from './sent.js';
+import { Session } from './session.js';
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -33,6 +32,10 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
+  /** the greeting that runs, or the error of the last one, until one has succeeded */
+  greeting: { readonly error?: unknown } | undefined;
+  /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
+  #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
   readonly #suite: HandshakeSuite;
   readonly #handshaker: Handshaker;
@@ -43,6 +46,8 @@ export class Sessions {
     private readonly events: EventHub,
     /** that are under way */
     private readonly messages: ReadonlySet<Message>,
+    /** runs in each new session before the waiting messages */
+    private readonly greet: (() => unknown) | undefined,
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
@@ -58,6 +63,36 @@ export class Sessions {
     const over = this.current?.over;
     if (this.current && over) this.end(this.current, over);
     else this.#start();
+  }
+
+  /** Whether a message may take a number now; one that has to wait for `onSession` may not. */
+  admits({ work }: Message): boolean {
+    if (work.how.early) return true;
+    if (this.greeting && 'error' in this.greeting) this.#greet();
+    return this.greeting === undefined;
+  }
+
+  #greet(): void {
+    const { greet } = this;
+    if (!greet) return;
+    const greeting = {};
+    this.greeting = greeting;
+    Promise.resolve()
+      .then(greet)
+      .then(
+        () => {
+          if (this.greeting !== greeting) return;
+          this.greeting = undefined;
+          this.#tellWaiting();
+        },
+        (error: unknown) => {
+          if (this.greeting !== greeting) return;
+          this.greeting = { error };
+          for (const message of [...this.messages]) {
+            if (message.state === 'waiting' && !message.work.how.early) stop(message, onSessionFailed(error));
+          }
+        },
+      );
   }
 
   /**
@@ -111,6 +146,7 @@ export class Sessions {
     this.#session?.retire();
     this.#session = undefined;
     this.current = undefined;
+    this.#forgetHalfMade();
     this.events.emit('closed', { sessionId });
   }
 
@@ -140,18 +176,39 @@ export class Sessions {
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
     while (this.#flight === flight) {
-      const plan = new FinishPlan(this.settings.primitives, this.keySize, this.#session, this.messages);
+      const plan = new FinishPlan(
+        this.settings.primitives,
+        this.keySize,
+        this.#session,
+        this.messages,
+        this.#halfMade,
+        this.greet !== undefined,
+      );
       try {
         await this.#turn(flight.signal);
         this.#shaking = true;
         this.current = undefined;
         this.#pace.started();
+        this.events.emit('connecting', {});
         const done = await this.#handshaker.run(flight.signal, plan);
         if (this.#flight === flight) this.#install(done, plan);
       } catch (error) {
+        if (plan.first) this.#remember(plan.first);
         if (this.#flight === flight) this.#failed(error, plan);
       }
     }
+  }
+
+  /** Its step 3 may have arrived, and moved the data of the old session to one that only this key can name. */
+  #remember(first: FirstCalls): void {
+    this.#halfMade = [...this.#halfMade, first];
+    if (this.#halfMade.length > HALF_MADE) this.#halfMade.shift()?.named();
+    if (this.#closed) this.#forgetHalfMade();
+  }
+
+  #forgetHalfMade(): void {
+    for (const first of this.#halfMade) first.named();
+    this.#halfMade = [];
   }
 
   /** While a handshake has to wait, the old session serves: the hint may have been forged. */
@@ -168,74 +225,45 @@ export class Sessions {
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
     const old = this.#session;
-    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions.maxBody);
+    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions);
     this.#session = session;
     this.current = session;
     this.#shaking = false;
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
-    if (plan.settle(finished, session)) this.#pace.opened();
-    this.#tellWaiting();
-    old?.retire();
+    // first, for what it brings may end the last call
     const sessionId = toHex(session.id);
     this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
     if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
     this.#reason = 'session_unknown';
+    this.#greet();
+    if (plan.settle(finished, session)) this.#pace.opened();
+    this.#forgetHalfMade();
+    this.#tellWaiting();
+    old?.retire();
     // more numbers were out than one step 3 may ask about
     for (const { state } of this.messages) if (state === 'asking') this.#start();
   }
 
   #failed(error: unknown, plan: FinishPlan): void {
+    // calls that may have run are asked about as long as they have time: the next headers may do
+    if (error instanceof HeadersError)
+      for (const message of [...this.messages]) if (isFresh(message)) stop(message, error);
     const refused = error instanceof SealwireError && FINAL.has(error.code);
     if (refused || (error instanceof RemoteError && error.code === 'policy')) {
       this.events.emit('refused', { code: error.code, cause: error });
     }
-    if (error instanceof RemoteError || (refused && !this.#session && !plan.begun)) this.#giveUp(error);
+    if (error instanceof RemoteError || (refused && !this.#session && !plan.first)) this.#giveUp(error);
     // the server was there: the refusal may be forged, or pass
     else if (refused && this.#pace.hint()) this.#giveUp(new ChannelBlockedError());
   }
 
   #giveUp(error: unknown): void {
     this.#halt();
-    for (const message of [...this.messages]) message.stop(error);
+    for (const message of [...this.messages]) stop(message, error);
   }
 
   #tellWaiting(): void {
     for (const message of [...this.messages]) if (message.state === 'waiting') message.want();
-  }
-}
-
-/** How often handshakes may happen: what an unsealed hint can set off is bounded, whoever forges it. */
-class Pace {
-  #recent = 0;
-  #last = Number.NEGATIVE_INFINITY;
-  #hintsSince: number | undefined;
-  #lastHint = Number.NEGATIVE_INFINITY;
-
-  /** Milliseconds before the next handshake: none for three in a row, then 1 to 60 seconds with jitter. */
-  delay(): number {
-    const quiet = performance.now() - this.#last;
-    if (quiet > 2 * MINUTE) this.#recent = 0;
-    if (this.#recent < FREE) return 0;
-    const interval = Math.min(MINUTE, 1000 * 2 ** (this.#recent - FREE)) * (0.5 + Math.random() / 2);
-    return Math.max(0, interval - quiet);
-  }
-
-  started(): void {
-    this.#recent++;
-    this.#last = performance.now();
-  }
-
-  /** @returns whether for five minutes there was nothing but hints */
-  hint(): boolean {
-    const now = performance.now();
-    if (this.#hintsSince === undefined || now - this.#lastHint > MINUTE) this.#hintsSince = now;
-    this.#lastHint = now;
-    return now - this.#hintsSince >= BLOCKED_MS;
-  }
-
-  /** An answer has opened. */
-  opened(): void {
-    this.#hintsSince = undefined;
   }
 }

@@ -16,11 +16,13 @@ export function loopbackTransport(
   answer: (request: TransportRequest) => TransportResponse | Promise<TransportResponse>,
 ): Transport {
   return {
+    requestStreams: true,
     async send(request) {
       request.signal.throwIfAborted();
-      const response = await answer({ ...request, body: request.body.slice() });
+      const { body } = request;
+      const response = await answer({ ...request, body: body instanceof Uint8Array ? body.slice() : body });
       request.signal.throwIfAborted();
-      return { ...response, body: response.body.slice() };
+      return { ...response, body: response.body instanceof Uint8Array ? response.body.slice() : response.body };
     },
   };
 }

@@ -1,5 +1,5 @@
 import { LIMITS, OUTER_STATUS, type OuterCode, SealwireError } from '@sealwire/core';
-import type { TransportResponse } from './transport.js';
+import type { CompleteResponse } from './transport.js';
 
 /** An answer that is no frame, or none at all: unsealed, it proves nothing, whatever it says. */
 export interface Hint {
@@ -11,13 +11,13 @@ export interface Hint {
   readonly error: unknown;
 }
 
-export function hintOf(response: TransportResponse, url: string): Hint {
+export function hintOf(response: CompleteResponse, url: string): Hint {
   const { status, retryAfter = 0 } = response;
   const code = outerCode(response);
   return { status, code, wait: retryAfter * 1000, error: errorOf(response, code, url) };
 }
 
-function errorOf(response: TransportResponse, code: OuterCode | undefined, url: string): SealwireError {
+function errorOf(response: CompleteResponse, code: OuterCode | undefined, url: string): SealwireError {
   const { status, location } = response;
   if (code !== undefined) return new SealwireError(code, `The server answered HTTP ${status} ${code}.`);
   if (status >= 300 && status < 400) {
@@ -30,12 +30,12 @@ function errorOf(response: TransportResponse, code: OuterCode | undefined, url: 
   return new SealwireError('bad_frame', `${url} answered HTTP ${status}, and not as a Sealwire server does.`);
 }
 
-export function hasType(response: TransportResponse, type: string): boolean {
+export function hasType(response: CompleteResponse, type: string): boolean {
   return response.contentType.split(';')[0]?.trim().toLowerCase() === type;
 }
 
 /** The code of an unsealed refusal (RFC 9457), if it is one of ours with its own status. */
-export function outerCode(response: TransportResponse): OuterCode | undefined {
+export function outerCode(response: CompleteResponse): OuterCode | undefined {
   // a body of a proxy may be large and of any kind
   if (response.body.length > LIMITS.nonFrame || !hasType(response, 'application/problem+json')) return undefined;
   try {

@@ -1,25 +1,41 @@
-import { CONTENT_TYPE, FRAME_TYPE, LIMITS, SealwireError, unknownOption } from '@sealwire/core';
+import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, unknownOption } from '@sealwire/core';
 import type { Settings } from '../options.js';
+import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { checkUrl, explained, type Hint, hintOf } from './hint.js';
 
 /** One body to be posted. */
 export interface TransportRequest {
   readonly url: string;
-  readonly body: Uint8Array;
+  /**
+   * Bytes for what is complete. A call with streams among its arguments is a stream of bytes on Node, and a Blob in browsers,
+   * which send no request streams over HTTP/1.1.
+   */
+  readonly body: Uint8Array | Blob | ReadableStream<Uint8Array>;
   readonly contentType: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  /** Tells the bytes of the body that have left so far. A transport that cannot see them never calls it. */
+  readonly onUpload?: (bytes: number) => void;
 }
 
 /** The answer to one body, whatever its status. */
 export interface TransportResponse {
   readonly status: number;
   readonly contentType: string;
-  readonly body: Uint8Array;
+  /**
+   * The whole body, or what reads it as it arrives (`response.body.getReader()`). A reader that was cancelled closes the
+   * connection.
+   */
+  readonly body: Uint8Array | BodyReader;
   /** seconds */
   readonly retryAfter?: number;
   /** where a redirect leads; none is ever followed */
   readonly location?: string;
+}
+
+/** An answer whose body has been read. */
+export interface CompleteResponse extends TransportResponse {
+  readonly body: Uint8Array;
 }
 
 /** How bodies travel. One POST each; whoever implements it sees ciphertext only. */
@@ -29,6 +45,10 @@ export interface Transport {
    * body left; `bad_configuration`, nor ever will; `too_large`, the answer is longer than this side takes.
    */
   send(request: TransportRequest): Promise<TransportResponse>;
+  /** bytes of an answer, or of one value inside a live one, that are taken at most (default 64 MiB) */
+  readonly maxResponse?: number;
+  /** Whether it takes a ReadableStream as the body of a request. Otherwise streams come as a Blob (default false). */
+  readonly requestStreams?: boolean;
   /** Called once, by `createRemote`. @throws SealwireError `bad_configuration` for a URL that it can never reach */
   check?(url: string): void;
 }
@@ -54,18 +74,22 @@ export interface FetchTransportOptions {
  */
 export function fetchTransport(options: FetchTransportOptions = {}): Transport {
   unknownOption(options, ['maxResponse', 'fetch'], 'fetchTransport');
-  const maximum = options.maxResponse ?? 64 * 1024 * 1024;
+  const maxResponse = options.maxResponse ?? MAX_RESPONSE;
   return {
     check: checkUrl,
+    maxResponse,
+    requestStreams: IS_NODE,
     async send({ url, body, contentType, headers, signal }) {
-      const response = await (options.fetch ?? fetch)(url, {
+      const init: RequestInit & { duplex?: 'half' } = {
         method: 'POST',
         // a copy would be made anyway; the cast only says that no SharedArrayBuffer is behind it
         body: body as Uint8Array<ArrayBuffer>,
         headers: checked({ ...headers, 'content-type': contentType, 'accept-encoding': 'identity' }),
         signal,
         redirect: 'manual',
-      }).catch((error: unknown) => {
+      };
+      if (body instanceof ReadableStream) init.duplex = 'half';
+      const response = await (options.fetch ?? fetch)(url, init).catch((error: unknown) => {
         throw explained(error);
       });
       const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
@@ -74,7 +98,9 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         // a browser hides everything else of a redirect
         status: response.type === 'opaqueredirect' ? 302 : response.status,
         contentType: response.headers.get('content-type') ?? '',
-        body: await readLimited(response, maximum, contentType === CONTENT_TYPE),
+        body: response.body
+          ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE)
+          : NOTHING,
         ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
         ...(location === null ? {} : { location }),
       };
@@ -92,17 +118,20 @@ function checked(headers: Record<string, string>): Record<string, string> {
   }
 }
 
-/** Counted in bytes after any decoding, for Content-Length says nothing of what a proxy compressed. */
-async function readLimited(response: Response, maximum: number, sealed: boolean): Promise<Uint8Array> {
-  const reader = response.body?.getReader();
-  let body = new Uint8Array(0);
+/**
+ * Reads a body to its end, but for a live result, of which it reads the beginning. Counted in bytes after any decoding, for
+ * Content-Length says nothing of what a proxy compressed.
+ */
+async function readBody(reader: BodyReader, maximum: number, sealed: boolean): Promise<Uint8Array | LiveBody> {
+  let body = NOTHING;
   let length = 0;
-  while (reader) {
+  for (;;) {
     const { done, value } = await reader.read();
-    if (done) break;
-    body = append(body, length, value);
+    if (done || !value) break;
+    body = append(body, length, value as Uint8Array<ArrayBuffer>);
     length += value.length;
     const whole = !sealed || isFrame(body);
+    if (whole && sealed && length > 2 && isLive(body)) return new LiveBody(body.subarray(0, length), reader);
     if (length <= (whole ? maximum : LIMITS.nonFrame)) continue;
     // nobody waits for the other side to learn of it
     reader.cancel().catch(() => {});
@@ -122,33 +151,68 @@ function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<
   return out;
 }
 
-/** @throws SealwireError `bad_configuration`, which says that nothing left */
-function made(headers: () => Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+/** The option `headers` threw: nothing left, and a second try would only ask it again. */
+export class HeadersError extends SealwireError {
+  constructor(cause: unknown) {
+    super('bad_configuration', `headers() threw "${cause instanceof Error ? cause.message : String(cause)}".`, {
+      cause,
+    });
+  }
+}
+
+/** @throws HeadersError */
+export function headersOf({ headers }: Settings): Readonly<Record<string, string>> {
   try {
-    return headers();
+    return typeof headers === 'function' ? headers() : headers;
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new SealwireError('bad_configuration', `headers() threw "${text}".`, { cause: error });
+    throw new HeadersError(error);
   }
 }
 
 const VERSION = 1;
+/** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
+const IS_NODE = (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
+const MAX_RESPONSE = 64 * 1024 * 1024;
+const NOTHING = new Uint8Array(0);
 
-/** Sends a frame and gives back the frame that answers it, or a hint. Never rejects. */
-export async function post(settings: Settings, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array | Hint> {
+/** Sends a frame and gives back the frame that answers it, the beginning of a live one, or a hint. Never rejects. */
+export async function post(
+  settings: Settings,
+  body: TransportRequest['body'],
+  signal: AbortSignal,
+  onUpload?: (bytes: number) => void,
+): Promise<Uint8Array | LiveBody | Hint> {
   try {
-    const { url, transport, headers } = settings;
-    const response = await transport.send({
+    const { url, transport } = settings;
+    const request = {
       url,
       body,
       contentType: CONTENT_TYPE,
-      headers: typeof headers === 'function' ? made(headers) : headers,
+      headers: headersOf(settings),
       signal,
-    });
-    return isFrame(response.body) ? response.body : hintOf(response, url);
+    };
+    const response = await transport.send(onUpload ? { ...request, onUpload } : request);
+    const { body: got } = response;
+    const answer =
+      got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
+    if (answer instanceof LiveBody) return answer;
+    if (isFrame(answer)) return isLive(answer) ? new LiveBody(answer, ENDED) : answer;
+    return hintOf({ ...response, body: answer }, url);
   } catch (error) {
     return { status: undefined, code: undefined, wait: 0, error };
   }
+}
+
+/** The body of an answer that is no frame. */
+export async function wholeBody({ body }: TransportResponse, transport: Transport): Promise<Uint8Array> {
+  const read = body instanceof Uint8Array ? body : await readBody(body, maxResponse(transport), false);
+  if (read instanceof Uint8Array) return read;
+  throw new SealwireError('bad_frame');
+}
+
+/** Bytes that one answer, or one value of a live answer, may have. */
+export function maxResponse(transport: Transport): number {
+  return transport.maxResponse ?? MAX_RESPONSE;
 }
 
 /** Whether a body is one that a server seals. Neither status nor content type count: gateways rewrite them. */

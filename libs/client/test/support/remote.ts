@@ -16,21 +16,29 @@ export interface Api {
 export type Kind = ReturnType<typeof frameType>;
 type Answer = TransportResponse | Promise<TransportResponse>;
 
+/** What these tests send is complete bytes, and so is what they are answered. */
+type Whole<T> = T & { readonly body: Uint8Array };
+
 /** What the network does to a request; `next` is the server. */
-export type Network = (request: TransportRequest, next: () => Promise<TransportResponse>, kind: Kind) => Answer;
+export type Network = (
+  request: Whole<TransportRequest>,
+  next: () => Promise<Whole<TransportResponse>>,
+  kind: Kind,
+) => Answer;
 
 export function connect(
   server: PeerServer,
   options: Partial<RemoteOptions> & { network?: Network; tuning?: Partial<Tuning> } = {},
 ) {
   const { network = (_request, next) => next(), tuning = {}, ...rest } = options;
-  const transport = loopbackTransport((request) =>
-    network(
+  const transport = loopbackTransport((sent) => {
+    const request = sent as Whole<TransportRequest>;
+    return network(
       request,
       () => server.handle(request),
       request.contentType === CONTENT_TYPE ? frameType(request.body) : undefined,
-    ),
-  );
+    );
+  });
   const remote = createTestRemote<Api>(
     {
       url: 'http://localhost/remote/payments',

@@ -1,4 +1,4 @@
-import { concat, erase, readU64, u64, utf8 } from '../bytes.js';
+import { concat, erase, utf8 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SIZE } from '../limits.js';
 import { COOKIE, type HandshakeSuite } from './frames.js';
@@ -76,8 +76,7 @@ export function deriveCookieKey(
  */
 export function sealCookie(suite: HandshakeSuite, key: CookieKey, modulePath: string, state: CookieState): Uint8Array {
   const { primitives } = suite;
-  const { issued, flags, keySize, ...fields } = state;
-  const plaintext = COOKIE.write({ ...fields, issued: u64(issued), use: Uint8Array.of(flags, keySize, 0, 0) });
+  const plaintext = COOKIE.write({ ...state, reserved: 0 });
   const salt = suite.random(SALT, primitives.sha256(plaintext));
   const cookieKey = primitives.hmac(key.key, salt);
   const sealed = primitives.seal(cookieKey, NONCE, associated(key.id, modulePath), plaintext);
@@ -103,12 +102,45 @@ export function openCookie(
   const cookieKey = primitives.hmac(key.key, cookie.subarray(ID, ID + SALT));
   const ad = associated(cookieKeyId(cookie), modulePath);
   const plaintext = primitives.open(cookieKey, NONCE, ad, cookie.subarray(ID + SALT));
-  const { issued, use, rest: _, ...fields } = COOKIE.read(plaintext);
+  const { rest: _, reserved: __, keySize, ...fields } = COOKIE.read(plaintext);
   erase(plaintext, cookieKey);
-  const [flags = 0, keySize] = use;
-  return { ...fields, issued: readU64(issued, 0), flags, keySize: keySize === 16 ? 16 : 32 };
+  return { ...fields, keySize: keySize === 16 ? 16 : 32 };
 }
 
 function associated(id: Uint8Array, modulePath: string): Uint8Array {
   return concat(LABEL, id, utf8(modulePath));
+}
+
+/** random bytes of a session id; the others are a MAC of them */
+const ID_RANDOM = 10;
+const ID_LABEL = utf8('sealwire session id');
+
+/**
+ * random 10 || HMAC(idKey, "sealwire session id" || module path || random 10)[0..6]. A server tells the ids that it made from
+ * invented ones without a lookup. Clients know nothing of this form.
+ *
+ * @param idKey 32 bytes that all instances of the server share
+ * @param random10 10 random bytes
+ * @returns 16 bytes
+ * @example
+ * const sessionId = makeSessionId(primitives, idKey, 'payments', primitives.random(10));
+ */
+export function makeSessionId(
+  primitives: Primitives,
+  idKey: Uint8Array,
+  modulePath: string,
+  random10: Uint8Array,
+): Uint8Array {
+  const mac = primitives.hmac(idKey, ID_LABEL, utf8(modulePath), random10);
+  return concat(random10, mac.subarray(0, SIZE.sessionId - ID_RANDOM));
+}
+
+/**
+ * Whether {@link makeSessionId} made the id under that key for that module. The time does not depend on the id's content.
+ *
+ * @example
+ * if (!isSessionIdOf(primitives, idKey, 'payments', call.sessionId)) throw new SealwireError('session_unknown');
+ */
+export function isSessionIdOf(primitives: Primitives, idKey: Uint8Array, modulePath: string, id: Uint8Array): boolean {
+  return primitives.equal(makeSessionId(primitives, idKey, modulePath, id.subarray(0, ID_RANDOM)), id);
 }

@@ -1,12 +1,10 @@
-import { concat, EMPTY, erase, u16 } from '../bytes.js';
+import { concat, EMPTY, erase, pad, unpad, unpadFirst } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { FRAME_TYPE, frameDigest, type Sending } from '../message/message.js';
-import { pad, unpad, unpadFirst } from '../message/padding.js';
+import { FRAME_TYPE } from '../message/message.js';
+import { frameDigest, type Sending } from '../message/numbers.js';
 import type { CookieState } from './cookie.js';
 import {
-  decodeTerms,
-  encodeTerms,
   FINISH,
   FINISH_ANSWER,
   type FinishFrame,
@@ -97,7 +95,7 @@ export function finishHandshake(state: StartAnswered, asked: readonly Asked[], f
   // mixed into the key: a client that was cloned after step 2 seals no two plaintexts under one
   const salt = random(SIZE.salt, primitives.sha256(plaintext));
   const head = frameHead(FRAME_TYPE.finish);
-  const clear = FINISH.write({ head, salt, cookieSize: u16(cookie.length) }, cookie);
+  const clear = FINISH.write({ head, salt, cookieSize: cookie.length }, cookie);
   symmetric.mixHash(clear);
   symmetric.mixKey(salt);
   const frame = concat(clear, symmetric.seal(plaintext));
@@ -176,7 +174,7 @@ export function answerFinish(
     const proof = (key: Uint8Array | undefined) =>
       key ? proveSession(primitives, key, h, 'answer') : new Uint8Array(SIZE.proof);
     const renewals = encodeRenewalAnswers(lists.map(({ key, answers }) => ({ proof: proof(key), answers })));
-    return SEALED_4.write({ s2, b, terms: encodeTerms(terms) }, pad(renewals), first);
+    return SEALED_4.write({ ...terms, s2, b }, pad(renewals), first);
   };
   // as in step 2; the proofs need h with e_f in it, so those made over h stand in for them
   const draft = plaintext(new Uint8Array(SIZE.randomKey), symmetric.h);
@@ -211,7 +209,7 @@ export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Arra
   symmetric.mixHash(clear);
   const { h } = symmetric;
   symmetric.mixSecret(primitives.x25519(ephemeral, secondEphemeral));
-  const { s2, b, terms, rest } = SEALED_4.read(symmetric.open(sealed));
+  const { s2, b, rest, ...terms } = SEALED_4.read(symmetric.open(sealed));
   if (!primitives.equal(b, state.b)) throw new SealwireError('handshake_failed');
   const { body, rest: first } = unpadFirst(rest);
   const lists = decodeRenewalAnswers(body);
@@ -229,7 +227,7 @@ export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Arra
   const secrets = split(symmetric, { ...keys, s2 });
   erase(ephemeral, state.firstKey);
   state.symmetric.erase();
-  return { sessionId, secrets, terms: decodeTerms(terms), renewalAnswers, firstAnswers };
+  return { sessionId, secrets, terms, renewalAnswers, firstAnswers };
 });
 
 /**

@@ -1,4 +1,4 @@
-import { concat, readU16, readU32, readU64, u16, u32, u64 } from '../bytes.js';
+import { concat } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
@@ -16,43 +16,58 @@ export const FLAG_PINNED = 0x01;
 /** Flag of step 1: the client uses a SecureKey. */
 export const FLAG_SECURE_KEY = 0x02;
 
-type Fields<S> = { readonly [name in keyof S]: Uint8Array };
+/** Bytes of a field, or an integer of so many bits. */
+type Spec = number | 'u8' | 'u16' | 'u32' | 'u64';
+type Fields<S> = { readonly [name in keyof S]: S[name] extends number ? Uint8Array : number };
 
 /** Fields of known sizes one behind the other, and a rest. */
 interface Layout<S> {
   readonly size: number;
   /** @throws RangeError if a field has another size: it would shift all that follow */
   write(fields: Fields<S>, ...rest: readonly Uint8Array[]): Uint8Array;
-  /** @throws SealwireError `bad_payload` if `bytes` are too few. The fields are copies. */
+  /** @throws SealwireError `bad_payload` if `bytes` are too few. The fields are copies, the rest is a view. */
   read(bytes: Uint8Array): Fields<S> & { readonly rest: Uint8Array };
 }
 
-function layout<S extends Record<string, number>>(sizes: S): Layout<S> {
-  const entries = Object.entries(sizes);
-  const size = entries.reduce((sum, [, length]) => sum + length, 0);
+function layout<const S extends Record<string, Spec>>(specs: S): Layout<S> {
+  let size = 0;
+  const places = Object.entries(specs).map(([name, spec]) => {
+    const start = size;
+    size += typeof spec === 'number' ? spec : Number(spec.slice(1)) / 8;
+    return { name, start, end: size, integer: typeof spec !== 'number' };
+  });
   return {
     size,
     write(fields, ...rest) {
-      const parts = entries.map(([name, length]) => {
-        if (fields[name]?.length !== length) throw new RangeError(`${name} is ${length} bytes long`);
-        return fields[name];
-      });
-      return concat(...parts, ...rest);
+      const out = concat(new Uint8Array(size), ...rest);
+      for (const { name, start, end } of places) {
+        const field: Uint8Array | number = fields[name] as Uint8Array | number;
+        if (typeof field === 'number') writeUnsigned(out.subarray(start, end), field);
+        else if (field.length === end - start) out.set(field, start);
+        else throw new RangeError(`${name} is ${end - start} bytes long`);
+      }
+      return out;
     },
     read(bytes) {
       if (bytes.length < size) throw new SealwireError('bad_payload');
-      let offset = 0;
-      const fields = entries.map(([name, length]) => {
-        offset += length;
-        return [name, bytes.slice(offset - length, offset)];
-      });
-      return { ...(Object.fromEntries(fields) as Fields<S>), rest: bytes.slice(offset) };
+      const fields: Record<string, Uint8Array | number> = { rest: bytes.subarray(size) };
+      for (const { name, start, end, integer } of places) {
+        const field = bytes.slice(start, end);
+        fields[name] = integer ? field.reduce((value, byte) => value * 256 + byte, 0) : field;
+      }
+      return fields as Fields<S> & { rest: Uint8Array };
     },
   };
 }
 
-const { key, randomKey, nonceNumber, sessionId, options, salt } = SIZE;
-const TERMS_SIZE = 12 + SIZE.incarnation;
+function writeUnsigned(out: Uint8Array, value: number): void {
+  let rest = value;
+  for (let i = out.length - 1; i >= 0; i--, rest = Math.floor(rest / 256)) out[i] = rest;
+}
+
+const { key, randomKey, nonceNumber, sessionId, options, salt, incarnation } = SIZE;
+/** server keys that the options have room for */
+const PINS = 4;
 
 // PROTOCOL.md sections 3.2 to 3.5: the clear bytes of the four steps up to a cookie or what is sealed
 export const START = layout({
@@ -62,21 +77,49 @@ export const START = layout({
   clientEphemeral: key,
   encapsulationKey: SIZE.encapsulationKey,
 });
-export const START_ANSWER = layout({ head: 4, serverEphemeral: key, kemCiphertext: SIZE.kemCiphertext, cookieSize: 2 });
-export const FINISH = layout({ head: 4, salt, cookieSize: 2 });
+export const START_ANSWER = layout({
+  head: 4,
+  serverEphemeral: key,
+  kemCiphertext: SIZE.kemCiphertext,
+  cookieSize: 'u16',
+});
+export const FINISH = layout({ head: 4, salt, cookieSize: 'u16' });
 export const FINISH_ANSWER = layout({ head: 4, secondEphemeral: key });
 
 // and the plaintexts inside
 export const SEALED_1 = layout({ c1: randomKey, a: nonceNumber, options });
 export const SEALED_2 = layout({ s1: randomKey, a: nonceNumber, sessionId, options });
 export const SEALED_3 = layout({ c2: randomKey, b: nonceNumber });
-export const SEALED_4 = layout({ s2: randomKey, b: nonceNumber, terms: TERMS_SIZE });
+export const SEALED_4 = layout({
+  s2: randomKey,
+  b: nonceNumber,
+  lane: 'u32',
+  idle: 'u32',
+  lifetime: 'u32',
+  incarnation,
+});
+const OPTIONS = layout({
+  policy: 'u8',
+  minKeySize: 'u8',
+  reserved: 'u8',
+  suites: 'u8',
+  pinCount: 'u8',
+  pins: PINS * SIZE.serverKeyId,
+  incarnation,
+  maxBody: 'u32',
+  age: 'u64',
+  maxUpload: 'u64',
+  pulse: 'u16',
+  unused: 13,
+});
 
 /** PROTOCOL.md appendix E.2 */
 export const COOKIE = layout({
-  issued: 8,
+  issued: 'u64',
   sessionId,
-  use: 4,
+  flags: 'u8',
+  keySize: 'u8',
+  reserved: 'u16',
   keyId: SIZE.keyId,
   ck: key,
   h: key,
@@ -110,9 +153,7 @@ export interface StartFrame {
  * const { keyId, keySize } = parseStart(frame);
  */
 export function parseStart(frame: Uint8Array): StartFrame {
-  const length = START.size + SEALED_1.size + SIZE.tag;
-  expectFrame(frame, FRAME_TYPE.start, length, length);
-  const { rest: sealed, head, ...fields } = START.read(frame);
+  const { rest: sealed, head, ...fields } = parse(frame, FRAME_TYPE.start, START, SEALED_1.size);
   const [, , flags = 0, keySize] = head;
   if (flags > 3 || (keySize !== 16 && keySize !== 32)) throw new SealwireError('handshake_failed');
   // a name without its key would be written down as if it had been proved
@@ -121,17 +162,14 @@ export function parseStart(frame: Uint8Array): StartFrame {
     ...((flags & FLAG_SECURE_KEY) === 0 ? fields.keyId : []),
   ];
   if (unused.some((byte) => byte !== 0)) throw new SealwireError('handshake_failed');
-  return { ...fields, flags, keySize, clear: frame.slice(0, START.size), sealed };
+  return { ...fields, flags, keySize, sealed };
 }
 
 export function parseStartAnswer(frame: Uint8Array) {
-  const sealedSize = SEALED_2.size + SIZE.tag;
-  expectFrame(frame, FRAME_TYPE.startAnswer, START_ANSWER.size + sealedSize, LIMITS.handshakeFrame);
-  const { rest, cookieSize, serverEphemeral, kemCiphertext } = START_ANSWER.read(frame);
-  const end = readU16(cookieSize, 0);
-  if (rest.length !== end + sealedSize) throw new SealwireError('handshake_failed');
-  const clear = frame.slice(0, START_ANSWER.size);
-  return { serverEphemeral, kemCiphertext, clear, cookie: rest.slice(0, end), sealed: rest.slice(end) };
+  const maximum = LIMITS.handshakeFrame;
+  const { rest, cookieSize, ...fields } = parse(frame, FRAME_TYPE.startAnswer, START_ANSWER, SEALED_2.size, maximum);
+  if (rest.length !== cookieSize + SEALED_2.size + SIZE.tag) throw new SealwireError('handshake_failed');
+  return { ...fields, cookie: rest.slice(0, cookieSize), sealed: rest.slice(cookieSize) };
 }
 
 /** The clear fields of step 3. */
@@ -151,31 +189,30 @@ export interface FinishFrame {
  */
 export function parseFinish(frame: Uint8Array): FinishFrame {
   const sealedAt = FINISH.size + SIZE.cookie;
-  const minimum = sealedAt + SEALED_3.size + SIZE.tag;
-  expectFrame(frame, FRAME_TYPE.finish, minimum, LIMITS.handshakeFrame + LIMITS.firstCalls);
-  if (readU16(frame, FINISH.size - 2) !== SIZE.cookie) throw new SealwireError('handshake_failed');
-  return {
-    salt: frame.slice(4, 4 + SIZE.salt),
-    cookie: frame.slice(FINISH.size, sealedAt),
-    clear: frame.slice(0, sealedAt),
-    sealed: frame.subarray(sealedAt),
-  };
+  const maximum = LIMITS.handshakeFrame + LIMITS.firstCalls;
+  const { salt, cookieSize, rest } = parse(frame, FRAME_TYPE.finish, FINISH, SIZE.cookie + SEALED_3.size, maximum);
+  if (cookieSize !== SIZE.cookie) throw new SealwireError('handshake_failed');
+  const cookie = rest.slice(0, SIZE.cookie);
+  return { salt, cookie, clear: frame.slice(0, sealedAt), sealed: rest.subarray(SIZE.cookie) };
 }
 
 export function parseFinishAnswer(frame: Uint8Array) {
-  const minimum = FINISH_ANSWER.size + SEALED_4.size + SIZE.tag;
   // Padmé adds at most 12 %
-  expectFrame(frame, FRAME_TYPE.finishAnswer, minimum, LIMITS.handshakeFrame + 2 * LIMITS.finishAnswerResults);
-  const clear = frame.slice(0, FINISH_ANSWER.size);
-  return { secondEphemeral: clear.slice(4), clear, sealed: frame.subarray(FINISH_ANSWER.size) };
+  const maximum = LIMITS.handshakeFrame + 2 * LIMITS.finishAnswerResults;
+  const { rest: sealed, ...fields } = parse(frame, FRAME_TYPE.finishAnswer, FINISH_ANSWER, SEALED_4.size, maximum);
+  return { ...fields, sealed };
 }
 
-function expectFrame(frame: Uint8Array, type: number, minimum: number, maximum: number): void {
-  if (frame[0] === type && frame.length > 1 && frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
-  const reserved = type === FRAME_TYPE.start ? 0 : (frame[2] ?? 0) | (frame[3] ?? 0);
-  if (frame[0] !== type || frame.length < minimum || frame.length > maximum || reserved !== 0) {
+/** The clear fields of a step, behind which at least `sealed` bytes and their tag follow. */
+function parse<S>(frame: Uint8Array, type: number, layout: Layout<S>, sealed: number, maximum?: number) {
+  const [first, version, flags = 0, keySize = 0] = frame;
+  if (first === type && version !== undefined && version !== PROTOCOL_VERSION) throw new SealwireError('version');
+  const minimum = layout.size + sealed + SIZE.tag;
+  const reserved = type === FRAME_TYPE.start ? 0 : flags | keySize;
+  if (first !== type || frame.length < minimum || frame.length > (maximum ?? minimum) || reserved !== 0) {
     throw new SealwireError('handshake_failed');
   }
+  return { ...layout.read(frame), clear: frame.slice(0, layout.size) };
 }
 
 /** Whatever fails in `step`, a frame's version apart, is the one `handshake_failed` that tells nothing. */
@@ -210,52 +247,28 @@ export interface ServerOptions {
   readonly pulse: number;
 }
 
-/** server keys that the options have room for */
-const PINS = 4;
 const POLICY = ['force', 'requirePinned', 'requireSecureKey'] as const;
-const INCARNATION_AT = 5 + PINS * SIZE.serverKeyId;
-const MAX_BODY_AT = INCARNATION_AT + SIZE.incarnation;
-const AGE_AT = MAX_BODY_AT + 4;
-const MAX_UPLOAD_AT = AGE_AT + 8;
-const PULSE_AT = MAX_UPLOAD_AT + 8;
 
 export function encodeServerOptions(value: ServerOptions): Uint8Array {
-  const out = new Uint8Array(SIZE.options);
-  out[0] = POLICY.reduce((bits, name, i) => bits | (value[name] ? 1 << i : 0), 0);
-  out[1] = value.minKeySize;
-  out[3] = 1; // suites: bit 0 is the one suite of version 1
-  const pins = value.pins.slice(0, PINS);
-  out[4] = pins.length;
-  for (const [i, pin] of pins.entries()) out.set(pin, 5 + i * SIZE.serverKeyId);
-  out.set(value.incarnation, INCARNATION_AT);
-  out.set(u32(value.maxBody), MAX_BODY_AT);
-  out.set(u64(value.age), AGE_AT);
-  out.set(u64(value.maxUpload), MAX_UPLOAD_AT);
-  out.set(u16(value.pulse), PULSE_AT);
-  return out;
+  const pins = new Uint8Array(PINS * SIZE.serverKeyId);
+  const pinCount = Math.min(value.pins.length, PINS);
+  for (let i = 0; i < pinCount; i++) pins.set(value.pins[i] ?? [], i * SIZE.serverKeyId);
+  const policy = POLICY.reduce((bits, name, i) => bits | (value[name] ? 1 << i : 0), 0);
+  // of the suites, bit 0 is the one of version 1
+  return OPTIONS.write({ ...value, policy, pins, pinCount, suites: 1, reserved: 0, unused: new Uint8Array(13) });
 }
 
 /** @throws SealwireError `bad_payload` unless these are exactly the bytes that a server writes */
 export function decodeServerOptions(bytes: Uint8Array): ServerOptions {
-  const [policy = 0, minKeySize = 0, , , pins = 0] = bytes;
-  const [force, requirePinned, requireSecureKey] = POLICY.map((_, i) => ((policy >> i) & 1) === 1) as [
-    boolean,
-    boolean,
-    boolean,
-  ];
+  const { policy, minKeySize, pinCount, pins, incarnation, maxBody, age, maxUpload, pulse } = OPTIONS.read(bytes);
+  const [force = false, requirePinned = false, requireSecureKey = false] = POLICY.map((_, i) => !!((policy >> i) & 1));
   const value: ServerOptions = {
-    ...{ force, requirePinned, requireSecureKey },
+    ...{ force, requirePinned, requireSecureKey, incarnation, maxBody, age, maxUpload, pulse },
     minKeySize: minKeySize === 32 ? 32 : 16,
-    pins: Array.from({ length: Math.min(pins, PINS) }, (_, i) => bytes.slice(5 + 4 * i, 9 + 4 * i)),
-    incarnation: bytes.slice(INCARNATION_AT, MAX_BODY_AT),
-    maxBody: readU32(bytes, MAX_BODY_AT),
-    age: readU64(bytes, AGE_AT),
-    maxUpload: readU64(bytes, MAX_UPLOAD_AT),
-    pulse: readU16(bytes, PULSE_AT),
+    pins: Array.from({ length: Math.min(pinCount, PINS) }, (_, i) => pins.slice(4 * i, 4 * i + 4)),
   };
   const exact = encodeServerOptions(value);
-  const safe = Number.isSafeInteger(value.age) && Number.isSafeInteger(value.maxUpload);
-  if (!safe || exact.some((byte, i) => byte !== bytes[i])) {
+  if (![age, maxUpload].every(Number.isSafeInteger) || exact.some((byte, i) => byte !== bytes[i])) {
     throw new SealwireError('bad_payload');
   }
   return value;
@@ -268,17 +281,4 @@ export interface SessionTerms {
   readonly lifetime: number;
   /** 8 bytes; another value means another state of the database */
   readonly incarnation: Uint8Array;
-}
-
-export function encodeTerms(terms: SessionTerms): Uint8Array {
-  return concat(u32(terms.lane), u32(terms.idle), u32(terms.lifetime), terms.incarnation);
-}
-
-export function decodeTerms(bytes: Uint8Array): SessionTerms {
-  return {
-    lane: readU32(bytes, 0),
-    idle: readU32(bytes, 4),
-    lifetime: readU32(bytes, 8),
-    incarnation: bytes.slice(12, TERMS_SIZE),
-  };
 }

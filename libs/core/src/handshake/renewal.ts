@@ -2,7 +2,7 @@ import { concat, readU16, readU32, u16, u32, utf8 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { encodeCallNumber, type Sending } from '../message/message.js';
+import { encodeCallNumber, type Sending } from '../message/numbers.js';
 
 /** A client names an old session in step 3 and asks what became of its unanswered numbers (PROTOCOL.md section 4.3). */
 export interface Renewal {

@@ -1,4 +1,4 @@
-import { concat, erase, u16 } from '../bytes.js';
+import { concat, erase } from '../bytes.js';
 import type { KeyPair } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { type SecureKey, serverKeyId } from '../key-text.js';
@@ -141,7 +141,7 @@ export const answerStart = opaquely(
       head: frameHead(FRAME_TYPE.startAnswer),
       serverEphemeral: ephemeral.publicKey,
       kemCiphertext: kem.ciphertext,
-      cookieSize: u16(SIZE.cookie),
+      cookieSize: SIZE.cookie,
     });
     symmetric.mixHash(clear);
     symmetric.mixSecret(ephemeral.sharedSecret);

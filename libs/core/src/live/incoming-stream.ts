@@ -1,5 +1,4 @@
 import { SealwireError, StreamCutError } from '../errors.js';
-import { LIMITS } from '../limits.js';
 import { type DecodeOptions, decodeValue } from '../payload/cbor-decode.js';
 import { RemoteFile } from './remote-file.js';
 import type { StreamInfo, StreamKind } from './sources.js';
@@ -10,115 +9,178 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** One stream as its reader sees it: a bounded buffer between the units that arrive and a consumer. */
+/** The message that a stream is part of. */
+export interface StreamEvents {
+  /** what waits for consumers of any of its streams */
+  readonly fill: { bytes: number; items: number };
+  /** the consumer took something, waits for something, or broke off */
+  moved(): void;
+  cancelled(): void;
+}
+
+/**
+ * One stream as its reader sees it: a buffer between the units that arrive and a consumer. What waits is kept as it came,
+ * so that its memory is what it took on the way. {@link IncomingStreams} makes it.
+ *
+ * @example
+ * const streams = new IncomingStreams({ errorOf: ({ message }) => new Error(message) });
+ * const rows = decodeValue(body, { revive: streams.revive }) as AsyncIterable<unknown>;
+ * console.log(streams.streamOf(rows)?.arrived); // 0
+ */
 export class IncomingStream {
-  /** AsyncIterable, ReadableStream or RemoteFile */
-  readonly value: unknown;
   /** no more units come */
   ended = false;
   /** the consumer broke off; what still arrives is thrown away */
   cancelled = false;
-  /** position of the last item that arrived, and of the last one that was consumed, if they have positions */
-  position: unknown;
+  /** somebody asked for what it brings */
+  touched = false;
+  /** position of the last item that was consumed, if it had one */
   consumed: unknown;
-  /** items, or the absolute offset behind the bytes, that arrived */
+  /** how many items arrived; of bytes the absolute offset behind them */
   arrived: number;
-  onCancel: (() => void) | undefined;
-  private readonly buffer: { value: unknown; size: number; position: unknown }[] = [];
-  private buffered = 0;
-  private error: unknown;
+  /** bytes that wait for the consumer */
+  buffered = 0;
+  private events: StreamEvents | undefined;
+  private readonly buffer: Uint8Array[] = [];
   private readonly readers: Waiting[] = [];
-  private full: { promise: Promise<void>; resolve(): void } | undefined;
+  private error: unknown;
+  private held: WeakRef<object> | undefined;
 
   constructor(
     readonly kind: StreamKind,
     readonly info: StreamInfo,
+    private readonly decode: DecodeOptions | undefined,
   ) {
     this.arrived = info.offset ?? 0;
-    this.value = this.makeValue();
   }
 
-  takeBytes(bytes: Uint8Array): void | Promise<void> {
-    if (this.kind === 'items') throw new SealwireError('bad_payload');
-    this.arrived += bytes.length;
-    return this.put(bytes.slice(), bytes.length, undefined);
+  /** AsyncIterable, ReadableStream or RemoteFile; always the same one, undefined if nobody holds it any more. */
+  get value(): object | undefined {
+    if (this.held) return this.held.deref();
+    const value = makeValue(this);
+    this.held = new WeakRef(value);
+    return value;
   }
 
-  takeItem(bytes: Uint8Array, decode: DecodeOptions | undefined): void | Promise<void> {
-    if (this.kind !== 'items') throw new SealwireError('bad_payload');
-    // also of what nobody reads any more: a malformed message is one whoever reads
-    const item = decodeValue(bytes, decode);
-    this.arrived++;
-    if (!this.info.resumable) return this.put(item, bytes.length, undefined);
-    if (!Array.isArray(item) || item.length !== 2) throw new SealwireError('bad_payload');
-    if (item[0] !== undefined) this.position = item[0];
-    return this.put(item[1], bytes.length, item[0]);
+  /** Makes it a part of that message, and of no earlier one. */
+  join(events: StreamEvents): void {
+    this.events = events;
+    this.count(this.buffered, this.buffer.length);
+  }
+
+  /** Somebody waits for more, and nothing is there. */
+  get starving(): boolean {
+    return this.readers.length > 0;
+  }
+
+  /** Position of the last item that arrived, if one had a position. */
+  get position(): unknown {
+    for (let i = this.buffer.length; i-- > 0; ) {
+      const [position] = this.pair(this.buffer[i] as Uint8Array);
+      if (position !== undefined) return position;
+    }
+    return this.consumed;
+  }
+
+  /** @throws SealwireError `bad_payload` for what such a stream does not bring */
+  take(isItem: boolean, bytes: Uint8Array): void {
+    if (isItem !== (this.kind === 'items')) throw new SealwireError('bad_payload');
+    this.arrived += isItem ? 1 : bytes.length;
+    if (this.cancelled) return;
+    const reader = this.readers.shift();
+    if (reader) {
+      const value = this.read(bytes);
+      reader.resolve({ done: false, value });
+      return;
+    }
+    // the unit is a view of a piece that nobody else should keep
+    this.buffer.push(bytes.slice());
+    this.count(bytes.length, 1);
+    this.buffered += bytes.length;
   }
 
   end(error: unknown): void {
     if (this.ended) return;
     this.ended = true;
+    if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
       if (error === undefined) reader.resolve(DONE);
       else reader.reject(this.takeError());
     }
-    this.full?.resolve();
   }
 
   cut(error: Error): void {
-    const { arrived } = this;
-    const details = this.kind === 'items' ? { items: arrived } : { bytes: arrived };
     const isCut = error instanceof SealwireError && error.code === 'stream_cut';
-    this.end(isCut ? new StreamCutError(details, { cause: error }) : error);
+    this.end(isCut ? this.cutError(error) : error);
   }
 
-  /** Another run of the same stream: it begins where this one was cut, or it is another stream. */
-  goOn(info: StreamInfo): void {
-    if (this.kind === 'items') return;
-    if (info.version !== this.info.version || (info.offset ?? 0) !== this.arrived) {
-      this.end(new SealwireError('stream_changed'));
+  /** Nobody has ever asked for it, and it is in the way. */
+  discard(): void {
+    this.clear();
+    this.cancelled = true;
+    this.error = this.cutError(
+      new SealwireError('closed', 'The stream was not read while another one was waited for.'),
+    );
+  }
+
+  /** Whether another run of the same stream begins where this one was cut. */
+  goesOn(info: StreamInfo): boolean {
+    if (this.kind === 'items') return info.resumable === this.info.resumable;
+    return info.version === this.info.version && (info.offset ?? 0) === this.arrived;
+  }
+
+  next(): Promise<Result> {
+    this.touched = true;
+    const bytes = this.buffer.shift();
+    if (bytes) {
+      this.buffered -= bytes.length;
+      this.count(-bytes.length, -1);
+      this.events?.moved();
+      return this.result(bytes);
+    }
+    if (this.error !== undefined) return Promise.reject(this.takeError());
+    if (this.ended || this.cancelled) return Promise.resolve(DONE);
+    const promise = new Promise<Result>((resolve, reject) => this.readers.push({ resolve, reject }));
+    this.events?.moved();
+    return promise;
+  }
+
+  cancel(): void {
+    if (this.cancelled) return;
+    this.cancelled = true;
+    this.clear();
+    this.error = undefined;
+    for (const reader of this.readers.splice(0)) reader.resolve(DONE);
+    this.events?.moved();
+    if (!this.ended) this.events?.cancelled();
+  }
+
+  private async result(bytes: Uint8Array): Promise<Result> {
+    try {
+      return { done: false, value: this.read(bytes) };
+    } catch (error) {
+      this.cancel();
+      throw error;
     }
   }
 
-  private put(value: unknown, size: number, position: unknown): void | Promise<void> {
-    if (this.cancelled) return undefined;
-    const reader = this.readers.shift();
-    if (reader) {
-      this.note(position);
-      return reader.resolve({ done: false, value });
-    }
-    this.buffer.push({ value, size, position });
-    this.buffered += size;
-    if (!this.isFull) return undefined;
-    if (!this.full) {
-      let resolve = (): void => undefined;
-      const promise = new Promise<void>((done) => {
-        resolve = done;
-      });
-      this.full = { promise, resolve };
-    }
-    return this.full.promise;
+  private read(bytes: Uint8Array): unknown {
+    if (this.kind !== 'items') return bytes.buffer.byteLength === bytes.length ? bytes : bytes.slice();
+    if (!this.info.resumable) return decodeValue(bytes, this.decode);
+    const [position, item] = this.pair(bytes);
+    if (position !== undefined) this.consumed = position;
+    return item;
   }
 
-  private get isFull(): boolean {
-    return this.buffered >= LIMITS.streamBytes || this.buffer.length >= LIMITS.streamItems;
+  private pair(bytes: Uint8Array): [unknown, unknown] {
+    const pair = decodeValue(bytes, this.decode);
+    if (!Array.isArray(pair) || pair.length !== 2) throw new SealwireError('bad_payload');
+    return pair as [unknown, unknown];
   }
 
-  private next(): Promise<Result> {
-    const first = this.buffer.shift();
-    if (first) {
-      this.buffered -= first.size;
-      this.note(first.position);
-      if (this.full && !this.isFull) {
-        this.full.resolve();
-        this.full = undefined;
-      }
-      return Promise.resolve({ done: false, value: first.value });
-    }
-    if (this.cancelled || (this.ended && this.error === undefined)) return Promise.resolve(DONE);
-    if (this.ended) return Promise.reject(this.takeError());
-    return new Promise((resolve, reject) => this.readers.push({ resolve, reject }));
+  private cutError(cause: Error): StreamCutError {
+    return new StreamCutError(this.kind === 'items' ? { items: this.arrived } : { bytes: this.arrived }, { cause });
   }
 
   /** A stream fails once; whoever asks on finds its end. */
@@ -128,52 +190,69 @@ export class IncomingStream {
     return error;
   }
 
-  private note(position: unknown): void {
-    if (position !== undefined) this.consumed = position;
-  }
-
-  private cancel(): void {
-    if (this.cancelled) return;
-    this.cancelled = true;
+  private clear(): void {
+    this.count(-this.buffered, -this.buffer.length);
     this.buffer.length = this.buffered = 0;
-    for (const reader of this.readers.splice(0)) reader.resolve(DONE);
-    this.full?.resolve();
-    if (!this.ended) this.onCancel?.();
   }
 
-  private makeValue(): unknown {
-    if (this.kind === 'items') return this.iterable();
-    if (this.kind === 'bytes') return this.byteStream();
-    const { name = '', type = '', ...rest } = this.info;
-    return new RemoteFile({ name, type, ...rest }, () => this.byteStream());
-  }
-
-  private iterable(): AsyncIterableIterator<unknown> {
-    const iterator: AsyncIterableIterator<unknown> = {
-      next: () => this.next(),
-      return: async (value) => {
-        this.cancel();
-        return { done: true, value };
-      },
-      [Symbol.asyncIterator]: () => iterator,
-    };
-    return iterator;
-  }
-
-  private byteStream(): ReadableStream<Uint8Array> {
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          const { done, value } = await this.next();
-          if (done) controller.close();
-          else controller.enqueue(value as Uint8Array);
-        },
-        cancel: () => this.cancel(),
-      },
-      // the bytes wait in one buffer only
-      { highWaterMark: 0 },
-    );
+  private count(bytes: number, items: number): void {
+    if (!this.events) return;
+    this.events.fill.bytes += bytes;
+    this.events.fill.items += items;
   }
 }
 
 const DONE: Result = Object.freeze({ done: true, value: undefined });
+
+/** A stream whose value nobody holds any more has no consumer. */
+const unreachable = new FinalizationRegistry<IncomingStream>((stream) => stream.cancel());
+
+/** What the values of a stream hold of it; the stream itself does not know its values. */
+class Consumer {
+  constructor(private readonly stream: IncomingStream) {
+    unreachable.register(this, stream);
+  }
+
+  next(): Promise<Result> {
+    return this.stream.next();
+  }
+
+  cancel(): void {
+    this.stream.cancel();
+  }
+}
+
+function makeValue(stream: IncomingStream): object {
+  const consumer = new Consumer(stream);
+  if (stream.kind === 'items') return iterable(consumer);
+  if (stream.kind === 'bytes') return byteStream(consumer);
+  const { name = '', type = '', size, modified } = stream.info;
+  return new RemoteFile({ name, type, size, modified }, () => byteStream(consumer));
+}
+
+function iterable(consumer: Consumer): AsyncIterableIterator<unknown> {
+  const iterator: AsyncIterableIterator<unknown> = {
+    next: () => consumer.next(),
+    return: async (value) => {
+      consumer.cancel();
+      return { done: true, value };
+    },
+    [Symbol.asyncIterator]: () => iterator,
+  };
+  return iterator;
+}
+
+function byteStream(consumer: Consumer): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const { done, value } = await consumer.next();
+        if (done) controller.close();
+        else controller.enqueue(value as Uint8Array);
+      },
+      cancel: () => consumer.cancel(),
+    },
+    // the bytes wait in one buffer only
+    { highWaterMark: 0 },
+  );
+}

@@ -1,16 +1,18 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
+import type { Replace } from '../payload/cbor.js';
 import { type DecodeOptions, decodeValue, type Revive } from '../payload/cbor-decode.js';
 import { IncomingStream } from './incoming-stream.js';
 import { readReference } from './reference.js';
 import { type StreamFailure, UNIT, type Unit } from './units.js';
 
+/** How the streams of a live message are read. */
 export interface IncomingOptions {
   /** makes the error that a stream ends with if its source failed */
   readonly errorOf: (failure: StreamFailure) => Error;
   /** how items are decoded */
   readonly decode?: DecodeOptions;
-  /** the stream of a run that was cut: the first stream of this message goes on with it */
+  /** the stream of a run that was cut: the first one of its kind in this message goes on with it */
   readonly continued?: IncomingStream | undefined;
 }
 
@@ -18,13 +20,25 @@ export interface IncomingOptions {
  * The streams of one live message on the side that reads them: units become values.
  *
  * @example
- * const streams = new IncomingStreams({ errorOf: ({ code, message }) => new RemoteError(code, message) });
- * const value = decodeValue(bytes, { revive: streams.revive });
- * for (const unit of units.push(body)) await streams.accept(unit);
+ * const streams = new IncomingStreams({ errorOf: ({ code, message }) => Object.assign(new Error(message), { code }) });
+ * const units = new UnitReader('result', 1_048_576, 1);
+ * for (const unit of units.push(body)) {
+ *   if (unit.kind === UNIT.outcome) console.log(decodeOutcome(unit.bytes, { revive: streams.revive }));
+ *   else await streams.accept(unit);
+ * }
  */
 export class IncomingStreams {
-  private readonly all = new Map<number, IncomingStream>();
-  private continued: IncomingStream | undefined;
+  private readonly byNumber = new Map<number, IncomingStream>();
+  private readonly references = new WeakMap<object, readonly unknown[]>();
+  private readonly byValue = new WeakMap<object, IncomingStream>();
+  /** the stream of a run that was cut: the next one of its kind that is announced goes on with it */
+  continued: IncomingStream | undefined;
+  private readonly held: (() => void)[] = [];
+  private readonly events = {
+    fill: { bytes: 0, items: 0 },
+    moved: () => this.moved(),
+    cancelled: () => this.cancelled(),
+  };
   /** Nobody reads any of the streams that have not ended. It may be called again if more are announced. */
   onCancel: (() => void) | undefined;
 
@@ -35,15 +49,31 @@ export class IncomingStreams {
   /** Hook of the decoders: the value of a reference to a stream. @throws SealwireError `bad_payload` */
   readonly revive: Revive = (reference) => {
     const { kind, k, info } = readReference(reference);
-    if (this.all.has(k) || this.all.size >= LIMITS.streams) throw new SealwireError('bad_payload');
-    const continued = this.continued;
-    this.continued = undefined;
-    const stream = continued?.kind === kind ? continued : new IncomingStream(kind, info);
-    stream.onCancel = () => this.cancelled();
-    this.all.set(k, stream);
-    if (continued) stream.goOn(info);
-    return stream.value;
+    if (this.byNumber.has(k) || this.byNumber.size >= LIMITS.streams) throw new SealwireError('bad_payload');
+    const continued = this.continued?.kind === kind ? this.continued : undefined;
+    if (continued) this.continued = undefined;
+    const stream = continued ?? new IncomingStream(kind, info, this.options.decode);
+    stream.join(this.events);
+    this.byNumber.set(k, stream);
+    if (continued && !continued.goesOn(info)) {
+      const message = 'What the stream was read from has changed, so that it cannot go on.';
+      continued.end(this.options.errorOf({ code: 'stream_changed', message }));
+    }
+    const { value } = stream;
+    if (value) {
+      this.references.set(value, reference as readonly unknown[]);
+      this.byValue.set(value, stream);
+    }
+    return value;
   };
+
+  /** Hook of the encoders: gives the values of this message their references again. */
+  readonly replace: Replace = (value) => this.references.get(value);
+
+  /** The stream behind a value that `revive` gave. */
+  streamOf(value: object): IncomingStream | undefined {
+    return this.byValue.get(value);
+  }
 
   /** Announced and not ended. */
   get open(): number {
@@ -52,30 +82,32 @@ export class IncomingStreams {
 
   /** In the order of their announcement. */
   get list(): readonly IncomingStream[] {
-    return [...this.all.values()];
+    return [...this.byNumber.values()];
   }
 
   /**
    * Takes a unit of kind data, item, end or error.
-   * @returns a promise while the consumer is behind: nothing more may be read until it is fulfilled
+   * @returns a promise while the consumers are behind: nothing more may be read until it is fulfilled
    * @throws SealwireError `bad_payload` for a stream that is not open or a unit that it cannot have
    */
   accept({ kind, stream: k, bytes }: Unit): void | Promise<void> {
-    const stream = this.all.get(k);
+    const stream = this.byNumber.get(k);
     if (!stream || stream.ended) throw new SealwireError('bad_payload');
     switch (kind) {
       case UNIT.data:
-        // a consumer may hand its memory to somebody else, and what else came in the piece with it
-        return stream.takeBytes(bytes);
       case UNIT.item:
-        return stream.takeItem(bytes, this.options.decode);
+        stream.take(kind === UNIT.item, bytes);
+        break;
       case UNIT.end:
-        return stream.end(undefined);
+        stream.end(undefined);
+        break;
       case UNIT.error:
-        return stream.end(this.options.errorOf(readFailure(bytes)));
+        stream.end(this.options.errorOf(readFailure(bytes)));
+        break;
       default:
         throw new SealwireError('bad_payload');
     }
+    return this.behind() ? new Promise((resolve) => this.held.push(resolve)) : undefined;
   }
 
   /** The message is over. @throws SealwireError `bad_payload` if a stream is not */
@@ -89,6 +121,31 @@ export class IncomingStreams {
   /** Every open stream ends with this error; with `stream_cut` each tells what had arrived of it. */
   fail(error: Error): void {
     for (const stream of this.list) if (!stream.ended) stream.cut(error);
+    this.release();
+  }
+
+  /**
+   * Whether too much waits for consumers. If one consumer waits itself, what comes for the others is no reason to let it
+   * wait, up to a limit: beyond that a stream that nobody has asked for is given up.
+   */
+  private behind(): boolean {
+    const { bytes, items } = this.events.fill;
+    const fill = Math.max(bytes / LIMITS.streamBytes, items / LIMITS.streamItems);
+    if (fill < 1) return false;
+    if (!this.list.some(({ starving }) => starving)) return true;
+    if (fill < LIMITS.streamsAhead) return false;
+    const [idle] = this.list.filter(({ touched }) => !touched).sort((a, b) => b.buffered - a.buffered);
+    if (!idle || idle.buffered === 0) return true;
+    idle.discard();
+    return false;
+  }
+
+  private moved(): void {
+    if (this.held.length > 0 && !this.behind()) this.release();
+  }
+
+  private release(): void {
+    for (const resolve of this.held.splice(0)) resolve();
   }
 
   private cancelled(): void {

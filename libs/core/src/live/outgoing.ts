@@ -1,11 +1,11 @@
 import { EMPTY } from '../bytes.js';
-import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
-import { encodeValue, type Replace } from '../payload/cbor-encode.js';
-import { Unsendable } from '../payload/unsupported.js';
+import { type Replace, Unsendable } from '../payload/cbor.js';
+import { encodeItem } from './at.js';
 import { Pieces } from './pieces.js';
-import { abandon, hold, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
+import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
+import { nextTurn } from './turn.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Takes the body of the next piece. While its promise is pending no source is read. */
@@ -19,34 +19,26 @@ interface Outgoing {
   over: boolean;
 }
 
-/** An item with the position after which its stream can be gone on with. */
-export class At {
-  constructor(
-    readonly position: unknown,
-    readonly item: unknown,
-  ) {}
-}
-
-/**
- * Gives an item of a resumable stream its position.
- * @param position any value that can be sent; the handler that goes on gets the last one that arrived
- * @example for (const entry of entries) yield at(entry.id, entry);
- */
-export function at<T>(position: unknown, item: T): T {
-  return new At(position, item) as T;
-}
-
 /**
  * The streams of one live message on the side that sends them: sources become units, units become the bodies of pieces.
+ * Every unit of the message goes through it, for a unit may span pieces.
  *
  * @example
  * const streams = new OutgoingStreams();
- * const outcome = encodeOutcome({ ok: true, value }, streams);
- * if (streams.size > 0) {
- *   streams.send(UNIT.outcome, 0, outcome);
- *   streams.finish();
- *   await streams.run(write, errorOf);
- * }
+ * const outcome = encodeOutcome({ ok: true, value: new Blob(['a;b']) }, streams);
+ * streams.send(UNIT.run, 0, crypto.getRandomValues(new Uint8Array(16)));
+ * streams.send(UNIT.outcome, 0, outcome);
+ * streams.finish();
+ * let sealer: LiveSealer | undefined;
+ * await streams.run(
+ *   (body, last) => {
+ *     if (sealer) return send(sealer.seal(body, last));
+ *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, last);
+ *     sealer = begun.sealer;
+ *     return send(begun.first);
+ *   },
+ *   () => ({ code: 'internal', message: 'The stream failed.' }),
+ * );
  */
 export class OutgoingStreams {
   private readonly streams: Outgoing[] = [];
@@ -55,6 +47,7 @@ export class OutgoingStreams {
   private active = 0;
   private finished = false;
   private over = false;
+  private steady = false;
   private write: WritePiece | undefined;
   private errorOf: (thrown: unknown) => StreamFailure = () => ({ code: 'internal', message: '' });
   private writing = false;
@@ -70,6 +63,26 @@ export class OutgoingStreams {
   /** How many streams were found. */
   get size(): number {
     return this.streams.length;
+  }
+
+  /** All its streams are Blobs or Files, which can be read again. */
+  get repeatable(): boolean {
+    return this.streams.every(({ source }) => isBlob(source.source));
+  }
+
+  /** Bytes of the streams that tell their size. */
+  get knownBytes(): number {
+    return this.streams.reduce((total, { source }) => total + (source.info.size ?? 0), 0);
+  }
+
+  /** The same streams for another message, from their beginning. What else belongs to it is sent anew. */
+  again(): OutgoingStreams {
+    if (!this.repeatable) throw new TypeError('A stream can be read once; only a Blob or a File can be read again.');
+    const copy = new OutgoingStreams();
+    for (const { source, resumable } of this.streams) {
+      copy.streams.push({ source, resumable, reader: undefined, over: false });
+    }
+    return copy;
   }
 
   /** Adds a unit behind those before it. The streams that were found up to now are read from now on. */
@@ -91,27 +104,34 @@ export class OutgoingStreams {
     for (const stream of this.streams.splice(from)) this.close(stream, reason);
   }
 
-  /** Ends the message now: no source is read any more, `bytes` are its last unit. */
+  /** Ends the message now: no source is read any more, this unit is its last one. */
   stop(kind: UnitKind, bytes: Uint8Array, reason: unknown): void {
-    if (this.over || (this.finished && this.active === 0)) return;
+    if (this.over || this.isDone) return;
     this.finished = true;
     for (const stream of this.streams) this.close(stream, reason);
-    this.pieces.add(kind, 0, bytes);
     this.active = 0;
+    this.started = this.streams.length;
+    this.pieces.add(kind, 0, bytes);
     this.flushIfDone();
   }
 
   /**
    * Reads the sources and writes pieces until everything is sent.
    * @param errorOf what the other side gets to know of an error of a source
+   * @param order `steady`: one stream after the other, only full pieces. What can be read again makes the same pieces again.
    * @returns a promise that is rejected with what `write` threw, and is fulfilled after `cancel`
    */
-  run(write: WritePiece, errorOf: (thrown: unknown) => StreamFailure): Promise<void> {
+  run(
+    write: WritePiece,
+    errorOf: (thrown: unknown) => StreamFailure,
+    order: 'ready' | 'steady' = 'ready',
+  ): Promise<void> {
     this.write = write;
     this.errorOf = errorOf;
+    this.steady = order === 'steady';
     return new Promise((resolve, reject) => {
-      this.settle = { resolve, reject };
       if (this.over) return resolve();
+      this.settle = { resolve, reject };
       this.start();
       this.flushSoon();
       this.flushIfDone();
@@ -127,27 +147,26 @@ export class OutgoingStreams {
   private announce(value: object, resumable: boolean): readonly unknown[] | undefined {
     const source = sourceOf(value);
     if (!source) return undefined;
-    if (this.streams.length >= LIMITS.streams)
-      throw new Unsendable(`more than ${LIMITS.streams} streams in one message`);
-    if (this.streams.some((stream) => stream.source.source === source.source)) {
-      throw new Unsendable('a stream that is sent already');
+    if (this.size >= LIMITS.streams) throw new Unsendable(`more than ${LIMITS.streams} streams in one message`);
+    if (!isBlob(source.source) && this.streams.some((stream) => stream.source.source === source.source)) {
+      throw new Unsendable('a stream that the message has already');
     }
     hold(source);
     const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
-    const info = resumable ? { ...source.info, resumable: true } : source.info;
-    return source.kind === 'items' && !resumable ? [source.kind, k] : [source.kind, k, info];
+    if (resumable) return [source.kind, k, { ...source.info, resumable }];
+    return source.kind === 'items' ? [source.kind, k] : [source.kind, k, source.info];
   }
 
   private start(): void {
-    if (!this.write) return;
-    for (; this.started < this.streams.length; this.started++) {
+    while (this.write && this.started < this.streams.length && !(this.steady && this.active > 0)) {
+      const k = this.started++;
       this.active++;
-      void this.pump(this.started, this.streams[this.started] as Outgoing);
+      void this.pump(k, this.streams[k] as Outgoing);
     }
   }
 
   private async pump(k: number, stream: Outgoing): Promise<void> {
-    let reading = true;
+    let reading = false;
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
@@ -172,6 +191,7 @@ export class OutgoingStreams {
       this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown)));
     }
     this.active--;
+    this.start();
     this.flushIfDone();
   }
 
@@ -203,7 +223,7 @@ export class OutgoingStreams {
 
   /** Everything that comes in this turn goes in one piece. */
   private flushSoon(): void {
-    if (this.scheduled || this.writing || !this.write) return;
+    if (this.scheduled || this.writing || !this.write || this.steady) return;
     this.scheduled = true;
     nextTurn(() => {
       this.scheduled = false;
@@ -221,43 +241,44 @@ export class OutgoingStreams {
 
   /** @param all also what does not fill a piece */
   private flush(all: boolean): void {
-    const { write, pieces } = this;
-    while (write && !this.writing && !this.over) {
-      const last = this.isDone && !pieces.full;
-      if (!pieces.full && !last && !(all && pieces.used > 0)) break;
-      try {
-        const pending = write(pieces.take(), last);
-        if (last) {
-          this.over = true;
-          if (pending)
-            pending.then(
-              () => this.settle?.resolve(),
-              (error) => this.fail(error),
-            );
-          else this.settle?.resolve();
-          return;
-        }
-        if (!pending) continue;
-        this.writing = true;
-        pending.then(
-          () => {
-            this.writing = false;
-            this.flush(this.isDone);
-            if (pieces.used > 0) this.flushSoon();
-          },
-          (error) => this.fail(error),
-        );
-      } catch (error) {
-        this.fail(error);
-      }
+    const { pieces } = this;
+    while (this.write && !this.writing && !this.over) {
+      const last = this.isDone && !pieces.moreThanOne;
+      if (!last && !pieces.full && !(all && pieces.used > 0)) break;
+      this.writeNext(this.write, last);
     }
     if (!this.behind) this.release();
   }
 
+  private writeNext(write: WritePiece, last: boolean): void {
+    let pending: void | Promise<void>;
+    try {
+      pending = write(this.pieces.take(), last);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    this.over ||= last;
+    if (!pending) {
+      if (last) this.settle?.resolve();
+      return;
+    }
+    this.writing = true;
+    pending.then(
+      () => {
+        this.writing = false;
+        if (last) this.settle?.resolve();
+        else {
+          this.flush(this.isDone);
+          if (this.pieces.used > 0) this.flushSoon();
+        }
+      },
+      (error) => this.fail(error),
+    );
+  }
+
   private release(): void {
-    const { waiting } = this;
-    this.waiting = [];
-    for (const resolve of waiting) resolve();
+    for (const resolve of this.waiting.splice(0)) resolve();
   }
 
   private fail(error: unknown): void {
@@ -275,30 +296,8 @@ export class OutgoingStreams {
   private close(stream: Outgoing, reason: unknown): void {
     if (stream.over) return;
     stream.over = true;
-    try {
-      const closing: unknown = stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason);
-      // a source that fails while it is closed has no one to tell
-      Promise.resolve(closing).catch(() => undefined);
-    } catch {}
+    // a source that fails while it is closed has nobody to tell
+    const closing = async () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason));
+    closing().catch(() => undefined);
   }
-}
-
-function encodeItem(value: unknown, resumable: boolean): Uint8Array {
-  const item = value instanceof At ? value.item : value;
-  if (!resumable) return encodeValue(item, NO_STREAMS);
-  return encodeValue([value instanceof At ? value.position : undefined, item], NO_STREAMS);
-}
-
-const NO_STREAMS = {
-  replace(value: object): undefined {
-    if (sourceOf(value)) throw new Unsendable('a stream inside of an item');
-  },
-};
-
-type Turn = (task: () => void) => unknown;
-const nextTurn: Turn = (globalThis as { setImmediate?: Turn }).setImmediate ?? ((task) => setTimeout(task, 0));
-
-/** Thrown into sources whose message nobody reads any more. */
-export function streamCancelled(): SealwireError {
-  return new SealwireError('closed', 'Nobody reads the stream any more.');
 }

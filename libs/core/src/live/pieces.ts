@@ -17,6 +17,11 @@ export class Pieces {
     return this.ready.length > 0;
   }
 
+  /** More waits than the next body takes. */
+  get moreThanOne(): boolean {
+    return this.ready.length > 1 || (this.full && this.used > 0);
+  }
+
   /** Bytes of a data unit that ends where a piece does. */
   get roomForData(): number {
     const room = PIECE - this.used - UNIT_HEAD;

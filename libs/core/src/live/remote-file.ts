@@ -4,16 +4,16 @@ export interface FileInfo {
   /** media type, or empty */
   readonly type: string;
   /** bytes */
-  readonly size?: number;
-  readonly modified?: Date;
+  readonly size?: number | undefined;
+  readonly modified?: Date | undefined;
 }
 
 /**
  * A file that the other side sends. Its bytes are read once, as they arrive.
  *
  * @example
- * const statement = await payments.statement('alice');
- * await writeFile(statement.name, statement.stream());
+ * const file = new RemoteFile({ name: 'report.csv', type: 'text/csv' }, () => new Blob(['a;b']).stream());
+ * for await (const chunk of file.stream()) await consume(chunk);
  */
 export class RemoteFile implements FileInfo {
   readonly name: string;
@@ -23,7 +23,7 @@ export class RemoteFile implements FileInfo {
   readonly modified: Date | undefined;
   #stream: (() => ReadableStream<Uint8Array>) | undefined;
 
-  constructor(info: FileInfo, stream: () => ReadableStream<Uint8Array>) {
+  constructor(info: FileInfo = { name: '', type: '' }, stream?: () => ReadableStream<Uint8Array>) {
     this.name = info.name;
     this.type = info.type;
     this.size = info.size;
@@ -33,7 +33,6 @@ export class RemoteFile implements FileInfo {
 
   /**
    * @throws TypeError the second time: nobody keeps the bytes that were read
-   * @example for await (const chunk of file.stream()) hash.update(chunk);
    */
   stream(): ReadableStream<Uint8Array> {
     const stream = this.#stream;

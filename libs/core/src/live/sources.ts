@@ -2,6 +2,7 @@ import { LIMITS } from '../limits.js';
 import { RemoteFile } from './remote-file.js';
 import { UNIT_HEAD } from './units.js';
 
+/** How a stream is read: item by item, as bytes, or as a file. */
 export type StreamKind = 'items' | 'bytes' | 'file';
 
 /** What stands in tag 27 behind kind and number; of a file also {@link FileInfo}. */
@@ -26,9 +27,16 @@ export interface ReadableLike extends AsyncIterable<unknown> {
   destroy(error?: Error): unknown;
 }
 
+/** Values that are sent as streams. */
 export type StreamLike = AsyncIterable<unknown> | ReadableStream | ReadableLike | Blob | RemoteFile;
 
-/** A stream whose kind and description are stated, not found out. */
+/**
+ * A stream whose kind and description are stated, not found out.
+ *
+ * @example
+ * const report = new StreamSource('file', new Blob(['a;b']), { name: 'report.csv', type: 'text/csv' });
+ * encodeOutcome({ ok: true, value: report }, streams);
+ */
 export class StreamSource {
   constructor(
     readonly kind: StreamKind,
@@ -44,7 +52,11 @@ export interface SourceReader {
   close(reason: unknown): unknown;
 }
 
-/** @returns what a value is sent as, undefined if it is no stream */
+/**
+ * What a value is sent as, undefined if it is no stream.
+ * @example
+ * sourceOf(new Blob(['a']))?.kind; // file
+ */
 export function sourceOf(value: object): StreamSource | undefined {
   if (value instanceof StreamSource) return value;
   if (value instanceof RemoteFile) {
@@ -68,7 +80,7 @@ function defined<T extends object>(properties: T): { [name in keyof T]?: NonNull
 }
 
 /** It may come from another realm or be a ponyfill. */
-function isBlob(value: object): value is Blob {
+export function isBlob(value: object): value is Blob {
   const kind = Object.prototype.toString.call(value);
   return (kind === '[object Blob]' || kind === '[object File]') && 'slice' in value;
 }
@@ -83,6 +95,15 @@ function isReadable(value: object): value is ReadableLike {
 
 function isIterable(value: object): value is AsyncIterable<unknown> {
   return Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === 'function';
+}
+
+/**
+ * Whether a value is sent as a stream.
+ * @example
+ * isStream(new Blob(['a'])); // true
+ */
+export function isStream(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && sourceOf(value) !== undefined;
 }
 
 /** Keeps a source that fails before it is read from ending the process. */

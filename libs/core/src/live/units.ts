@@ -16,11 +16,13 @@ export const UNIT = {
   status: 8,
   run: 9,
 } as const;
+/** A kind of {@link UNIT}. */
 export type UnitKind = (typeof UNIT)[keyof typeof UNIT];
 
 /** Kind, stream, length. */
 export const UNIT_HEAD = 7;
 
+/** One unit of a live message. */
 export interface Unit {
   readonly kind: UnitKind;
   /** of an outcome and of progress the call's place in its batch; of payload, pulse, status and run 0 */
@@ -36,7 +38,11 @@ export interface StreamFailure {
   readonly details?: unknown;
 }
 
-/** u8 kind || u16 stream || u32 length || bytes */
+/**
+ * Writes a unit: u8 kind || u16 stream || u32 length || bytes.
+ * @example
+ * encodeUnit(UNIT.item, 0, encodeValue(1n));
+ */
 export function encodeUnit(kind: UnitKind, stream: number, bytes: Uint8Array): Uint8Array {
   const unit = new Uint8Array(UNIT_HEAD + bytes.length);
   const { length } = bytes;
@@ -45,7 +51,11 @@ export function encodeUnit(kind: UnitKind, stream: number, bytes: Uint8Array): U
   return unit;
 }
 
-/** Bytes of an error unit. Details that cannot be sent are left out. */
+/**
+ * Bytes of an error unit. Details that cannot be sent are left out.
+ * @example
+ * encodeUnit(UNIT.error, 0, encodeFailure({ code: 'not_found', message: 'No such account.' }));
+ */
 export function encodeFailure({ code, message, details }: StreamFailure): Uint8Array {
   // a message that was cut inside a character still arrives
   const text = message.replace(/\p{Surrogate}/gu, '\uFFFD');
@@ -69,6 +79,9 @@ const GROWTH = 2 * LIMITS.chunk;
  * @param direction a call begins with its payload; a run id stands first in a result, and nothing stands behind a status
  * @param limit bytes of one unit that holds a value
  * @param calls how many outcomes a result has; each comes once, and no progress behind it
+ * @example
+ * const units = new UnitReader('call', 1_048_576);
+ * for (const { kind, bytes } of units.push(body)) if (kind === UNIT.payload) decodeCalls(bytes);
  */
 export class UnitReader {
   private readonly head = new Uint8Array(UNIT_HEAD);

@@ -1,1 +1,1 @@
-export { pad, paddedLength, unpad, unpadFirst } from './padding.js';
+export { pad, paddedLength, unpad, unpadFirst } from '../bytes.js';

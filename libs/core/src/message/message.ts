@@ -1,9 +1,9 @@
-import { concat, erase, readU32, u32, utf8, writeU32 } from '../bytes.js';
+import { concat, erase, pad, padLength, readU32, u32, unpad, utf8, writeU32 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { aeadKey, expand, type KeySize, PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { padInto, padLength, unpad } from './padding.js';
+import { type CallNumber, encodeCallNumber, FIRST_LANE } from './numbers.js';
 
 /** Media type of every frame (PROTOCOL.md section 5.7). */
 export const CONTENT_TYPE = 'application/vnd.sealwire';
@@ -27,54 +27,6 @@ export const FLAGS_LIVE = 0x03;
 export const CHUNK_HEAD = 3;
 export const CALL_LABEL = utf8('call');
 export const RESULT_LABEL = utf8('result');
-
-/** X, 64 bits on the wire: names one message of calls in its session and is never used twice. */
-export interface CallNumber {
-  readonly lane: number;
-  readonly counter: number;
-}
-
-/** Lane of the first calls inside step 3; their counters are their places there. A call frame in it only asks for a result. */
-export const FIRST_LANE = 0;
-
-/**
- * X as 8 bytes: u32 lane || u32 counter.
- * @example
- * encodeCallNumber({ lane: 1, counter: 7 }); // Uint8Array [0, 0, 0, 1, 0, 0, 0, 7]
- */
-export function encodeCallNumber(number: CallNumber): Uint8Array {
-  return concat(u32(number.lane), u32(number.counter));
-}
-
-/** One sending of calls: its number and the digest of the frame that carried it. */
-export interface Sending {
-  readonly number: CallNumber;
-  readonly digest: Uint8Array;
-}
-
-/**
- * The first 16 bytes of SHA-256 over the frame. It tells a retransmission from another frame with the same number.
- * @example
- * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
- */
-export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Array {
-  return primitives.sha256(frame).slice(0, SIZE.digest);
-}
-
-/**
- * The identity of one call, the same over resends, lanes and renewals (PROTOCOL.md section 6.4):
- * HMAC(renewal key or K_first, "sealwire call" || X || digest of the first frame || u32 index in the message), 16 bytes.
- * Both sides derive it, so the first sending carries nothing for it; nobody else can name it, for the key never leaves the
- * two. The digest keeps apart what two copies of one client send under the same number.
- * @param first the sending that first held the call, at place `index` (from 0)
- * @example
- * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
- * const callId = callIdentity(primitives, secrets.renewal, sent, 0);
- */
-export function callIdentity(primitives: Primitives, key: Uint8Array, first: Sending, index: number): Uint8Array {
-  const number = encodeCallNumber(first.number);
-  return primitives.hmac(key, utf8('sealwire call'), number, first.digest, u32(index)).slice(0, SIZE.callId);
-}
 
 /** The clear fields of a call frame. */
 export interface CallFrame {
@@ -238,7 +190,7 @@ function newFrame(type: number, epoch: number, header: number, random: Random, b
   const overhead = chunks * (SIZE.tag + (flags ? CHUNK_HEAD : 0));
   const frame = new Uint8Array(header + overhead + length);
   const padded = frame.subarray(header + overhead);
-  padInto(padded, body);
+  pad(body, padded);
   frame[0] = type;
   frame[1] = PROTOCOL_VERSION;
   frame[2] = flags;

@@ -1,6 +1,6 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { Unsendable } from './unsupported.js';
+import { Unsendable } from './cbor.js';
 
 /** What a call says beside name and arguments. */
 export interface CallOptions {
@@ -14,6 +14,7 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** Where a stream is gone on with. */
 export interface Resume {
   /** 16 bytes, from the first piece of the result that was cut */
   readonly run: Uint8Array;

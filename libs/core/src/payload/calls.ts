@@ -1,9 +1,9 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { type CallOptions, isBytes, isOrdinary, optionMap, readOptions } from './call-options.js';
+import { type EncodeOptions, type Replace, Unsendable, UnsupportedValueError } from './cbor.js';
 import { type DecodeOptions, decodeCounted, decodeValue, type Revive } from './cbor-decode.js';
-import { type EncodeOptions, encodeValue, type Replace, type Writer, write } from './cbor-encode.js';
-import { Unsendable, UnsupportedValueError } from './unsupported.js';
+import { encodeValue, type Writer, write } from './cbor-encode.js';
 
 export {
   type DecodeOptions,
@@ -134,7 +134,13 @@ export function encodeOutcome(outcome: Outcome, options?: EncodeOptions): Uint8A
   return write((writer) => writeOutcome(writer, outcome), options);
 }
 
-/** An outcome of its own, as a live result holds it. @throws SealwireError `bad_payload` */
+/**
+ * Reads an outcome of its own, as a live result holds it.
+ *
+ * @throws SealwireError `bad_payload`
+ * @example
+ * decodeOutcome(encodeOutcome({ ok: true, value: 200n })); // { ok: true, value: 200n }
+ */
 export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outcome {
   return readOutcome(decodeValue(bytes, options));
 }

@@ -3,6 +3,7 @@ import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { floatSize, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
 
+/** How a value is read. */
 export interface DecodeOptions {
   /**
    * Makes the value of a byte string. `view` is a part of the payload: the function must copy it.
@@ -25,7 +26,8 @@ export type Revive = (reference: unknown) => unknown;
  * items. The time is linear in the bytes, whatever they are.
  *
  * @throws SealwireError `bad_payload` for anything but one well-formed value within the limits
- * @example decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
+ * @example
+ * decodeValue(encodeValue(new Map([[1, 2n]]))); // Map(1) { 1 => 2n }
  */
 export function decodeValue(bytes: Uint8Array, options?: DecodeOptions): unknown {
   return decodeCounted(bytes, options).value;

@@ -1,25 +1,28 @@
-import { EMPTY, erase, fromHex } from '../bytes.js';
+import { EMPTY, erase, fromHex, writeU32 } from '../bytes.js';
 import { LIMITS } from '../limits.js';
-import { floatSize, isInteger, KeyCount, keyFault, scratch, TAG } from './cbor.js';
-import { Unsendable, UnsupportedValueError } from './unsupported.js';
-
-export interface EncodeOptions {
-  /**
-   * Finds streams (`OutgoingStreams.replace`).
-   * @default a stream cannot be sent
-   */
-  readonly replace?: Replace | undefined;
-}
-
-/** @returns what stands in tag 27 for a value that is a stream, undefined for every other value */
-export type Replace = (value: object) => readonly unknown[] | undefined;
+import {
+  type EncodeOptions,
+  headSize,
+  isInteger,
+  Keys,
+  keyFault,
+  type Replace,
+  scratch,
+  shortestFloat,
+  standIn,
+  TAG,
+  Unsendable,
+  UnsupportedValueError,
+  writeText,
+} from './cbor.js';
 
 /**
  * Writes one value in the only form that {@link decodeValue} takes. An instance of a class stands for its own enumerable
  * properties, an object with `toJSON` for what that returns.
  *
  * @throws UnsupportedValueError that names the place, for what no payload can hold
- * @example encodeValue({ lines: [1n, new Date()] })
+ * @example
+ * encodeValue({ lines: [1n, new Date()] })
  */
 export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array {
   try {
@@ -32,6 +35,7 @@ export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array
 const ROOM = 16_384;
 /** A larger buffer is not used again. */
 const KEPT_ROOM = 262_144;
+const LONE_SURROGATE = /\p{Surrogate}/u;
 /** Where payloads are written before their length is known; holds zeros in between. */
 let spare: Uint8Array | undefined;
 
@@ -47,12 +51,6 @@ export function write(fill: (writer: Writer) => void, options?: EncodeOptions): 
     spare = writer.release();
   }
 }
-
-type WriteText = (this: Uint8Array, text: string, offset: number) => number;
-/** Node's own conversion costs half of the portable one, which needs a view of the buffer for each text. */
-const { utf8Write } = (globalThis as { Buffer?: { prototype: { utf8Write?: WriteText } } }).Buffer?.prototype ?? {};
-const encoder = new TextEncoder();
-const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** Writes items one behind the other, each in its shortest form. It throws {@link Unsendable}. */
 export class Writer {
@@ -133,13 +131,11 @@ export class Writer {
   /** An object that is none of the types with a form of their own. */
   private replaced(value: object, depth: number, kind: string): void {
     const reference = this.replace?.(value);
+    const stand = reference ?? standIn(value);
     if (reference) {
       this.tag(TAG.stream, depth);
       this.array(reference, depth + 1);
-      return;
-    }
-    const stand = standIn(value);
-    if (stand !== value) this.item(stand, depth);
+    } else if (stand !== value) this.item(stand, depth);
     // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold
     else if (kind !== 'Object') throw new Unsendable(`a value of type ${kind}`);
     else this.properties(value as Record<string, unknown>, depth);
@@ -163,40 +159,34 @@ export class Writer {
   }
 
   private array(items: readonly unknown[], depth: number): void {
-    const { length } = items;
-    let i = 0;
-    this.open(length, depth);
-    try {
-      for (; i < length; i++) this.item(items[i], depth + 1);
-    } catch (thrown) {
-      throw Unsendable.below(thrown, items, i);
-    }
+    this.open(items.length, depth);
+    this.each(items, items, depth + 1);
   }
 
   private set(set: ReadonlySet<unknown>, depth: number): void {
     const items = [...set];
-    const keys = new Keys();
-    let i = 0;
     this.tag(TAG.set, depth);
     this.open(items.length, depth + 1);
-    try {
-      for (; i < items.length; i++) this.item(keys.next(items[i]), depth + 2);
-    } catch (thrown) {
-      throw Unsendable.below(thrown, set, i);
-    }
+    this.each(set, items, depth + 2, 1);
   }
 
   private map(map: ReadonlyMap<unknown, unknown>, depth: number): void {
     const parts = [...map].flat(1);
-    const keys = new Keys();
-    let i = 0;
     this.tag(TAG.map, depth);
     this.enter(parts.length, depth + 1);
     this.head(5, parts.length / 2);
+    this.each(map, parts, depth + 2, 2);
+  }
+
+  /** What a container holds; each `keyed`-th item, from the first one on, is a key. */
+  private each(holder: object, items: readonly unknown[], depth: number, keyed = 0): void {
+    const { length } = items;
+    const keys = keyed > 0 ? new Keys() : undefined;
+    let i = 0;
     try {
-      for (; i < parts.length; i++) this.item(i % 2 === 0 ? keys.next(parts[i]) : parts[i], depth + 2);
+      for (; i < length; i++) this.item(keys && i % keyed === 0 ? keys.next(items[i]) : items[i], depth);
     } catch (thrown) {
-      throw Unsendable.below(thrown, map, i);
+      throw Unsendable.below(thrown, holder, i);
     }
   }
 
@@ -271,23 +261,31 @@ export class Writer {
   }
 
   private float(value: number): void {
-    const size = floatSize(value);
-    if (size === 2) scratch.setUint16(0, half(value));
-    else if (size === 4) scratch.setFloat32(0, value);
-    else scratch.setFloat64(0, value);
+    const size = shortestFloat(value);
     this.reserve(0);
-    this.buffer[this.at++] = 0xe0 | minorOf(size);
+    this.buffer[this.at++] = size === 2 ? 0xf9 : size === 4 ? 0xfa : 0xfb;
     for (let i = 0; i < size; i++) this.buffer[this.at++] = scratch.getUint8(i);
   }
 
   private head(major: number, argument: number): void {
     this.reserve(0);
-    const { buffer, at } = this;
-    const size = headSize(argument) - 1;
-    buffer[at] = (major << 5) | (size === 0 ? argument : minorOf(size));
-    if (size === 1) buffer[at + 1] = argument;
-    else for (let i = size, rest = argument; i > 0; i--, rest = Math.floor(rest / 256)) buffer[at + i] = rest;
-    this.at = at + 1 + size;
+    const { buffer } = this;
+    const first = major << 5;
+    if (argument < 24) buffer[this.at++] = first | argument;
+    else if (argument < 0x100) this.unsigned(first | 24, argument, 1);
+    else if (argument < 0x1_0000) this.unsigned(first | 25, argument, 2);
+    else if (argument < 0x1_0000_0000) this.unsigned(first | 26, argument, 4);
+    else {
+      this.unsigned(first | 27, Math.floor(argument / 0x1_0000_0000), 4);
+      writeU32(buffer, this.at, argument);
+      this.at += 4;
+    }
+  }
+
+  private unsigned(first: number, value: number, size: number): void {
+    const { buffer } = this;
+    buffer[this.at++] = first;
+    for (let shift = 8 * (size - 1); shift >= 0; shift -= 8) buffer[this.at++] = value >>> shift;
   }
 
   /** Room for a head of at most nine bytes and `length` bytes behind it. */
@@ -299,63 +297,4 @@ export class Writer {
     this.buffer.set(old);
     erase(old);
   }
-}
-
-/** The keys of one Map, or the items of one Set. */
-class Keys {
-  private readonly count = new KeyCount();
-  private readonly scalars = new Set<unknown>();
-
-  /** What is sent for the next key. */
-  next(key: unknown): unknown {
-    const stand = typeof key === 'object' && key !== null ? standIn(key) : key;
-    const fault = this.count.add(stand);
-    if (fault) throw new Unsendable(fault);
-    if (typeof stand === 'object' && stand !== null) return stand;
-    // of -0 only a subclass or a toJSON() makes a key
-    const scalar = stand === 0 ? 0 : stand;
-    if (this.scalars.has(scalar)) throw new Unsendable('it falls together with another one');
-    this.scalars.add(scalar);
-    return scalar;
-  }
-}
-
-/** Follows `toJSON`, which dates and bytes have too though they need none. */
-function standIn(value: object): unknown {
-  let stand: unknown = value;
-  for (let hops = 0; hops <= LIMITS.cborDepth; hops++) {
-    if (typeof stand !== 'object' || stand === null || stand instanceof Date || ArrayBuffer.isView(stand)) return stand;
-    if (!('toJSON' in stand) || typeof stand.toJSON !== 'function') return stand;
-    stand = stand.toJSON();
-  }
-  throw new Unsendable('its toJSON() returns an object with toJSON() again and again');
-}
-
-/** Writes UTF-8, a replacement mark for each lone surrogate. @returns bytes written */
-function writeText(buffer: Uint8Array, text: string, offset: number): number {
-  return utf8Write ? utf8Write.call(buffer, text, offset) : encoder.encodeInto(text, buffer.subarray(offset)).written;
-}
-
-/** What a head says of 1, 2, 4 or 8 bytes behind it. */
-function minorOf(size: number): number {
-  return 55 - Math.clz32(size);
-}
-
-/** The bits of a value that half precision keeps. */
-function half(value: number): number {
-  if (Number.isNaN(value)) return 0x7e00;
-  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
-  const size = Math.abs(value);
-  if (size === Number.POSITIVE_INFINITY) return sign | 0x7c00;
-  // below the smallest normal number the fraction counts steps of 2^-24
-  if (size < 2 ** -14) return sign | (size * 2 ** 24);
-  scratch.setFloat32(0, size);
-  return sign | ((scratch.getUint32(0) >>> 13) - (112 << 10));
-}
-
-function headSize(argument: number): number {
-  if (argument < 24) return 1;
-  if (argument < 0x100) return 2;
-  if (argument < 0x1_0000) return 3;
-  return argument < 0x1_0000_0000 ? 5 : 9;
 }

@@ -1,6 +1,4 @@
 import {
-  At,
-  at,
   decodeCalls,
   decodeOutcome,
   encodeCalls,
@@ -143,8 +141,4 @@ describe('a live call', () => {
     expect(calls[0]).toMatchObject({ name: 'keep', deadline: 500, metadata });
     expect(await (calls[0]!.args[0] as RemoteFile).bytes()).toEqual(bytes);
   });
-});
-
-it('an item may have a position', () => {
-  expect(at(5, 'x')).toEqual(new At(5, 'x'));
 });

@@ -1,6 +1,7 @@
 import { type ArgumentsHost, HttpException, Logger } from '@nestjs/common';
 import { ContextIdFactory, type ExternalContextCreator, type ModuleRef } from '@nestjs/core';
 import { isObservable } from 'rxjs';
+import { isDurable, isMadeOnce } from '../quirks/injector.js';
 import {
   contextsOf,
   type InstanceWrapper,
@@ -8,8 +9,8 @@ import {
   type ParamsFactory,
   quiet,
   REQUEST_CONTEXT_ID,
-  RouteParamsFactory,
   RouteParamtypes,
+  routeValue,
 } from '../quirks/nest.js';
 import { RemoteFunctionError } from './outcome.js';
 import { CALL_ARGUMENT } from './remote-function.decorator.js';
@@ -51,7 +52,6 @@ interface Parameter {
 
 /** Makes methods ready to run as Nest runs those of a route. */
 export class Binder {
-  private readonly routeParams = new RouteParamsFactory();
   private readonly filters: object;
 
   constructor(
@@ -80,7 +80,7 @@ export class Binder {
         undefined,
         'http',
       );
-    if (!wrapper.isDependencyTreeStatic()) return { invoke: this.bindScoped(wrapper, create) };
+    if (!isMadeOnce(wrapper)) return { invoke: this.bindScoped(wrapper, create) };
     const { instance } = wrapper;
     const run = create(instance);
     const invoke: Invoke = (call) => run(...invocation(call)) as Promise<unknown>;
@@ -93,7 +93,7 @@ export class Binder {
     wrapper: InstanceWrapper,
     create: (instance: object, contextId: { id: number }) => Method,
   ): Invoke {
-    const durable = wrapper.isDependencyTreeDurable();
+    const durable = isDurable(wrapper);
     return async (call) => {
       const { request } = call;
       // as Nest's router does it
@@ -111,7 +111,7 @@ export class Binder {
       exchangeKeyForValue: (type, data, [req, res, next, call]) =>
         type === RouteParamtypes.BODY
           ? (call as RunningCall).args[positions.indexOf(Number(data))]
-          : this.routeParams.exchangeKeyForValue(type, data as string, { req, res, next }),
+          : routeValue(type, data as string, { req, res, next }),
     };
   }
 }

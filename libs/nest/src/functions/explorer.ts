@@ -2,6 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { misconfigured, resolveFunction } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
+import { hasEnhancer, moduleKeyOf, modulesIn } from '../quirks/injector.js';
 import {
   EXCEPTION_FILTERS_METADATA,
   ExternalContextCreator,
@@ -61,7 +62,7 @@ export class RemoteFunctionExplorer {
       const type = wrapper.isAlias ? undefined : (wrapper.instance?.constructor ?? wrapper.metatype);
       if (typeof type !== 'function' || !type.prototype || type === Object) continue;
       const module = Reflect.getMetadata(REMOTE_FUNCTIONS, type);
-      const host = { wrapper, type, module, moduleKey: wrapper.host?.token ?? '' };
+      const host = { wrapper, type, module, moduleKey: moduleKeyOf(wrapper) };
       for (const methodName of this.scanner.getAllMethodNames(type.prototype)) this.register(host, methodName);
     }
   }
@@ -69,13 +70,13 @@ export class RemoteFunctionExplorer {
   /** Once for each class that Nest loaded lazily since: nobody can call its functions, and Nest tells of no lazy module. */
   tellOfLate(): void {
     if (this.modules.size === this.known) return;
-    const late = [...this.modules.values()].slice(this.known);
+    const late = modulesIn(this.modules).slice(this.known);
     this.known = this.modules.size;
-    for (const { controllers, providers } of late) {
-      for (const { metatype } of [...controllers.values(), ...providers.values()]) {
-        if (typeof metatype !== 'function' || !Reflect.hasMetadata(REMOTE_FUNCTIONS, metatype)) continue;
+    for (const { classes } of late) {
+      for (const type of classes) {
+        if (typeof type !== 'function' || !Reflect.hasMetadata(REMOTE_FUNCTIONS, type)) continue;
         this.logger.error(
-          `${metatype.name} came after the start, in a module that is loaded lazily, so its remote functions cannot be called; import it at the start.`,
+          `${type.name} came after the start, in a module that is loaded lazily, so its remote functions cannot be called; import it at the start.`,
         );
       }
     }
@@ -122,7 +123,7 @@ export class RemoteFunctionExplorer {
   private refuseLostEnhancers({ wrapper, type }: Host, method: Method, methodName: string, origin: string): void {
     const listed = ENHANCERS.flatMap((key) => [type, method].flatMap((it) => Reflect.getMetadata(key, it) ?? []));
     const pipes = Object.values(decoratedParameters(type.prototype, methodName)).flatMap(({ pipes = [] }) => pipes);
-    const lost = [...listed, ...pipes].find((it) => typeof it === 'function' && !wrapper.host?.injectables.has(it));
+    const lost = [...listed, ...pipes].find((it) => typeof it === 'function' && !hasEnhancer(wrapper, it));
     if (!lost) return;
     throw misconfigured(
       `${lost.name} of ${origin} would not run; let Nest make the class, list it among the providers or controllers of its module.`,

@@ -38,6 +38,8 @@ export abstract class NumberLedger {
     digest: Uint8Array,
     milliseconds: number,
   ): Acceptance | Promise<Acceptance>;
+  /** Whether `accept` would refuse the number as `too_old`, now and for ever. */
+  abstract isTooOld(session: LedgerSession, number: CallNumber): boolean | Promise<boolean>;
   /** The first calls of `session.firstCalls`, which `SessionStore.create` wrote down, begin to run here. */
   abstract begin(session: LedgerSession): void;
   /** A first call (lane 0) is asked for under its session. Nothing is accepted, and the digest does not matter. */

@@ -1,2 +1,2 @@
-export { withGlobalPrefix } from './application-config.js';
+export * from './injector.js';
 export * from './nest.js';

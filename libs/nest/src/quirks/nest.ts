@@ -1,12 +1,15 @@
+import { type ArgumentsHost, RequestMethod } from '@nestjs/common';
+import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
+import type { ApplicationConfig } from '@nestjs/core';
+import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
+import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
+import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
+import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
+
 /*
  * What is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
  * Nest; test/quirks.spec.ts holds what is assumed here against the Nest that is installed.
  */
-import type { ArgumentsHost } from '@nestjs/common';
-import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
-import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
-import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
-import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
 
 // each from where both versions have it: `@nestjs/common/internal.js` is new in 12
 export {
@@ -20,7 +23,6 @@ export {
 } from '@nestjs/common/constants.js';
 export type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
 export { REQUEST_CONTEXT_ID } from '@nestjs/core/router/request/request-constants.js';
-export { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
 export { ExternalContextCreator, type InstanceWrapper, RouteParamtypes };
 
 type Filters = ExternalContextCreator['filtersContextCreator'];
@@ -96,4 +98,32 @@ function inside(contexts: ExternalContextCreator): {
   readonly interceptorsContextCreator: Creator;
 } {
   return contexts as never;
+}
+
+/**
+ * The path of a route below the global prefix of the application. Nest gives the prefix to controllers only, and does not document
+ * where it keeps it. `test/door.spec.ts` holds what is assumed here.
+ */
+export function withGlobalPrefix(contexts: ExternalContextCreator, path: string): string {
+  const { config } = (contexts as unknown as { guardsContextCreator: { config: ApplicationConfig } })
+    .guardsContextCreator;
+  const prefix = trimmed(config.getGlobalPrefix());
+  const excluded = config
+    .getGlobalPrefixOptions()
+    .exclude?.some(
+      ({ pathRegex, requestMethod }) =>
+        (requestMethod === RequestMethod.ALL || requestMethod === RequestMethod.POST) && pathRegex.test(path),
+    );
+  return prefix && !excluded ? `/${prefix}${path}` : path;
+}
+
+export function trimmed(path: string): string {
+  return path.replace(/^\/+|\/+$/g, '');
+}
+
+const routeParams = new RouteParamsFactory();
+
+/** What a decorator such as `@Headers()` takes out of a request. */
+export function routeValue(...args: Parameters<RouteParamsFactory['exchangeKeyForValue']>): unknown {
+  return routeParams.exchangeKeyForValue(...args);
 }

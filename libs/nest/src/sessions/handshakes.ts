@@ -36,10 +36,9 @@ import { type NewSession, NumberLedger, SessionData, SessionStore } from '../por
 import { doneWithin, withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { prepareFirstCalls, runFirstCalls } from './first-calls.js';
-import { HandshakeLimits } from './handshake-limits.js';
+import { HandshakeLimits, RecentIds } from './limits.js';
 import type { Prepare, Prepared } from './origin.js';
 import type { Peer } from './peer.js';
-import { RecentIds } from './recent-ids.js';
 import { Sessions } from './sessions.js';
 
 /** How long step 4 waits for first calls; the results of others are asked for under the session. */

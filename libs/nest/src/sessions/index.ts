@@ -1,6 +1,6 @@
 export { CallSession } from './call-session.js';
 export type { EpochSecrets } from './epochs.js';
-export { LookUps } from './look-ups.js';
+export { AddressBuckets, LookUps } from './limits.js';
 export { MemoryKeyStore } from './memory-key-store.js';
 export { MemoryLedger } from './memory-ledger.js';
 export type { Row } from './memory-rows.js';
@@ -9,4 +9,3 @@ export { networkOf } from './peer.js';
 export { SessionResults } from './result-cache.js';
 export type { Session } from './session.js';
 export { Sessions } from './sessions.js';
-export { AddressBuckets } from './token-bucket.js';

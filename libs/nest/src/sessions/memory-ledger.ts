@@ -148,6 +148,11 @@ export class MemoryLedger extends NumberLedger {
     return acceptanceOf(taken);
   }
 
+  isTooOld(session: LedgerSession, { lane, counter }: CallNumber): boolean {
+    const numbers = this.sessions.get(session.key);
+    return numbers?.lane === lane && !['fresh', 'seen'].includes(numbers.accepted().check(counter));
+  }
+
   begin(session: LedgerSession): void {
     const { count, digest } = session.firstCalls ?? { count: 0, digest: new Uint8Array(0) };
     const numbers = this.numbersOf(session);

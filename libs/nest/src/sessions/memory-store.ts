@@ -57,7 +57,8 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
   }
 
   now(): number {
-    return Date.now();
+    // the machine's clock may be set back or forth, which must end no session early or late
+    return Math.floor(performance.timeOrigin + performance.now());
   }
 
   incarnation(): Uint8Array {

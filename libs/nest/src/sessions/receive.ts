@@ -19,11 +19,11 @@ import { type Acceptance, type CloseReason, NumberLedger, SessionData, SessionSt
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { CallSession } from './call-session.js';
+import { AddressBuckets } from './limits.js';
 import type { Prepare, Prepared } from './origin.js';
 import { type Arrival, type Peer, peerOf } from './peer.js';
 import type { OpenedFrame, Session } from './session.js';
 import { Sessions } from './sessions.js';
-import { AddressBuckets } from './token-bucket.js';
 
 /** A session that moved under a call is looked for so often. */
 const ATTEMPTS = 3;
@@ -237,10 +237,12 @@ export class Receiver {
     return this.status(received, answer.known === 'running' ? 'running' : 'session_ended');
   }
 
-  /** Whether the frame's number runs or ran: a duplicate is no more work. */
+  /** Whether the frame's number runs, ran, or lies too far back to run: no more work, and another answer than `busy`. */
   private async isTaken(received: Received): Promise<boolean> {
     const { known } = await this.recall(received);
-    return known !== 'never_ran' && known !== 'unknown';
+    if (known !== 'unknown') return known !== 'never_ran';
+    const { session, frame } = received;
+    return withinTime(Promise.resolve(this.ledger.isTooOld(session, frame.number)), this.options.storeTimeout);
   }
 
   private async recall({ session, frame, digest }: Received): Promise<NumberAnswer> {

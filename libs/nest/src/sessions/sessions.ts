@@ -12,7 +12,7 @@ import {
 } from '../ports/index.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
-import { LookUps } from './look-ups.js';
+import { LookUps } from './limits.js';
 import { Session, type SessionRow, type SessionSuite } from './session.js';
 
 /** How long an ended session answers for its numbers at least. */

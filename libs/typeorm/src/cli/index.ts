@@ -1,7 +1,6 @@
 import { parseArgs } from 'node:util';
 import { type Command, UsageError } from './command.js';
-import { keygen, keys, rotate } from './key-commands.js';
-import { purge, revoke, sessions } from './session-commands.js';
+import { keygen, keys, purge, revoke, rotate, sessions } from './commands.js';
 
 const COMMANDS: Readonly<Record<string, Command>> = { keygen, keys, sessions, revoke, rotate, purge };
 

@@ -76,7 +76,8 @@ export const FINISH = `
 export const RECALL = `
   SELECT ${MARK} AS mark, s.lane_incarnation, a.digest, a.state, a.result,
     EXISTS (SELECT FROM sealwire_instance x WHERE x.boot_id = a.owner AND x.lease_until > now()) AS alive,
-    s.shared AND s.ended_at IS NOT NULL AND i.lane = s.lane AND i.counter > s.floor AS complete
+    s.shared AND s.ended_at IS NOT NULL AND i.lane = s.lane AND i.counter > s.floor AS complete,
+    i.lane = s.lane AND i.counter <= s.floor AND a.digest IS NULL AS too_old
   FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS i(lane, counter, n)
   JOIN sealwire_session s ON s.id = $1
   LEFT JOIN sealwire_accepted a ON a.session_id = s.id AND a.lane = i.lane AND a.counter = i.counter
@@ -93,4 +94,6 @@ export interface RecallRow {
   readonly alive: boolean;
   /** every number that was taken in the lane is written down, and no more can be */
   readonly complete: boolean;
+  /** it lies below the floor of the current lane, and none is written down */
+  readonly too_old: boolean;
 }

@@ -150,6 +150,12 @@ export class PostgresLedger extends NumberLedger {
     });
   }
 
+  async isTooOld(session: LedgerSession, number: CallNumber): Promise<boolean> {
+    if (number.counter > LIMITS.counter) return true;
+    const [row] = await this.look(session, [number]);
+    return row?.too_old ?? false;
+  }
+
   /** In their order; none where the session is none. */
   private look(session: LedgerSession, numbers: readonly CallNumber[]): Promise<RecallRow[]> {
     return this.database.query<RecallRow>(RECALL, [

@@ -1,0 +1,175 @@
+import {
+  assertInInjectionContext,
+  computed,
+  ErrorHandler,
+  Injector,
+  inject,
+  type Resource,
+  type Signal,
+  signal,
+  untracked,
+} from '@angular/core';
+import { type CallOptions, type Remote, RemoteError } from '@sealwire/client';
+import { asRemoteError } from './errors.js';
+import type { RemoteModule } from './module.js';
+
+/** A write: it runs when told to, goes on when the component ends, and shows how it goes. */
+export interface RemoteAction<Args extends readonly unknown[], T> extends Resource<T> {
+  /** Starts it; how it ends is in `status`, `value` and `error`. Never throws: made for `(click)`. */
+  run(...args: Args): void;
+  /** The same as a promise, rejected with the RemoteError. */
+  runAsync(...args: Args): Promise<Exclude<T, undefined>>;
+  readonly isPending: Signal<boolean>;
+  /** arguments of the last run */
+  readonly args: Signal<Args | undefined>;
+  readonly error: Signal<RemoteError | undefined>;
+  /** the last run may have happened, and nobody can tell (`OutcomeUnknownError`) */
+  readonly outcomeUnknown: Signal<boolean>;
+  /** Back to `idle`. A run under way goes on, but is not shown any more. */
+  reset(): void;
+  hasValue(this: T extends undefined ? this : never): this is RemoteAction<Args, Exclude<T, undefined>>;
+  hasValue(): boolean;
+}
+
+/** Options of {@link remoteAction}. */
+export interface RemoteActionOptions<T> extends Pick<CallOptions, 'timeout'> {
+  /**
+   * What becomes of a run while another one is under way: `ignore` (default) drops it, so that a second click pays nothing
+   * twice, and `runAsync` is rejected with code `busy`; `queue` starts it afterwards; `parallel` starts it at once, and the
+   * last one started is shown.
+   */
+  readonly whilePending?: 'ignore' | 'queue' | 'parallel';
+  readonly onSuccess?: (value: T) => void;
+  readonly onError?: (error: RemoteError) => void;
+  readonly injector?: Injector;
+}
+
+type State<T> =
+  | { readonly status: 'idle' | 'loading'; readonly value: undefined }
+  | { readonly status: 'resolved'; readonly value: T }
+  | { readonly status: 'error'; readonly error: RemoteError };
+
+const IDLE: State<never> = { status: 'idle', value: undefined };
+
+/**
+ * A write. It is sent when `run` or `runAsync` is called and never by itself, is not cancelled by a re-render or by the end
+ * of the component, and is a `Resource` that shows how the last run went. For what only reads, take `remoteResource`.
+ *
+ * @param pick the function of the module
+ * @throws Error outside an injection context, unless `injector` is given
+ * @example
+ * class AccountPage {
+ *   readonly transfer = remoteAction(Payments, (payments) => payments.transfer);
+ *   // in the template: <button (click)="pay()" [disabled]="transfer.isPending()">Pay</button>
+ *   pay(): void {
+ *     this.transfer.run('a', 'b', 500n);
+ *   }
+ * }
+ */
+export function remoteAction<Api, Args extends unknown[], T>(
+  module: RemoteModule<Api>,
+  pick: (remote: Api) => (...args: Args) => Promise<T>,
+  options: RemoteActionOptions<T> = {},
+): RemoteAction<Args, T | undefined> {
+  if (!options.injector) assertInInjectionContext(remoteAction);
+  const injector = options.injector ?? inject(Injector);
+  const { timeout } = options;
+  const remote: Remote<Api> = injector.get(module);
+  const run = pick(timeout === undefined ? remote : remote.$call({ timeout }));
+  return new Action(run, options, injector.get(ErrorHandler)) as unknown as RemoteAction<Args, T | undefined>;
+}
+
+class Action<Args extends unknown[], T> {
+  readonly #state = signal<State<T>>(IDLE);
+  readonly #args = signal<Args | undefined>(undefined);
+  /** of the run that is shown */
+  #shown = 0;
+  readonly #pending = signal(0);
+  #last: Promise<unknown> = Promise.resolve();
+
+  readonly args = this.#args.asReadonly();
+  readonly status = computed(() => this.#state().status);
+  readonly isLoading = computed(() => this.status() === 'loading');
+  readonly isPending = computed(() => this.#pending() > 0);
+  readonly error = computed(() => {
+    const state = this.#state();
+    return state.status === 'error' ? state.error : undefined;
+  });
+  readonly outcomeUnknown = computed(() => this.error()?.code === 'outcome_unknown');
+  /** as of every resource: throws while the status is `error` */
+  readonly value = computed(() => {
+    const state = this.#state();
+    if (state.status === 'error') throw state.error;
+    return state.value;
+  });
+  readonly snapshot = this.#state.asReadonly();
+
+  constructor(
+    private readonly call: (...args: Args) => Promise<T>,
+    private readonly options: RemoteActionOptions<T>,
+    private readonly errors: ErrorHandler,
+  ) {}
+
+  hasValue(): boolean {
+    const state = this.#state();
+    return state.status === 'resolved' && state.value !== undefined;
+  }
+
+  reset(): void {
+    this.#shown++;
+    this.#args.set(undefined);
+    this.#state.set(IDLE);
+  }
+
+  run(...args: Args): void {
+    // shown in `error`
+    this.runAsync(...args).catch(() => {});
+  }
+
+  runAsync(...args: Args): Promise<T> {
+    const { whilePending = 'ignore' } = this.options;
+    if (whilePending === 'ignore' && untracked(this.#pending) > 0) {
+      const message = 'Nothing was sent: another run of this action is under way.';
+      return Promise.reject(new RemoteError('busy', message, { retryable: true }));
+    }
+    const mustWait = whilePending === 'queue' && untracked(this.#pending) > 0;
+    this.#pending.update((count) => count + 1);
+    const started = mustWait ? this.#last.then(() => this.#start(args)) : this.#start(args);
+    this.#last = started.catch(() => {});
+    return started;
+  }
+
+  async #start(args: Args): Promise<T> {
+    const id = ++this.#shown;
+    const show = (state: State<T>): void => {
+      if (id === this.#shown) this.#state.set(state);
+    };
+    this.#args.set(args);
+    show({ status: 'loading', value: undefined });
+    try {
+      const value = await this.call(...args);
+      this.#end(() => show({ status: 'resolved', value }));
+      this.#tell(this.options.onSuccess, value);
+      return value;
+    } catch (thrown) {
+      const error = asRemoteError(thrown);
+      this.#end(() => show({ status: 'error', error }));
+      this.#tell(this.options.onError, error);
+      throw error;
+    }
+  }
+
+  #end(show: () => void): void {
+    this.#pending.update((count) => count - 1);
+    show();
+  }
+
+  /** What a callback throws changes nothing of how the run went. */
+  #tell<V>(callback: ((value: V) => void) | undefined, value: V): void {
+    try {
+      callback?.(value);
+    } catch (error) {
+      this.errors.handleError(error);
+    }
+  }
+}

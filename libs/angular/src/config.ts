@@ -1,0 +1,64 @@
+import { InjectionToken, type Injector, runInInjectionContext } from '@angular/core';
+import type { Remote, RemoteOptions, Transport } from '@sealwire/client';
+import type { RemoteModule } from './module.js';
+
+/** What all modules have in common; the rest is explained at `createRemote` of `@sealwire/client`. */
+export interface SealwireConfig
+  extends Pick<
+    RemoteOptions,
+    | 'serverKey'
+    | 'keySize'
+    | 'timeout'
+    | 'connectTimeout'
+    | 'waitForServer'
+    | 'headers'
+    | 'primitives'
+    | 'dangerouslyAllowAnyServer'
+  > {
+  /** where the remote functions are, relative to the page or absolute (default `/remote`); the module's path follows */
+  readonly url?: string;
+}
+
+/** What one module has of its own; it replaces the same option of {@link SealwireConfig}. */
+export interface RemoteModuleConfig extends SealwireConfig {
+  /**
+   * The SecureKey of this user or device, `swk1...`. Never a constant of the bundle: everybody who loads the page would
+   * hold it. A function is asked again when a signal that it read changes (log-in, log-out): the session is then closed, and
+   * calls under way are rejected with code `closed`. While it returns undefined nothing is sent: resources are idle and
+   * calls are rejected with a `PolicyError`.
+   */
+  readonly secureKey?: string | (() => string | undefined);
+}
+
+export type OrFactory<T> = T | (() => T);
+
+export interface ModuleEntry {
+  readonly module: RemoteModule<never>;
+  readonly config: OrFactory<RemoteModuleConfig>;
+}
+
+export const CONFIG = new InjectionToken<OrFactory<SealwireConfig>>('Sealwire configuration');
+export const MODULES = new InjectionToken<readonly ModuleEntry[]>('Sealwire modules');
+
+/** Makes what carries the frames of one module. */
+export type TransportFactory = (injector: Injector, modulePath: string) => Transport;
+export const TRANSPORT = new InjectionToken<TransportFactory>('Sealwire transport');
+
+/** Where calls go while a page is rendered on the server; undefined: nowhere. */
+export const SERVER_URL = new InjectionToken<string | undefined>('Sealwire calls on the server', {
+  providedIn: 'root',
+  factory: () => undefined,
+});
+
+/** What the tests replace: the network and the cryptography. */
+export interface Backend {
+  open(module: RemoteModule<never>, options: () => RemoteOptions): Remote<unknown>;
+  /** Runs the function when the reads of this turn are together. */
+  endOfTurn(run: () => void): void;
+}
+export const BACKEND = new InjectionToken<Backend>('Sealwire backend');
+
+/** A configuration may be a function; it runs in an injection context. */
+export function resolve<T extends object>(value: OrFactory<T>, injector: Injector): T {
+  return typeof value === 'function' ? runInInjectionContext(injector, value) : value;
+}

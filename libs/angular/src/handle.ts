@@ -1,0 +1,201 @@
+import {
+  computed,
+  DestroyRef,
+  effect,
+  type Injector,
+  NgZone,
+  PendingTasks,
+  type Signal,
+  signal,
+  untracked,
+} from '@angular/core';
+import {
+  type BatchCall,
+  type CallOptions,
+  type ConnectionState,
+  isCallable,
+  PolicyError,
+  type Remote,
+  RemoteError,
+  type RemoteEvents,
+  type RemoteListener,
+} from '@sealwire/client';
+import { asRemoteError } from './errors.js';
+import { type ReadOptions, Turn } from './turn.js';
+
+export interface HandleOptions<Api> {
+  open(secureKey: string | undefined): Remote<Api>;
+  endOfTurn(run: () => void): void;
+  readonly secureKey: string | (() => string | undefined) | undefined;
+  /** nothing is called at all, for the page is rendered on the server */
+  readonly isSilent: boolean;
+}
+
+interface Opened<Api> {
+  readonly key: string | undefined;
+  readonly remote: Remote<Api>;
+}
+
+interface Listener {
+  readonly name: keyof RemoteEvents;
+  readonly listener: RemoteListener<keyof RemoteEvents>;
+  stop: (() => void) | undefined;
+}
+
+const handles = new WeakMap<object, Handle<unknown>>();
+
+/** What stands behind the remote that `inject(module)` gives. */
+export function handleOf<Api>(remote: Remote<Api>): Handle<Api> {
+  const handle = handles.get(remote as object);
+  if (!handle) throw new Error('This remote was not made by a module of @sealwire/angular.');
+  return handle as Handle<Api>;
+}
+
+/** One module as one injector sees it: a remote that stays the same while SecureKeys, and their sessions, come and go. */
+export class Handle<Api> {
+  readonly remote: Remote<Api>;
+  /** Changes with the SecureKey. Reads depend on it; why nothing can be called now, or undefined. */
+  readonly obstacle: Signal<{ readonly why: string | undefined }>;
+  readonly connection = signal<ConnectionState>({ state: 'idle' });
+  readonly #key: Signal<string | undefined>;
+  readonly #zone: NgZone;
+  readonly #tasks: PendingTasks;
+  readonly #listeners = new Set<Listener>();
+  readonly #turn: Turn;
+  #opened: Opened<Api> | undefined;
+  #isClosed = false;
+
+  constructor(
+    injector: Injector,
+    private readonly options: HandleOptions<Api>,
+  ) {
+    const { secureKey, isSilent } = options;
+    this.#zone = injector.get(NgZone);
+    this.#tasks = injector.get(PendingTasks);
+    this.#key = typeof secureKey === 'function' ? computed(secureKey) : signal(secureKey).asReadonly();
+    const keyless = typeof secureKey === 'function' ? 'There is no SecureKey now, so nothing was sent.' : undefined;
+    this.obstacle = computed(() => {
+      const key = this.#key();
+      const silent = 'Remote functions do not run while the page is rendered on the server; see withServerCalls().';
+      return { why: isSilent ? silent : key === undefined ? keyless : undefined };
+    });
+    this.#turn = new Turn(options.endOfTurn, (calls, how, each) =>
+      this.invoke((remote) => {
+        const batch = remote.$batch(() => calls, how);
+        each(batch.entries);
+        return batch;
+      }),
+    );
+    this.remote = this.#facade();
+    handles.set(this.remote as object, this);
+    if (typeof secureKey === 'function') untracked(() => effect(() => this.#follow(this.#key()), { injector }));
+    // mistakes of the configuration show where the remote is injected
+    else if (!isSilent) this.#open();
+    injector.get(DestroyRef).onDestroy(() => this.#close());
+  }
+
+  /** Calls outside Angular's zone, whose timers would keep the application unstable; the call itself does, as by HttpClient. */
+  invoke<T>(call: (remote: Remote<Api>) => PromiseLike<T>): Promise<T> {
+    const done = this.#tasks.add();
+    return new Promise<T>((resolve, reject) => {
+      this.#zone.runOutsideAngular(() => {
+        try {
+          call(this.#open()).then(resolve, reject);
+        } catch (error) {
+          reject(asRemoteError(error));
+        }
+      });
+    }).finally(done);
+  }
+
+  /** A call of a resource; those of one turn travel as one message, if they may. */
+  read(call: BatchCall<unknown>, how: ReadOptions): Promise<unknown> {
+    return this.#turn.add(call, how);
+  }
+
+  #open(): Remote<Api> {
+    if (this.#isClosed) throw new RemoteError('closed', 'This remote was closed.');
+    const { why } = untracked(this.obstacle);
+    const key = untracked(this.#key);
+    this.#follow(key);
+    if (why !== undefined) throw new PolicyError(why);
+    this.#opened ??= { key, remote: this.#attach(this.#zone.runOutsideAngular(() => this.options.open(key))) };
+    return this.#opened.remote;
+  }
+
+  #follow(key: string | undefined): void {
+    if (this.#opened && this.#opened.key !== key) this.#drop();
+  }
+
+  #attach(remote: Remote<Api>): Remote<Api> {
+    remote.$events.on('connection', (state) => {
+      if (this.#opened?.remote === remote) this.connection.set(state);
+    });
+    for (const item of this.#listeners) item.stop = remote.$events.on(item.name, item.listener);
+    return remote;
+  }
+
+  #drop(): void {
+    const opened = this.#opened;
+    this.#opened = undefined;
+    opened?.remote.$close();
+    this.connection.set({ state: 'idle' });
+  }
+
+  #close(): void {
+    this.#isClosed = true;
+    this.#drop();
+  }
+
+  #facade(): Remote<Api> {
+    const controls = {
+      $call: (how: CallOptions) => this.#functions<Api>({}, (remote) => remote.$call(how)),
+      $batch: (build: never, how?: CallOptions) => {
+        let entries: unknown = [];
+        const all = this.invoke((remote) => {
+          const batch = remote.$batch(build, how);
+          entries = batch.entries;
+          return batch;
+        });
+        return Object.assign(all, { entries });
+      },
+      $events: {
+        on: (name: keyof RemoteEvents, listener: RemoteListener<keyof RemoteEvents>) => {
+          const item: Listener = { name, listener, stop: this.#opened?.remote.$events.on(name, listener) };
+          this.#listeners.add(item);
+          return () => {
+            this.#listeners.delete(item);
+            item.stop?.();
+          };
+        },
+      },
+      $connection: () => untracked(this.connection),
+      $close: () => this.#close(),
+    };
+    return this.#functions<Remote<Api>>(controls, (remote) => remote);
+  }
+
+  #functions<F>(controls: object, of: (remote: Remote<Api>) => Api): F {
+    type Functions = Record<string, (...args: unknown[]) => Promise<unknown>>;
+    return functions<F>(controls, (name, args) =>
+      this.invoke((remote) => ((of(remote) as Functions)[name] as Functions[string])(...args)),
+    );
+  }
+}
+
+/** Each name that may be a remote function is one function, made when it is first asked for. */
+export function functions<F>(controls: object, call: (name: string, args: unknown[]) => unknown): F {
+  const made = new Map<string, (...args: unknown[]) => unknown>();
+  return new Proxy(controls, {
+    get(target, name) {
+      if (name in target) return Reflect.get(target, name);
+      if (typeof name === 'symbol') return undefined;
+      const found = made.get(name);
+      if (found || !isCallable(name)) return found;
+      const send = (...args: unknown[]): unknown => call(name, args);
+      made.set(name, send);
+      return send;
+    },
+    set: () => false,
+  }) as F;
+}

@@ -1,0 +1,31 @@
+export {
+  ChannelBlockedError,
+  type ConnectionState,
+  OutcomeUnknownError,
+  PolicyError,
+  RemoteError,
+} from '@sealwire/client';
+export { type RemoteAction, type RemoteActionOptions, remoteAction } from './action.js';
+export {
+  BACKEND as ɵBACKEND,
+  type Backend as ɵBackend,
+  type RemoteModuleConfig,
+  type SealwireConfig,
+} from './config.js';
+export { isRemoteError } from './errors.js';
+export { functions as ɵfunctions } from './handle.js';
+export { SEALED_REQUEST, type SealedRequest } from './http-client.js';
+export { type InjectOptions, injectConnection, injectRemote, type Remote$, remote$ } from './inject.js';
+export { type ApiOf, pathOf as ɵpathOf, type RemoteModule, remoteModule, SEALWIRE as ɵSEALWIRE } from './module.js';
+export {
+  type FetchOptions,
+  provideSealwire,
+  type SealwireFeature,
+  type SealwireFeatureKind,
+  withFetch,
+  withHttpClient,
+  withModule,
+  withServerCalls,
+} from './provide.js';
+export { type RemoteResourceOptions, type RemoteResourceRef, remoteResource } from './resource.js';
+export { Sealwire as ɵSealwire } from './sealwire.js';

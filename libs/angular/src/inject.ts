@@ -1,0 +1,82 @@
+import { assertInInjectionContext, Injector, inject, type Signal } from '@angular/core';
+import type { ConnectionState, Remote } from '@sealwire/client';
+import { Observable } from 'rxjs';
+import { functions, handleOf } from './handle.js';
+import type { RemoteModule } from './module.js';
+
+/** Options of {@link injectRemote} and its like. */
+export interface InjectOptions {
+  /** instead of the injection context */
+  readonly injector?: Injector;
+}
+
+/**
+ * The remote of a module: plain promises, as `inject(module)`.
+ *
+ * @throws Error outside an injection context, unless `injector` is given
+ * @example
+ * class Checkout {
+ *   readonly #payments = injectRemote(Payments);
+ *   pay(): Promise<void> {
+ *     return this.#payments.transfer('a', 'b', 500n);
+ *   }
+ * }
+ */
+export function injectRemote<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote<Api> {
+  if (!options.injector) assertInInjectionContext(injectRemote);
+  return (options.injector ?? inject(Injector)).get(module);
+}
+
+/** The functions of a module as cold observables. */
+export type Remote$<Api> = {
+  readonly [K in keyof Api]: Api[K] extends (...args: infer P) => Promise<infer R>
+    ? (...args: P) => Observable<R>
+    : never;
+};
+
+/**
+ * The functions of a module as observables: each subscription is one call, and the end of the subscription gives it up.
+ *
+ * @throws Error outside an injection context, unless `injector` is given
+ * @example
+ * import { type Observable, switchMap, timer } from 'rxjs';
+ * class AccountPage {
+ *   readonly #payments$ = remote$(Payments);
+ *   readonly balance$: Observable<bigint> = timer(0, 60_000).pipe(switchMap(() => this.#payments$.balance('a')));
+ * }
+ */
+export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote$<Api> {
+  if (!options.injector) assertInInjectionContext(remote$);
+  const remote = (options.injector ?? inject(Injector)).get(module);
+  return functions<Remote$<Api>>({}, (name, args) => {
+    return new Observable((subscriber) => {
+      const stop = new AbortController();
+      const call = (remote.$call({ signal: stop.signal }) as Record<string, (...args: unknown[]) => Promise<unknown>>)[
+        name
+      ];
+      call?.(...args).then(
+        (value) => {
+          subscriber.next(value);
+          subscriber.complete();
+        },
+        (error: unknown) => subscriber.error(error),
+      );
+      return () => stop.abort();
+    });
+  });
+}
+
+/**
+ * How a module stands with its server, for a banner such as "Waiting for the network".
+ *
+ * @throws Error outside an injection context, unless `injector` is given
+ * @example
+ * class Banner {
+ *   readonly connection = injectConnection(Payments);
+ *   // in the template: @if (connection().state === 'waiting') { Waiting for the network … }
+ * }
+ */
+export function injectConnection<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Signal<ConnectionState> {
+  if (!options.injector) assertInInjectionContext(injectConnection);
+  return handleOf((options.injector ?? inject(Injector)).get(module)).connection.asReadonly();
+}

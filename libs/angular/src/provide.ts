@@ -1,0 +1,146 @@
+import { type EnvironmentProviders, inject, makeEnvironmentProviders, type Provider } from '@angular/core';
+import { fetchTransport } from '@sealwire/client';
+import {
+  CONFIG,
+  MODULES,
+  type ModuleEntry,
+  type OrFactory,
+  type RemoteModuleConfig,
+  SERVER_URL,
+  type SealwireConfig,
+  TRANSPORT,
+  type TransportFactory,
+} from './config.js';
+import { httpClientTransport } from './http-client.js';
+import { type RemoteModule, SEALWIRE } from './module.js';
+import { Sealwire } from './sealwire.js';
+
+/** Kinds of what a `with...` function returns. */
+export type SealwireFeatureKind = 'module' | 'transport' | 'server';
+
+/** What a `with...` function of this package returns. */
+export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {
+  readonly ɵkind: Kind;
+  readonly ɵproviders: Provider[];
+}
+
+/**
+ * Provides the remotes of an application, or of a lazy route that has its own server or keys.
+ *
+ * @param config may be a function, which runs in an injection context
+ * @throws SealwireError or PolicyError, with a sentence that says what to change, where the first remote is injected
+ * @example
+ * import type { ApplicationConfig } from '@angular/core';
+ * export const appConfig: ApplicationConfig = {
+ *   providers: [provideSealwire({ url: '/remote', serverKey: 'swp1…' }, withModule(Payments))],
+ * };
+ */
+export function provideSealwire(
+  config: SealwireConfig | (() => SealwireConfig),
+  ...features: readonly SealwireFeature[]
+): EnvironmentProviders {
+  const transports = features.filter(({ ɵkind }) => ɵkind === 'transport');
+  if (transports.length > 1) throw new Error('provideSealwire() takes one of withHttpClient() and withFetch().');
+  return makeEnvironmentProviders([
+    { provide: CONFIG, useValue: config },
+    { provide: SEALWIRE, useClass: Sealwire },
+    ...features.map(({ ɵproviders }) => ɵproviders),
+  ]);
+}
+
+/**
+ * What one module has of its own. Its remote belongs to the injector that this is provided in, and closes with it. Modules
+ * without it have the common configuration.
+ *
+ * @param config may be a function, which runs in an injection context
+ * @example
+ * import { Injectable, inject, signal } from '@angular/core';
+ * @Injectable({ providedIn: 'root' })
+ * class Device {
+ *   readonly secureKey = signal<string | undefined>(undefined);
+ * }
+ * withModule(Payments, () => {
+ *   const device = inject(Device);
+ *   return { secureKey: () => device.secureKey() };
+ * });
+ */
+export function withModule<Api>(
+  module: RemoteModule<Api>,
+  config: OrFactory<RemoteModuleConfig> = {},
+): SealwireFeature<'module'> {
+  const entry: ModuleEntry = { module: module as unknown as RemoteModule<never>, config };
+  return {
+    ɵkind: 'module',
+    ɵproviders: [
+      { provide: MODULES, multi: true, useValue: entry },
+      { provide: module, useFactory: () => inject(SEALWIRE).connect(module).remote },
+    ],
+  };
+}
+
+/**
+ * The default: frames travel through HttpClient, so the application's interceptors (tokens, tracing), XSRF protection and
+ * backend apply. Those see the URL, headers and sealed bytes, never a function name.
+ *
+ * @example
+ * provideSealwire({ serverKey: 'swp1…' }, withHttpClient());
+ */
+export function withHttpClient(): SealwireFeature<'transport'> {
+  return transport(httpClientTransport);
+}
+
+/** Options of `fetch` that {@link withFetch} sets on every request. */
+export interface FetchOptions {
+  /** `include` sends cookies to another origin too, whose CORS rules must allow it */
+  readonly credentials?: 'omit' | 'same-origin' | 'include';
+  /** a call goes on when the page is left */
+  readonly keepalive?: boolean;
+  readonly mode?: 'cors' | 'same-origin';
+  readonly priority?: 'high' | 'low' | 'auto';
+  readonly referrerPolicy?:
+    | 'no-referrer'
+    | 'origin'
+    | 'same-origin'
+    | 'strict-origin'
+    | 'strict-origin-when-cross-origin';
+}
+
+/** Bytes that a browser keeps alive after the page, less what headers may take. */
+const KEPT_ALIVE = 60_000;
+
+/**
+ * Frames travel by `fetch`, around HttpClient and its interceptors. `keepalive` applies to bodies below 60,000 bytes, for
+ * browsers refuse it on larger ones.
+ *
+ * @example
+ * const config = { url: 'https://api.example.com/remote', serverKey: 'swp1…' };
+ * provideSealwire(config, withFetch({ credentials: 'include' }));
+ */
+export function withFetch(init: FetchOptions = {}): SealwireFeature<'transport'> {
+  return transport(() =>
+    fetchTransport({
+      fetch: (url, request) => {
+        const size = (request?.body as Uint8Array | undefined)?.byteLength ?? 0;
+        const keepalive = init.keepalive === true && size < KEPT_ALIVE;
+        return fetch(url, { ...request, ...init, keepalive });
+      },
+    }),
+  );
+}
+
+function transport(factory: TransportFactory): SealwireFeature<'transport'> {
+  return { ɵkind: 'transport', ɵproviders: [{ provide: TRANSPORT, useValue: factory }] };
+}
+
+/**
+ * Lets remote functions run while a page is rendered on the server. Without it resources stay `idle` there, calls are
+ * rejected with a `PolicyError`, and the browser loads. What the server renders travels as readable HTML through the
+ * proxies that Sealwire hides bodies from: only for what is public.
+ *
+ * @param options `url` of the remote functions as the server reaches them, for example `http://127.0.0.1:3000/remote`
+ * @example
+ * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote' }));
+ */
+export function withServerCalls(options: { readonly url: string }): SealwireFeature<'server'> {
+  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_URL, useValue: options.url }] };
+}

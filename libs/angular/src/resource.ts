@@ -1,0 +1,90 @@
+import {
+  assertInInjectionContext,
+  computed,
+  effect,
+  Injector,
+  inject,
+  type ResourceRef,
+  resource,
+  type Signal,
+  untracked,
+  type ValueEqualityFn,
+} from '@angular/core';
+import type { BatchApi, BatchCall, CallOptions, RemoteError } from '@sealwire/client';
+import { asRemoteError } from './errors.js';
+import { functions, handleOf } from './handle.js';
+import type { RemoteModule } from './module.js';
+
+/** Options of {@link remoteResource}. */
+export interface RemoteResourceOptions<T> extends Pick<CallOptions, 'timeout'> {
+  /** the value while there is no other */
+  readonly defaultValue?: NoInfer<T>;
+  readonly equal?: ValueEqualityFn<NoInfer<T>>;
+  readonly injector?: Injector;
+  readonly debugName?: string;
+  /** false: travels alone and not with the other reads of the same turn (default true) */
+  readonly batch?: boolean;
+}
+
+/** What {@link remoteResource} returns: a resource whose error is a RemoteError. */
+export interface RemoteResourceRef<T> extends ResourceRef<T> {
+  readonly error: Signal<RemoteError | undefined>;
+  hasValue(this: T extends undefined ? this : never): this is RemoteResourceRef<Exclude<T, undefined>>;
+  hasValue(): boolean;
+}
+
+type Describe<Api, T> = (remote: BatchApi<Api>) => BatchCall<T> | undefined;
+
+/** Describes a call without making it. */
+const recorder = functions<never>({}, (name, args) => ({ name, args }));
+
+/**
+ * A read. `call` only describes it and is reactive: a changed signal gives the call under way up and makes the new one;
+ * undefined leaves the resource idle. Reads of one turn travel as one message, the first ones inside the handshake. For what
+ * changes something, take `remoteAction`.
+ *
+ * @throws Error outside an injection context, unless `injector` is given
+ * @example
+ * import { input } from '@angular/core';
+ * class AccountPage {
+ *   readonly account = input.required<string>();
+ *   readonly balance = remoteResource(Payments, (payments) => payments.balance(this.account()));
+ * }
+ */
+export function remoteResource<Api, T>(
+  module: RemoteModule<Api>,
+  call: Describe<Api, T>,
+  options: RemoteResourceOptions<T> & { readonly defaultValue: NoInfer<T> },
+): RemoteResourceRef<T>;
+export function remoteResource<Api, T>(
+  module: RemoteModule<Api>,
+  call: Describe<Api, T>,
+  options?: RemoteResourceOptions<T>,
+): RemoteResourceRef<T | undefined>;
+export function remoteResource<Api, T>(
+  module: RemoteModule<Api>,
+  call: Describe<Api, T>,
+  options: RemoteResourceOptions<T> = {},
+): RemoteResourceRef<T | undefined> {
+  const { injector: given, timeout, batch = true, ...others } = options;
+  if (!given) assertInInjectionContext(remoteResource);
+  const injector = given ?? inject(Injector);
+  const handle = handleOf(injector.get(module));
+  const described = computed(() => (handle.obstacle().why === undefined ? call(recorder) : undefined));
+  let underWay: AbortController | undefined;
+  // a resource that becomes idle lets its loader go on, and the application would wait for it
+  untracked(() => effect(() => described() === undefined && underWay?.abort(), { injector }));
+  return resource({
+    ...(others as object),
+    injector,
+    params: (): BatchCall<unknown> | undefined => described(),
+    loader: ({ params, abortSignal }) => {
+      const stop = new AbortController();
+      underWay = stop;
+      abortSignal.addEventListener('abort', () => stop.abort(), { once: true });
+      return handle.read(params, { signal: stop.signal, timeout, batch }).catch((error: unknown) => {
+        throw asRemoteError(error);
+      });
+    },
+  }) as unknown as RemoteResourceRef<T | undefined>;
+}

@@ -1,0 +1,58 @@
+import { isPlatformServer } from '@angular/common';
+import { Injector, inject, PLATFORM_ID } from '@angular/core';
+import { createRemote, type RemoteOptions } from '@sealwire/client';
+import {
+  BACKEND,
+  type Backend,
+  CONFIG,
+  MODULES,
+  type RemoteModuleConfig,
+  resolve,
+  SERVER_URL,
+  TRANSPORT,
+} from './config.js';
+import { Handle } from './handle.js';
+import { httpClientTransport } from './http-client.js';
+import { pathOf, type RemoteModule } from './module.js';
+
+export class Sealwire {
+  readonly #injector = inject(Injector);
+  readonly #backend: Backend = inject(BACKEND, { optional: true }) ?? new Network();
+
+  connect<Api>(module: RemoteModule<Api>): Handle<Api> {
+    const injector = this.#injector;
+    const path = pathOf(module);
+    const common = injector.get(CONFIG, undefined, { optional: true });
+    const own = injector.get(MODULES, []).find((entry) => entry.module === module)?.config;
+    const { secureKey, url, ...config }: RemoteModuleConfig = {
+      ...(common && resolve(common, injector)),
+      ...(own && resolve(own, injector)),
+    };
+    const isServer = isPlatformServer(injector.get(PLATFORM_ID));
+    const serverUrl = injector.get(SERVER_URL);
+    const base = (isServer ? serverUrl : undefined) ?? url ?? '/remote';
+    const options = (key: string | undefined): RemoteOptions => ({
+      ...config,
+      ...(key === undefined ? {} : { secureKey: key }),
+      url: `${base.replace(/\/+$/, '')}/${path}`,
+      modulePath: path,
+      transport: (injector.get(TRANSPORT, undefined, { optional: true }) ?? httpClientTransport)(injector, path),
+    });
+    return new Handle(injector, {
+      open: (key) => this.#backend.open(module, () => options(key)) as never,
+      endOfTurn: (run) => this.#backend.endOfTurn(run),
+      secureKey,
+      isSilent: isServer && serverUrl === undefined,
+    });
+  }
+}
+
+class Network implements Backend {
+  open(_module: RemoteModule<never>, options: () => RemoteOptions) {
+    return createRemote<unknown>(options());
+  }
+
+  endOfTurn(run: () => void): void {
+    queueMicrotask(run);
+  }
+}

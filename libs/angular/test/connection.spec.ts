@@ -1,0 +1,177 @@
+// @vitest-environment jsdom
+import './support.js';
+import { HttpErrorResponse, type HttpInterceptorFn, provideHttpClient, withInterceptors } from '@angular/common/http';
+import {
+  ApplicationRef,
+  createEnvironmentInjector,
+  EnvironmentInjector,
+  effect,
+  Injector,
+  signal,
+} from '@angular/core';
+import { TestBed } from '@angular/core/testing';
+import { injectConnection, provideSealwire, remote$, remoteResource, withModule } from '@sealwire/angular';
+import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
+import { firstValueFrom } from 'rxjs';
+import { describe, expect, it, vi } from 'vitest';
+import { Payments, secureKeys, serverKey, startServer } from './server.js';
+
+describe('a SecureKey that comes and goes', () => {
+  async function connect() {
+    const server = await startServer();
+    const key = signal<string | undefined>(undefined);
+    TestBed.configureTestingModule({
+      providers: [
+        provideHttpClient(),
+        provideSealwire(
+          { url: server.url, serverKey },
+          withModule(Payments, () => ({ secureKey: () => key() })),
+        ),
+      ],
+    });
+    const application = TestBed.inject(ApplicationRef);
+    return { ...server, key, remote: TestBed.inject(Payments), stable: () => application.whenStable() };
+  }
+
+  it('sends nothing without one, and calls with the one that is there', async () => {
+    const { key, remote, seen } = await connect();
+    await expect(remote.balance({ account: 'a' })).rejects.toMatchObject({ code: 'policy' });
+    expect(seen).toEqual([]);
+    key.set(secureKeys[0]);
+    expect(await remote.balance({ account: 'a' })).toBe(100n);
+    key.set(undefined);
+    await expect(remote.balance({ account: 'a' })).rejects.toMatchObject({ code: 'policy' });
+  });
+
+  it('never lets a call of one user travel in the session of another', async () => {
+    const { key, remote, kinds } = await connect();
+    const sessions: string[] = [];
+    remote.$events.on('opened', ({ sessionId }) => sessions.push(sessionId));
+    key.set(secureKeys[0]);
+    await remote.balance({ account: 'a' });
+    key.set(secureKeys[1]);
+    await remote.balance({ account: 'a' });
+    await remote.balance({ account: 'a' });
+    expect(kinds()).toEqual(['start', 'finish', 'start', 'finish', 'call']);
+    expect(new Set(sessions).size).toBe(2);
+  });
+
+  it('closes the session at the log-out, with no call needed to notice it', async () => {
+    const { key, remote, stable } = await connect();
+    const closed = vi.fn();
+    remote.$events.on('closed', closed);
+    key.set(secureKeys[0]);
+    await remote.balance({ account: 'a' });
+    key.set(undefined);
+    await stable();
+    expect(closed).toHaveBeenCalledOnce();
+    expect(remote.$connection()).toEqual({ state: 'idle' });
+  });
+
+  it('keeps resources idle without one, empties them at the log-out, and loads at the next log-in', async () => {
+    const { key, stable } = await connect();
+    const injector = TestBed.inject(Injector);
+    const balance = remoteResource(Payments, (payments) => payments.balance({ account: 'a' }), { injector });
+    await stable();
+    expect([balance.status(), balance.value()]).toEqual(['idle', undefined]);
+    key.set(secureKeys[0]);
+    await stable();
+    expect([balance.status(), balance.value()]).toEqual(['resolved', 100n]);
+    key.set(undefined);
+    await stable();
+    expect([balance.status(), balance.value()]).toEqual(['idle', undefined]);
+    key.set(secureKeys[1]);
+    await stable();
+    expect([balance.status(), balance.value()]).toEqual(['resolved', 100n]);
+  });
+
+  it('rejects a call with a text that is no key', async () => {
+    const { key, remote } = await connect();
+    key.set('correct horse battery staple');
+    await expect(remote.balance({ account: 'a' })).rejects.toMatchObject({ name: 'RemoteError', code: 'bad_key' });
+  });
+});
+
+describe('injectConnection', () => {
+  it('follows the remote through loss and return of the network', async () => {
+    const { url } = await startServer();
+    let isOffline = false;
+    const network: HttpInterceptorFn = (request, next) => {
+      if (isOffline) throw new HttpErrorResponse({ status: 0 });
+      return next(request);
+    };
+    TestBed.configureTestingModule({
+      providers: [
+        provideHttpClient(withInterceptors([network])),
+        provideSealwire({ url, serverKey }, withModule(Payments, { secureKey: secureKeys[0] })),
+      ],
+    });
+    const connection = TestBed.runInInjectionContext(() => injectConnection(Payments));
+    const states: string[] = [];
+    TestBed.runInInjectionContext(() => {
+      effect(() => {
+        states.push(connection().state);
+        isOffline = false;
+      });
+    });
+    TestBed.tick();
+    const remote = TestBed.inject(Payments);
+    await remote.balance({ account: 'a' });
+    TestBed.tick();
+    isOffline = true;
+    await remote.balance({ account: 'a' });
+    TestBed.tick();
+    expect(states.filter((state, i) => state !== states[i - 1])).toEqual([
+      'idle',
+      'connecting',
+      'open',
+      'waiting',
+      'open',
+    ]);
+  });
+});
+
+describe('a remote', () => {
+  it('belongs to the injector that has it by withModule(), and closes with it', async () => {
+    const { url, kinds } = await startServer();
+    TestBed.configureTestingModule({
+      providers: [
+        provideHttpClient(),
+        provideSealwire({ url, serverKey }, withModule(Payments, { secureKey: secureKeys[0] })),
+      ],
+    });
+    const parent = TestBed.inject(EnvironmentInjector);
+    const route = createEnvironmentInjector(
+      [provideSealwire({ url, serverKey }, withModule(Payments, { secureKey: secureKeys[1] }))],
+      parent,
+    );
+    const remote = route.get(Payments);
+    expect(route.get(Payments)).toBe(remote);
+    expect(parent.get(Payments)).not.toBe(remote);
+    await remote.balance({ account: 'a' });
+    route.destroy();
+    await expect(remote.balance({ account: 'a' })).rejects.toMatchObject({ code: 'closed' });
+    expect(await parent.get(Payments).balance({ account: 'a' })).toBe(100n);
+    expect(kinds()).toEqual(['start', 'finish', 'start', 'finish']);
+  });
+});
+
+describe('remote$', () => {
+  it('calls once for each subscription, and gives the call up at its end', async () => {
+    TestBed.configureTestingModule({ providers: [provideSealwireTesting()] });
+    const sealwire = TestBed.inject(SealwireTestingController);
+    const payments$ = TestBed.runInInjectionContext(() => remote$(Payments));
+    const balance$ = payments$.balance({ account: 'a' });
+    sealwire.expectNone(Payments);
+    const value = firstValueFrom(balance$);
+    sealwire.expectOne(Payments, 'balance').flush(5n);
+    expect(await value).toBe(5n);
+    const failed = firstValueFrom(balance$);
+    sealwire.expectOne(Payments, 'balance').error('refused');
+    await expect(failed).rejects.toMatchObject({ code: 'refused' });
+    const subscription = balance$.subscribe();
+    const call = sealwire.expectOne(Payments, 'balance');
+    subscription.unsubscribe();
+    expect(call.cancelled).toBe(true);
+  });
+});

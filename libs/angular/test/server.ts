@@ -1,0 +1,99 @@
+import 'reflect-metadata';
+import type { IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Controller, type INestApplication } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { remoteModule } from '@sealwire/angular';
+import { CONTENT_TYPE, formatKeyText, frameType, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import { RemoteFunction, RemoteFunctionError, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import { onTestFinished } from 'vitest';
+
+const privateKey = generateKeyText('sws1', nodePrimitives);
+export const serverKey = formatKeyText('swp1', parseServerPrivateKey(privateKey, nodePrimitives).publicKey);
+export const secureKeys = [generateKeyText('swk1', nodePrimitives), generateKeyText('swk1', nodePrimitives)] as const;
+
+@RemoteFunctions('payments')
+@Controller()
+export class PaymentsController {
+  runs = 0;
+  readonly #balances = new Map([
+    ['a', 100n],
+    ['b', 7n],
+  ]);
+
+  @RemoteFunction()
+  balance({ account }: { readonly account: string }): bigint {
+    this.runs++;
+    return this.#balances.get(account) ?? 0n;
+  }
+
+  @RemoteFunction()
+  transfer(from: string, to: string, amount: bigint): { readonly receipt: string; readonly at: Date } {
+    this.runs++;
+    const balance = this.#balances.get(from) ?? 0n;
+    if (balance < amount) throw new RemoteFunctionError('insufficient_funds', 'Not enough money.', { balance });
+    this.#balances.set(from, balance - amount);
+    this.#balances.set(to, (this.#balances.get(to) ?? 0n) + amount);
+    return { receipt: `${from}-${to}`, at: new Date(0) };
+  }
+
+  @RemoteFunction()
+  echo(bytes: Uint8Array): Uint8Array {
+    return bytes;
+  }
+}
+
+@RemoteFunctions('public')
+@Controller()
+export class PublicController {
+  @RemoteFunction()
+  rate(currency: string): string {
+    return `${currency} 2`;
+  }
+}
+
+export const Payments = remoteModule<PaymentsController>('payments');
+export const Public = remoteModule<PublicController>('public');
+
+export interface Seen {
+  readonly url: string | undefined;
+  readonly kind: ReturnType<typeof frameType>;
+  readonly headers: IncomingMessage['headers'];
+}
+
+/** A real server on a free port, which remembers the frames that came and ends with the test. */
+export async function startServer() {
+  const testing = await Test.createTestingModule({
+    imports: [
+      SealwireModule.forRoot({ serverKey: privateKey, handshakeRate: false, handshakeRateTotal: false }),
+      SealwireModule.forFeature({ path: 'payments', secureKeys: [...secureKeys], requireSecureKey: true }),
+      SealwireModule.forFeature({ path: 'public' }),
+    ],
+    controllers: [PaymentsController, PublicController],
+  }).compile();
+  const app: INestApplication = testing.createNestApplication();
+  app.useLogger(false);
+  app.enableCors({ origin: true, credentials: true, exposedHeaders: ['retry-after'] });
+  const seen: Seen[] = [];
+  app.use((request: IncomingMessage, _response: unknown, next: () => void) => {
+    if (request.headers['content-type'] !== CONTENT_TYPE) return next();
+    const push = request.push.bind(request);
+    request.push = (chunk: Buffer | null, encoding) => {
+      request.push = push;
+      if (chunk) seen.push({ url: request.url, kind: frameType(chunk), headers: request.headers });
+      return push(chunk, encoding);
+    };
+    next();
+  });
+  await app.listen(0, '127.0.0.1');
+  onTestFinished(() => app.close());
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  return {
+    app,
+    url: `http://127.0.0.1:${port}/remote`,
+    payments: testing.get(PaymentsController),
+    seen,
+    kinds: () => seen.map(({ kind }) => kind),
+  };
+}

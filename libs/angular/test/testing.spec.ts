@@ -1,0 +1,129 @@
+// @vitest-environment jsdom
+import './support.js';
+import { TestBed } from '@angular/core/testing';
+import {
+  injectRemote,
+  OutcomeUnknownError,
+  provideSealwire,
+  RemoteError,
+  remoteModule,
+  withModule,
+} from '@sealwire/angular';
+import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { Payments, Public } from './server.js';
+
+let sealwire: SealwireTestingController;
+beforeEach(() => {
+  TestBed.configureTestingModule({ providers: [provideSealwireTesting()] });
+  sealwire = TestBed.inject(SealwireTestingController);
+});
+
+describe('SealwireTestingController', () => {
+  it('answers calls with values, errors and unknown outcomes', async () => {
+    const remote = TestBed.inject(Payments);
+    const value = remote.balance({ account: 'a' });
+    const call = sealwire.expectOne(Payments, 'balance');
+    expect([call.name, call.args[0].account]).toEqual(['payments.balance', 'a']);
+    call.flush(5n);
+    expect(await value).toBe(5n);
+
+    const refused = remote.balance({ account: 'b' });
+    sealwire.expectOne(Payments, 'balance').error('no_such_account', 'None.', { account: 'b' });
+    const error = await refused.catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(RemoteError);
+    expect(error).toMatchObject({ code: 'no_such_account', message: 'None.', details: { account: 'b' } });
+
+    const lost = remote.balance({ account: 'c' });
+    sealwire.expectOne(Payments, 'balance').outcomeUnknown();
+    await expect(lost).rejects.toBeInstanceOf(OutcomeUnknownError);
+  });
+
+  it('says what is open when it finds something else', () => {
+    const remote = TestBed.inject(Payments);
+    expect(() => sealwire.expectOne(Payments, 'balance')).toThrow(
+      'Expected one call of payments.balance, found 0. Open: none.',
+    );
+    void remote.echo(Uint8Array.of());
+    expect(() => sealwire.expectOne(Payments, 'balance')).toThrow('Open: payments.echo.');
+    expect(() => sealwire.expectNone(Payments)).toThrow('Expected no call of payments.echo, found 1.');
+    expect(() => sealwire.expectNone(Payments, 'echo')).toThrow();
+    expect(() => sealwire.verify()).toThrow('payments.echo');
+    sealwire.expectNone(Payments, 'balance');
+    sealwire.expectNone(Public);
+    void remote.balance({ account: 'a' });
+    void remote.balance({ account: 'b' });
+    expect(() => sealwire.expectOne(Payments, 'balance')).toThrow('found 2');
+    sealwire.expectOne(Payments, 'echo');
+    sealwire.verify();
+  });
+
+  it('answers each call once, and none that was cancelled', async () => {
+    const remote = TestBed.inject(Payments);
+    const stop = new AbortController();
+    const call = remote.$call({ signal: stop.signal }).balance({ account: 'a' });
+    const found = sealwire.expectOne(Payments, 'balance');
+    stop.abort();
+    await expect(call).rejects.toMatchObject({ name: 'AbortError' });
+    expect(found.cancelled).toBe(true);
+    expect(() => found.flush(1n)).toThrow('payments.balance was cancelled');
+    void remote.balance({ account: 'a' });
+    const other = sealwire.expectOne(Payments, 'balance');
+    other.flush(1n);
+    expect(() => other.flush(2n)).toThrow('answered already');
+  });
+
+  it('sees each call of a batch', async () => {
+    const both = TestBed.inject(Payments).$batch((payments) => [
+      payments.balance({ account: 'a' }),
+      payments.transfer('a', 'b', 1n),
+    ]);
+    sealwire.expectOne(Payments, 'transfer').error('refused');
+    sealwire.expectOne(Payments, 'balance').flush(5n);
+    expect(await both).toEqual([
+      { status: 'fulfilled', value: 5n },
+      { status: 'rejected', reason: expect.objectContaining({ code: 'refused' }) },
+    ]);
+  });
+
+  it('types names, arguments and values', () => {
+    const typed = (): void => {
+      // @ts-expect-error no such function
+      sealwire.expectOne(Payments, 'balanse');
+      // @ts-expect-error the value is a bigint
+      sealwire.expectOne(Payments, 'balance').flush('5');
+      // @ts-expect-error the argument has no such property
+      sealwire.match(Payments, 'balance')[0]?.args[0].amount;
+    };
+    expect(typed).toBeTypeOf('function');
+  });
+
+  it('takes the place of the network beside provideSealwire(), whichever comes first', async () => {
+    for (const isFirst of [true, false]) {
+      TestBed.resetTestingModule();
+      const real = provideSealwire({}, withModule(Payments, { url: 'https://nowhere.example/remote' }));
+      const providers = isFirst ? [provideSealwireTesting(), real] : [real, provideSealwireTesting()];
+      TestBed.configureTestingModule({ providers });
+      const balance = TestBed.inject(Payments).balance({ account: 'a' });
+      TestBed.inject(SealwireTestingController).expectOne(Payments, 'balance').flush(3n);
+      expect(await balance).toBe(3n);
+    }
+  });
+});
+
+describe('a module', () => {
+  it('needs a path, and its remote needs a provider', () => {
+    expect(() => remoteModule('')).toThrow('takes the path of a module');
+    TestBed.resetTestingModule();
+    expect(() => TestBed.inject(Payments)).toThrow('add provideSealwire(...)');
+  });
+
+  it('shows mistakes of the configuration where it is injected', () => {
+    TestBed.resetTestingModule();
+    TestBed.configureTestingModule({ providers: [provideSealwire({ keySise: 32 } as never)] });
+    expect(() => TestBed.inject(Payments)).toThrow(/keySise/);
+    TestBed.resetTestingModule();
+    TestBed.configureTestingModule({ providers: [provideSealwire({})] });
+    expect(() => TestBed.runInInjectionContext(() => injectRemote(Payments))).toThrow(/Give one of them/);
+  });
+});

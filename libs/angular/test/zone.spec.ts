@@ -1,0 +1,65 @@
+// @vitest-environment jsdom
+import 'zone.js';
+import 'zone.js/testing';
+import './support.js';
+import { provideHttpClient } from '@angular/common/http';
+import { ApplicationRef, ChangeDetectionStrategy, Component, NgZone, provideZoneChangeDetection } from '@angular/core';
+import { TestBed } from '@angular/core/testing';
+import {
+  injectConnection,
+  injectRemote,
+  provideSealwire,
+  remoteAction,
+  remoteResource,
+  withModule,
+} from '@sealwire/angular';
+import { expect, it } from 'vitest';
+import { Payments, secureKeys, serverKey, startServer } from './server.js';
+
+@Component({
+  selector: 'app-zoned',
+  template: '{{ text }} {{ balance.value() }} {{ transfer.status() }} {{ connection().state }}',
+  changeDetection: ChangeDetectionStrategy.Default,
+})
+class Zoned {
+  text = 'nothing';
+  readonly remote = injectRemote(Payments);
+  readonly balance = remoteResource(Payments, (payments) => payments.balance({ account: 'a' }));
+  readonly transfer = remoteAction(Payments, (payments) => payments.transfer, {
+    onSuccess: () => this.balance.reload(),
+  });
+  readonly connection = injectConnection(Payments);
+
+  load(): void {
+    this.remote.balance({ account: 'b' }).then((value) => {
+      this.text = `${value} ${NgZone.isInAngularZone()}`;
+    });
+  }
+}
+
+it('works with zone.js: values show, continuations run in the zone, and timers of the client keep nothing unstable', async () => {
+  const { url } = await startServer();
+  TestBed.configureTestingModule({
+    providers: [
+      provideZoneChangeDetection(),
+      provideHttpClient(),
+      provideSealwire({ url, serverKey }, withModule(Payments, { secureKey: secureKeys[0] })),
+    ],
+  });
+  const fixture = TestBed.createComponent(Zoned);
+  fixture.autoDetectChanges();
+  const zone = TestBed.inject(NgZone);
+  await fixture.whenStable();
+  expect(fixture.nativeElement.textContent).toBe('nothing 100 idle open');
+  zone.run(() => fixture.componentInstance.load());
+  // a request of HttpClient is what the zone waits for, as for any other
+  await fixture.whenStable();
+  expect(fixture.nativeElement.textContent).toBe('7 true 100 idle open');
+  zone.run(() => fixture.componentInstance.transfer.run('a', 'b', 5n));
+  await fixture.componentInstance.transfer.runAsync('a', 'b', 5n).catch(() => {});
+  await expect.poll(() => fixture.nativeElement.textContent).toBe('7 true 95 resolved open');
+  const began = performance.now();
+  await TestBed.inject(ApplicationRef).whenStable();
+  expect(performance.now() - began).toBeLessThan(5_000);
+  expect([zone.hasPendingMacrotasks, zone.hasPendingMicrotasks]).toEqual([false, false]);
+});

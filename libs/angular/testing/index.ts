@@ -1,0 +1,1 @@
+export { provideSealwireTesting, SealwireTestingController, type TestCall } from './testing.js';

@@ -1,0 +1,65 @@
+import type { Call } from '@sealwire/core';
+import type { How } from './delivery/how.js';
+import type { BatchCall, BatchResults, Settled } from './types.js';
+
+/** The outcomes of a batch when all are there, and each as soon as it is. */
+export type Batch<T extends readonly unknown[]> = Promise<BatchResults<T>> & {
+  /** One promise a call, in their order, rejected with the call's RemoteError. */
+  readonly entries: BatchEntries<T>;
+};
+
+export type BatchEntries<T extends readonly unknown[]> = {
+  -readonly [K in keyof T]: T[K] extends BatchCall<infer R> ? Promise<R> : never;
+};
+
+interface Caller {
+  invoke(calls: readonly Call[], how: How): Promise<Settled[]>;
+}
+
+/** A mistake rejects the promise; its entries are none then. */
+export function openBatch<T extends readonly BatchCall<unknown>[] | []>(
+  how: () => How,
+  build: () => T & readonly Call[],
+  caller: Caller,
+): Batch<T> {
+  const entries: Entry[] = [];
+  const start = async (): Promise<Settled[]> => {
+    const made = how();
+    const calls = build();
+    for (let i = 0; i < calls.length; i++) entries.push(new Entry());
+    try {
+      const settled = await caller.invoke(calls, {
+        ...made,
+        onSettled: (place, outcome) => entries[place]?.settle(outcome),
+      });
+      settled.forEach((outcome, place) => {
+        entries[place]?.settle(outcome);
+      });
+      return settled;
+    } catch (error) {
+      for (const entry of entries) entry.reject(error);
+      throw error;
+    }
+  };
+  return Object.assign(start(), { entries: entries.map(({ promise }) => promise) }) as unknown as Batch<T>;
+}
+
+class Entry {
+  readonly promise: Promise<unknown>;
+  resolve!: (value: unknown) => void;
+  reject!: (reason: unknown) => void;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    // whoever reads the array needs no entry
+    this.promise.catch(() => {});
+  }
+
+  settle(outcome: Settled): void {
+    if (outcome.status === 'fulfilled') this.resolve(outcome.value);
+    else this.reject(outcome.reason);
+  }
+}

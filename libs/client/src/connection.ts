@@ -1,0 +1,66 @@
+import { type RemoteError, remoteError } from './errors.js';
+import type { RemoteEvents, RenewalReason } from './events.js';
+
+/** How a remote stands with its server, for a banner. A remote without encryption stays `idle`. */
+export type ConnectionState =
+  /** nothing was called yet, or nothing waits any more for a server that did not answer */
+  | { readonly state: 'idle' }
+  /** the first handshake runs */
+  | { readonly state: 'connecting' }
+  | {
+      readonly state: 'open';
+      /** hexadecimal */
+      readonly sessionId: string;
+      /** of the handshake, from step 1 to step 2 */
+      readonly roundTripMs: number;
+      /** why this session replaced another one */
+      readonly renewed?: RenewalReason;
+    }
+  /** calls wait: no network, no server, or answers that do not open */
+  | {
+      readonly state: 'waiting';
+      /** milliseconds since 1970 */
+      readonly since: number;
+      /** how often the same bytes were sent by now */
+      readonly attempt: number;
+      readonly cause: unknown;
+    }
+  /** the last handshake was refused; the next call tries again */
+  | { readonly state: 'refused'; readonly error: RemoteError };
+
+type Open = Extract<ConnectionState, { state: 'open' }>;
+
+/** The state of a connection as the events tell it. */
+export class Connection {
+  state: ConnectionState = { state: 'idle' };
+  #open: Open | undefined;
+
+  /** @returns whether the event changed the state */
+  follow<K extends keyof RemoteEvents>(name: K, event: RemoteEvents[K]): boolean {
+    const next = this.#next[name]?.(event as never);
+    if (next === undefined || next === this.state) return false;
+    this.state = next;
+    return true;
+  }
+
+  readonly #next: { readonly [K in keyof RemoteEvents]?: (event: RemoteEvents[K]) => ConnectionState | undefined } = {
+    connecting: () =>
+      this.state.state === 'idle' || this.state.state === 'refused' ? { state: 'connecting' } : undefined,
+    opened: ({ sessionId, roundTripMs }) => {
+      this.#open = { state: 'open', sessionId, roundTripMs };
+      return this.#open;
+    },
+    renewed: ({ reason }) => {
+      if (this.#open) this.#open = { ...this.#open, renewed: reason };
+      return this.#open;
+    },
+    retrying: ({ attempt, cause }) => {
+      const since = this.state.state === 'waiting' ? this.state.since : Date.now();
+      return { state: 'waiting', since, attempt, cause };
+    },
+    answered: () => (this.state.state === 'waiting' ? this.#open : undefined),
+    refused: ({ cause }) => ({ state: 'refused', error: remoteError(cause) }),
+    rested: () => (this.state.state === 'waiting' || this.state.state === 'connecting' ? { state: 'idle' } : undefined),
+    closed: () => ({ state: 'idle' }),
+  };
+}

@@ -1,0 +1,79 @@
+import { unknownOption } from '@sealwire/core';
+import { badConfiguration } from '../errors.js';
+import { type Lower, metadataOf, Refresher } from '../metadata.js';
+import { deadlineOf, milliseconds, type Settings } from '../options.js';
+import type { CallOptions } from '../remote.js';
+import type { Settled } from '../types.js';
+
+/** What a call says beside its arguments. */
+export interface Added {
+  readonly deadline?: number;
+  readonly metadata?: Lower;
+}
+
+/** How calls are brought to the server: what all calls of one `$call` or of a remote have in common. */
+export interface How {
+  /** milliseconds */
+  readonly timeout: number;
+  /** the application set the time for this call, so that it counts while bytes travel too */
+  readonly hard: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: CallOptions['onProgress'];
+  /** goes before the calls that wait for `onSession` */
+  readonly early: boolean;
+  /** made for each call; undefined if calls say nothing beside their arguments */
+  readonly added?: (() => Added | Promise<Added>) | undefined;
+  readonly refresher?: Refresher | undefined;
+  /** told of each outcome as it comes */
+  readonly onSettled?: ((place: number, settled: Settled) => void) | undefined;
+}
+
+const REFRESHERS = new WeakMap<Settings, Refresher>();
+
+/** @throws SealwireError `bad_configuration` */
+export function howOf(settings: Settings, options: CallOptions, what: string, early: boolean): How {
+  unknownOption(options, ['signal', 'timeout', 'onProgress', 'metadata'], what);
+  const { signal, onProgress, metadata } = options;
+  for (const [name, hook] of Object.entries({ onProgress })) {
+    if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
+  }
+  const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
+  const deadline = options.timeout === undefined ? settings.deadline : deadlineOf(timeout);
+  const refresher = refresherOf(settings);
+  return {
+    timeout,
+    hard: options.timeout !== undefined,
+    signal,
+    onProgress,
+    early,
+    refresher,
+    added: adder(settings, metadata, deadline, refresher),
+  };
+}
+
+function adder(
+  settings: Settings,
+  metadata: CallOptions['metadata'],
+  deadline: number | undefined,
+  refresher: Refresher | undefined,
+): How['added'] {
+  const limited = deadline === undefined ? {} : { deadline };
+  if (settings.metadata === undefined && metadata === undefined && !refresher) {
+    return deadline === undefined ? undefined : () => limited;
+  }
+  return () => {
+    const made = metadataOf(settings.metadata, refresher?.fresh, metadata);
+    return made instanceof Promise ? made.then((one) => withMetadata(limited, one)) : withMetadata(limited, made);
+  };
+}
+
+function withMetadata(limited: Added, metadata: Lower): Added {
+  return Object.keys(metadata).length > 0 ? { ...limited, metadata } : limited;
+}
+
+function refresherOf(settings: Settings): Refresher | undefined {
+  if (!settings.refresh) return undefined;
+  const found = REFRESHERS.get(settings) ?? new Refresher(settings.refresh);
+  REFRESHERS.set(settings, found);
+  return found;
+}

@@ -1,0 +1,38 @@
+import type { CallNumber, LiveOpener, Reply } from '@sealwire/core';
+import type { Moment } from './session.js';
+
+/** What a renewal names and proves: a session, or a handshake whose step 4 never came. */
+export interface Provable {
+  readonly id: Uint8Array;
+  /** proves it */
+  readonly key: Uint8Array;
+}
+
+/** A number that a message was sent under and that is not answered yet. */
+export interface Sent {
+  readonly session: Provable;
+  readonly number: CallNumber;
+  /** calls of the message */
+  readonly total: number;
+  /** of the server at that time */
+  readonly incarnation: Uint8Array;
+  /** when it was first sent, as far as it may have left */
+  at: Moment;
+  /** requests of it that are under way */
+  requests: number;
+  /** What is sent, and sent again: undefined while nothing can be. */
+  frame(): Uint8Array | undefined;
+  digest(): Uint8Array;
+  /** @throws SealwireError `bad_payload` for what is authentic and malformed, another code for what does not open */
+  open(frame: Uint8Array): Reply;
+  /** Opens a live result. @param header the first 12 bytes of the answer @throws SealwireError if they are none */
+  openLive(header: Uint8Array): LiveOpener;
+  /** Opens the result that a renewal tells of. */
+  openTold(frame: Uint8Array): Reply;
+  /** A piece of a live result opened. */
+  alive(): void;
+  /** the identity of one of its calls */
+  identity(index: number): Uint8Array;
+  /** Nothing refers to it any more: keys that only it needed go. */
+  release(): void;
+}

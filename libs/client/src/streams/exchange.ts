@@ -1,0 +1,64 @@
+import type { Message } from '../delivery/message.js';
+import type { Progress } from '../remote.js';
+import type { LiveBody } from '../transport/body.js';
+import type { Hint } from '../transport/hint.js';
+import { post } from '../transport/transport.js';
+
+/** One request of a call that has streams among its arguments, or whose progress is told. */
+export async function exchange(
+  message: Message,
+  frame: Uint8Array,
+  signal: AbortSignal,
+): Promise<Uint8Array | LiveBody | Hint> {
+  const { upload, delivery, work } = message;
+  const { onProgress } = work.how;
+  message.meter ??= onProgress && new Meter(onProgress);
+  const { meter } = message;
+  try {
+    const up = (total: number): void => meter?.sent(total);
+    // the server has the number: the first piece is enough to ask for its result
+    const body = upload && message.state !== 'running' ? await upload.body(message, up) : frame;
+    const answer = await post(delivery.settings, body, signal, meter && up);
+    if (body instanceof Blob) up(body.size);
+    else if (body instanceof Uint8Array) up(body.length);
+    if (answer instanceof Uint8Array) meter?.received(answer.length);
+    return answer;
+  } catch (error) {
+    return { status: undefined, code: undefined, wait: 0, error };
+  }
+}
+
+/** Tells the application how far a call is. */
+export class Meter {
+  #up = 0;
+  #down = 0;
+
+  constructor(private readonly tell: (progress: Progress) => void) {}
+
+  sent(total: number): void {
+    if (total === this.#up) return;
+    this.#up = total;
+    this.#emit({});
+  }
+
+  received(bytes: number): void {
+    this.#down += bytes;
+    this.#emit({});
+  }
+
+  /** @param call place in the batch */
+  reported(call: number, value: unknown): void {
+    this.#emit({ call, value });
+  }
+
+  #emit(more: Partial<Progress>): void {
+    try {
+      this.tell({ up: this.#up, down: this.#down, ...more });
+    } catch (error) {
+      // as with EventTarget: reported as uncaught, without harm to the call
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,294 @@
+import {
+  concat,
+  decodeOutcome,
+  decodeReply,
+  decodeValue,
+  type IncomingStream,
+  IncomingStreams,
+  type LiveOpener,
+  type MessageStatus,
+  type Outcome,
+  SealwireError,
+  SIZE,
+  UNIT,
+  type Unit,
+  UnitReader,
+} from '@sealwire/core';
+import type { Limited } from '../delivery/delivery.js';
+import { type Abortable, listen, unlisten } from '../delivery/limits.js';
+import type { Message } from '../delivery/message.js';
+import { unanswered } from '../delivery/setbacks.js';
+import { RemoteError, remoteError } from '../errors.js';
+import type { Sent } from '../sessions/sent.js';
+import type { Session } from '../sessions/session.js';
+import type { LiveBody } from '../transport/body.js';
+import { maxResponse } from '../transport/transport.js';
+import { changed, cutError, goOn, Origin } from './resumption.js';
+
+/** So many intervals without a sign of life are a cut. */
+const SILENT_PULSES = 3;
+const EMPTY: Uint8Array = new Uint8Array(0);
+
+/** Reads one live result: hands its outcomes over as they come, and feeds its streams to the last piece. */
+export class Reception implements Limited, Abortable {
+  readonly #streams = new IncomingStreams({
+    errorOf: ({ code, message, details }) => new RemoteError(code, message, { details }),
+  });
+  readonly #units: UnitReader;
+  readonly #outcomes: Outcome[] = [];
+  #missing: number;
+  /** the streams that can be gone on with after a cut */
+  readonly #origins: Origin[] = [];
+  #opener: LiveOpener | undefined;
+  #head = EMPTY;
+  #run: Uint8Array | undefined;
+  #status: MessageStatus | undefined;
+  #body: LiveBody | undefined;
+  #begun = false;
+  #closed = false;
+  /** when bytes came last; undefined while nothing is read because a consumer is behind */
+  #heardAt: number | undefined;
+  #told: () => void = () => {};
+
+  constructor(
+    private readonly message: Message,
+    private readonly sent: Sent,
+    private readonly places: readonly number[],
+    private readonly controller: AbortController,
+  ) {
+    this.#units = new UnitReader('result', maxResponse(message.delivery.settings.transport), sent.total);
+    this.#missing = sent.total;
+    this.#streams.onCancel = () => this.#cancelled();
+  }
+
+  /** Resolves when all outcomes have come, or nothing more comes. The streams go on. */
+  read(body: LiveBody): Promise<void> {
+    this.#body = body;
+    if (this.message.state === 'done') this.#close();
+    return new Promise((resolve) => {
+      this.#told = resolve;
+      void this.#pump(body);
+    });
+  }
+
+  /** The message has ended, by its outcomes or without them. */
+  left(): void {
+    this.message.reception = undefined;
+    if (this.#missing > 0 || this.#closed) this.#fail(new RemoteError('closed', 'The call was given up.'));
+  }
+
+  abort(reason: unknown): void {
+    this.#fail(reason as Error);
+  }
+
+  ring(now: number): void {
+    const heard = this.#heardAt ?? now;
+    const silence = SILENT_PULSES * this.#pulse;
+    if (now - heard >= silence) this.#broken(new SealwireError('stream_cut', 'Nothing was heard for three pulses.'));
+    else this.message.delivery.alarms.set(this, heard + silence);
+  }
+
+  async #pump(body: LiveBody): Promise<void> {
+    try {
+      while (!this.#closed) {
+        const { done, value } = await body.read();
+        if (this.#closed) return;
+        if (done || !value) break;
+        this.#heardAt = performance.now();
+        this.message.meter?.received(value.length);
+        await this.#bytes(value);
+      }
+      if (this.#closed) return;
+      if (!this.#opener) throw new SealwireError('open_failed');
+      this.#opener.end();
+      this.#finish();
+    } catch (error) {
+      this.#broken(error);
+    }
+  }
+
+  async #bytes(value: Uint8Array): Promise<void> {
+    let bytes = value;
+    if (!this.#opener) {
+      this.#opener = this.#open(value);
+      if (!this.#opener) return;
+      bytes = this.#head;
+      this.#head = EMPTY;
+    }
+    for (const piece of this.#opener.push(bytes)) {
+      await this.#piece(piece);
+      if (this.#closed) return;
+    }
+  }
+
+  /** The first 12 bytes are the header; what is behind them stays in `head`. */
+  #open(bytes: Uint8Array): LiveOpener | undefined {
+    const head = concat(this.#head, bytes);
+    this.#head = head;
+    if (head.length < SIZE.resultHeader) return undefined;
+    this.#head = head.subarray(SIZE.resultHeader);
+    return this.sent.openLive(head.subarray(0, SIZE.resultHeader));
+  }
+
+  async #piece(piece: Uint8Array): Promise<void> {
+    if (!this.#begun) this.#begin();
+    this.sent.alive();
+    for (const unit of this.#units.push(piece)) {
+      const behind = this.#take(unit);
+      if (!behind) continue;
+      this.#heardAt = undefined;
+      await behind;
+      this.#heardAt = performance.now();
+      if (this.#closed) return;
+    }
+  }
+
+  /** The first piece has opened: from here on it is the server that speaks. */
+  #begin(): void {
+    this.#begun = true;
+    const { message, sent } = this;
+    message.heard(sent, true);
+    message.reception = this;
+    const { signal } = message.work.how;
+    if (signal) listen(signal, this);
+    message.delivery.receptions.add(this);
+    message.delivery.alarms.set(this, performance.now() + SILENT_PULSES * this.#pulse);
+    if (sent === message.sent) message.on('live');
+  }
+
+  get #pulse(): number {
+    return ((this.sent.session as Partial<Session>).pulse || 15) * 1000;
+  }
+
+  /** @returns a promise while a consumer is behind */
+  #take(unit: Unit): void | Promise<void> {
+    switch (unit.kind) {
+      case UNIT.run:
+        this.#run = unit.bytes.slice();
+        return undefined;
+      case UNIT.outcome:
+        return this.#outcome(unit);
+      case UNIT.progress:
+        return this.message.meter?.reported(this.places[unit.stream] ?? 0, decodeValue(unit.bytes));
+      case UNIT.pulse:
+        return undefined;
+      case UNIT.status: {
+        const reply = decodeReply(unit.bytes);
+        if (!('status' in reply)) throw new SealwireError('bad_payload');
+        this.#status = reply;
+        return undefined;
+      }
+      default:
+        return this.#streams.accept(unit);
+    }
+  }
+
+  #outcome({ stream: index, bytes }: Unit): void {
+    const { message } = this;
+    const before = this.#streams.list.length;
+    const current = this.sent === message.sent;
+    const place = this.places[index] ?? 0;
+    const continued = message.continued?.[place];
+    this.#streams.continued = continued?.stream;
+    const outcome = decodeOutcome(bytes, { revive: this.#streams.revive });
+    const [stream, ...others] = this.#streams.list.slice(before);
+    if (continued) this.#goesOn(continued, outcome, stream);
+    else if (stream?.info.resumable && others.length === 0 && current && !message.upload) {
+      this.#origins.push(new Origin(stream, message, index, place));
+    }
+    this.#outcomes[index] = outcome;
+    this.#missing--;
+    if (current) message.settle(index, outcome);
+    if (this.#missing > 0) return;
+    const reply = { outcomes: this.#outcomes };
+    const event = message.eventOf(reply, this.sent.total);
+    if (current) message.on(event, reply);
+    else if (event === 'result' && this.places === message.places) message.on('late_result', reply);
+    this.#told();
+    this.#cancelled();
+  }
+
+  /** The outcome of a call that was sent to go on with a stream. */
+  #goesOn(origin: Origin, outcome: Outcome, stream: IncomingStream | undefined): void {
+    if (!outcome.ok) return;
+    if (stream !== origin.stream) {
+      origin.stream.end(changed());
+      return;
+    }
+    this.#origins.push(origin);
+    this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name });
+  }
+
+  /** Nobody reads any stream that is still open. */
+  #cancelled(): void {
+    const { list } = this.#streams;
+    if (this.#missing > 0 || list.length === 0) return;
+    if (list.every(({ ended, cancelled }) => ended || cancelled) && this.#streams.open > 0) this.#close();
+  }
+
+  /** The last piece has opened. */
+  #finish(): void {
+    const status = this.#status;
+    if (status) {
+      const { message, sent } = this;
+      if (status.status === 'session_ended') message.delivery.sessions.end(sent.session, 'session_ended');
+      this.#cut(new SealwireError(status.status), () => message.on(message.eventOf(status, 0), status));
+      return;
+    }
+    if (this.#missing > 0 || !this.#units.clean || this.#streams.open > 0) throw new SealwireError('bad_payload');
+    this.#close();
+  }
+
+  #broken(error: unknown): void {
+    if (this.#closed) return;
+    const { message, sent } = this;
+    if (!this.#begun) {
+      this.#close();
+      if (message.state !== 'done') unanswered(message, sent, { status: undefined, code: undefined, wait: 0, error });
+    } else if (error instanceof SealwireError && error.code === 'bad_payload') {
+      // authentic, and no other sending would bring anything else
+      for (const { stream } of this.#origins) stream.end(remoteError(error));
+      this.#streams.fail(remoteError(error));
+      this.#cut(error, () => message.on('malformed', error));
+    } else this.#cut(error, () => message.on('cut'));
+  }
+
+  /** The message ended before its end. @param tell what becomes of the calls that have no outcome */
+  #cut(cause: unknown, tell: () => void): void {
+    const missing = this.#missing > 0;
+    const { message, sent } = this;
+    const origins = this.#origins.filter((origin) => origin.canGoOn(this.#run));
+    const kept = new Set(origins.map(({ stream }) => stream));
+    for (const stream of this.#streams.list)
+      if (!stream.ended && !kept.has(stream)) stream.end(cutError(stream, cause));
+    this.#close();
+    if (missing && sent === message.sent) {
+      message.lastError = cause;
+      tell();
+    }
+    if (origins.length > 0) void goOn(message.delivery, message.work.how, origins, cause);
+  }
+
+  /** Ends the streams with an error that is the caller's doing. */
+  #fail(error: Error): void {
+    this.#streams.fail(error);
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { message, controller } = this;
+    const { delivery, work, upload } = message;
+    delivery.alarms.clear(this);
+    delivery.receptions.delete(this);
+    if (work.how.signal) unlisten(work.how.signal, this);
+    if (message.reception === this) message.reception = undefined;
+    if (!this.#opener?.ended) {
+      this.#body?.cancel().catch(() => {});
+      controller.abort();
+    }
+    if (message.state === 'done') upload?.cancel(undefined);
+    this.#told();
+  }
+}

@@ -1,0 +1,138 @@
+import type { Call, IncomingStream, Resume } from '@sealwire/core';
+import type { Delivery } from '../delivery/delivery.js';
+import type { How } from '../delivery/how.js';
+import { backoff } from '../delivery/limits.js';
+import { Message } from '../delivery/message.js';
+import { join, rewrite } from '../delivery/payload.js';
+import { RemoteError } from '../errors.js';
+import type { Settled } from '../types.js';
+
+/** Failures of a resuming call that pass. */
+const PASSING: ReadonlySet<string> = new Set([
+  'unreachable',
+  'timeout',
+  'busy',
+  'rate_limited',
+  'unavailable',
+  'outcome_unknown',
+  'result_gone',
+  'metadata_failed',
+  'on_session_failed',
+]);
+
+/** A stream that can be gone on with, the call that it came from, and how far it came. */
+export class Origin {
+  readonly call: Call;
+  /** that call alone */
+  readonly #payload: Uint8Array;
+  #run: Uint8Array | undefined;
+  #position: unknown;
+  #arrived: number;
+  /** resuming calls since something arrived */
+  attempts = 0;
+
+  /** @param index of the call in the payload of the message */
+  constructor(
+    readonly stream: IncomingStream,
+    message: Message,
+    index: number,
+    place: number,
+  ) {
+    this.call = message.work.calls[place] as Call;
+    this.#payload = rewrite(message.payload, [index], ({ resend: _, ...call }) => call);
+    this.#arrived = stream.arrived;
+    this.#position = stream.kind === 'items' ? undefined : stream.arrived;
+  }
+
+  /** Whether its consumer may still want more, and a position is known. @param run the run that was cut */
+  canGoOn(run: Uint8Array | undefined): boolean {
+    const { stream } = this;
+    if (stream.ended || stream.cancelled) return false;
+    const position = stream.kind === 'items' ? stream.position : stream.arrived;
+    if (position !== this.#position) [this.#position, this.#run] = [position, run];
+    if (stream.arrived !== this.#arrived) this.attempts = 0;
+    else if (this.#run === undefined) return true;
+    this.#arrived = stream.arrived;
+    return this.#run !== undefined;
+  }
+
+  /** The call that goes on with the stream, as a payload. Without a position it begins anew. */
+  again(added: Partial<Call>): Uint8Array {
+    const { version } = this.stream.info;
+    const run = this.#run;
+    const resume: Resume | undefined = run && {
+      run,
+      position: this.#position,
+      ...(version === undefined ? {} : { version }),
+    };
+    return rewrite(this.#payload, [0], ({ resume: _, metadata: __, ...call }) => ({
+      ...call,
+      ...added,
+      ...(resume ? { resume } : {}),
+    }));
+  }
+}
+
+/**
+ * Sends the calls of cut streams again, together, until they go on, their consumers have gone, or the server says that they
+ * cannot. Never rejects.
+ */
+export async function goOn(delivery: Delivery, how: How, origins: readonly Origin[], cause: unknown): Promise<void> {
+  let waiting = origins;
+  let why = cause;
+  try {
+    for (;;) {
+      const attempt = Math.max(...waiting.map((origin) => origin.attempts++));
+      for (const { call } of waiting) {
+        delivery.events.emit('resuming', { functionName: call.name, attempt: attempt + 1, cause: why });
+      }
+      await delivery.pause(backoff(attempt), how.signal);
+      waiting = waiting.filter(({ stream }) => !stream.ended && !stream.cancelled);
+      if (waiting.length === 0) return;
+      const settled = await attemptOf(delivery, how, waiting);
+      waiting = waiting.filter((origin, place) => {
+        const outcome = settled[place];
+        if (!outcome || outcome.status === 'fulfilled') return false;
+        why = outcome.reason;
+        if (PASSING.has(outcome.reason.code)) return true;
+        origin.stream.end(outcome.reason);
+        return false;
+      });
+      if (waiting.length === 0) return;
+    }
+  } catch (error) {
+    for (const { stream } of waiting) stream.end(error);
+  }
+}
+
+/** @throws the reason of the signal, or RemoteError `closed` */
+async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[]): Promise<Settled[]> {
+  const calls = origins.map(({ call }) => call);
+  const settled = new Array<Settled>(calls.length);
+  try {
+    const added = (await how.added?.()) ?? {};
+    const payload = join(origins.map((origin) => origin.again(added)));
+    const work = { calls, settled, how: { ...how, onSettled: undefined } };
+    const message = new Message(delivery, work, { payload, places: calls.map((_, place) => place) });
+    message.continued = origins;
+    await delivery.launch(message);
+  } catch (error) {
+    if (!(error instanceof RemoteError) || !PASSING.has(error.code)) throw error;
+    return calls.map(() => ({ status: 'rejected', reason: error }));
+  }
+  return settled;
+}
+
+/** What a stream ends with whose connection was lost. */
+export function cutError({ kind, arrived }: IncomingStream, cause: unknown): RemoteError {
+  const details = kind === 'items' ? { items: arrived } : { bytes: arrived };
+  return new RemoteError('stream_cut', `The stream was cut after ${arrived} ${kind === 'items' ? 'items' : 'bytes'}.`, {
+    details,
+    cause,
+  });
+}
+
+/** Another run is about something else than the first one. */
+export function changed(): RemoteError {
+  return new RemoteError('stream_changed', 'What the stream was read from has changed, so that it cannot go on.');
+}

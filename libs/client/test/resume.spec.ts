@@ -1,0 +1,207 @@
+import { at, toHex } from '@sealwire/core';
+import { describe, expect, it, vi } from 'vitest';
+import { LivePeerServer } from '../../../test/support/peer/live-server.js';
+import { remoteBytes } from './support/bytes.js';
+import { type Any, collect, cutAfter, openedLive } from './support/live.js';
+import { useFakeTimers } from './support/remote.js';
+
+/** A subscription over a fixed list, from behind the position that its consumer saw last. */
+function watching(server: LivePeerServer, count: number) {
+  const resumes: unknown[] = [];
+  server.live.watch = async ({ call, resumable }) => {
+    resumable.on = true;
+    resumes.push(call.resume && { ...call.resume, run: toHex(call.resume.run) });
+    const from = call.resume ? (call.resume.position as number) + 1 : 0;
+    return (async function* () {
+      for (let i = from; i < count; i++) {
+        yield at(i, { i, filler: 'x'.repeat(500) });
+        if (i % 10 === 9) await new Promise((resolve) => setImmediate(resolve));
+      }
+    })();
+  };
+  return resumes;
+}
+
+const indices = (items: Any[]) => items.map(({ i }) => i);
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+describe('a resumable stream', () => {
+  it('goes on by itself after each cut, with no item twice and none lost', async () => {
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array || cuts >= 5
+          ? response
+          : cutAfter(response, 10_000 + 7_000 * cuts++);
+      },
+    });
+    const resumes = watching(server, 300);
+    const events: string[] = [];
+    remote.$events.on('resuming', ({ functionName, attempt }: Any) => events.push(`${functionName} ${attempt}`));
+    remote.$events.on('streamResumed', ({ functionName }: Any) => events.push(functionName));
+    expect(indices(await collect(await remote.watch()))).toEqual(upTo(300));
+    expect(cuts).toBe(5);
+    expect(resumes[0]).toBeUndefined();
+    expect(resumes).toHaveLength(6);
+    // each names the run that it goes on with
+    expect(new Set(resumes.slice(1).map((resume: Any) => resume.run)).size).toBe(5);
+    expect(events.slice(0, 2)).toEqual(['watch 1', 'watch']);
+  });
+
+  it('goes on in a new session', async () => {
+    const { server, remote } = await openedLive();
+    let ends = 0;
+    server.live.watch = async ({ call, resumable, end }) => {
+      resumable.on = true;
+      const from = call.resume ? (call.resume.position as number) + 1 : 0;
+      return (async function* () {
+        for (let i = from; i < 20; i++) {
+          yield at(i, i);
+          await new Promise((resolve) => setImmediate(resolve));
+          if (i === 9 && ends++ === 0) {
+            for (const session of server.sessions.values()) session.ended = true;
+            end('session_ended');
+          }
+        }
+      })();
+    };
+    expect(await collect(await remote.watch())).toEqual(upTo(20));
+    expect(server.sessions.size).toBe(2);
+  });
+
+  it('goes on with bytes at their offset, and ends if their version is another one', async () => {
+    const content = new Uint8Array(200_000).map((_, i) => i * 7);
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array ? response : cutAfter(response, cuts++ % 2 ? 1e9 : 70_000);
+      },
+    });
+    let version = 'v1';
+    const offsets: unknown[] = [];
+    server.live.document = ({ call, resumable }) => {
+      resumable.on = true;
+      offsets.push(call.resume?.position);
+      const offset = (call.resume?.position as number) ?? 0;
+      return remoteBytes(new Response(content.slice(offset)).body!, { version, offset });
+    };
+    const bytes = new Uint8Array(await new Response(await remote.document()).arrayBuffer());
+    expect(bytes).toEqual(content);
+    expect(offsets).toEqual([undefined, expect.any(Number)]);
+    expect(offsets[1]).toBeGreaterThan(50_000);
+
+    const changing = (await remote.document()).getReader();
+    await changing.read();
+    version = 'v2';
+    const rest = (async () => {
+      while (!(await changing.read()).done);
+    })();
+    await expect(rest).rejects.toMatchObject({ name: 'RemoteError', code: 'stream_changed' });
+  });
+
+  it('goes on as a batch that shares one connection', async () => {
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array || cuts++ > 0 ? response : cutAfter(response, 100_000);
+      },
+    });
+    watching(server, 100);
+    const settled = await remote.$batch((r: Any) => [r.watch(), r.watch(), r.watch()]);
+    server.seen.length = 0;
+    const all = await Promise.all(settled.map(({ value }: Any) => collect(value)));
+    for (const items of all) expect(indices(items as Any[])).toEqual(upTo(100));
+    expect(server.count('call')).toBe(1);
+  });
+
+  it('is not asked for again when its consumer has gone', async () => {
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array ? response : cutAfter(response, 20_000);
+      },
+    });
+    const resumes = watching(server, 1000);
+    for await (const { i } of (await remote.watch()) as AsyncIterable<Any>) if (i === 5) break;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(resumes.length).toBeLessThanOrEqual(2);
+  });
+
+  it('ends with the error of the function that will not go on', async () => {
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array || cuts++ > 0 ? response : cutAfter(response, 20_000);
+      },
+    });
+    watching(server, 100);
+    const items = await remote.watch();
+    server.live.watch = () => {
+      throw Object.assign(new Error('too old'), { code: 'position_gone' });
+    };
+    await expect(collect(items)).rejects.toMatchObject({ code: 'position_gone' });
+  });
+
+  it('ends with the reason of its signal, and with $close, also while it waits to go on', async () => {
+    let dead = false;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        if (dead) throw new Error('no network');
+        const response = await next();
+        return response.body instanceof Uint8Array ? response : cutAfter(response, 20_000);
+      },
+    });
+    watching(server, 1000);
+    const controller = new AbortController();
+    const items = await remote.$call({ signal: controller.signal }).watch();
+    const others = await remote.watch();
+    dead = true;
+    const read = collect(items);
+    const readOthers = collect(others);
+    setTimeout(() => controller.abort(new Error('enough')), 200);
+    await expect(read).rejects.toThrow('enough');
+    setTimeout(() => remote.$close(), 100);
+    await expect(readOthers).rejects.toMatchObject({ code: 'closed' });
+  });
+});
+
+it('ends a stream that cannot go on with stream_cut, and tells what had arrived', async () => {
+  const { server, remote } = await openedLive({
+    network: async (_request, next) => {
+      const response = await next();
+      return response.body instanceof Uint8Array ? response : cutAfter(response, 150_000);
+    },
+  });
+  server.live.document = () => new Response(new Uint8Array(300_000)).body;
+  let read = 0;
+  const reading = (async () => {
+    for await (const chunk of (await remote.document()) as ReadableStream<Uint8Array>) read += chunk.length;
+  })();
+  const error = await reading.catch((e: unknown) => e);
+  expect(error).toMatchObject({ code: 'stream_cut', details: { bytes: read } });
+  expect(server.runs).toHaveLength(1);
+});
+
+it('takes three silent pulses for a cut, and none of a consumer that does not read', async () => {
+  useFakeTimers();
+  const server = new LivePeerServer();
+  server.pulse = 2;
+  const { remote } = await openedLive({ server });
+  server.live.silent = async function* () {
+    yield 1;
+    await new Promise(() => {});
+  } as Any;
+  const items = (await remote.silent())[Symbol.asyncIterator]();
+  expect(await items.next()).toEqual({ done: false, value: 1 });
+  const next = items.next();
+  const ended = vi.fn();
+  next.catch(ended);
+  await vi.advanceTimersByTimeAsync(5_900);
+  expect(ended).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(200);
+  await expect(next).rejects.toMatchObject({ code: 'stream_cut' });
+});

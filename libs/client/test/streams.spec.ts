@@ -1,0 +1,158 @@
+import { RemoteFile } from '@sealwire/client';
+import { describe, expect, it, vi } from 'vitest';
+import { collect, cutAfter, openedLive } from './support/live.js';
+import { gate } from './support/remote.js';
+
+async function* numbers(count: number, from = 0) {
+  for (let i = from; i < count; i++) yield i;
+}
+
+describe('a live result', () => {
+  it('holds items, bytes and files where the function put them', async () => {
+    const { server, remote } = await openedLive();
+    server.live.report = () => ({
+      title: 'May',
+      rows: numbers(3),
+      raw: new Response('bytes').body,
+      file: new File(['content'], 'a.txt', { type: 'text/plain', lastModified: 5 }),
+    });
+    const { title, rows, raw, file } = await remote.report();
+    expect(title).toBe('May');
+    expect(await collect(rows)).toEqual([0, 1, 2]);
+    expect(raw).toBeInstanceOf(ReadableStream);
+    expect(await new Response(raw).text()).toBe('bytes');
+    expect(file).toBeInstanceOf(RemoteFile);
+    expect(file).toMatchObject({ name: 'a.txt', type: 'text/plain', size: 7, modified: new Date(5) });
+    expect(await (await file.blob()).text()).toBe('content');
+  });
+
+  it('resolves when its outcome came, before the source has ended', async () => {
+    const { server, remote } = await openedLive();
+    const hold = gate();
+    server.live.watch = async function* watch() {
+      yield 1;
+      await hold.passed;
+      yield 2;
+    };
+    const items = await remote.watch();
+    const iterator = items[Symbol.asyncIterator]();
+    expect(await iterator.next()).toEqual({ done: false, value: 1 });
+    hold.open();
+    expect(await iterator.next()).toEqual({ done: false, value: 2 });
+    expect(await iterator.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('ends with the error of its source behind the items before it', async () => {
+    const { server, remote } = await openedLive();
+    server.live.fails = async function* fails() {
+      yield 1;
+      throw Object.assign(new Error('no paper'), { code: 'out_of_paper' });
+    };
+    const items = await remote.fails();
+    const seen: unknown[] = [];
+    const reading = (async () => {
+      for await (const item of items) seen.push(item);
+    })();
+    await expect(reading).rejects.toMatchObject({ name: 'RemoteError', code: 'out_of_paper', message: 'no paper' });
+    expect(seen).toEqual([1]);
+  });
+
+  it('stops the source of a consumer that stops reading', async () => {
+    const { server, remote } = await openedLive();
+    let made = 0;
+    server.live.many = async function* many() {
+      for (;;) {
+        made++;
+        yield 'x'.repeat(1000);
+      }
+    };
+    const items = await remote.many();
+    const iterator = items[Symbol.asyncIterator]();
+    await iterator.next();
+    await vi.waitFor(async () => {
+      const before = made;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(made).toBe(before);
+    });
+    expect(made).toBeLessThan(10_000);
+    await iterator.return();
+  });
+
+  it('closes the connection when nobody reads any of its streams', async () => {
+    const { server, remote } = await openedLive();
+    const closed = gate();
+    server.live.two = ({ signal }) => {
+      signal.addEventListener('abort', () => closed.open());
+      return { a: numbers(1e9), b: numbers(1e9) };
+    };
+    const { a, b } = await remote.two();
+    for await (const _ of a) break;
+    const reader = b[Symbol.asyncIterator]();
+    await reader.next();
+    await reader.return();
+    await closed.passed;
+  });
+
+  it('is cut, never short, if the connection ends before the last piece', async () => {
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => cutAfter(await next(), 100_000),
+    });
+    server.live.long = async function* long() {
+      for (let i = 0; ; i++) yield i + 'x'.repeat(1000);
+    };
+    const items = await remote.long();
+    const seen: string[] = [];
+    const reading = (async () => {
+      for await (const item of items) seen.push(item as string);
+    })();
+    const error = await reading.catch((e: unknown) => e);
+    expect(error).toMatchObject({ name: 'RemoteError', code: 'stream_cut', details: { items: seen.length } });
+    expect(seen.length).toBeGreaterThan(10);
+  });
+
+  it('opens from single bytes', async () => {
+    const { server, remote } = await openedLive({
+      async network(_request, next) {
+        const response = await next();
+        if (response.body instanceof Uint8Array) return response;
+        const reader = response.body;
+        let rest = new Uint8Array(0);
+        return {
+          ...response,
+          body: {
+            async read() {
+              if (rest.length === 0) {
+                const { done, value } = await reader.read();
+                if (done || !value) return { done: true };
+                rest = value.slice();
+              }
+              const value = rest.subarray(0, 1);
+              rest = rest.subarray(1);
+              return { done: false, value };
+            },
+            cancel: (reason) => reader.cancel(reason),
+          },
+        };
+      },
+    });
+    server.live.few = () => numbers(50);
+    expect(await collect(await remote.few())).toEqual(Array.from({ length: 50 }, (_, i) => i));
+  });
+
+  it('is no answer if its first piece does not open', async () => {
+    let forged = 0;
+    const { server, remote } = await openedLive({
+      async network({ body }, next) {
+        if (forged > 0 || (body as Uint8Array)[0] !== 0x11) return next();
+        forged++;
+        const forgery = new Uint8Array(500);
+        forgery.set([0x12, 1, 3]);
+        return { status: 200, contentType: '', body: new Response(forgery).body!.getReader() };
+      },
+    });
+    server.live.few = () => numbers(3);
+    expect(await collect(await remote.few())).toEqual([0, 1, 2]);
+    expect(forged).toBe(1);
+    expect(server.runs).toHaveLength(1);
+  });
+});

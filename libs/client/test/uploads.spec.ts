@@ -1,0 +1,290 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import { createRemote, fetchTransport, OutcomeUnknownError, type RemoteFile } from '@sealwire/client';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { LivePeerServer } from '../../../test/support/peer/live-server.js';
+import { type Any, collect, openedLive } from './support/live.js';
+import { gate } from './support/remote.js';
+
+const once = <T>(value: T) => {
+  let left = 1;
+  return () => (left-- > 0 ? value : undefined);
+};
+
+function store(server: LivePeerServer) {
+  server.live.store = async (_context, file: RemoteFile) => {
+    const bytes = await file.bytes();
+    return { name: file.name, size: bytes.length, first: bytes[0], last: bytes.at(-1) };
+  };
+}
+
+const megabytes = (count: number) => new File([new Uint8Array(count * 1_000_000).fill(7)], 'big.bin');
+
+describe.each([
+  ['as a stream', true],
+  ['as a Blob', false],
+])('arguments that are streams, sent %s', (_name, requestStreams) => {
+  const transport = (server: LivePeerServer, network = (_r: Any, next: () => Promise<Any>) => next()) => ({
+    requestStreams,
+    send: (request: Any) => network(request, () => server.answer(request)),
+  });
+
+  async function connect(network?: (request: Any, next: () => Promise<Any>) => Promise<Any>) {
+    const server = new LivePeerServer();
+    store(server);
+    return openedLive({ server, transport: transport(server, network) as Any });
+  }
+
+  it('carries files, bytes and items, anywhere in the arguments', async () => {
+    const { server, remote } = await connect();
+    server.live.all = async (_context, { file, deep }: Any, items: AsyncIterable<number>) => [
+      await file.blob().then((blob: Blob) => blob.text()),
+      file.name,
+      await new Response(deep[0].raw).text(),
+      await new Response(deep[0].node).text(),
+      await collect(items),
+    ];
+    async function* items() {
+      yield 1;
+      yield 2n;
+    }
+    const file = new File(['text'], 'a.txt');
+    const deep = [
+      {
+        raw: new Response('raw').body,
+        node: Readable.from([Buffer.from('no'), Buffer.from('de')], { objectMode: false }),
+      },
+    ];
+    expect(await remote.all({ file, deep }, items())).toEqual(['text', 'a.txt', 'raw', 'node', [1, 2n]]);
+  });
+
+  it('sends a file of many pieces', async () => {
+    const { server, remote } = await connect();
+    expect(await remote.store(megabytes(3))).toEqual({ name: 'big.bin', size: 3_000_000, first: 7, last: 7 });
+    await vi.waitFor(() => expect(server.liveCalls).toHaveLength(1));
+  });
+
+  it('sends a payload that is longer than a piece', async () => {
+    const { server, remote } = await connect();
+    server.live.both = async (_context, text: string, file: RemoteFile) => [text.length, (await file.bytes()).length];
+    expect(await remote.both('x'.repeat(200_000), new File(['abc'], 'f'))).toEqual([200_000, 3]);
+  });
+
+  it('is sealed as it was when it was called', async () => {
+    const { server, remote } = await connect();
+    server.live.late = async (_context, options: Any, file: RemoteFile) => [options.cents, (await file.bytes()).length];
+    const options = { cents: 1 };
+    const call = remote.late(options, new File(['abc'], 'f'));
+    options.cents = 2;
+    expect(await call).toEqual([1, 3]);
+  });
+
+  it('sends the same bytes of a file again after a lost answer', async () => {
+    let lost = 0;
+    const { server, remote } = await connect(async (request, next) => {
+      const answer = await next();
+      if (request.body instanceof Uint8Array || lost++ > 0) return answer;
+      while (!(await answer.body.read()).done);
+      throw new Error('connection reset');
+    });
+    expect(await remote.store(megabytes(1))).toMatchObject({ size: 1_000_000 });
+    expect(lost).toBe(2);
+    expect(server.runs.map(({ name }) => name)).toEqual(['store']);
+  });
+
+  it('tells how far it is', async () => {
+    const { remote } = await connect();
+    const up: number[] = [];
+    await remote.$call({ onProgress: (progress: Any) => up.push(progress.up) }).store(megabytes(2));
+    expect(up.at(-1)).toBeGreaterThanOrEqual(2_000_000);
+    expect(up).toEqual([...up].sort((a, b) => a - b));
+    if (requestStreams) expect(new Set(up).size).toBeGreaterThan(10);
+  });
+
+  it('sends nothing of files that are more than the server takes', async () => {
+    const server = new LivePeerServer();
+    server.maxUpload = 1_000_000;
+    const { remote } = await openedLive({ server, transport: transport(server) as Any });
+    await expect(remote.store(megabytes(2))).rejects.toMatchObject({ code: 'too_large' });
+    expect(server.seen).toEqual([]);
+    expect(server.runs).toEqual([]);
+  });
+
+  it('ends a source of unknown length that is more than the server takes', async () => {
+    const server = new LivePeerServer();
+    server.maxUpload = 100_000;
+    server.live.drain = (_context, items: AsyncIterable<Uint8Array>) => collect(items).then((all) => all.length);
+    const { remote } = await openedLive({ server, transport: transport(server) as Any });
+    const closed = vi.fn();
+    async function* endless() {
+      try {
+        for (;;) yield new Uint8Array(10_000);
+      } finally {
+        closed();
+      }
+    }
+    await expect(remote.drain(endless())).rejects.toMatchObject({ code: 'too_large' });
+    expect(closed).toHaveBeenCalledOnce();
+  });
+
+  it('closes its sources when the call is given up', async () => {
+    const { server, remote } = await connect();
+    server.live.drain = (_context, items: AsyncIterable<number>) => collect(items);
+    const closed = gate();
+    const begun = gate();
+    async function* slow() {
+      try {
+        yield 1;
+        begun.open();
+        for (;;) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          yield 2;
+        }
+      } finally {
+        closed.open();
+      }
+    }
+    const controller = new AbortController();
+    const call = remote.$call({ signal: controller.signal }).drain(slow());
+    await begun.passed;
+    controller.abort(new Error('enough'));
+    await expect(call).rejects.toThrow('enough');
+    await closed.passed;
+  });
+
+  it('tells the function of a source that failed', async () => {
+    const { server, remote } = await connect();
+    server.live.drain = (_context, items: AsyncIterable<number>) =>
+      collect(items).catch((error: Error) => error.message);
+    async function* fails() {
+      yield 1;
+      throw new Error('disk is gone');
+    }
+    expect(await remote.drain(fails())).toBe('disk is gone');
+  });
+});
+
+describe('a source that can be read once', () => {
+  it('is not sent again: whether its call ran is not known', async () => {
+    let broken = 0;
+    const { server, remote } = await openedLive({
+      async network(request, next) {
+        if (request.body instanceof Uint8Array) return next();
+        broken++;
+        await (request.body as ReadableStream).getReader().read();
+        throw new Error('connection reset');
+      },
+    });
+    server.onAsked = () => ({ known: 'unknown' });
+    const source = new Response('x'.repeat(10)).body;
+    await expect(remote.store(source)).rejects.toBeInstanceOf(OutcomeUnknownError);
+    expect(broken).toBe(1);
+  });
+
+  it('did not run if the server says so', async () => {
+    const { remote } = await openedLive({
+      async network(request, next) {
+        if (request.body instanceof Uint8Array) return next();
+        await (request.body as ReadableStream).getReader().read();
+        throw new Error('connection reset');
+      },
+    });
+    // the peer says never_ran of numbers that it did not accept
+    await expect(remote.store(new Response('x').body)).rejects.toMatchObject({ code: 'unreachable', retryable: true });
+  });
+
+  it('asks for its result with the first piece alone, once the server said that it runs', async () => {
+    const sizes: (number | string)[] = [];
+    const { server, remote } = await openedLive({
+      async network(request, next) {
+        sizes.push(request.body instanceof Uint8Array ? request.body.length : 'stream');
+        const answer = await next();
+        if (request.body instanceof Uint8Array) return answer;
+        // the function goes on, though the answer is lost
+        const reader = answer.body as ReadableStreamDefaultReader<Uint8Array>;
+        while (!(await reader.read()).done);
+        throw new Error('connection reset');
+      },
+    });
+    server.live.store = async (_context, raw: ReadableStream) => (await new Response(raw).text()).length;
+    server.onAsked = () => ({ known: 'running' });
+    sizes.length = 0;
+    expect(await remote.store(new Response('x'.repeat(1000)).body)).toBe(1000);
+    expect(sizes[0]).toBe('stream');
+    expect(sizes.at(-1)).toBeLessThan(300);
+    expect(server.runs).toHaveLength(1);
+  });
+
+  it('fails as busy was told, without a second sending', async () => {
+    const { server, remote } = await openedLive();
+    server.onCall = once({ status: 'busy' }) as Any;
+    await expect(remote.store(new Response('x').body)).rejects.toMatchObject({ code: 'unreachable', retryable: true });
+  });
+});
+
+it('streams over HTTP in both directions at once, with fetch', async () => {
+  const server = new LivePeerServer();
+  const listening = createServer(async (request, response) => {
+    const live = (head: Uint8Array) => head[0] === 0x11 && head[2] === 3;
+    const iterator = request[Symbol.asyncIterator]();
+    const { value } = await iterator.next();
+    let body: Uint8Array | ReadableStream<Uint8Array> = new Uint8Array(value);
+    if (live(body))
+      body = ReadableStream.from(
+        (async function* () {
+          yield new Uint8Array(value);
+          for (let next = await iterator.next(); !next.done; next = await iterator.next())
+            yield new Uint8Array(next.value);
+        })(),
+      ) as ReadableStream<Uint8Array>;
+    else {
+      const parts = [value];
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) parts.push(next.value);
+      body = new Uint8Array(Buffer.concat(parts));
+    }
+    const answer = await server.answer({ contentType: request.headers['content-type'] ?? '', body });
+    response.writeHead(answer.status, { 'content-type': answer.contentType });
+    if (answer.body instanceof Uint8Array) return response.end(answer.body);
+    for (;;) {
+      const { done, value: chunk } = await answer.body.read();
+      if (done) break;
+      response.write(chunk);
+    }
+    response.end();
+  }).listen(0, '127.0.0.1');
+  onTestFinished(() => {
+    listening.closeAllConnections();
+    listening.close();
+  });
+  await new Promise((resolve) => listening.once('listening', resolve));
+  const { port } = listening.address() as AddressInfo;
+  const remote = createRemote<Any>({
+    url: `http://127.0.0.1:${port}/remote/payments`,
+    serverKey: server.serverKeyText,
+    secureKey: server.secureKeyText,
+    transport: fetchTransport(),
+  });
+  onTestFinished(() => remote.$close());
+  await remote.add(0, 0);
+  server.live.double = async function* (_context: Any, items: AsyncIterable<number>) {
+    for await (const item of items) yield item * 2;
+  } as Any;
+  const turn = [gate(), gate(), gate()];
+  async function* asked() {
+    for (let i = 0; i < 3; i++) {
+      await turn[i]?.passed;
+      yield i;
+    }
+  }
+  const doubled = (await remote.double(asked()))[Symbol.asyncIterator]();
+  for (let i = 0; i < 3; i++) {
+    turn[i]?.open();
+    expect(await doubled.next()).toEqual({ done: false, value: i * 2 });
+  }
+  expect(await doubled.next()).toEqual({ done: true, value: undefined });
+
+  store(server);
+  expect(await remote.store(megabytes(5))).toMatchObject({ size: 5_000_000 });
+  expect(await remote.add(1, 2)).toBe(3);
+});

@@ -1,0 +1,136 @@
+import { concat, unpad } from '../bytes.js';
+import { SealwireError } from '../errors.js';
+import { LIMITS, SIZE } from '../limits.js';
+import { LiveKey } from './live-key.js';
+import {
+  CALL_LABEL,
+  type CallFrame,
+  CHUNK_HEAD,
+  FRAME_TYPE,
+  type MessageKey,
+  parseHead,
+  RESULT_LABEL,
+} from './message.js';
+
+/** A padded piece has 64 bytes at least. */
+const LEAST = 64 + SIZE.tag;
+const MOST = LIMITS.chunk + SIZE.tag;
+
+/**
+ * Opens the pieces of a live message as their bytes arrive, cut anywhere. After an error it opens nothing more.
+ *
+ * @example
+ * const opener = openLiveResult(key, call.header, frame);
+ * for await (const bytes of arriving) for (const body of opener.push(bytes)) await consume(body);
+ * opener.end();
+ */
+export class LiveOpener {
+  private failed: unknown;
+  private lastOpened = false;
+  /** head of the next chunk as far as it came */
+  private readonly head = new Uint8Array(CHUNK_HEAD);
+  private headLength = 0;
+  /** the next piece, if it does not come whole */
+  private part: Uint8Array | undefined;
+  private partLength = 0;
+
+  /** @internal */
+  constructor(private readonly pieces: LiveKey) {}
+
+  /** The last piece has opened. */
+  get ended(): boolean {
+    return this.lastOpened;
+  }
+
+  /**
+   * @returns bodies of the pieces that are complete with these bytes; views of memory that nothing else uses
+   * @throws SealwireError `open_failed`, `bad_frame` or `bad_payload`
+   */
+  push(bytes: Uint8Array): Uint8Array[] {
+    if (this.failed !== undefined) throw this.failed;
+    try {
+      return this.take(bytes);
+    } catch (error) {
+      this.failed = error;
+      this.lastOpened = false;
+      this.pieces.erase();
+      throw error;
+    }
+  }
+
+  /** The bytes are at their end. @throws SealwireError `stream_cut` unless the last piece has opened */
+  end(): void {
+    if (this.failed !== undefined) throw this.failed;
+    if (this.lastOpened) return;
+    this.pieces.erase();
+    this.failed = new SealwireError('stream_cut');
+    throw this.failed;
+  }
+
+  private take(bytes: Uint8Array): Uint8Array[] {
+    const bodies: Uint8Array[] = [];
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.lastOpened) throw new SealwireError('bad_frame');
+      while (this.headLength < CHUNK_HEAD && at < bytes.length) this.head[this.headLength++] = bytes[at++] as number;
+      if (this.headLength < CHUNK_HEAD) break;
+      const [high = 0, middle = 0, low = 0] = this.head;
+      const length = ((high & 0x7f) << 16) | (middle << 8) | low;
+      if (length < LEAST || length > MOST) throw new SealwireError('bad_frame');
+      const missing = length - this.partLength;
+      const arrived = bytes.subarray(at, at + missing);
+      at += arrived.length;
+      let sealed = arrived;
+      if (arrived.length < length) {
+        this.part ??= new Uint8Array(length);
+        this.part.set(arrived, this.partLength);
+        this.partLength += arrived.length;
+        if (arrived.length < missing) break;
+        sealed = this.part;
+      }
+      bodies.push(this.open(sealed, (high & 0x80) !== 0));
+      this.part = undefined;
+      this.headLength = this.partLength = 0;
+    }
+    return bodies;
+  }
+
+  private open(sealed: Uint8Array, last: boolean): Uint8Array {
+    const { primitives, aes, ad } = this.pieces;
+    const body = unpad(primitives.open(aes, this.pieces.next(last).nonce, ad, sealed));
+    if (last) this.pieces.erase();
+    this.lastOpened = last;
+    return body;
+  }
+}
+
+/**
+ * Opens a live call.
+ *
+ * @param call of `parseCall`, with `live` set; the bytes behind its header are pushed
+ * @throws SealwireError `bad_frame` if it is not live
+ * @example
+ * const opener = openLiveCall(key, call);
+ * for await (const bytes of arriving) for (const body of opener.push(bytes)) await consume(body);
+ * opener.end();
+ */
+export function openLiveCall(key: MessageKey, call: CallFrame): LiveOpener {
+  if (!call.live) throw new SealwireError('bad_frame');
+  return new LiveOpener(new LiveKey(key, CALL_LABEL, call.header));
+}
+
+/**
+ * Opens a live result.
+ *
+ * @param resultHeader the first 12 bytes of the answer; the bytes behind them are pushed
+ * @throws SealwireError `bad_frame` or `version`
+ * @example
+ * const opener = openLiveResult(key, call.header, frame);
+ * for await (const bytes of arriving) for (const body of opener.push(bytes)) await consume(body);
+ * opener.end();
+ */
+export function openLiveResult(key: MessageKey, callHeader: Uint8Array, resultHeader: Uint8Array): LiveOpener {
+  const header = resultHeader.slice(0, SIZE.resultHeader);
+  if (!parseHead(header, FRAME_TYPE.result, SIZE.resultHeader).live) throw new SealwireError('bad_frame');
+  return new LiveOpener(new LiveKey(key, RESULT_LABEL, concat(header, callHeader)));
+}

@@ -1,0 +1,148 @@
+import { concat, erase, pad, padLength, u32 } from '../bytes.js';
+import { SealwireError } from '../errors.js';
+import { PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
+import { LIMITS, SIZE } from '../limits.js';
+import { LAST, LiveKey } from './live-key.js';
+import { CALL_LABEL, CHUNK_HEAD, FLAGS_LIVE, FRAME_TYPE, type MessageKey, RESULT_LABEL } from './message.js';
+import type { CallNumber } from './numbers.js';
+
+/**
+ * Seals the pieces of one live message in one direction (PROTOCOL.md section 5.8).
+ *
+ * @example
+ * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
+ * await send(first);
+ * await send(sealer.seal(new Uint8Array(), true));
+ */
+export class LiveSealer {
+  /** tags of all pieces, if they can be sealed again */
+  private readonly tags: Uint8Array[] = [];
+  private erased = false;
+
+  /** @internal */
+  constructor(
+    /** 36 bytes of a call, 12 of a result; they are sent first */
+    readonly header: Uint8Array,
+    private readonly pieces: LiveKey,
+    private readonly repeatable: boolean,
+  ) {}
+
+  /**
+   * Seals the next piece.
+   *
+   * @param body 0 to `pieceBody` bytes
+   * @returns u24 head || sealed piece, in memory of its own
+   * @throws SealwireError `bad_frame` after the last piece; `stream_changed` for another piece than the first time
+   */
+  seal(body: Uint8Array, last: boolean): Uint8Array {
+    return this.sealPadded(newChunk(body), last);
+  }
+
+  /** @internal `chunk`: room for head and tag around the padded body */
+  sealPadded(chunk: Uint8Array, last: boolean): Uint8Array {
+    const { primitives, aes, ad } = this.pieces;
+    const sealed = chunk.subarray(CHUNK_HEAD);
+    chunk.set(u32(sealed.length | (last ? LAST : 0)).subarray(1));
+    const { index, nonce } = this.pieces.next(last);
+    primitives.seal(aes, nonce, ad, sealed.subarray(0, sealed.length - SIZE.tag), sealed);
+    if (this.repeatable) this.compare(chunk, index);
+    else if (last) this.erase();
+    return chunk;
+  }
+
+  /**
+   * Begins anew with the first piece. Only the same pieces can be sealed then: two plaintexts under one nonce would open
+   * both to whoever listens.
+   * @throws SealwireError `bad_frame` unless it was made to be repeatable, and after `erase`
+   */
+  again(): void {
+    if (!this.repeatable || this.erased) throw new SealwireError('bad_frame');
+    this.pieces.restart();
+  }
+
+  /** Nothing can be sealed any more. A sealer that is not repeatable does so itself after the last piece. */
+  erase(): void {
+    this.erased = true;
+    this.pieces.erase();
+  }
+
+  private compare(chunk: Uint8Array, index: number): void {
+    const tag = chunk.slice(chunk.length - SIZE.tag);
+    const before = this.tags[index];
+    if (!before) this.tags.push(tag);
+    else if (!this.pieces.primitives.equal(before, tag)) {
+      erase(chunk);
+      this.erase();
+      throw new SealwireError('stream_changed');
+    }
+  }
+}
+
+/** Room for a whole chunk with the padded body in it. */
+function newChunk(body: Uint8Array): Uint8Array {
+  if (body.length > LIMITS.pieceBody) throw new RangeError(`a piece holds ${LIMITS.pieceBody} bytes at most`);
+  const length = padLength(body.length);
+  const chunk = new Uint8Array(CHUNK_HEAD + length + SIZE.tag);
+  pad(body, chunk.subarray(CHUNK_HEAD, CHUNK_HEAD + length));
+  return chunk;
+}
+
+/**
+ * Begins a live call. `first` is sent first: header and first chunk, of which the digest of the call is made.
+ *
+ * @param call with `repeatable` the same pieces can be sealed once more, as long as nobody erases the sealer
+ * @example
+ * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
+ * await send(first);
+ * await send(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), false));
+ * await send(sealer.seal(encodeUnit(UNIT.end, 0, new Uint8Array()), true));
+ */
+export function sealLiveCall(
+  key: MessageKey,
+  call: { epoch: number; sessionId: Uint8Array; number: CallNumber; repeatable?: boolean },
+  random: Random,
+  firstBody: Uint8Array,
+  last: boolean,
+): { sealer: LiveSealer; first: Uint8Array } {
+  return begin(random, firstBody, last, call.repeatable === true, (salt) => {
+    const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, FLAGS_LIVE, call.epoch);
+    const header = concat(head, call.sessionId, u32(call.number.lane), u32(call.number.counter), salt);
+    return { header, pieces: new LiveKey(key, CALL_LABEL, header) };
+  });
+}
+
+/**
+ * Begins a live result, which opens for the call of that header only. `first` is sent first: header and first chunk.
+ *
+ * @example
+ * const { sealer, first } = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, false);
+ * await send(first);
+ * await send(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), true));
+ */
+export function sealLiveResult(
+  key: MessageKey,
+  result: { epoch: number; callHeader: Uint8Array },
+  random: Random,
+  firstBody: Uint8Array,
+  last: boolean,
+): { sealer: LiveSealer; first: Uint8Array } {
+  return begin(random, firstBody, last, false, (salt) => {
+    const header = concat(Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, FLAGS_LIVE, result.epoch), salt);
+    return { header, pieces: new LiveKey(key, RESULT_LABEL, concat(header, result.callHeader)) };
+  });
+}
+
+/** The salt depends on the first padded piece, as that of every message does on its plaintext. */
+function begin(
+  random: Random,
+  firstBody: Uint8Array,
+  last: boolean,
+  repeatable: boolean,
+  open: (salt: Uint8Array) => { header: Uint8Array; pieces: LiveKey },
+): { sealer: LiveSealer; first: Uint8Array } {
+  const chunk = newChunk(firstBody);
+  const padded = chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag);
+  const { header, pieces } = open(random(SIZE.salt, padded));
+  const sealer = new LiveSealer(header, pieces, repeatable);
+  return { sealer, first: concat(header, sealer.sealPadded(chunk, last)) };
+}
