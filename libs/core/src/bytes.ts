@@ -3,6 +3,9 @@
 import { SealwireError } from './errors.js';
 
 const encoder = new TextEncoder();
+type Slice = (this: Uint8Array, start: number, end: number) => string;
+/** Node's own way, for a fraction of the time, and the text is in one piece. */
+const { hexSlice } = (globalThis as { Buffer?: { prototype: { hexSlice?: Slice } } }).Buffer?.prototype ?? {};
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 export const EMPTY = new Uint8Array(0);
@@ -80,6 +83,7 @@ export function erase(...secrets: readonly Uint8Array[]): void {
  * toHex(Uint8Array.of(1, 255)); // 01ff
  */
 export function toHex(bytes: Uint8Array): string {
+  if (hexSlice) return hexSlice.call(bytes, 0, bytes.length);
   let text = '';
   for (const byte of bytes) text += HEX[byte];
   return text;
