@@ -1,4 +1,4 @@
-export type { Injected } from '@sealwire/core';
+export { at, type FileInfo, type Injected, RemoteFile } from '@sealwire/core';
 export { type SealwireEventMap, SealwireEvents } from './admin/events.js';
 export { type SealwireHealth, SealwireHealthIndicator } from './admin/health.indicator.js';
 export { SealwireSessions, type SessionFilter } from './admin/sealwire-sessions.js';
@@ -42,3 +42,5 @@ export {
 } from './ports/index.js';
 export { SealwireModule } from './sealwire.module.js';
 export { SessionValueError } from './sessions/json-copy.js';
+export { type Progress, RemoteProgress, RemoteResume, RemoteSignal, type Resume } from './streams/decorators.js';
+export { type ByteSource, type ByteState, remoteBytes, remoteFile } from './streams/sources.js';

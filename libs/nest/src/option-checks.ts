@@ -42,6 +42,14 @@ export function positive<K extends string>(options: { readonly [key in K]: unkno
   }
 }
 
+/** Names of headers in lower case. */
+export function headerNames(names: unknown, option: string): ReadonlySet<string> {
+  if (!Array.isArray(names) || names.some((name) => typeof name !== 'string' || name === '')) {
+    throw misconfigured(`${option} is an array of header names, such as ['x-user'].`);
+  }
+  return new Set(names.map((name: string) => name.toLowerCase()));
+}
+
 export function rated(rate: unknown, name: string): void {
   if (rate === false) return;
   named(rate, ['perSecond', 'burst'], name);

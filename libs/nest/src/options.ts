@@ -1,6 +1,16 @@
 import type { ModuleMetadata, Provider } from '@nestjs/common';
 import { LIMITS, parseSecureKey, type SecureKey } from '@sealwire/core';
-import { filled, misconfigured, named, positive, rated, roomy, switches, withoutUndefined } from './option-checks.js';
+import {
+  filled,
+  headerNames,
+  misconfigured,
+  named,
+  positive,
+  rated,
+  roomy,
+  switches,
+  withoutUndefined,
+} from './option-checks.js';
 
 export { misconfigured } from './option-checks.js';
 
@@ -59,6 +69,14 @@ export interface SealwireOptions {
   readonly hotSessions?: number;
   /** milliseconds that a request waits for the store before it is answered `busy`, 5000 by default */
   readonly storeTimeout?: number;
+  /** bytes of all streams among the arguments of one call, 100 MiB by default; above it the call is refused with `too_large` */
+  readonly maxUpload?: number;
+  /** seconds of silence after which a live result sends a pulse, 15 by default, 3600 at most */
+  readonly pulse?: number;
+  /** milliseconds that a call runs on which nobody waits for before its `@RemoteSignal()` fires, 5000 by default */
+  readonly abandonAfter?: number;
+  /** names that metadata must not hold, beside those that are always refused: those that your proxy sets for you to trust */
+  readonly refusedMetadata?: readonly string[];
 }
 
 /** Options of `SealwireModule.forFeature()`: one module, its path, keys and policy. */
@@ -81,10 +99,14 @@ export interface SealwireModuleOptions {
   readonly maxSessionsPerKey?: number;
   readonly autoSessionsLive?: number;
   readonly maxBody?: number;
+  readonly maxUpload?: number;
 }
 
 /** The options of `SealwireModule.forRoot()` with their defaults. */
-export type ResolvedOptions = Required<Omit<SealwireOptions, 'serverKey' | 'resultCache' | 'kek'>> & {
+export type ResolvedOptions = Required<
+  Omit<SealwireOptions, 'serverKey' | 'resultCache' | 'kek' | 'refusedMetadata'>
+> & {
+  readonly refusedMetadata: ReadonlySet<string>;
   readonly kek: string | undefined;
   readonly serverKeys: readonly string[];
   readonly resultCache: { readonly entries: number; readonly bytes: number; readonly seconds: number };
@@ -103,6 +125,7 @@ export interface ModulePolicy {
   readonly maxSessionsPerKey: number;
   readonly autoSessionsLive: number | undefined;
   readonly maxBody: number | undefined;
+  readonly maxUpload: number | undefined;
 }
 
 /** @param stored whether the sessions outlive this process */
@@ -118,7 +141,7 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
       'kek is given, but the sessions are kept in memory, which needs none: give a store too, such as typeOrmStore().',
     );
   }
-  const { serverKey = [], resultCache, ...rest } = options;
+  const { serverKey = [], resultCache, refusedMetadata = [], ...rest } = options;
   const serverKeys = typeof serverKey === 'string' ? [serverKey] : serverKey;
   for (const key of serverKeys) filled(key, 'serverKey');
   if (options.kek !== undefined) filled(options.kek, 'kek');
@@ -137,7 +160,11 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     sessionLifetime: LIMITS.sessionSeconds,
     hotSessions: 10_000,
     storeTimeout: 5_000,
+    maxUpload: 100 * 1_048_576,
+    pulse: 15,
+    abandonAfter: 5_000,
     ...withoutUndefined(rest),
+    refusedMetadata: headerNames(refusedMetadata, 'refusedMetadata'),
     resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(resultCache ?? {}) },
     serverKeys,
   };
@@ -151,7 +178,11 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     'hotSessions',
     'storeTimeout',
     'sessionCalls',
+    'maxUpload',
+    'pulse',
+    'abandonAfter',
   );
+  if (resolved.pulse > 3_600) throw misconfigured(`pulse is at most 3600 seconds, got ${resolved.pulse}.`);
   if (typeof resolved.path !== 'string' || !/[^/]/.test(resolved.path)) {
     throw misconfigured(`path is the first part of the route, such as 'remote', got ${JSON.stringify(resolved.path)}.`);
   }
@@ -184,11 +215,12 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
   }
   switches(options, refuse, '', 'forceEncryption', 'requireSecureKey', 'requirePinnedKey');
-  const numbers = { autoSessionsLive: 1, maxBody: 1, maxSessions: 1, maxSessionsPerKey: 1 };
+  const numbers = { autoSessionsLive: 1, maxBody: 1, maxUpload: 1, maxSessions: 1, maxSessionsPerKey: 1 };
   positive(
     { ...numbers, ...withoutUndefined(options) },
     'autoSessionsLive',
     'maxBody',
+    'maxUpload',
     'maxSessions',
     'maxSessionsPerKey',
   );
@@ -214,15 +246,18 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
     maxSessionsPerKey: options.maxSessionsPerKey ?? 10_000,
     autoSessionsLive: options.autoSessionsLive,
     maxBody: options.maxBody,
+    maxUpload: options.maxUpload,
   };
 }
 
-const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly'] as const;
+const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly', 'resumable'] as const;
 
 /** @throws SealwireError for a typing error in `@RemoteFunction()`, which would let a function run more often than once, or unsealed */
 export function resolveFunction(options: object, origin: string): void {
-  named(options, ['name', ...FUNCTION_SWITCHES], `@RemoteFunction() of ${origin}`);
+  named(options, ['name', 'maxUpload', ...FUNCTION_SWITCHES], `@RemoteFunction() of ${origin}`);
   switches(options, misconfigured, `@RemoteFunction() of ${origin}: `, ...FUNCTION_SWITCHES);
+  const { maxUpload = 1 } = options as { maxUpload?: unknown };
+  positive({ [`@RemoteFunction() of ${origin}: maxUpload`]: maxUpload }, `@RemoteFunction() of ${origin}: maxUpload`);
 }
 
 const ROOT_OPTIONS: Names<SealwireOptions> = {
@@ -241,6 +276,10 @@ const ROOT_OPTIONS: Names<SealwireOptions> = {
   sessionLifetime: true,
   hotSessions: true,
   storeTimeout: true,
+  maxUpload: true,
+  pulse: true,
+  abandonAfter: true,
+  refusedMetadata: true,
 };
 
 const FEATURE_OPTIONS: Names<SealwireModuleOptions> = {
@@ -254,6 +293,7 @@ const FEATURE_OPTIONS: Names<SealwireModuleOptions> = {
   maxSessionsPerKey: true,
   autoSessionsLive: true,
   maxBody: true,
+  maxUpload: true,
 };
 
 /** A record, so that the compiler misses an option that is added to the interface only. */

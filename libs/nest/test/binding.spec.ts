@@ -22,6 +22,7 @@ import { Test } from '@nestjs/testing';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { map, type Observable, of } from 'rxjs';
 import { describe, expect, it } from 'vitest';
+import { callLive } from './live-peer.js';
 import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 @Injectable()
@@ -130,7 +131,11 @@ async function start(providers: Provider[], prepare?: (app: INestApplication) =>
   const url = urlOf(app, '/remote/functions');
   const client = new PeerClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
   await client.connect();
-  return { app, call: async (name: string, ...args: unknown[]) => only(await client.call(name, ...args)) };
+  return {
+    app,
+    call: async (name: string, ...args: unknown[]) => only(await client.call(name, ...args)),
+    stream: async (name: string) => (await callLive(client, { name, args: [] })).value<AsyncIterable<unknown>>(),
+  };
 }
 
 describe.each(Object.entries(KINDS))('a %s runs for the function', (name, { enhancer, token, use, hand, becomes }) => {
@@ -162,11 +167,13 @@ describe.each(Object.entries(KINDS))('a %s runs for the function', (name, { enha
 
 describe('a function that nothing stands before', () => {
   it('is called at once', async () => {
-    const { app, call } = await start([functions()]);
+    const { app, call, stream } = await start([functions()]);
     const [first, second, stack] = (await call('stack', 'one')) as [string, string, string];
     expect([first, second]).toEqual(['one', 'default']);
     expect(stack).not.toContain('@nestjs/core');
-    expect(await call('stream')).toBe(3);
+    const items: unknown[] = [];
+    for await (const item of await stream('stream')) items.push(item);
+    expect(items).toEqual([1, 2, 3]);
     expect(await call('run', 'fail')).toMatchObject({ code: 'internal' });
     await app.close();
   });

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { IncomingMessage } from 'node:http';
+import { IncomingMessage, type ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { inspect } from 'node:util';
 import {
@@ -30,6 +30,7 @@ import { type Injected, RemoteFunction, RemoteFunctions, remoteCall, SealwireMod
 import { Observable } from 'rxjs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RunningCall, requestView } from '../src/functions/index.js';
+import { Audience } from '../src/streams/index.js';
 import { PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: what guards of applications write on requests has no type
@@ -407,8 +408,12 @@ describe('a view of a request', () => {
 });
 
 it('a call in a log shows neither its transaction nor the request that brought it', () => {
-  const arrival = { node: {} as IncomingMessage, request: { ip: '127.0.0.1', token: 'secret' } };
-  const inside = { transaction: { password: 'secret' }, session: undefined, arrival, origin: 'A.b' };
+  const request = { ip: '127.0.0.1', token: 'secret' };
+  const arrival = { node: {} as IncomingMessage, answer: {} as ServerResponse, request };
+  const of = { transaction: { password: 'secret' }, session: undefined, arrival, origin: 'A.b' };
+  const sent = { metadata: { authorization: 'secret' } };
+  const audience = () => new Audience(1);
+  const inside = { ...of, sent, resumable: false, audience, progress: () => undefined };
   const call = new RunningCall('bank', 'withdraw', [1], inside);
   expect(call.transaction).toBe(inside.transaction);
   expect(inspect(call, { depth: null, showHidden: true })).not.toContain('secret');

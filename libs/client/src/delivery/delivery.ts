@@ -149,7 +149,7 @@ export interface Limited {
 const GRAIN = 4;
 
 /** Time limits of everything that is under way, on one timer. A call that is answered in time costs none. */
-export class Alarms {
+class Alarms {
   readonly #due = new Map<Limited, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #armed = Number.POSITIVE_INFINITY;

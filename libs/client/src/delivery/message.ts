@@ -20,7 +20,7 @@ import { type Event, type State, TABLE } from './table.js';
 const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
 
 /** What was asked for in one go; a message carries all of it or a part. */
-export interface Work {
+interface Work {
   readonly calls: readonly Call[];
   readonly settled: Settled[];
   readonly how: How;

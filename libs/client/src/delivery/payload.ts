@@ -46,7 +46,7 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
 }
 
 /** @throws UnsupportedValueError, or RemoteError for a name that is too long */
-export function encodeOne(call: Call): { payload: Uint8Array; upload?: Upload | undefined } {
+function encodeOne(call: Call): { payload: Uint8Array; upload?: Upload | undefined } {
   if (call.name.length > LIMITS.functionName) {
     throw new RemoteError('function_unknown', `The name of a function has at most ${LIMITS.functionName} characters.`);
   }

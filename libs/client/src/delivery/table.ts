@@ -104,7 +104,7 @@ export type Action =
   /** ends the message with an error */
   | 'fail';
 
-export interface Row {
+interface Row {
   readonly to: State;
   readonly does: readonly Action[];
 }

@@ -34,7 +34,7 @@ export function now(): Moment {
 }
 
 /** Milliseconds since then; of two clocks that differ, the one that says more. */
-export function elapsed(since: Moment): number {
+function elapsed(since: Moment): number {
   return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
 }
 

@@ -15,7 +15,6 @@ import { stop } from '../delivery/setbacks.js';
 import { RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
-import { oneTurn } from './turn.js';
 
 const EMPTY = new Uint8Array(0);
 
@@ -232,7 +231,7 @@ export class Upload implements Limited {
   }
 }
 
-export function tooMuch(maximum: number): SealwireError {
+function tooMuch(maximum: number): SealwireError {
   return new SealwireError('too_large', `The server takes ${maximum} bytes of the streams of one call.`);
 }
 
@@ -240,4 +239,22 @@ export function tooMuch(maximum: number): SealwireError {
 function failureOf(thrown: unknown): StreamFailure {
   if (thrown instanceof RemoteError) return { code: thrown.code, message: thrown.message, details: thrown.details };
   return { code: 'stream_failed', message: thrown instanceof Error ? thrown.message : String(thrown) };
+}
+
+/** What is used of a MessageChannel: browsers and Node type it differently. */
+interface Channel {
+  readonly port1: { onmessage: unknown; close(): void };
+  readonly port2: { postMessage(message: unknown): void };
+}
+
+/** Lets the page draw and answer before it goes on. Unlike `setTimeout` it is not delayed when it is asked for often. */
+function oneTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel() as unknown as Channel;
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
 }

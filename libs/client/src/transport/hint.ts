@@ -35,7 +35,7 @@ export function hasType(response: CompleteResponse, type: string): boolean {
 }
 
 /** The code of an unsealed refusal (RFC 9457), if it is one of ours with its own status. */
-export function outerCode(response: CompleteResponse): OuterCode | undefined {
+function outerCode(response: CompleteResponse): OuterCode | undefined {
   // a body of a proxy may be large and of any kind
   if (response.body.length > LIMITS.nonFrame || !hasType(response, 'application/problem+json')) return undefined;
   try {

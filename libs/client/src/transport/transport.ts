@@ -216,7 +216,7 @@ export function maxResponse(transport: Transport): number {
 }
 
 /** Whether a body is one that a server seals. Neither status nor content type count: gateways rewrite them. */
-export function isFrame(body: Uint8Array): boolean {
+function isFrame(body: Uint8Array): boolean {
   const type = body[0];
   if (body[1] !== VERSION) return false;
   return type === FRAME_TYPE.result || type === FRAME_TYPE.startAnswer || type === FRAME_TYPE.finishAnswer;

@@ -10,7 +10,7 @@ interface Waiting {
 }
 
 /** The message that a stream is part of. */
-export interface StreamEvents {
+interface StreamEvents {
   /** what waits for consumers of any of its streams */
   readonly fill: { bytes: number; items: number };
   /** the consumer took something, waits for something, or broke off */

@@ -87,13 +87,13 @@ export class OutgoingStreams {
 
   /** Adds a unit behind those before it. The streams that were found up to now are read from now on. */
   send(kind: UnitKind, stream: number, bytes: Uint8Array): void {
-    if (this.over || this.finished) return;
+    if (this.over || this.isDone || (this.finished && kind !== UNIT.pulse)) return;
     this.pieces.add(kind, stream, bytes);
     this.start();
     this.flushSoon();
   }
 
-  /** No more is sent; the last piece goes when the last stream has ended. */
+  /** No more is sent but pulses; the last piece goes when the last stream has ended. */
   finish(): void {
     this.finished = true;
     this.flushIfDone();

@@ -20,7 +20,7 @@ export interface StreamInfo {
 }
 
 /** Node's streams, as far as they are read here. */
-export interface ReadableLike extends AsyncIterable<unknown> {
+interface ReadableLike extends AsyncIterable<unknown> {
   readonly readableObjectMode?: boolean;
   pipe(target: never): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;

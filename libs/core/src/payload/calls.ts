@@ -149,6 +149,7 @@ export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outco
  * Writes the payload of a result: one outcome for each call in order, or a status for the whole message.
  *
  * @param replace gives what stands for an outcome that cannot be sent; the other outcomes stay as they are
+ * @param options of the values in outcomes
  * @throws UnsupportedValueError if an outcome cannot be sent and nothing stands for it
  * @example
  * encodeReply({ outcomes: [{ ok: true, value: 200n }] });
@@ -157,9 +158,10 @@ export function decodeOutcome(bytes: Uint8Array, options?: DecodeOptions): Outco
 export function encodeReply(
   reply: Exclude<Reply, { outcomes: unknown }> | { readonly outcomes: readonly (Outcome | Uint8Array)[] },
   replace?: (error: UnsupportedValueError, index: number) => Outcome,
+  options?: EncodeOptions,
 ): Uint8Array {
   if ('first' in reply) return encodeValue([FIRST, reply.first]);
-  if ('outcomes' in reply) return encodeOutcomes(reply.outcomes, replace);
+  if ('outcomes' in reply) return encodeOutcomes(reply.outcomes, replace, options);
   if (reply.status !== 'lane_moved') return encodeValue([STATUS, reply.status]);
   return encodeValue([STATUS, reply.status, reply.lane, reply.known, reply.incarnation]);
 }
@@ -167,6 +169,7 @@ export function encodeReply(
 function encodeOutcomes(
   outcomes: readonly (Outcome | Uint8Array)[],
   replace: ((error: UnsupportedValueError, index: number) => Outcome) | undefined,
+  options: EncodeOptions | undefined,
 ): Uint8Array {
   return write((writer) => {
     const { limit } = writer;
@@ -187,7 +190,7 @@ function encodeOutcomes(
         },
       );
     });
-  });
+  }, options);
 }
 
 function writeOutcome(writer: Writer, outcome: Outcome | Uint8Array): void {

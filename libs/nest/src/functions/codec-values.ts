@@ -1,7 +1,9 @@
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { BadRequestException, ClassSerializerInterceptor } from '@nestjs/common';
+import { RemoteFile } from '@sealwire/core';
 import { misconfigured } from '../options.js';
+import { streamIn } from '../streams/sources.js';
 
 /*
  * class-transformer, which ValidationPipe and ClassSerializerInterceptor use, makes a Map with empty values of a Map, an array of a
@@ -35,7 +37,7 @@ interface ValidatorStorage {
 const PLAIN_TO_CLASS = 0;
 
 /** Types of a payload that a pipe must not take for a class to be filled. */
-const WHOLE = new Set<unknown>([Map, Set, Uint8Array, BigInt]);
+const WHOLE = new Set<unknown>([Map, Set, Uint8Array, BigInt, RemoteFile, ReadableStream]);
 
 /**
  * Keeps a field of a DTO as it was sent. A field of type Map or Set needs it, since class-transformer would empty the one and make
@@ -197,9 +199,12 @@ export function keepingValues<T>(interceptor: T): T {
   });
 }
 
-/** class-transformer leaves a symbol alone, so one stands for each Map and Set; their members are serialized on their own. */
+/**
+ * class-transformer leaves a symbol alone, so one stands for each Map, Set and stream; members of Maps and Sets are serialized on
+ * their own.
+ */
 function serializeWhole(serializer: Serializer, response: unknown, options: { type?: unknown }): unknown {
-  const kept = new Map<unknown, Map<unknown, unknown> | Set<unknown>>();
+  const kept = new Map<unknown, object>();
   const plain = serializer.serialize(withStandIns(response, kept, new Set()), options);
   if (kept.size === 0) return plain;
   const inner = response instanceof Map || response instanceof Set ? options : { ...options, type: undefined };
@@ -207,7 +212,8 @@ function serializeWhole(serializer: Serializer, response: unknown, options: { ty
   const restore = (value: unknown): unknown => {
     const original = kept.get(value);
     if (original instanceof Set) return new Set([...original].map(member));
-    if (original) return new Map([...original].map(([key, item]) => [member(key), member(item)]));
+    if (original instanceof Map) return new Map([...original].map(([key, item]) => [member(key), member(item)]));
+    if (original) return original;
     if (isObject(value)) for (const key of Object.keys(value)) value[key] = restore(value[key]);
     return value;
   };
@@ -216,8 +222,8 @@ function serializeWhole(serializer: Serializer, response: unknown, options: { ty
 
 /** The value itself if nothing in it has to be kept, else a copy of the same classes. */
 function withStandIns(value: unknown, kept: Map<unknown, object>, above: Set<unknown>): unknown {
-  if (value instanceof Map || value instanceof Set) {
-    const standIn = Symbol(value.constructor.name);
+  if (value instanceof Map || value instanceof Set || (isObject(value) && streamIn(value))) {
+    const standIn = Symbol();
     kept.set(standIn, value);
     return standIn;
   }

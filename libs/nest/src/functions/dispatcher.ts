@@ -1,14 +1,31 @@
 import { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
-import { type Call, encodeOutcome, encodeReply, encodeValue, type Outcome, SealwireError } from '@sealwire/core';
+import {
+  type Call,
+  encodeOutcome,
+  encodeReply,
+  encodeValue,
+  type Outcome,
+  type Replace,
+  SealwireError,
+} from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { isObservable, lastValueFrom } from 'rxjs';
+import { isObservable } from 'rxjs';
+import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import type { SealedOrigin } from '../sessions/origin.js';
 import type { Arrival } from '../sessions/peer.js';
+import type { Audience } from '../streams/audience.js';
+import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
+import { MessageReply } from '../streams/message-reply.js';
+import { Observed } from '../streams/observed.js';
+import type { Upload } from '../streams/upload.js';
+import { encodeWhole, StreamRefusedError } from '../streams/whole-outcome.js';
+import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
+import { refusedName } from './metadata.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
 import { RunningCall } from './running-call.js';
@@ -21,10 +38,14 @@ export interface OpenedCalls {
   readonly arrival: Arrival;
   /** undefined for plaintext */
   readonly sealed: SealedOrigin | undefined;
+  /** who waits for the message */
+  readonly audience: () => Audience;
+  /** the streams among the arguments, undefined if there are none */
+  readonly upload: Upload | undefined;
 }
 
-/** One for each call, in their order; bytes are one that is encoded already. */
-export type Outcomes = (Outcome | Uint8Array)[];
+/** Outcomes of plain calls in their order; of sealed ones the encoded payload of their reply, or a reply that is live. */
+export type Dispatched = Outcome[] | Uint8Array | LiveReply;
 
 interface Settled {
   readonly outcome: Outcome;
@@ -32,6 +53,19 @@ interface Settled {
   readonly thrown: boolean;
   /** what was thrown and is not meant for the caller */
   readonly unexpected?: unknown;
+  /** it was broken off: an exactlyOnce function is rolled back, and runs if it is sent again */
+  readonly brokenOff?: boolean;
+  readonly call: RunningCall;
+}
+
+/** A resumable call that nothing but its streams outlives. */
+const RESUMABLE: StreamingCall = { resumable: true, abandon: () => undefined, end: () => undefined };
+
+/** Rolls an exactlyOnce function back and keeps no outcome. */
+class BrokenOff extends Error {
+  constructor(readonly outcome: Outcome) {
+    super('The call was broken off.');
+  }
 }
 
 /** Runs remote functions by name. It never throws: whatever happens is an outcome. */
@@ -41,6 +75,7 @@ export class RemoteFunctionDispatcher {
 
   constructor(
     @Inject(RemoteFunctionExplorer) private readonly explorer: RemoteFunctionExplorer,
+    @Inject(RESOLVED_OPTIONS) private readonly options: Pick<ResolvedOptions, 'refusedMetadata'>,
     @Optional() @Inject(ExactlyOnce) private readonly exactlyOnce?: ExactlyOnce,
   ) {}
 
@@ -48,26 +83,79 @@ export class RemoteFunctionDispatcher {
    * The calls of a batch are independent and run at the same time; outcomes come in their order. Each has an async context of its
    * own: a store that one call enters (`AsyncLocalStorage.enterWith`) is not that of the next.
    */
-  run(opened: OpenedCalls): Promise<Outcomes> {
-    const { calls } = opened;
+  run(opened: OpenedCalls): Promise<Dispatched> {
+    const { calls, sealed } = opened;
+    if (!sealed) return this.runPlain(opened);
+    const encode = (outcomes: readonly Ended['outcome'][], replace: Replace) => this.encode(outcomes, replace);
+    const message = new MessageReply(calls.length, sealed.together, encode, nodePrimitives.random);
     const [only] = calls;
-    if (only && calls.length === 1) return this.runOne(opened, only, 0).then((outcome) => [outcome]);
-    const apart = (call: Call, index: number) =>
-      new AsyncResource('SealwireCall').runInAsyncScope(() => this.runOne(opened, call, index));
-    return Promise.all(calls.map(apart));
+    if (only && calls.length === 1) this.begin(opened, only, 0, message);
+    else {
+      calls.forEach((call, index) => {
+        new AsyncResource('SealwireCall').runInAsyncScope(() => this.begin(opened, call, index, message));
+      });
+    }
+    return message.reply;
+  }
+
+  private begin(opened: OpenedCalls, call: Call, index: number, message: MessageReply): void {
+    this.runOne(opened, call, index, (value) => message.progress(index, value)).then(
+      (ended) => message.end(index, ended),
+      (error) => message.fail(error),
+    );
+  }
+
+  /** A plain result is one body, so it holds no streams. */
+  private runPlain(opened: OpenedCalls): Promise<Outcome[]> {
+    const work = async (call: Call, index: number): Promise<Outcome> => {
+      const { outcome, call: running } = await this.runOne(opened, call, index, () => undefined);
+      running?.end();
+      if (outcome instanceof Uint8Array) return INTERNAL;
+      try {
+        encodeWhole(outcome, 'streams');
+        return outcome;
+      } catch (error) {
+        if (!(error instanceof StreamRefusedError)) return outcome;
+        return failure('encryption_required', 'This function answers with a stream, which needs an encrypted call.');
+      }
+    };
+    return Promise.all(
+      opened.calls.map((call, index) => new AsyncResource('SealwireCall').runInAsyncScope(() => work(call, index))),
+    );
   }
 
   /** A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already. */
-  encode(outcomes: Outcomes): Uint8Array {
-    return encodeReply({ outcomes }, (error) => {
+  private encode(outcomes: readonly (Outcome | Uint8Array)[], replace: Replace): Uint8Array {
+    const instead = (error: unknown): Outcome => {
       this.logger.error(error);
       return INTERNAL;
-    });
+    };
+    return encodeReply({ outcomes }, instead, { replace });
   }
 
-  private async runOne(opened: OpenedCalls, call: Call, index: number): Promise<Outcome | Uint8Array> {
+  private async runOne(
+    opened: OpenedCalls,
+    call: Call,
+    index: number,
+    progress: (value: unknown) => void,
+  ): Promise<Ended> {
     const { module, sealed } = opened;
     const found = module.functions.get(call.name);
+    const refused = this.refusalOf(opened, call, found);
+    if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
+    if (found.exactlyOnce && sealed) return this.runOnce(found, opened, call, index, progress);
+    if (found.bare) return this.runBare(found, found.bare, call.args);
+    const { outcome, unexpected, call: running } = await this.invoke(found, opened, call, progress, undefined);
+    if (unexpected !== undefined) this.report(found, unexpected);
+    return { outcome, call: running };
+  }
+
+  /** Why a call does not run at all. */
+  private refusalOf(
+    { module, sealed }: OpenedCalls,
+    call: Call,
+    found: RegisteredFunction | undefined,
+  ): Outcome | undefined {
     if (!found) {
       this.explorer.tellOfLate();
       return failure('function_unknown', `The module ${module.path} has no function ${call.name}.`);
@@ -78,24 +166,28 @@ export class RemoteFunctionDispatcher {
     if (call.args.length > found.arity) {
       return failure('bad_request', `${call.name} takes ${found.arity} arguments, got ${call.args.length}.`);
     }
-    if (found.exactlyOnce && sealed) return this.runOnce(found, opened, call, index);
-    if (call.resend && !found.idempotent) {
+    if (call.resend && !found.exactlyOnce && !found.idempotent && !found.resumable) {
       return failure('outcome_unknown', 'The call may have run before and is not one that may run twice.');
     }
-    if (found.bare) return this.runBare(found, found.bare, call.args);
-    const { outcome, unexpected } = await this.invoke(found, opened, call, undefined);
-    if (unexpected !== undefined) this.report(found, unexpected);
-    return outcome;
+    if (call.resume && !found.resumable) {
+      return failure('bad_request', `The streams of ${call.name} cannot be gone on with.`);
+    }
+    const missing = found.streams && missingStream(call.args, found.streams);
+    if (missing)
+      return failure('bad_request', `Argument ${missing.place + 1} of ${call.name} is a ${missing.type.name}.`);
+    const name = call.metadata && refusedName(call.metadata, this.options.refusedMetadata);
+    return name === undefined ? undefined : failure('bad_request', `The metadata may not hold '${name}'.`);
   }
 
-  private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Outcome> {
+  private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
-      return { ok: true, value: isObservable(value) ? await lastValueFrom(value) : value };
+      const sent = isObservable(value) ? new Observed(value) : value;
+      return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
     } catch (error) {
       const outcome = failureOf(error);
       if (outcome === INTERNAL) this.report(found, error);
-      return outcome;
+      return { outcome, call: undefined };
     }
   }
 
@@ -104,52 +196,71 @@ export class RemoteFunctionDispatcher {
     opened: OpenedCalls,
     call: Call,
     index: number,
-  ): Promise<Outcome | Uint8Array> {
-    const { module, sealed } = opened;
-    if (!this.exactlyOnce || !sealed) return INTERNAL;
+    progress: (value: unknown) => void,
+  ): Promise<Ended> {
+    const { module, sealed, upload } = opened;
+    if (!this.exactlyOnce || !sealed) return { outcome: INTERNAL, call: undefined };
     const identity = {
       module: module.path,
       session: sealed.session(undefined).id,
       name: call.name,
-      digest: nodePrimitives.sha256(encodeValue([call.name, call.args])),
+      digest: nodePrimitives.sha256(encodeValue([call.name, call.args], { replace: upload?.replace })),
       callId: call.resend?.callId ?? sealed.callId(index),
       claimed: call.resend?.incarnation,
     };
+    let running: RunningCall | undefined;
     try {
-      return await this.exactlyOnce.run(identity, async (transaction) => {
-        const { outcome, unexpected, thrown } = await this.invoke(found, opened, call, transaction);
+      const outcome = await this.exactlyOnce.run(identity, async (transaction) => {
+        // its streams are read already
+        if (running && upload) throw new SealwireError('busy');
+        const settled = await this.invoke(found, opened, call, progress, transaction);
+        const { outcome, unexpected, thrown, brokenOff } = settled;
+        running = settled.call;
+        if (brokenOff) throw new BrokenOff(outcome);
         if (unexpected !== undefined) throw unexpected;
-        const { sent, bytes } = this.encodable(outcome);
+        const { sent, bytes } = this.encodable(found, outcome);
         return { outcome: bytes, rollback: thrown || !sent.ok };
       });
+      return { outcome, call: running };
     } catch (error) {
-      const code = error instanceof SealwireError ? error.code : undefined;
-      if (code === 'outcome_unknown') return failure(code, 'The call was first sent to another state of the database.');
-      if (code === 'number_conflict') return failure('bad_request', 'Another call was sent under this identity.');
-      if (code === 'busy') return failure('unavailable', 'The call could not be completed; send it again.');
-      const outcome = failureOf(error);
-      if (outcome === INTERNAL) this.report(found, error);
-      return outcome;
+      return { outcome: this.failureOnce(found, error), call: running };
     }
+  }
+
+  private failureOnce(found: RegisteredFunction, error: unknown): Outcome {
+    if (error instanceof BrokenOff) return error.outcome;
+    const code = error instanceof SealwireError ? error.code : undefined;
+    if (code === 'outcome_unknown') return failure(code, 'The call was first sent to another state of the database.');
+    if (code === 'number_conflict') return failure('bad_request', 'Another call was sent under this identity.');
+    if (code === 'busy') return failure('unavailable', 'The call could not be completed; send it again.');
+    const outcome = failureOf(error);
+    if (outcome === INTERNAL) this.report(found, error);
+    return outcome;
   }
 
   private async invoke(
     found: RegisteredFunction,
-    { module, arrival, sealed }: OpenedCalls,
+    { module, arrival, sealed, audience, upload }: OpenedCalls,
     call: Call,
+    progress: (value: unknown) => void,
     transaction: unknown,
   ): Promise<Settled> {
-    const inside = { transaction, session: sealed?.session, arrival, origin: found.origin };
+    const { origin, resumable = false } = found;
+    const context = { transaction, session: sealed?.session, arrival, origin };
+    const inside = { ...context, sent: call, resumable, audience, progress };
     const running = new RunningCall(module.path, call.name, call.args, inside);
     let settled: Settled;
     try {
       const value = await found.invoke(running);
       const saved = running.save();
       if (saved) await saved;
-      settled = { outcome: running.written() ?? { ok: true, value }, thrown: running.thrown };
+      settled = { outcome: running.written() ?? { ok: true, value }, thrown: running.thrown, call: running };
     } catch (error) {
       settled = settledOf(error, running);
     }
+    const cut = upload?.failed;
+    // whatever the function made of what it had of it
+    if (cut && found.exactlyOnce) settled = { outcome: failureOf(cut), thrown: true, brokenOff: true, call: running };
     try {
       running.settle(settled.outcome);
     } catch (error) {
@@ -164,9 +275,13 @@ export class RemoteFunctionDispatcher {
   }
 
   /** What is sent for an outcome: not itself if it cannot be encoded. */
-  private encodable(outcome: Outcome): { readonly sent: Outcome; readonly bytes: Uint8Array } {
+  private encodable(
+    { origin }: RegisteredFunction,
+    outcome: Outcome,
+  ): { readonly sent: Outcome; readonly bytes: Uint8Array } {
+    const sentence = `${origin} is exactlyOnce and returned a stream, which nobody could give again; it was rolled back.`;
     try {
-      return { sent: outcome, bytes: encodeOutcome(outcome) };
+      return { sent: outcome, bytes: encodeWhole(outcome, sentence) };
     } catch (error) {
       this.logger.error(error);
       return { sent: INTERNAL, bytes: encodeOutcome(INTERNAL) };
@@ -174,10 +289,30 @@ export class RemoteFunctionDispatcher {
   }
 }
 
+/** An argument that is no stream where one is expected; one that is left out is the function's business. */
+function missingStream(
+  args: readonly unknown[],
+  streams: NonNullable<RegisteredFunction['streams']>,
+): (typeof streams)[number] | undefined {
+  return streams.find(({ place, type }) => {
+    const value = args[place];
+    return value !== undefined && value !== null && !(value instanceof type);
+  });
+}
+
 /** A filter may have answered, unless the error says itself what the caller is told. */
-function settledOf(error: unknown, running: RunningCall): Settled {
-  const written = error instanceof RemoteFunctionError ? undefined : running.written();
+function settledOf(error: unknown, call: RunningCall): Settled {
+  const abort = call.abortOf(error);
+  if (abort) return { outcome: failureOf(abort), thrown: true, brokenOff: true, call };
+  const written = error instanceof RemoteFunctionError ? undefined : call.written();
   const outcome = written ?? failureOf(error);
-  if (outcome !== INTERNAL || written) return { outcome, thrown: true };
-  return { outcome, thrown: true, unexpected: error ?? new Error('thrown without a value') };
+  if (outcome !== INTERNAL || written) return { outcome: notRun(outcome, call), thrown: true, call };
+  return { outcome, thrown: true, unexpected: error ?? new Error('thrown without a value'), call };
+}
+
+/** Tells a client whose token a guard refused that it may try another one: the function did not run. */
+function notRun(outcome: Outcome, call: RunningCall): Outcome {
+  if (outcome.ok || call.admitted) return outcome;
+  const details = outcome.details as { readonly status?: unknown } | undefined;
+  return details?.status === 401 ? { ...outcome, details: { ...details, ran: false } } : outcome;
 }

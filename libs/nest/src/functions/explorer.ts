@@ -1,5 +1,6 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
+import { RemoteFile } from '@sealwire/core';
 import { misconfigured, resolveFunction } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import { hasEnhancer, moduleKeyOf, modulesIn } from '../quirks/injector.js';
@@ -12,9 +13,10 @@ import {
   ROUTE_ARGS_METADATA,
   RouteParamtypes,
 } from '../quirks/nest.js';
+import { resumeOf } from '../streams/decorators.js';
 import { ARGUMENTS, Binder, type Home, type Method } from './binding.js';
 import { refuseLostFields } from './codec-values.js';
-import { ModuleRegistry } from './registry.js';
+import { ModuleRegistry, type RegisteredFunction } from './registry.js';
 import {
   REMOTE_FUNCTION,
   REMOTE_FUNCTIONS,
@@ -97,11 +99,12 @@ export class RemoteFunctionExplorer {
     if (options.exactlyOnce && !this.hasTransactions()) {
       throw misconfigured(`${origin} is exactlyOnce, which needs a store with transactions, such as typeOrmStore().`);
     }
-    if (!options.exactlyOnce && injectsTransaction(type.prototype, methodName)) {
+    if (!options.exactlyOnce && injects(type.prototype, methodName, transactionOf)) {
       throw misconfigured(
         `${origin} has @RemoteTransaction(), so it must be exactlyOnce: other functions run in none.`,
       );
     }
+    refuseMisuse(type.prototype, methodName, options, origin);
     this.refuseLostEnhancers(host, method, methodName, origin);
     refuseAmbiguousParameters(type.prototype, methodName, origin);
     refuseRest(method, origin);
@@ -111,6 +114,7 @@ export class RemoteFunctionExplorer {
       ...options,
       name: options.name ?? methodName,
       arity: positions.length,
+      streams: streamsAmong(positions, Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? []),
       origin,
       ...this.binder.bind(host, method, methodName, positions),
     });
@@ -192,8 +196,28 @@ function hasRest(text: string): boolean {
   return false;
 }
 
-function injectsTransaction(prototype: object, methodName: string): boolean {
-  return Object.values(decoratedParameters(prototype, methodName)).some(({ factory }) => factory === transactionOf);
+const STREAM_TYPES = [RemoteFile, ReadableStream] as const;
+
+/** Places of arguments whose types say that they are streams of bytes; a call with anything else there is refused. */
+function streamsAmong(positions: readonly number[], types: readonly unknown[]): RegisteredFunction['streams'] {
+  const streams = positions.flatMap((index, place) => {
+    const type = STREAM_TYPES.find((it) => it === types[index]);
+    return type ? [{ place, type }] : [];
+  });
+  return streams.length > 0 ? streams : undefined;
+}
+
+function refuseMisuse(prototype: object, methodName: string, options: RemoteFunctionOptions, origin: string): void {
+  if (options.resumable && options.exactlyOnce) {
+    throw misconfigured(`${origin} is exactlyOnce and resumable: a call that runs once cannot go on with its stream.`);
+  }
+  if (!options.resumable && injects(prototype, methodName, resumeOf)) {
+    throw misconfigured(`${origin} has @RemoteResume(), so it must be resumable.`);
+  }
+}
+
+function injects(prototype: object, methodName: string, factory: unknown): boolean {
+  return Object.values(decoratedParameters(prototype, methodName)).some((it) => it.factory === factory);
 }
 
 function decoratedParameters(

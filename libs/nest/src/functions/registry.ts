@@ -1,14 +1,18 @@
 import { Injectable } from '@nestjs/common';
-import { isCallable, toHex } from '@sealwire/core';
+import { isCallable, type RemoteFile, toHex } from '@sealwire/core';
 import { type ModulePolicy, misconfigured, resolveModule, type SealwireModuleOptions } from '../options.js';
 import type { Bound } from './binding.js';
 import type { RemoteFunctionOptions } from './remote-function.decorator.js';
+
+type StreamType = typeof RemoteFile | typeof ReadableStream;
 
 /** A remote function that is ready to run. */
 export interface RegisteredFunction extends RemoteFunctionOptions, Bound {
   readonly name: string;
   /** how many arguments a call may have */
   readonly arity: number;
+  /** places of arguments that have to be streams */
+  readonly streams: readonly { readonly place: number; readonly type: StreamType }[] | undefined;
   /** `Controller.method`, for sentences */
   readonly origin: string;
 }

@@ -1,6 +1,7 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
 import { ENTRY_PROVIDER_WATERMARK, PATH_METADATA } from '../quirks/nest.js';
 import type { CallSession } from '../sessions/call-session.js';
+import type { Resume } from '../streams/decorators.js';
 
 /** Options of {@link RemoteFunction}. */
 export interface RemoteFunctionOptions {
@@ -12,6 +13,13 @@ export interface RemoteFunctionOptions {
   readonly exactlyOnce?: boolean;
   /** refuse plaintext for this function of a module that is not forced; implied by exactlyOnce */
   readonly sealedOnly?: boolean;
+  /**
+   * Its stream goes on after a cut: called again with a `@RemoteResume()`, it yields `at(position, item)` from there on, or bytes
+   * from an offset (`remoteBytes()`, `remoteFile()`).
+   */
+  readonly resumable?: boolean;
+  /** bytes of all streams among the arguments of one call; at most that of the module counts */
+  readonly maxUpload?: number;
 }
 
 /** One running call, as guards, interceptors and parameter decorators see it: {@link remoteCall}. */
@@ -23,6 +31,14 @@ export interface RemoteCall {
   readonly session: RemoteSession | undefined;
   /** the transaction of an exactlyOnce function */
   readonly transaction: unknown;
+  /** what the caller sent under the seal, names in lower case; it is part of the request's headers */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** as `@RemoteSignal()` injects it; made when it is first asked for */
+  readonly signal: AbortSignal;
+  /** as `@RemoteResume()` injects it */
+  readonly resume: Resume | undefined;
+  /** as `@RemoteProgress()` injects it */
+  progress(value: unknown): void;
 }
 
 export const REMOTE_FUNCTIONS = 'sealwire:functions';

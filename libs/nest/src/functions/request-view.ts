@@ -27,12 +27,15 @@ const LISTENING = new Set<PropertyKey>([
  * A proxy: as the prototype of another object each request would cost V8 some 25 us.
  *
  * @param response what stands for the response of this call; the real one must not be in reach, it writes plaintext
+ * @param metadata of the call: lies over the headers of the outer request
  */
-export function requestView(outer: object, response: object): object {
+export function requestView(outer: object, response: object, metadata?: Readonly<Record<string, string>>): object {
   const { raw } = outer as { raw?: unknown };
-  if (typeof raw !== 'object' || raw === null) return new Proxy<Properties>({ res: response }, new Node(outer));
-  const node = new Proxy<Properties>({ res: response }, new Node(raw));
-  return new Proxy<Properties>({ raw: node }, new View(outer));
+  const fastify = typeof raw === 'object' && raw !== null;
+  const node: Properties = { res: response };
+  if (metadata) node.headers = { ...((fastify ? raw : outer) as { headers: object }).headers, ...metadata };
+  if (!fastify) return new Proxy(node, new Node(outer));
+  return new Proxy<Properties>({ raw: new Proxy(node, new Node(raw)) }, new View(outer));
 }
 
 /** The target holds what this call wrote, and what is its own from the start. */

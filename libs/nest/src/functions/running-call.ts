@@ -1,6 +1,11 @@
-import type { Outcome } from '@sealwire/core';
+import { type Call, type Outcome, toHex } from '@sealwire/core';
 import type { CallSession } from '../sessions/call-session.js';
 import type { Arrival } from '../sessions/peer.js';
+import type { Audience } from '../streams/audience.js';
+import { CallSignal } from '../streams/call-signal.js';
+import type { Resume } from '../streams/decorators.js';
+import type { StreamingCall } from '../streams/live-reply.js';
+import type { RemoteFunctionError } from './outcome.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
 import { ResponseStandIn } from './response-stand-in.js';
@@ -13,15 +18,24 @@ interface Inside {
   readonly arrival: Arrival;
   /** `Controller.method` */
   readonly origin: string;
+  readonly sent: Pick<Call, 'metadata' | 'deadline' | 'resume'>;
+  readonly resumable: boolean;
+  /** who waits for the message */
+  readonly audience: () => Audience;
+  readonly progress: (value: unknown) => void;
 }
 
+const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
+
 /** One call while it runs. Request, response and session are made when somebody may see them: most functions need none. */
-export class RunningCall implements RemoteCall {
+export class RunningCall implements RemoteCall, StreamingCall {
   readonly #inside: Inside;
   #session: CallSession | undefined;
   #request: object | undefined;
   #response: ResponseStandIn | undefined;
   #thrown = false;
+  #admitted = false;
+  #signal: CallSignal | undefined;
 
   constructor(
     readonly module: string,
@@ -47,6 +61,41 @@ export class RunningCall implements RemoteCall {
     return this.#inside.transaction;
   }
 
+  get metadata(): Readonly<Record<string, string>> {
+    return this.#inside.sent.metadata ?? NO_METADATA;
+  }
+
+  get resumable(): boolean {
+    return this.#inside.resumable;
+  }
+
+  get resume(): Resume | undefined {
+    const { resume } = this.#inside.sent;
+    return resume && { run: toHex(resume.run), position: resume.position, version: resume.version };
+  }
+
+  get signal(): AbortSignal {
+    this.#signal ??= new CallSignal(this.#inside.audience(), this.#inside.sent.deadline);
+    return this.#signal.signal;
+  }
+
+  progress(value: unknown): void {
+    this.#inside.progress(value);
+  }
+
+  /** The error that stands for what was thrown because its signal fired. */
+  abortOf(thrown: unknown): RemoteFunctionError | undefined {
+    return this.#signal?.reasonOf(thrown);
+  }
+
+  abandon(reason: RemoteFunctionError): void {
+    this.#signal?.abort(reason);
+  }
+
+  end(): void {
+    this.#signal?.end();
+  }
+
   get request(): object {
     this.#request ??= this.response.req;
     return this.#request;
@@ -56,9 +105,18 @@ export class RunningCall implements RemoteCall {
     if (!this.#response) {
       const { arrival, origin } = this.#inside;
       this.#response = new ResponseStandIn(origin, localsOf(arrival.request));
-      this.#response.req = requestView(arrival.request, this.#response);
+      this.#response.req = requestView(arrival.request, this.#response, this.#inside.sent.metadata);
     }
     return this.#response;
+  }
+
+  /** Whether its guards let it pass. */
+  get admitted(): boolean {
+    return this.#admitted;
+  }
+
+  admit(): void {
+    this.#admitted = true;
   }
 
   /** Whether the function, or what stands before it, threw, whatever filters made of it. */
@@ -79,6 +137,7 @@ export class RunningCall implements RemoteCall {
 
   /** Tells listeners of the response that the call is over. */
   settle(outcome: Outcome): void {
+    this.#signal?.returned();
     this.#response?.settle(outcome);
   }
 }

@@ -20,20 +20,22 @@ export function send(
   body: Uint8Array | string,
   more?: object,
 ): void {
-  const headers = {
-    'Cache-Control': CACHE_CONTROL,
-    'Content-Type': contentType,
-    'Content-Length': Buffer.byteLength(body),
-    ...more,
-  };
+  end(begin(response, status, contentType, { 'Content-Length': Buffer.byteLength(body), ...more }), body);
+}
+
+/** The response of Node to a message whose result is live: its head is written, and pieces go out as they come. */
+export function beginLive(response: unknown, contentType: string): ServerResponse {
+  // for proxies of the nginx family, which would else hold back what comes
+  return begin(response, 200, contentType, { 'X-Accel-Buffering': 'no' });
+}
+
+function begin(response: unknown, status: number, contentType: string, more: object): ServerResponse {
+  const headers = { 'Cache-Control': CACHE_CONTROL, 'Content-Type': contentType, ...more };
   const reply = response as FastifyLikeReply | ServerResponse;
-  if ('hijack' in reply) {
-    const earlier = reply.getHeaders();
-    reply.hijack();
-    end(reply.raw.writeHead(status, { ...earlier, ...headers }), body);
-  } else {
-    end(reply.writeHead(status, headers), body);
-  }
+  if (!('hijack' in reply)) return reply.writeHead(status, headers);
+  const earlier = reply.getHeaders();
+  reply.hijack();
+  return reply.raw.writeHead(status, { ...earlier, ...headers });
 }
 
 /**

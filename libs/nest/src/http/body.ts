@@ -1,12 +1,15 @@
 import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { SealwireError } from '@sealwire/core';
+import { isLive, LIMITS, SealwireError } from '@sealwire/core';
 import type { ResolvedOptions } from '../options.js';
+import { headLength, LiveBody } from '../streams/live-body.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 
 const EMPTY = new Uint8Array(0);
 /** Least bytes that are set aside for a body of which a part has come. */
 const FIRST = 4_096;
+/** The flags of a frame are its third byte. */
+const FLAGS_END = 3;
 /** How often bodies are looked at that take too long, in milliseconds. */
 const SWEEP_MS = 1_000;
 
@@ -35,6 +38,20 @@ export class BodyReader implements OnApplicationShutdown {
   }
 
   /**
+   * The bytes of a sealed message, or a live call as soon as its first chunk is there; only that is bounded here.
+   * @param most bytes that a live call may announce
+   * @throws SealwireError as {@link read}
+   */
+  readFrame(
+    request: IncomingMessage,
+    parsed: unknown,
+    limit: number,
+    most: number,
+  ): Uint8Array | LiveBody | Promise<Uint8Array | LiveBody> {
+    return this.open(request, parsed, limit, most);
+  }
+
+  /**
    * The bytes of a body.
    * @param parsed what the platform made of the body, where it did
    * @param limit bytes
@@ -42,24 +59,40 @@ export class BodyReader implements OnApplicationShutdown {
    *   `busy` where too many bytes wait already, or the body took longer than `bodyTimeout`
    */
   read(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
+    return this.open(request, parsed, limit, undefined) as Uint8Array | Promise<Uint8Array>;
+  }
+
+  private open(
+    request: IncomingMessage,
+    parsed: unknown,
+    limit: number,
+    live: number | undefined,
+  ): Uint8Array | LiveBody | Promise<Uint8Array | LiveBody> {
     const encoding = request.headers['content-encoding'];
     if (encoding !== undefined && encoding !== 'identity') throw new SealwireError('unsupported_media_type');
     const announced = Number(request.headers['content-length'] ?? 0);
-    if (announced > limit) throw new SealwireError('too_large');
+    if (announced > (live ?? limit)) throw new SealwireError('too_large');
     if (parsed instanceof Uint8Array) {
+      if (live !== undefined && isLive(parsed)) return new LiveBody(plain(parsed), undefined, this.options.bodyTimeout);
       if (parsed.length > limit) throw new SealwireError('too_large');
       return plain(parsed);
     }
     if (request.readableEnded && !request.destroyed && announced > 0) throw new EatenBodyError();
-    return this.collect(request, limit, announced);
+    return this.collect(request, limit, announced, live !== undefined);
   }
 
-  private collect(request: IncomingMessage, limit: number, announced: number): Promise<Uint8Array> {
+  private collect(
+    request: IncomingMessage,
+    limit: number,
+    announced: number,
+    live: boolean,
+  ): Promise<Uint8Array | LiveBody> {
     return new Promise((resolve, reject) => {
       // the first chunk as it came: most bodies are no longer, and need no copy
       let bytes: Uint8Array = EMPTY;
       let length = 0;
       let over = false;
+      let most = limit;
       const finish = (): void => {
         over = true;
         request.off('data', onData);
@@ -72,12 +105,29 @@ export class BodyReader implements OnApplicationShutdown {
         request.pause();
         reject(new SealwireError(code));
       };
+      /** A live call is handed over with its first chunk; every other body has to be within the limit. */
+      const judge = (): void => {
+        const view = plain(bytes.subarray(0, length));
+        if (!isLive(view)) {
+          if (announced > limit) fail('too_large');
+          return;
+        }
+        most = limit + LIMITS.chunk;
+        try {
+          const head = headLength(view);
+          if (head === undefined || length < head) return;
+          finish();
+          request.pause();
+          resolve(new LiveBody(view, request, this.options.bodyTimeout));
+        } catch {
+          fail('bad_frame');
+        }
+      };
       const onData = (chunk: Buffer): void => {
         const end = length + chunk.length;
         // by doubling, so that each byte is copied a bounded number of times, however small the chunks are
-        const size =
-          length === 0 ? end : end <= bytes.length ? bytes.length : Math.min(limit, Math.max(FIRST, 2 * end));
-        if (end > limit) {
+        const size = length === 0 ? end : end <= bytes.length ? bytes.length : Math.min(most, Math.max(FIRST, 2 * end));
+        if (end > most) {
           fail('too_large');
         } else if (this.held + size - bytes.length > this.options.maxWaitingBytes) {
           fail('busy');
@@ -86,6 +136,7 @@ export class BodyReader implements OnApplicationShutdown {
           if (length === 0) bytes = chunk;
           else bytes = write(bytes, length, chunk, size);
           length = end;
+          if (live && length >= FLAGS_END) judge();
         }
       };
       const entry: Waiting = { until: performance.now() + this.options.bodyTimeout, giveUp: () => fail('busy') };
@@ -95,7 +146,7 @@ export class BodyReader implements OnApplicationShutdown {
       request.on('end', () => {
         if (over) return;
         finish();
-        if (length < announced) reject(new SealwireError('bad_frame'));
+        if (length < announced || (live && isLive(bytes))) reject(new SealwireError('bad_frame'));
         else resolve(plain(bytes.subarray(0, length)));
       });
       // comes last in any case

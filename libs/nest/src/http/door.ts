@@ -10,15 +10,16 @@ import {
 } from '@nestjs/common';
 import { ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
 import { CONTENT_TYPE } from '@sealwire/core';
-import { type OpenedCalls, type Outcomes, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { type Dispatched, type OpenedCalls, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
 import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
+import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
-import { outerCode, send, sendProblem } from './answer.js';
-import { EncryptionInterceptor, Single } from './encryption.interceptor.js';
+import { beginLive, outerCode, send, sendProblem } from './answer.js';
+import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
 
 interface RouteRequest extends PlatformRequest {
   readonly params: { readonly module: string };
@@ -97,18 +98,26 @@ export class Door implements OnModuleInit {
   }
 
   private answer(context: DoorContext): Promise<void> {
-    const next: CallHandler<Outcomes> = { handle: () => new Single(() => this.dispatcher.run(context.takeOpened())) };
+    const next: CallHandler<Dispatched> = {
+      handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
+    };
     return this.interceptor
       .intercept(context, next)
       .run()
-      .then(({ contentType, body }) => send(context.response, 200, contentType, body))
+      .then((answer) => this.send(context, answer))
       .catch((error) => this.refuse(context, error));
   }
 
-  private refuse({ node, response }: DoorContext, error: unknown): void {
+  private send({ response, answer }: DoorContext, { contentType, body }: Answer): void {
+    if (!(body instanceof LiveResult)) send(response, 200, contentType, body);
+    // one that nobody waits for any more comes to its end nevertheless
+    else body.send(isOpen(response) ? beginLive(response, contentType) : answer);
+  }
+
+  private refuse({ node, response, live }: DoorContext, error: unknown): void {
     const code = outerCode(error);
     if (code === 'internal') this.logger.error(error);
-    if (isOpen(response)) sendProblem(response, code, !node.complete);
+    if (isOpen(response)) sendProblem(response, code, !node.complete && !live);
   }
 }
 
@@ -116,6 +125,8 @@ export class Door implements OnModuleInit {
 export class DoorContext implements ExecutionContext, Arrival {
   private opened: OpenedCalls | undefined;
   private made: PlatformRequest | undefined;
+  /** The rest of its body is read, or its connection closed, by whoever read its beginning. */
+  live = false;
 
   /**
    * @param make the platform's request
@@ -128,6 +139,10 @@ export class DoorContext implements ExecutionContext, Arrival {
     private readonly make: () => PlatformRequest,
     readonly body?: unknown,
   ) {}
+
+  get answer(): ServerResponse {
+    return (this.response as { readonly raw?: ServerResponse }).raw ?? (this.response as ServerResponse);
+  }
 
   get request(): PlatformRequest {
     this.made ??= this.make();

@@ -8,7 +8,7 @@ import {
 } from '@nestjs/common';
 import { CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
 import { firstValueFrom, from, Observable } from 'rxjs';
-import { type Outcomes, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import type { Dispatched } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
 import type { RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
@@ -16,24 +16,32 @@ import { Handshakes } from '../sessions/handshakes.js';
 import type { Prepared } from '../sessions/origin.js';
 import { peerOf } from '../sessions/peer.js';
 import { Receiver } from '../sessions/receive.js';
+import { Audience } from '../streams/audience.js';
+import { LiveBody } from '../streams/live-body.js';
+import type { LiveReply } from '../streams/live-reply.js';
+import { LiveResult } from '../streams/live-result.js';
+import { Upload } from '../streams/upload.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { BodyReader } from './body.js';
 import type { DoorContext } from './door.js';
-import { CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
+import { bufferOf, CBOR_FORMAT, decodeSealed, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
+
+/** A full piece has some 30 bytes beside its 65,525 of data. */
+const UPLOAD_OVERHEAD = 1.01;
 
 /** An answer of status 200. */
 export interface Answer {
   readonly contentType: string;
-  readonly body: Uint8Array | string;
+  readonly body: Uint8Array | string | LiveResult;
 }
 
 interface Exchange {
   readonly module: RegisteredModule;
   readonly context: DoorContext;
   /** hands the calls that `context` was given to the dispatcher */
-  readonly next: CallHandler<Outcomes>;
+  readonly next: CallHandler<Dispatched>;
 }
 
 /** An Observable of one value that some work answers, once for each subscriber. Whoever knows it as such runs it without subscribing. */
@@ -60,22 +68,23 @@ export class EncryptionInterceptor implements NestInterceptor {
     @Inject(BodyReader) private readonly bodies: BodyReader,
     @Inject(Handshakes) private readonly handshakes: Handshakes,
     @Inject(Receiver) private readonly receiver: Receiver,
-    @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
   ) {}
 
   /** Errors of the Observable are SealwireErrors for what is answered unsealed, and others for mistakes. */
-  intercept(context: ExecutionContext, next: CallHandler<Outcomes>): Single<Answer> {
+  intercept(context: ExecutionContext, next: CallHandler<Dispatched>): Single<Answer> {
     return new Single(() => this.answer(context as DoorContext, next));
   }
 
-  private async answer(context: DoorContext, next: CallHandler<Outcomes>): Promise<Answer> {
+  private async answer(context: DoorContext, next: CallHandler<Dispatched>): Promise<Answer> {
     const { node, module } = context;
     if (!module) throw new SealwireError('module_unknown');
     const exchange = { module, context, next };
     const type = mediaType(node.headers['content-type']);
     if (type === CONTENT_TYPE) {
-      const bytes = await this.bodies.read(node, context.body, this.limitOf(module));
-      return { contentType: CONTENT_TYPE, body: await this.answerFrame(exchange, bytes) };
+      const limit = this.limitOf(module);
+      const body = await this.bodies.readFrame(node, context.body, limit, limit + this.uploadBody(module));
+      const answer = body instanceof LiveBody ? this.answerLive(exchange, body) : this.answerFrame(exchange, body);
+      return { contentType: CONTENT_TYPE, body: await answer };
     }
     const format = PLAIN_FORMATS.find(({ contentType }) => contentType === type);
     if (!format) throw new SealwireError('unsupported_media_type');
@@ -83,25 +92,56 @@ export class EncryptionInterceptor implements NestInterceptor {
     return { contentType: format.contentType, body: await this.answerPlain(exchange, format) };
   }
 
-  private answerFrame({ module, context, next }: Exchange, bytes: Uint8Array): Promise<Uint8Array> {
-    const prepare = (payload: Uint8Array): Prepared => {
-      const calls = CBOR_FORMAT.decode(payload, undefined);
-      const run: Prepared['run'] = async (sealed) => {
-        context.open({ module, arrival: context, calls, sealed });
-        return this.dispatcher.encode(await oneOf(next.handle()));
-      };
-      return { calls: calls.length, run };
-    };
+  private answerFrame(exchange: Exchange, bytes: Uint8Array): Promise<Uint8Array | LiveResult> {
+    const { module, context } = exchange;
+    const prepare = (payload: Uint8Array): Prepared => this.prepare(exchange, payload, undefined);
     switch (frameType(bytes)) {
       case 'call':
         return this.receiver.receive(module, bytes, context, prepare);
       case 'start':
         return this.handshakes.start(module, bytes, peerOf(context, this.options.peerLock));
       case 'finish':
-        return this.handshakes.finish(module, bytes, peerOf(context, this.options.peerLock), prepare);
+        return this.handshakes.finish(module, bytes, peerOf(context, this.options.peerLock), context.answer, prepare);
       default:
         throw new SealwireError('bad_frame');
     }
+  }
+
+  private async answerLive(exchange: Exchange, body: LiveBody): Promise<Uint8Array | LiveResult> {
+    const { module, context } = exchange;
+    context.live = true;
+    const upload = new Upload(body, this.limitOf(module), bufferOf);
+    let answer: Uint8Array | LiveResult | undefined;
+    try {
+      const prepare = (payload: Uint8Array): Prepared => this.prepare(exchange, payload, upload);
+      answer = await this.receiver.receive(module, body.head, context, prepare, upload);
+      return answer;
+    } finally {
+      // a live result may be made of what is still to come
+      if (!(answer instanceof LiveResult)) upload.close();
+    }
+  }
+
+  private prepare({ module, context, next }: Exchange, payload: Uint8Array, upload: Upload | undefined): Prepared {
+    const calls = decodeSealed(payload, upload?.revive);
+    upload?.allow(calls, ({ name }) => this.uploadLimit(module, name));
+    const run: Prepared['run'] = (sealed) => {
+      void upload?.start();
+      context.open({ module, arrival: context, calls, sealed, audience: sealed.audience, upload });
+      // of sealed calls
+      return oneOf(next.handle()) as Promise<Uint8Array | LiveReply>;
+    };
+    return { calls: calls.length, run };
+  }
+
+  /** Bytes of a body that brings as much as may be uploaded, in full pieces. */
+  private uploadBody(module: RegisteredModule): number {
+    return (module.maxUpload ?? this.options.maxUpload) * UPLOAD_OVERHEAD;
+  }
+
+  private uploadLimit(module: RegisteredModule, name: string): number {
+    const ofModule = module.maxUpload ?? this.options.maxUpload;
+    return Math.min(ofModule, module.functions.get(name)?.maxUpload ?? ofModule);
   }
 
   private async answerPlain({ module, context, next }: Exchange, format: PlainFormat): Promise<Uint8Array | string> {
@@ -109,7 +149,13 @@ export class EncryptionInterceptor implements NestInterceptor {
     // whatever the platform parsed before us it has also limited
     const parsed = format === JSON_FORMAT && isParsed(given);
     const body = parsed ? undefined : await this.bodies.read(node, given, this.limitOf(module));
-    context.open({ module, arrival: context, calls: format.decode(body, given), sealed: undefined });
+    const audience = (): Audience => {
+      const waiting = new Audience(this.options.abandonAfter);
+      waiting.join(context.answer);
+      return waiting;
+    };
+    const calls = format.decode(body, given);
+    context.open({ module, arrival: context, calls, sealed: undefined, audience, upload: undefined });
     const outcomes = (await oneOf(next.handle())) as Outcome[];
     try {
       return format.encode(outcomes);

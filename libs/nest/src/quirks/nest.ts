@@ -4,7 +4,13 @@ import type { ApplicationConfig } from '@nestjs/core';
 import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
+import { isObservable } from 'rxjs';
 import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
+import { CALL_ARGUMENT } from '../functions/remote-function.decorator.js';
+import type { RunningCall } from '../functions/running-call.js';
+import { Intercepted } from '../streams/intercepted.js';
+import { restoreKept } from '../streams/kept-values.js';
+import { Observed } from '../streams/observed.js';
 
 /*
  * What is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
@@ -33,17 +39,30 @@ export function contextsOf(
   filters: object,
   moduleKey: string,
 ): ExternalContextCreator {
-  const { interceptorsContextCreator: interceptors } = inside(contexts);
+  const { interceptorsContextCreator: interceptors, interceptorsConsumer: consumer } = inside(contexts);
+  const intercept = async (list: unknown[], ...rest: InterceptRest) => {
+    const [args, instance, callback, next, type] = rest;
+    (args[CALL_ARGUMENT] as RunningCall).admit();
+    if (list.length === 0) return next();
+    const intercepted = new Intercepted();
+    const outcome = await consumer.intercept(list, args, instance, callback, intercepted.noting(next), type);
+    return intercepted.result(outcome);
+  };
   const createInterceptors = (...args: unknown[]) => (interceptors.create(...args) as unknown[]).map(keepingValues);
   const getParamValue: ExternalContextCreator['getParamValue'] = async (value, metadata, pipes) => {
     const received = await contexts.getParamValue(value, { ...metadata, metatype: pipeType(metadata.metatype) }, pipes);
-    if ((metadata.type as unknown) === RouteParamtypes.BODY && pipes.length > 0)
+    if ((metadata.type as unknown) === RouteParamtypes.BODY && pipes.length > 0) {
       refuseLoss(value, received, metadata.metatype);
+      restoreKept(value, received);
+    }
     return received;
   };
   return Object.create(contexts, {
     getParamValue: { value: getParamValue },
     interceptorsContextCreator: { value: Object.create(interceptors, { create: { value: createInterceptors } }) },
+    interceptorsConsumer: { value: { intercept } },
+    // what a function returns as an Observable streams, where Nest would wait for its last item
+    transformToResult: { value: (result: unknown) => (isObservable(result) ? new Observed(result) : result) },
     // it looks for a host among providers only; without its module a controller would lose its guards
     getContextModuleKey: { value: () => moduleKey },
     filtersContextCreator: { value: filters },
@@ -90,12 +109,15 @@ export function isBare(
 
 type Creator = { create(...args: unknown[]): object };
 
+type InterceptRest = [args: unknown[], instance: unknown, callback: unknown, next: () => unknown, type: unknown];
+
 /** Private to the compiler only. */
 function inside(contexts: ExternalContextCreator): {
   readonly filtersContextCreator: Filters;
   readonly guardsContextCreator: Creator;
   readonly pipesContextCreator: Creator;
   readonly interceptorsContextCreator: Creator;
+  readonly interceptorsConsumer: { intercept(list: unknown[], ...rest: InterceptRest): Promise<unknown> };
 } {
   return contexts as never;
 }

@@ -1,5 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
+import type { ServerResponse } from 'node:http';
 import {
+  type CallNumber,
   callIdentity,
   erase,
   FIRST_LANE,
@@ -12,9 +14,14 @@ import {
   sealResult,
 } from '@sealwire/core';
 import type { NumberLedger, SessionData } from '../ports/index.js';
+import type { LiveReply } from '../streams/live-reply.js';
 import { CallSession } from './call-session.js';
 import type { Prepare, Prepared } from './origin.js';
 import type { Session } from './session.js';
+import type { Sessions } from './sessions.js';
+
+/** How long a live result of first calls waits to be asked for, in milliseconds. */
+const PARKED_MS = 5_000;
 
 /** @throws SealwireError `bad_payload` where one is malformed, or they are more calls than a message may have */
 export function prepareFirstCalls(payloads: readonly Uint8Array[], prepare: Prepare): Prepared[] {
@@ -26,15 +33,27 @@ export function prepareFirstCalls(payloads: readonly Uint8Array[], prepare: Prep
 
 /** First calls at work. */
 export interface FirstCallsRun {
-  /** Resolves when all of them have run. */
-  readonly done: Promise<unknown>;
+  /** Resolves when all of them have run, but for those whose results are live. */
+  readonly ready: Promise<unknown>;
   /** what is known now, one answer for each */
   answers(): NumberAnswer[];
 }
 
+/** What first calls need of the server. */
+export interface FirstCallsMeans {
+  readonly session: Session;
+  readonly ledger: NumberLedger;
+  readonly data: SessionData;
+  readonly sessions: Sessions;
+  /** of the handshake */
+  readonly answer: ServerResponse;
+  /** milliseconds that a call runs on which nobody waits for */
+  readonly patience: number;
+}
+
 /** Runs the messages of a step 3 as numbers 0, 1, ... of lane 0 of their session, and seals each result once. */
 export function runFirstCalls(
-  { session, ledger, data }: { session: Session; ledger: NumberLedger; data: SessionData },
+  { session, ledger, data, sessions, answer, patience }: FirstCallsMeans,
   opened: Pick<FinishOpened, 'suite' | 'firstKey' | 'firstResults'> & { readonly keySize: KeySize },
   digest: Uint8Array,
   messages: readonly Prepared[],
@@ -44,35 +63,74 @@ export function runFirstCalls(
   const secret = opened.firstResults.slice();
   const key = { primitives, keySize: opened.keySize, secret };
   const results: (Uint8Array | undefined)[] = [];
+  let running = messages.length;
   const work = async (message: Prepared, counter: number): Promise<void> => {
     const number = { lane: FIRST_LANE, counter };
     // now: K_first is erased when the session's first frame opens
     const ids = Array.from({ length: message.calls }, (_, place) =>
       callIdentity(primitives, opened.firstKey, { number, digest }, place),
     );
+    const seal = (reply: Uint8Array): void => {
+      const header = firstHeader(session.id, digest, counter);
+      results[counter] = sealResult(key, { epoch: 0, callHeader: header }, random, reply);
+    };
+    const over = (): void => {
+      session.calls -= message.calls;
+      session.land(number);
+      ledger.finish(session, number, digest, results[counter]);
+      session.leave();
+      running -= 1;
+      if (running === 0) erase(secret);
+    };
     session.enter();
     session.calls += message.calls;
+    let live: LiveReply | undefined;
     try {
       const reply = await message.run({
         session: (transaction) => new CallSession(data, session, transaction),
         callId: (place) => ids[place] ?? new Uint8Array(0),
+        audience: () => session.flights.join(number, answer, patience).audience,
+        together: true,
       });
-      const header = firstHeader(session.id, digest, counter);
-      results[counter] = sealResult(key, { epoch: 0, callHeader: header }, random, reply);
+      if (reply instanceof Uint8Array) seal(reply);
+      else live = reply;
     } finally {
-      session.calls -= message.calls;
-      ledger.finish(session, number, digest, results[counter]);
-      session.leave();
+      if (!live) over();
     }
+    if (live) park(live, number, seal, over);
+  };
+  /** Step 4 cannot carry a result that is live: it waits until the client asks for it. */
+  const park = (reply: LiveReply, number: CallNumber, seal: (reply: Uint8Array) => void, over: () => void): void => {
+    const finish = (): void => {
+      release();
+      clearTimeout(timer);
+      const payload = reply.whole();
+      if (payload) seal(payload);
+      over();
+    };
+    const abandon = (): void => {
+      if (!flight.take()) return;
+      reply.cancel();
+      void reply.complete.then(finish);
+    };
+    const flight = session.flights.at(number, patience);
+    flight.park({ reply, over: finish });
+    const timer = setTimeout(() => reply.size > 0 && abandon(), PARKED_MS).unref();
+    const release = sessions.addStream(session, { stop: () => reply.size > 0 && abandon() });
+    // without streams it is a result like others, which nobody has to ask for while it comes about
+    void reply.complete.then(() => {
+      if (reply.size === 0 && flight.take()) finish();
+    });
   };
   ledger.begin(session);
   // a store that a guard enters before it waits for anything (`AsyncLocalStorage.enterWith`) is not that of the next message
   const apart = (message: Prepared, counter: number): Promise<void> =>
     new AsyncResource('SealwireMessage').runInAsyncScope(() => work(message, counter));
-  const done = Promise.allSettled(messages.map(apart)).finally(() => erase(secret));
+  const ready = Promise.allSettled(messages.map(apart));
+  if (messages.length === 0) erase(secret);
   erase(opened.firstKey, opened.firstResults);
   return {
-    done,
+    ready,
     answers: () =>
       messages.map((_, i): NumberAnswer => {
         const frame = results[i];

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import {
   type Answered,
@@ -129,7 +130,13 @@ export class Handshakes {
    * Answers step 3 with step 4: the old sessions end, the new one is written down, then its first calls run. Only whoever
    * inserts the session answers, so a cookie serves once.
    */
-  async finish(module: RegisteredModule, bytes: Uint8Array, peer: Peer, prepare: Prepare): Promise<Uint8Array> {
+  async finish(
+    module: RegisteredModule,
+    bytes: Uint8Array,
+    peer: Peer,
+    answer: ServerResponse,
+    prepare: Prepare,
+  ): Promise<Uint8Array> {
     if (!this.sessions.accepting) throw new SealwireError('busy');
     const finish = await this.opaquely(module, peer, () => this.openFinish(module, bytes, prepare));
     const { opened } = finish;
@@ -139,7 +146,7 @@ export class Handshakes {
       throw new SealwireError('handshake_used');
     }
     try {
-      return await this.establish(module, finish, frameDigest(this.primitives, bytes), peer);
+      return await this.establish(module, finish, frameDigest(this.primitives, bytes), peer, answer);
     } catch (error) {
       // the client sends it again
       if (error instanceof SealwireError && error.code === 'busy') this.used.delete(id);
@@ -153,6 +160,7 @@ export class Handshakes {
     { cookie, opened, messages, keyId }: Finish,
     digest: Uint8Array,
     peer: Peer,
+    answer: ServerResponse,
   ): Promise<Uint8Array> {
     const { answers, previous } = await this.renew(module, keyId, opened);
     const firstCalls = messages.length > 0 ? { digest, count: messages.length } : undefined;
@@ -184,10 +192,11 @@ export class Handshakes {
       closed: [],
       ended: undefined,
     });
-    const means = { session, ledger: this.ledger, data: this.data };
+    const { ledger, data, sessions } = this;
+    const means = { session, ledger, data, sessions, answer, patience: this.options.abandonAfter };
     const { suite, firstKey, firstResults } = opened;
     const run = runFirstCalls(means, { suite, firstKey, firstResults, keySize: row.keySize }, digest, messages);
-    if (messages.length > 0) await doneWithin(run.done, FIRST_CALLS_WAIT);
+    if (messages.length > 0) await doneWithin(run.ready, FIRST_CALLS_WAIT);
     const terms = { ...created, idle, lifetime };
     const { frame, secrets } = answerFinish(opened, terms, answers, run.answers());
     if (!(await this.ask(this.store.activate(row.id, secrets)))) throw new SealwireError('session_unknown');
@@ -258,8 +267,8 @@ export class Handshakes {
       incarnation: this.store.incarnation(),
       maxBody: module.maxBody ?? this.options.maxBody,
       age: this.store.age(),
-      maxUpload: 0,
-      pulse: 0,
+      maxUpload: module.maxUpload ?? this.options.maxUpload,
+      pulse: this.options.pulse,
     };
   }
 

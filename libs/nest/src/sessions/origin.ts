@@ -1,3 +1,5 @@
+import type { Audience } from '../streams/audience.js';
+import type { LiveReply } from '../streams/live-reply.js';
 import type { CallSession } from './call-session.js';
 
 /** Who sent the calls of a message, for whatever runs them. */
@@ -6,15 +8,19 @@ export interface SealedOrigin {
   readonly session: (transaction: unknown) => CallSession;
   /** identity of the call at that place of the message, 16 bytes, PROTOCOL.md section 6.4 */
   readonly callId: (index: number) => Uint8Array;
+  /** who waits for the message; noted from the first time on that somebody asks */
+  readonly audience: () => Audience;
+  /** outcomes of a batch are answered together, however long some of them take */
+  readonly together: boolean;
 }
 
 /** A message that was decoded and is ready to run. */
 export interface Prepared {
   /** how many calls it is, of those that a session may have at work */
   readonly calls: number;
-  /** Runs it and answers the encoded payload of its reply. Called once. */
-  run(origin: SealedOrigin): Promise<Uint8Array>;
+  /** Runs it and answers the encoded payload of its reply, or a reply that is sent as it comes about. Called once. */
+  run(origin: SealedOrigin): Promise<Uint8Array | LiveReply>;
 }
 
-/** Decodes the payload of a message; runs nothing. @throws SealwireError `bad_payload` where it is malformed */
+/** Decodes the payload of a message; runs nothing. @throws SealwireError `bad_payload` if it is malformed */
 export type Prepare = (payload: Uint8Array) => Prepared;

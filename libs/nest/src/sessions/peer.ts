@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isIP, isIPv6 } from 'node:net';
 import type { ResolvedOptions } from '../options.js';
 
@@ -24,6 +24,8 @@ export interface Arrival {
   readonly node: IncomingMessage;
   /** the platform's; made when somebody asks for it */
   readonly request: PlatformRequest;
+  /** of Node */
+  readonly answer: ServerResponse;
 }
 
 export function peerOf(arrival: Arrival, peerLock: ResolvedOptions['peerLock']): Peer {

@@ -16,6 +16,9 @@ import {
 import type { RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { type Acceptance, type CloseReason, NumberLedger, SessionData, SessionStore } from '../ports/index.js';
+import { LiveReply } from '../streams/live-reply.js';
+import { LiveResult } from '../streams/live-result.js';
+import type { Upload } from '../streams/upload.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { CallSession } from './call-session.js';
@@ -49,6 +52,15 @@ interface Received {
   readonly frame: CallFrame;
   readonly opened: OpenedFrame;
   readonly digest: Uint8Array;
+  readonly arrival: Arrival;
+}
+
+/** What came with a frame. */
+interface Incoming {
+  readonly bytes: Uint8Array;
+  readonly arrival: Arrival;
+  readonly prepare: Prepare;
+  readonly upload: Upload | undefined;
 }
 
 /**
@@ -71,9 +83,16 @@ export class Receiver {
   /**
    * Answers a call frame with a result frame. Nothing is asked of the store or of other instances for a frame that does not
    * open, but for one look at a session that is not here.
+   * @param bytes the frame; of a live call header and first chunk, and `upload` brings the rest
    * @throws SealwireError for what is answered unsealed; nothing ran then
    */
-  async receive(module: RegisteredModule, bytes: Uint8Array, arrival: Arrival, prepare: Prepare): Promise<Uint8Array> {
+  async receive(
+    module: RegisteredModule,
+    bytes: Uint8Array,
+    arrival: Arrival,
+    prepare: Prepare,
+    upload?: Upload,
+  ): Promise<Uint8Array | LiveResult> {
     const frame = parseCall(bytes);
     let stale = false;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -92,7 +111,7 @@ export class Receiver {
         if (!held) this.sessions.add(session);
         session.enter();
         try {
-          const answer = await this.answer(session, frame, opened, bytes, prepare);
+          const answer = await this.answer(session, frame, opened, { bytes, arrival, prepare, upload });
           if (answer) return answer;
           this.sessions.discard(session);
         } finally {
@@ -138,13 +157,12 @@ export class Receiver {
     session: Session,
     frame: CallFrame,
     opened: OpenedFrame,
-    bytes: Uint8Array,
-    prepare: Prepare,
-  ): Promise<Uint8Array | undefined> {
+    { bytes, arrival, prepare, upload }: Incoming,
+  ): Promise<Uint8Array | LiveResult | undefined> {
     if (!session.ended && opened.secrets.epoch > session.epoch) await this.sessions.advance(session, opened.secrets);
     this.endIfOver(session);
     const { number } = frame;
-    const received = { session, frame, opened, digest: frameDigest(this.primitives, bytes) };
+    const received = { session, frame, opened, digest: frameDigest(this.primitives, bytes), arrival };
     if (!session.ended) {
       if (session.released) return undefined;
       // K_first is over with the first frame that opens
@@ -152,7 +170,17 @@ export class Receiver {
     }
     if (number.lane === FIRST_LANE) return this.first(received);
     if (session.ended) return this.ended(received);
-    const prepared = prepare(opened.payload);
+    let { payload } = opened;
+    if (opened.live && upload) {
+      const { opener, bodies } = opened.live;
+      try {
+        payload = await upload.payload(opener, bodies);
+      } catch (error) {
+        return this.broken(received, error);
+      }
+      if (session.released) return undefined;
+    }
+    const prepared = prepare(payload);
     if (number.lane < session.lane) return this.moved(received);
     if (number.lane > session.lane) return undefined;
     // a message that is above the limit by itself runs alone, or never would
@@ -171,10 +199,10 @@ export class Receiver {
     }
     switch (acceptance.kind) {
       case 'accepted':
-        return this.run(received, prepared);
+        return this.run(received, prepared, upload);
       case 'running':
         if (!acceptance.settled) return this.status(received, 'running');
-        return (await acceptance.settled) ?? this.status(received, 'result_gone');
+        return this.settled(received, acceptance.settled);
       case 'done':
         return acceptance.result ?? this.status(received, 'result_gone');
       case 'lane_moved':
@@ -184,21 +212,84 @@ export class Receiver {
     }
   }
 
-  private async run({ session, frame, opened, digest }: Received, prepared: Prepared): Promise<Uint8Array> {
+  private async run(
+    received: Received,
+    prepared: Prepared,
+    upload: Upload | undefined,
+  ): Promise<Uint8Array | LiveResult> {
+    const { session, frame, opened, digest, arrival } = received;
     const { number } = frame;
     this.touch(session, false);
+    const release = upload && this.sessions.addStream(session, upload);
+    const over = (result: Uint8Array | undefined): void => {
+      release?.();
+      upload?.close();
+      session.calls -= prepared.calls;
+      session.land(number);
+      this.ledger.finish(session, number, digest, result);
+    };
+    let reply: Uint8Array | LiveReply | undefined;
     let result: Uint8Array | undefined;
     try {
-      const reply = await prepared.run({
+      reply = await prepared.run({
         session: (transaction) => new CallSession(this.data, session, transaction),
         callId: (index) => callIdentity(this.primitives, session.renewal, { number, digest }, index),
+        audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter).audience,
+        together: false,
       });
+      if (reply instanceof LiveReply) return this.live(received, reply, over);
       result = session.seal(frame, opened.secrets, reply);
       return result;
     } finally {
-      session.calls -= prepared.calls;
-      this.ledger.finish(session, number, digest, result);
+      if (!(reply instanceof LiveReply)) over(result);
     }
+  }
+
+  /** Sends a reply as it comes about, as the answer to the frame. */
+  private live(
+    { session, frame, opened }: Received,
+    reply: LiveReply,
+    over: (kept: Uint8Array | undefined) => void,
+  ): LiveResult {
+    session.enter();
+    session.flights.at(frame.number, this.options.abandonAfter).goLive();
+    let leave = (): void => session.leave();
+    const result = new LiveResult(reply, {
+      begin: (body, last) => session.sealLive(frame, opened.secrets, body, last),
+      pulse: this.options.pulse * 1_000,
+      keep: this.options.resultCache.bytes,
+      alive: () => this.touch(session, false),
+      done: (kept) => {
+        release();
+        over(kept);
+        leave();
+      },
+    });
+    const release = this.sessions.addStream(session, result);
+    void reply.complete.then(() => {
+      if (reply.size > 0 && !result.over) leave = session.stream();
+    });
+    return result;
+  }
+
+  /** The result of a number that runs here; whoever asks for one that is live is told that it runs. */
+  private async settled(received: Received, settled: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
+    const { session, frame, arrival } = received;
+    const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter);
+    const live = flight.live().then((): 'running' => 'running');
+    const result = await Promise.race([settled, live]);
+    if (result === 'running') return this.status(received, result);
+    return result ?? this.status(received, 'result_gone');
+  }
+
+  /** Of a live call no more than its beginning came: enough to tell what became of its number, if that was taken. */
+  private async broken(received: Received, error: unknown): Promise<Uint8Array> {
+    const cut = error instanceof SealwireError && error.code === 'stream_cut';
+    const answer = cut ? await this.recall(received) : undefined;
+    if (answer?.known === 'result') return answer.frame;
+    if (answer?.known === 'running') return this.status(received, 'running');
+    if (answer?.known === 'ran') return this.status(received, 'result_gone');
+    throw cut ? new SealwireError('bad_frame', undefined, { cause: error }) : error;
   }
 
   private touch(session: Session, proved: boolean): void {
@@ -211,14 +302,22 @@ export class Receiver {
   }
 
   /** A first call is asked for: an ordinary frame without a body, which never runs anything. */
-  private async first(received: Received): Promise<Uint8Array> {
-    const { session, frame, opened } = received;
-    if (opened.payload.length > 0) throw new SealwireError('bad_frame');
+  private async first(received: Received): Promise<Uint8Array | LiveResult> {
+    const { session, frame, opened, arrival } = received;
+    if (opened.payload.length > 0 || opened.live) throw new SealwireError('bad_frame');
     const asked = this.ledger.first(session, frame.number);
     const known = asked instanceof Promise ? await withinTime(asked, this.options.storeTimeout) : asked;
     if (known.kind === 'outcome_unknown') return this.status(received, known.kind);
     if (known.kind === 'running' && !known.settled) return this.status(received, known.kind);
-    const first = known.kind === 'running' ? await known.settled : known.result;
+    if (known.kind === 'done') return this.firstResult(received, known.result);
+    const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter);
+    const result = await Promise.race([known.settled, flight.live().then((): 'live' => 'live')]);
+    if (result !== 'live') return this.firstResult(received, result);
+    const parked = flight.take();
+    return parked ? this.live(received, parked.reply, parked.over) : this.status(received, 'running');
+  }
+
+  private firstResult(received: Received, first: Uint8Array | undefined): Uint8Array {
     return first ? this.seal(received, encodeReply({ first })) : this.status(received, 'result_gone');
   }
 

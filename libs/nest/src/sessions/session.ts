@@ -1,25 +1,35 @@
 import {
   type CallFrame,
+  type CallNumber,
   erase,
   fromHex,
   type KeySize,
+  type LiveOpener,
   openCall,
+  openLiveCall,
   type Primitives,
   type Random,
   SealwireError,
   type SessionSecrets,
+  sealLiveResult,
   sealResult,
   toHex,
 } from '@sealwire/core';
 import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
+import { Flights } from '../streams/flights.js';
 import { type EpochSecrets, Epochs } from './epochs.js';
 import { pooled } from './pooled.js';
 
 /** A call frame that opened, and the secrets its result goes out under. */
 export interface OpenedFrame {
+  /** empty if the call is live */
   readonly payload: Uint8Array;
   readonly secrets: EpochSecrets;
+  /** of a live call: the opener, and the bodies of the pieces that the frame holds */
+  readonly live: { readonly opener: LiveOpener; readonly bodies: readonly Uint8Array[] } | undefined;
 }
+
+const NONE = new Uint8Array(0);
 
 export interface SessionSuite {
   readonly primitives: Primitives;
@@ -61,6 +71,8 @@ export class Session implements LedgerSession {
   #ended: CloseReason | undefined;
   #released = false;
   #inside = 0;
+  #streaming = 0;
+  #flights: Flights | undefined;
   #onIdle: (() => void)[] | undefined;
 
   constructor(suite: SessionSuite, row: SessionRow) {
@@ -122,20 +134,49 @@ export class Session implements LedgerSession {
 
   leave(): void {
     this.#inside -= 1;
-    if (this.#inside > 0) return;
-    if (this.#released) this.erase();
-    const waiting = this.#onIdle;
-    this.#onIdle = undefined;
-    for (const resolve of waiting ?? []) resolve();
+    if (this.#inside === 0 && this.#released) this.erase();
+    this.#tellIdle();
   }
 
-  /** Resolves when nobody is inside: every accepted call has its outcome. */
+  /** Of one that is inside only streams are left. Answers what it calls when it leaves, instead of `leave`. */
+  stream(): () => void {
+    this.#streaming += 1;
+    this.#tellIdle();
+    return () => {
+      this.#streaming -= 1;
+      this.leave();
+    };
+  }
+
+  /** Whether an accepted call has no outcome yet. */
+  get working(): boolean {
+    return this.#inside > this.#streaming;
+  }
+
+  /** Resolves when every accepted call has its outcome; streams may go on. */
   idle(): Promise<void> {
-    if (!this.busy) return Promise.resolve();
+    if (!this.working) return Promise.resolve();
     return new Promise((resolve) => {
       this.#onIdle ??= [];
       this.#onIdle.push(resolve);
     });
+  }
+
+  #tellIdle(): void {
+    if (this.working || !this.#onIdle) return;
+    const waiting = this.#onIdle;
+    this.#onIdle = undefined;
+    for (const resolve of waiting) resolve();
+  }
+
+  get flights(): Flights {
+    this.#flights ??= new Flights();
+    return this.#flights;
+  }
+
+  /** A message has its result. */
+  land(number: CallNumber): void {
+    this.#flights?.end(number);
   }
 
   /** It answers for its numbers until it is erased. */
@@ -164,7 +205,9 @@ export class Session implements LedgerSession {
     secrets.assertKept();
     const { primitives } = this.#suite;
     const key = { primitives, keySize: this.#keySize, secret: secrets.clientToServer };
-    return { payload: openCall(key, frame), secrets };
+    if (!frame.live) return { payload: openCall(key, frame), secrets, live: undefined };
+    const opener = openLiveCall(key, frame);
+    return { payload: NONE, secrets, live: { opener, bodies: opener.push(frame.chunks) } };
   }
 
   advance(epoch: number): void {
@@ -177,6 +220,19 @@ export class Session implements LedgerSession {
     const { primitives, random } = this.#suite;
     const key = { primitives, keySize: this.#keySize, secret: secrets.serverToClient };
     return sealResult(key, { epoch: secrets.epoch & 0xff, callHeader: frame.header }, random, reply);
+  }
+
+  /** Begins a live result. @throws SealwireError `session_unknown` as {@link seal} */
+  sealLive(
+    frame: CallFrame,
+    secrets: EpochSecrets,
+    body: Uint8Array,
+    last: boolean,
+  ): ReturnType<typeof sealLiveResult> {
+    secrets.assertKept();
+    const { primitives, random } = this.#suite;
+    const key = { primitives, keySize: this.#keySize, secret: secrets.serverToClient };
+    return sealLiveResult(key, { epoch: secrets.epoch & 0xff, callHeader: frame.header }, random, body, last);
   }
 
   get #keys(): Epochs {

@@ -10,6 +10,8 @@ import {
   type SessionStoreListener,
   type StoredSession,
 } from '../ports/index.js';
+import type { Stoppable } from '../streams/flights.js';
+import { SessionStreams } from '../streams/session-streams.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { LookUps } from './limits.js';
@@ -30,6 +32,7 @@ export class Sessions implements SessionStoreListener {
   readonly #ended = new Map<string, Session>();
   readonly #taking = new Map<string, Promise<Session>>();
   readonly #releasing = new Map<string, Promise<void>>();
+  readonly #streams = new SessionStreams();
   readonly #lookUps: LookUps;
   readonly #suite: SessionSuite;
   #stopping = false;
@@ -118,6 +121,15 @@ export class Sessions implements SessionStoreListener {
     return session.advancing;
   }
 
+  /** What ends with the session, wherever its lane is by then. Answers how to take it out again. */
+  addStream(session: Session, stream: Stoppable): () => void {
+    const left = session.expires - this.store.now();
+    const remove = this.#streams.add(session.key, left, stream, () => this.expire(session, 'expired'));
+    if (session.ended) stream.stop('session_ended');
+    if (this.#stopping) stream.stop('busy');
+    return remove;
+  }
+
   /** Ends a session by this process's own judgement. */
   expire(session: Session, reason: CloseReason): void {
     this.directory
@@ -143,11 +155,13 @@ export class Sessions implements SessionStoreListener {
     this.#lookUps.forget(key);
     const session = this.#hot.get(key);
     if (!session) {
+      this.#streams.end(key);
       if (module !== undefined && !this.#ended.has(key)) this.events.emit('closed', { sessionId: key, module, reason });
       return;
     }
     this.#hot.delete(key);
     session.end(reason);
+    this.#streams.end(key);
     this.add(session);
     this.events.emit('closed', { sessionId: key, module: session.module, reason });
     this.#closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));
@@ -161,6 +175,7 @@ export class Sessions implements SessionStoreListener {
   /** Takes no more calls, lets those that run finish, gives every lane back. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#streams.stop();
     const all = Promise.all([...this.#hot.values()].map((session) => this.release(session.id)));
     await withinTime(all, STOP_MS).catch(() => this.logger.warn('Stopped while calls were running.'));
   }
@@ -201,11 +216,11 @@ export class Sessions implements SessionStoreListener {
 
   /** What it accepted is complete at once, whatever still runs: of all the rest its client learns that it never ran. */
   async #closeEnded(session: Session): Promise<void> {
-    const { id, lane, busy } = session;
+    const { id, lane, working } = session;
     const window = this.ledger.close(session);
     if (!window) return;
-    await this.store.closeLane(id, lane, window, !busy);
-    if (!busy) return;
+    await this.store.closeLane(id, lane, window, !working);
+    if (!working) return;
     await session.idle();
     await this.store.closeLane(id, lane, window, true);
   }

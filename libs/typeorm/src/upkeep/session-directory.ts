@@ -66,7 +66,7 @@ export class TypeOrmSessionDirectory extends SessionDirectory {
   }
 }
 
-export interface Retention {
+interface Retention {
   readonly tombstoneSeconds: number;
   readonly outcomeSeconds: number;
   /** undefined: stored results are left to the servers, which know how long they keep them */
@@ -92,7 +92,7 @@ const BEYOND = 2 ** 32;
  * Each kind in batches of their own transactions, so that purging a large table blocks nobody, and each on its own: where one
  * fails, the others are purged all the same and then it is thrown. Answers rows deleted.
  */
-export async function purge(database: Database, retention: Retention): Promise<number> {
+async function purge(database: Database, retention: Retention): Promise<number> {
   let deleted = 0;
   const problems: unknown[] = [];
   for (const kind of [overSessions, tombstones, numbers, floors, results, outcomes, cookieKeys, instances, keys]) {

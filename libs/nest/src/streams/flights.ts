@@ -1,0 +1,81 @@
+import type { ServerResponse } from 'node:http';
+import type { CallNumber } from '@sealwire/core';
+import { Audience } from './audience.js';
+import type { LiveReply } from './live-reply.js';
+
+/** The live reply to first calls, which step 4 cannot carry. */
+export interface Parked {
+  readonly reply: LiveReply;
+  /** told that it was sent */
+  over(): void;
+}
+
+/** A message that runs, as far as somebody asked about it. */
+export class Flight {
+  readonly audience: Audience;
+  #parked: Parked | undefined;
+  #live = false;
+  #onLive: (() => void)[] = [];
+
+  constructor(patience: number) {
+    this.audience = new Audience(patience);
+  }
+
+  /** Its result is sent as it comes about, to one request; whoever else asks is told that it runs. */
+  goLive(): void {
+    this.#live = true;
+    for (const resolve of this.#onLive.splice(0)) resolve();
+  }
+
+  /** Keeps the live reply to first calls until the client asks for it. */
+  park(parked: Parked): void {
+    this.#parked = parked;
+    this.goLive();
+  }
+
+  /** Hands it out, to the first that asks. */
+  take(): Parked | undefined {
+    const parked = this.#parked;
+    this.#parked = undefined;
+    return parked;
+  }
+
+  /** Resolves when its result is live. */
+  live(): Promise<void> {
+    return this.#live ? Promise.resolve() : new Promise((resolve) => this.#onLive.push(resolve));
+  }
+}
+
+/** What ends with its session: a live result, or the streams of a live call. */
+export interface Stoppable {
+  /** @param status told under seal if there is still somebody to tell */
+  stop(status: 'session_ended' | 'busy'): void;
+}
+
+/** The messages of one session that somebody asked about while they run. Most are never in here. */
+export class Flights {
+  readonly #flights = new Map<string, Flight>();
+
+  at({ lane, counter }: CallNumber, patience: number): Flight {
+    const key = `${lane}:${counter}`;
+    const known = this.#flights.get(key);
+    if (known) return known;
+    const flight = new Flight(patience);
+    this.#flights.set(key, flight);
+    return flight;
+  }
+
+  /** @param response of a request that waits for it */
+  join(number: CallNumber, response: ServerResponse, patience: number): Flight {
+    const flight = this.at(number, patience);
+    flight.audience.join(response);
+    return flight;
+  }
+
+  /** The message has its result. */
+  end({ lane, counter }: CallNumber): void {
+    const key = `${lane}:${counter}`;
+    this.#flights.get(key)?.audience.end();
+    this.#flights.delete(key);
+  }
+}

@@ -1,0 +1,1 @@
+export { Audience } from './audience.js';

@@ -1,0 +1,136 @@
+import type { ServerResponse } from 'node:http';
+import { concat, type LiveSealer } from '@sealwire/core';
+import type { Stoppable } from './flights.js';
+import type { LiveReply } from './live-reply.js';
+
+/** How long a stopped result may take to reach its client, in milliseconds. */
+const STOP_MS = 500;
+
+export interface LiveResultOptions {
+  /** seals the first piece: the header is part of what it answers */
+  readonly begin: (body: Uint8Array, last: boolean) => { readonly sealer: LiveSealer; readonly first: Uint8Array };
+  /** milliseconds of silence after which a pulse is sent */
+  readonly pulse: number;
+  /** most bytes that are kept of a result without streams */
+  readonly keep: number;
+  /** told at each pulse */
+  readonly alive: () => void;
+  /** told once, with the bytes that were sent, undefined if it held a stream or is not kept */
+  readonly done: (kept: Uint8Array | undefined) => void;
+}
+
+/**
+ * A live result on its way to one response. With the connection its streams end; a result without streams goes on without
+ * anybody, and is kept.
+ */
+export class LiveResult implements Stoppable {
+  readonly #reply: LiveReply;
+  readonly #options: LiveResultOptions;
+  #response: ServerResponse | undefined;
+  #sealer: LiveSealer | undefined;
+  #kept: Uint8Array[] | undefined = [];
+  #keptBytes = 0;
+  #pulse: NodeJS.Timeout | undefined;
+  #drained: (() => void) | undefined;
+  #stopped: 'session_ended' | 'busy' | undefined;
+  #stopping = false;
+  /** it was sent, or nobody is being sent it any more */
+  over = false;
+
+  constructor(reply: LiveReply, options: LiveResultOptions) {
+    this.#reply = reply;
+    this.#options = options;
+  }
+
+  /** Sends it to the client, with the head of the response written; nothing is sent before. Called once. */
+  send(response: ServerResponse): void {
+    this.#response = response;
+    response.once('close', () => this.#lose());
+    // what is written to a connection that breaks is lost with it
+    response.on('error', () => undefined);
+    if (response.destroyed) this.#lose();
+    this.#pulse = setTimeout(() => this.#beat(), this.#options.pulse).unref();
+    this.#reply
+      .run((body, last) => this.#write(body, last))
+      .then(
+        () => this.#finish(),
+        () => this.#fail(),
+      );
+    if (this.#stopped) this.stop(this.#stopped);
+  }
+
+  /** Calls go on though their session has ended, so only a result with streams is stopped. */
+  stop(status: 'session_ended' | 'busy'): void {
+    this.#stopped ??= status;
+    if (this.over || this.#stopping || this.#reply.size === 0) return;
+    this.#stopping = true;
+    this.#kept = undefined;
+    const response = this.#response;
+    this.#reply.stop(this.#stopped);
+    // a client that does not read would never get to the end
+    setTimeout(() => response?.destroy(), STOP_MS).unref();
+  }
+
+  #write(body: Uint8Array, last: boolean): void | Promise<void> {
+    const bytes = this.#seal(body, last);
+    this.#keep(bytes);
+    this.#pulse?.refresh();
+    const response = this.#response;
+    const streams = this.#reply.size > 0;
+    // an outcome with a stream came too late
+    if (streams && !last && !response) queueMicrotask(() => this.#reply.cancel());
+    if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
+    if (!response || response.write(bytes)) return;
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+      response.once('drain', resolve);
+    });
+  }
+
+  #seal(body: Uint8Array, last: boolean): Uint8Array {
+    if (this.#sealer) return this.#sealer.seal(body, last);
+    const { sealer, first } = this.#options.begin(body, last);
+    this.#sealer = sealer;
+    return first;
+  }
+
+  #keep(bytes: Uint8Array): void {
+    this.#keptBytes += bytes.length;
+    if (this.#reply.size > 0 || this.#keptBytes > this.#options.keep) this.#kept = undefined;
+    this.#kept?.push(bytes);
+  }
+
+  #beat(): void {
+    this.#options.alive();
+    if (this.#response && !this.#response.writableNeedDrain) this.#reply.pulse();
+    this.#pulse?.refresh();
+  }
+
+  #lose(): void {
+    if (this.over) return;
+    this.#response = undefined;
+    if (this.#reply.size > 0) {
+      this.#kept = undefined;
+      this.#reply.cancel();
+    }
+    this.#drained?.();
+  }
+
+  #finish(): void {
+    this.#response?.end();
+    this.#end(this.#kept && concat(...this.#kept));
+  }
+
+  #fail(): void {
+    this.#response?.destroy();
+    this.#end(undefined);
+  }
+
+  #end(kept: Uint8Array | undefined): void {
+    if (this.over) return;
+    this.over = true;
+    clearTimeout(this.#pulse);
+    this.#sealer?.erase();
+    void this.#reply.complete.then(() => this.#options.done(kept));
+  }
+}

@@ -1,0 +1,101 @@
+import type { Primitives, Replace } from '@sealwire/core';
+import { type Ended, LiveReply } from './live-reply.js';
+import { streamIn } from './sources.js';
+
+/** What the outcomes of a message are encoded with if none of them holds a stream. */
+export type EncodeReply = (outcomes: readonly Ended['outcome'][], replace: Replace) => Uint8Array;
+
+/**
+ * Waits for the outcomes of one message. The reply is the encoded payload of an ordinary result if all outcomes come together and
+ * none holds a stream; else it is live: as soon as one holds a stream, a call reports progress, or some outcomes of a batch are
+ * there and others are not a turn later.
+ */
+export class MessageReply {
+  readonly reply: Promise<Uint8Array | LiveReply>;
+  readonly #ended: (Ended | undefined)[];
+  #missing: number;
+  #live: LiveReply | undefined;
+  #resolve!: (reply: Uint8Array | LiveReply) => void;
+  #reject!: (error: unknown) => void;
+
+  /**
+   * @param calls how many the message has
+   * @param together a batch is not live because some of its outcomes are ready before others
+   */
+  constructor(
+    calls: number,
+    private readonly together: boolean,
+    private readonly encode: EncodeReply,
+    private readonly random: Primitives['random'],
+  ) {
+    this.#ended = new Array(calls);
+    this.#missing = calls;
+    this.reply = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  end(place: number, ended: Ended): void {
+    const first = this.#missing === this.#ended.length;
+    this.#ended[place] = ended;
+    this.#missing -= 1;
+    if (this.#live) this.#add(this.#live, place, ended);
+    else if (this.#missing === 0) this.#whole();
+    else if (first && !this.together) setImmediate(() => this.#missing > 0 && this.#goLive());
+  }
+
+  progress(place: number, value: unknown): void {
+    if (!this.#ended[place]) this.#goLive().progress(place, value);
+  }
+
+  /** A mistake of this library: no outcome stands for it. */
+  fail(error: unknown): void {
+    this.#reject(error);
+  }
+
+  #whole(): void {
+    try {
+      this.#settle();
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
+
+  #settle(): void {
+    let streams = false;
+    const payload = this.#payload((value) => {
+      if (!streamIn(value)) return undefined;
+      streams = true;
+      return [];
+    });
+    if (streams) {
+      this.#goLive();
+      return;
+    }
+    for (const ended of this.#ended) ended?.call?.end();
+    this.#resolve(payload);
+  }
+
+  #payload(replace: Replace): Uint8Array {
+    const outcomes = this.#ended.map((ended) => (ended as Ended).outcome);
+    return this.encode(outcomes, replace);
+  }
+
+  #goLive(): LiveReply {
+    if (this.#live) return this.#live;
+    const live = new LiveReply(this.random(16), () => this.#payload(() => undefined));
+    this.#live = live;
+    this.#resolve(live);
+    this.#ended.forEach((ended, place) => {
+      if (ended) live.outcome(place, ended);
+    });
+    if (this.#missing === 0) live.finish();
+    return live;
+  }
+
+  #add(live: LiveReply, place: number, ended: Ended): void {
+    live.outcome(place, ended);
+    if (this.#missing === 0) live.finish();
+  }
+}

@@ -1,0 +1,98 @@
+import { RemoteFunctionError } from '../functions/outcome.js';
+
+/** Items of one Observable that may wait for a slow consumer. */
+const WAITING = 16_384;
+
+/** `error` is there if it failed. */
+interface End {
+  readonly error?: unknown;
+}
+
+interface Subscribable {
+  subscribe(observer: { next(value: unknown): void; error(error: unknown): void; complete(): void }): {
+    unsubscribe(): void;
+  };
+}
+
+/**
+ * An Observable as the iterator that streams it: subscribed to at once, unsubscribed from when its consumer is gone. An Observable
+ * cannot be slowed down, so items wait here; above 16,384 of them it is unsubscribed from and ends with `consumer_slow`. What it
+ * emits while it is being subscribed to (`from([...])`) is not counted: that is in memory already.
+ */
+export class Observed implements AsyncIterableIterator<unknown> {
+  readonly #waiting: unknown[] = [];
+  #head = 0;
+  /** the last of all items, undefined if there was none */
+  last: { readonly value: unknown } | undefined;
+  #over: End | undefined;
+  #wake: (() => void) | undefined;
+  #close: (() => void) | undefined;
+
+  /** @param ended told once of its end, with what it failed with */
+  constructor(source: Subscribable, ended?: (end: End, observed: Observed) => void) {
+    let counting = false;
+    const finish = (end: End = {}): void => {
+      if (this.#over) return;
+      this.#over = end;
+      this.#wake?.();
+      ended?.(end, this);
+    };
+    const subscription = source.subscribe({
+      next: (value) => {
+        if (this.#over) return;
+        this.#waiting.push(value);
+        this.last = { value };
+        if (counting && this.#waiting.length - this.#head > WAITING) {
+          this.#close?.();
+          finish({ error: new RemoteFunctionError('consumer_slow', 'The stream is read too slowly.') });
+        }
+        this.#wake?.();
+      },
+      error: (error) => finish({ error }),
+      complete: () => finish(),
+    });
+    counting = true;
+    this.#close = () => subscription.unsubscribe();
+    if (this.#over) this.#close();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<unknown, undefined>> {
+    for (;;) {
+      if (this.#head < this.#waiting.length) return { done: false, value: this.#take() };
+      if (this.#over) {
+        const { error } = this.#over;
+        const failed = 'error' in this.#over;
+        this.#over = {};
+        if (failed) throw error;
+        return { done: true, value: undefined };
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  async return(): Promise<IteratorResult<unknown, undefined>> {
+    this.#waiting.length = 0;
+    this.#head = 0;
+    this.#over = {};
+    this.#wake?.();
+    this.#close?.();
+    return { done: true, value: undefined };
+  }
+
+  #take(): unknown {
+    const value = this.#waiting[this.#head];
+    this.#waiting[this.#head++] = undefined;
+    // taking the first of an array moves all others
+    if (this.#head > 1_024 && this.#head > this.#waiting.length / 2) {
+      this.#waiting.splice(0, this.#head);
+      this.#head = 0;
+    }
+    return value;
+  }
+}

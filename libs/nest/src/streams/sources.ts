@@ -1,0 +1,95 @@
+import type { Readable } from 'node:stream';
+import type { StreamableFile } from '@nestjs/common';
+import { type FileInfo, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
+import { isObservable } from 'rxjs';
+import { Observed } from './observed.js';
+
+/** Where bytes are read from. */
+export type ByteSource = Readable | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Blob | RemoteFile;
+
+/** For bytes of a `resumable` function. */
+export interface ByteState {
+  /** names the state of the bytes; a stream that was cut goes on with the same version only, else it ends as `stream_changed` */
+  readonly version?: string;
+  /** where in the whole the source begins, 0 by default */
+  readonly offset?: number;
+}
+
+/**
+ * Bytes as a function returns them, with what resuming needs.
+ *
+ * @example
+ * import { createReadStream } from 'node:fs';
+ *
+ * @RemoteFunctions('logs')
+ * export class LogsController {
+ *   @RemoteFunction({ resumable: true })
+ *   today(@RemoteResume() resume: Injected<Resume | undefined>): ReadableStream<Uint8Array> {
+ *     const offset = Number(resume?.position ?? 0);
+ *     return remoteBytes(createReadStream('today.log', { start: offset }), { version: '1', offset });
+ *   }
+ * }
+ */
+export function remoteBytes(source: ByteSource, state: ByteState = {}): ReadableStream<Uint8Array> {
+  return new StreamSource('bytes', source as StreamLike, defined(state)) as never;
+}
+
+/**
+ * A file as a function returns it; the caller gets a `RemoteFile`.
+ *
+ * @param info `name`, `type` (a media type) and, if known, `size` in bytes and `modified`
+ * @example
+ * import { createReadStream } from 'node:fs';
+ *
+ * @RemoteFunctions('statements')
+ * export class StatementsController {
+ *   @RemoteFunction()
+ *   statement(): RemoteFile {
+ *     return remoteFile(createReadStream('statement.pdf'), { name: 'statement.pdf', type: 'application/pdf' });
+ *   }
+ * }
+ */
+export function remoteFile(source: ByteSource, info: FileInfo & ByteState): RemoteFile {
+  return new StreamSource('file', source as StreamLike, defined(info)) as never;
+}
+
+/** What a value is streamed from; undefined for every other value. Nothing is subscribed to or read. */
+export function streamIn(value: object): object | undefined {
+  const prototype = Object.getPrototypeOf(value);
+  // most objects of a result, so asked first
+  if ((prototype === Object.prototype || prototype === null) && !(Symbol.asyncIterator in value)) return undefined;
+  if (isObservable(value) || isStreamableFile(value)) return value;
+  return sourceOf(value) && value;
+}
+
+/** As core's encoders take it. @param stream of {@link streamIn} */
+export function asSource(stream: object): object {
+  if (isObservable(stream)) return new Observed(stream);
+  return isStreamableFile(stream) ? fileOf(stream) : stream;
+}
+
+/** By its methods: an application may have another copy of Nest. */
+function isStreamableFile(value: object): value is StreamableFile {
+  return 'getStream' in value && typeof value.getStream === 'function' && 'getHeaders' in value;
+}
+
+function fileOf(file: StreamableFile): StreamSource {
+  const { type = '', disposition, length } = file.getHeaders();
+  const text = [disposition].flat().join(';');
+  const [, encoded] = /filename\*\s*=\s*UTF-8''([^;]+)/i.exec(text) ?? [];
+  const [, quoted, bare] = /filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/i.exec(text) ?? [];
+  const name = encoded === undefined ? (quoted?.replaceAll(/\\(.)/g, '$1') ?? bare ?? '') : decoded(encoded);
+  return new StreamSource('file', file.getStream(), defined({ name, type, size: length }));
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function defined<T extends object>(properties: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined)) as never;
+}
