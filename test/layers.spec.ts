@@ -3,8 +3,9 @@ import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { House } from './support/house.js';
 import { insideUses } from './support/insides.js';
-import { layerViolations, type Manifest } from './support/layers.js';
+import { layerViolations, type Manifest, usedByOne } from './support/layers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm', 'libs/angular'];
@@ -43,7 +44,26 @@ describe('the repository', () => {
 });
 
 describe('the house', () => {
+  const packages = libraries.filter((library) => library !== 'libs/angular');
+  const sources = packages.flatMap((library) => sourcesBelow(`${library}/src`));
   const tests = libraries.flatMap((library) => sourcesBelow(`${library}/test`));
+  const others = ['libs/angular', 'src', 'test', 'bench', 'scripts'].flatMap(sourcesBelow);
+
+  it('has few files that only one other file uses', () => {
+    const house = new House(read(sources), manifests);
+    const files = sources.filter((path) => !house.isEntry(path));
+    const single = files.filter((path) => {
+      const [importer, ...more] = house.importersOf(path);
+      return importer !== undefined && importer !== 'everybody' && more.length === 0;
+    });
+    const listed = single.map((path) => `${path} <- ${[...house.importersOf(path)]}`).join('\n');
+    expect(single.length / files.length, listed).toBeLessThanOrEqual(0.15);
+  });
+
+  it('exports nothing that nobody uses', () => {
+    const house = new House(read([...new Set([...sources, ...tests, ...others])]), manifests);
+    expect(sources.flatMap((path) => house.unused(path))).toEqual([]);
+  });
 
   it('shows tests of a package only what it publishes, and the entries of rooms', () => {
     const inside = [...read(tests)].flatMap(([path, source]) =>
@@ -56,6 +76,12 @@ describe('the house', () => {
     expect(inside).toEqual([]);
   });
 
+  it.each(['core'])('has few files in %s that only one other file uses', (library) => {
+    const sources = read(sourcesBelow(`libs/${library}/src`));
+    const used = usedByOne(sources);
+    expect(used.length / sources.size, used.join('\n')).toBeLessThanOrEqual(0.15);
+  });
+
   it.each(['nest', 'typeorm'])('touches what others do not document only in quirks/ of %s', (library) => {
     const paths = sourcesBelow(`libs/${library}/src`).filter((path) => !path.includes('/quirks/'));
     expect(insideUses(root, paths)).toEqual([]);
@@ -63,6 +89,17 @@ describe('the house', () => {
 });
 
 describe('the walker', () => {
+  it('finds what one file uses, and no more', () => {
+    const sources = new Map([
+      ['a/index.ts', "export { b } from './b.js';"],
+      ['a/b.ts', "import type { c } from './c.js';\nimport { d } from './d.js';\nimport { e } from '../e.js';"],
+      ['a/c.ts', "import { d } from './d.js';\nimport 'node:fs';"],
+      ['a/d.ts', ''],
+      ['e.ts', ''],
+    ]);
+    expect(usedByOne(sources)).toEqual(['a/c.ts', 'e.ts']);
+  });
+
   it.each([
     ['libs/core/src/a.ts', "import { b } from '@sealwire/client';", 'goes up from core to client'],
     ['libs/core/src/a.ts', "import type { b } from '@sealwire/nest';", 'goes up from core to nest'],

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -90,5 +90,13 @@ describe('the route of a warm call', () => {
     const { client } = await traced;
     expect(client.files.length, client.files.join('\n')).toBeLessThanOrEqual(5);
     expect(client.steps.map(({ name }) => name)).toContain('openResult');
+  }, 120_000);
+
+  it('is the one that CONTRIBUTING.md shows', async () => {
+    const text = readFileSync(new URL('../CONTRIBUTING.md', import.meta.url), 'utf8');
+    for (const { side, files } of Object.values(await traced)) {
+      const [, shown = ''] = new RegExp(`^${side} +([^]+?)\\n(?=\\S)`, 'm').exec(text) ?? [];
+      expect(shown.split(/,\s+/), side).toEqual(files.map((file) => file.slice(file.indexOf('/') + 1)));
+    }
   }, 120_000);
 });

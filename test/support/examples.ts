@@ -65,7 +65,7 @@ function exampleOf(symbol: ts.Symbol): string | undefined {
       comment
         .getText()
         .replace(/\s*\*\/$/, '')
-        .split(/^ \* @example\n/m)[1],
+        .split(/^ \* @example\s/m)[1],
   );
   return texts.find((text) => text !== undefined)?.replaceAll(/^ \*( |$)/gm, '');
 }

@@ -97,3 +97,19 @@ function isBuiltin(specifier: string): boolean {
 function isCrypto(specifier: string): boolean {
   return /^(node:)?crypto(\/|$)/.test(specifier) || specifier.startsWith('@noble/');
 }
+
+/** The files that exactly one other file imports, unless that is an entry: what an entry publishes has users outside. */
+export function usedByOne(sources: ReadonlyMap<string, string>): string[] {
+  const users = new Map<string, string[]>();
+  for (const [path, source] of sources) {
+    for (const { fileName } of ts.preProcessFile(source, true, true).importedFiles) {
+      if (!fileName.startsWith('.')) continue;
+      const target = posix.join(posix.dirname(path), fileName).replace(/\.js$/, '.ts');
+      users.set(target, [...(users.get(target) ?? []), path]);
+    }
+  }
+  return [...sources.keys()].filter((path) => {
+    const [only, ...others] = users.get(path) ?? [];
+    return only !== undefined && others.length === 0 && posix.basename(only) !== 'index.ts';
+  });
+}

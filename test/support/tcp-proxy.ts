@@ -36,6 +36,11 @@ export class TcpProxy {
     for (const line of this.lines) line.run();
   }
 
+  /** Ends every connection that is open; new ones are taken. */
+  cut(): void {
+    for (const line of this.lines) line.end();
+  }
+
   async close(): Promise<void> {
     for (const line of this.lines) line.end();
     await new Promise((resolve) => this.server.close(resolve));

@@ -32,6 +32,7 @@ import {
   TERMS,
   VARIANTS,
 } from './handshake-vectors.js';
+import { live, refusedLive } from './live-vectors.js';
 import { chunked, epochs, messages } from './message-vectors.js';
 import { refusedPayloads } from './payload-vectors.js';
 import { bytesFrom, hexed } from './recorder.js';
@@ -47,6 +48,8 @@ export function vectors(): Map<string, Json> {
     ...[first, second, ...others].map(({ name, json }) => [name, json] as const),
     ['messages', messages(first, second)],
     ['message-chunked', chunked(second)],
+    ['live', live(first, second)],
+    ['live-refused', refusedLive()],
     ['epochs', epochs(first)],
     ['renewal', renewal(first)],
     ['call-identity', callIdentities(first)],

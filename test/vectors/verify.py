@@ -601,9 +601,118 @@ def check_payloads():
     ], [item(text)[0] for text in v["replies"].values()])
 
 
+# ---- section 5.8 ----
+def open_live(label, secret, key_size, header, call_header, chunks):
+    size, first = (36, 0x11) if label == b"call" else (12, 0x12)
+    need(len(header) == size and header[:3] == bytes([first, 1, 3]))
+    ad, bodies, at, last = header + call_header, [], 0, False
+    key, mask = aead_key(expand(secret, label + ad), key_size)
+    while at < len(chunks):
+        need(not last and at + 3 <= len(chunks))
+        head = int.from_bytes(chunks[at : at + 3], "big")
+        length, last, at = head & 0x7FFFFF, head >> 23, at + 3 + (head & 0x7FFFFF)
+        need(80 <= length <= 65536 + 16 and at <= len(chunks))
+        nonce = xor(mask, bytes(7) + struct.pack(">IB", len(bodies), last))
+        bodies.append(unpad(gcm_open(key, nonce, ad, chunks[at - length : at])))
+    need(last)
+    return bodies
+
+
+def encode_unit(kind, stream, data):
+    return struct.pack(">BHI", kind, stream, len(data)) + data
+
+
+def references(value):
+    if isinstance(value, tuple) and value[1] == 27:
+        yield value[2]
+    else:
+        inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value[2]] if isinstance(value, tuple) else []
+        for item in inside:
+            yield from references(item)
+
+
+INFO = {"resumable": {"items", "bytes", "file"}, "version": {"bytes", "file"}, "offset": {"bytes", "file"},
+        "name": {"file"}, "type": {"file"}, "size": {"file"}, "modified": {"file"}}
+
+
+def announce(streams, value):
+    for kind, k, *info in references(value):
+        info = info[0] if info else {}
+        need(kind in ("items", "bytes", "file") and 0 <= k < 65536 and k not in streams)
+        need(all(name in INFO and kind in INFO[name] for name in info) and (kind != "file" or {"name", "type"} <= set(info)))
+        streams[k] = kind
+
+
+def read_live_call(body, limit):
+    """The units of a call, whose streams are announced in its payload and end once."""
+    streams, first = {}, True
+    while body:
+        need(len(body) >= 7)
+        kind, stream, length = struct.unpack(">BHI", body[:7])
+        data, body = body[7 : 7 + length], body[7 + length :]
+        need(len(data) == length <= (65536 if kind == 2 else limit) and (length > 0) == (kind not in (4, 7)) and (kind == 0) == first)
+        need(kind in (0, 2, 3, 4, 5, 7) and (stream == 0 or kind not in (0, 7)))
+        if first:
+            announce(streams, cbor(data)[0])
+        elif kind != 7:
+            need(stream in streams and kind != (2 if streams[stream] == "items" else 3))
+            if kind in (4, 5):
+                del streams[stream]
+        first = False
+    need(not first and not streams)
+
+
+def check_live():
+    v = load("live")
+    for label, secret in ((b"result", "serverToClient"), (b"call", "clientToServer")):
+        m = v[label.decode()]
+        header, call_header = bytes.fromhex(m["header"]), bytes.fromhex(m.get("callHeader", ""))
+        key, mask = aead_key(expand(bytes.fromhex(m[secret]), label + header + call_header), m["keySize"])
+        frame, bodies = header, []
+        for i, piece in enumerate(m["pieces"]):
+            last = i == len(m["pieces"]) - 1
+            bodies.append(b"".join(encode_unit(u["kind"], u["stream"], bytes.fromhex(u["bytes"])) for u in piece["units"]))
+            nonce = xor(mask, bytes(7) + struct.pack(">IB", i, last))
+            sealed = gcm_seal(key, nonce, header + call_header, pad(bodies[-1]))
+            for what, value in (("key", key), ("nonce", nonce), ("plaintext", pad(bodies[-1])), ("sealed", sealed)):
+                same(f"live {label.decode()}: {what}", piece[what], value)
+            frame += (len(sealed) | last << 23).to_bytes(3, "big") + sealed
+            if i == 0:
+                same("live digest", m["digest"], sha256(frame)[:16])
+        same(f"live {label.decode()}", m["frame"], frame)
+        opened = open_live(label, bytes.fromhex(m[secret]), m["keySize"], header, call_header, frame[len(header) :])
+        same("live bodies", [body.hex() for body in bodies], [body.hex() for body in opened])
+    read_live_call(b"".join(bodies), 1000)
+    units = [(u["kind"], u["stream"], bytes.fromhex(u["bytes"])) for p in v["result"]["pieces"] for u in p["units"]]
+    same("kinds", [9, 6, 1, 3, 2, 7, 4, 5, 1, 3, 4], [kind for kind, _, _ in units])
+    values = [cbor(data)[0] for kind, _, data in units if kind in (1, 3, 5, 6)]
+    same("values", [
+        "half", [0, {"items": ("tag", 27, ["items", 0]), "bytes": ("tag", 27, ["bytes", 1, {"version": "v1", "offset": 100}])}],
+        ("tag", 2, b"\4\xe2"), ["late", "Too late.", {"status": 504}], [0, ("tag", 27, ["items", 2, {"resumable": True}])], ["a", {"cents": 5}],
+    ], values)
+    same("status", [1, "session_ended"], cbor(bytes.fromhex(v["status"]))[0])
+    run, resend = units[0][2], load("payloads")["resend"]
+    again = {0: bytes.fromhex(resend["callId"]), 1: bytes.fromhex(resend["incarnation"])}
+    same("options", [again, {2: [run, 7]}, {2: [run, 103, "v1"]}, {3: 500, 4: {"authorization": "Bearer x"}}],
+         [cbor(bytes.fromhex(text))[0][0][2][2] for text in v["options"].values()])
+
+    v = load("live-refused")
+    for expected in ("taken", "refused"):
+        for name, text in v[expected].items():
+            frame = bytes.fromhex(text)
+            try:
+                bodies = open_live(b"call", bytes.fromhex(v["clientToServer"]), v["keySize"], frame[:36], b"", frame[36:])
+                read_live_call(b"".join(bodies), v["unitLimit"])
+                outcome = "taken"
+            except Refused:
+                outcome = "refused"
+            same(f"live: {name}", expected, outcome)
+
+
 for path in sorted(HERE.glob("handshake-*.json")):
     check_handshake(path.stem)
 check_messages()
+check_live()
 check_small()
 check_payloads()
 check_refused()

@@ -9,7 +9,7 @@ import {
   signal,
   untracked,
 } from '@angular/core';
-import { type CallOptions, type Remote, RemoteError } from '@sealwire/client';
+import { type CallOptions, type Progress, type Remote, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
 import type { RemoteModule } from './module.js';
 
@@ -20,6 +20,8 @@ export interface RemoteAction<Args extends readonly unknown[], T> extends Resour
   /** The same as a promise, rejected with the RemoteError. */
   runAsync(...args: Args): Promise<Exclude<T, undefined>>;
   readonly isPending: Signal<boolean>;
+  /** how far the last run is, for files up and down and for what the function reports; undefined without the option `progress` */
+  readonly progress: Signal<Progress | undefined>;
   /** arguments of the last run */
   readonly args: Signal<Args | undefined>;
   readonly error: Signal<RemoteError | undefined>;
@@ -39,6 +41,8 @@ export interface RemoteActionOptions<T> extends Pick<CallOptions, 'timeout'> {
    * last one started is shown.
    */
   readonly whilePending?: 'ignore' | 'queue' | 'parallel';
+  /** shows in `progress` how far a run is (default false) */
+  readonly progress?: boolean;
   readonly onSuccess?: (value: T) => void;
   readonly onError?: (error: RemoteError) => void;
   readonly injector?: Injector;
@@ -73,10 +77,9 @@ export function remoteAction<Api, Args extends unknown[], T>(
 ): RemoteAction<Args, T | undefined> {
   if (!options.injector) assertInInjectionContext(remoteAction);
   const injector = options.injector ?? inject(Injector);
-  const { timeout } = options;
   const remote: Remote<Api> = injector.get(module);
-  const run = pick(timeout === undefined ? remote : remote.$call({ timeout }));
-  return new Action(run, options, injector.get(ErrorHandler)) as unknown as RemoteAction<Args, T | undefined>;
+  const call = (how: CallOptions): ((...args: Args) => Promise<T>) => pick(remote.$call(how));
+  return new Action(call, options, injector.get(ErrorHandler)) as unknown as RemoteAction<Args, T | undefined>;
 }
 
 class Action<Args extends unknown[], T> {
@@ -87,6 +90,8 @@ class Action<Args extends unknown[], T> {
   readonly #pending = signal(0);
   #last: Promise<unknown> = Promise.resolve();
 
+  readonly #progress = signal<Progress | undefined>(undefined);
+  readonly progress = this.#progress.asReadonly();
   readonly args = this.#args.asReadonly();
   readonly status = computed(() => this.#state().status);
   readonly isLoading = computed(() => this.status() === 'loading');
@@ -105,7 +110,7 @@ class Action<Args extends unknown[], T> {
   readonly snapshot = this.#state.asReadonly();
 
   constructor(
-    private readonly call: (...args: Args) => Promise<T>,
+    private readonly call: (how: CallOptions) => (...args: Args) => Promise<T>,
     private readonly options: RemoteActionOptions<T>,
     private readonly errors: ErrorHandler,
   ) {}
@@ -118,6 +123,7 @@ class Action<Args extends unknown[], T> {
   reset(): void {
     this.#shown++;
     this.#args.set(undefined);
+    this.#progress.set(undefined);
     this.#state.set(IDLE);
   }
 
@@ -145,9 +151,10 @@ class Action<Args extends unknown[], T> {
       if (id === this.#shown) this.#state.set(state);
     };
     this.#args.set(args);
+    this.#progress.set(undefined);
     show({ status: 'loading', value: undefined });
     try {
-      const value = await this.call(...args);
+      const value = await this.call(this.#how(id))(...args);
       this.#end(() => show({ status: 'resolved', value }));
       this.#tell(this.options.onSuccess, value);
       return value;
@@ -157,6 +164,14 @@ class Action<Args extends unknown[], T> {
       this.#tell(this.options.onError, error);
       throw error;
     }
+  }
+
+  #how(id: number): CallOptions {
+    const { timeout, progress } = this.options;
+    return {
+      ...(timeout === undefined ? {} : { timeout }),
+      ...(progress ? { onProgress: (now) => id === this.#shown && this.#progress.set(now) } : {}),
+    };
   }
 
   #end(show: () => void): void {

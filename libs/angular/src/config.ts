@@ -12,6 +12,8 @@ export interface SealwireConfig
     | 'connectTimeout'
     | 'waitForServer'
     | 'headers'
+    | 'metadata'
+    | 'refresh'
     | 'primitives'
     | 'dangerouslyAllowAnyServer'
   > {
@@ -28,6 +30,8 @@ export interface RemoteModuleConfig extends SealwireConfig {
    * calls are rejected with a `PolicyError`.
    */
   readonly secureKey?: string | (() => string | undefined);
+  /** runs in each new session before all calls that wait: a log-in, for example */
+  readonly onSession?: RemoteOptions['onSession'];
 }
 
 export type OrFactory<T> = T | (() => T);

@@ -3,6 +3,7 @@ import {
   HttpContext,
   HttpContextToken,
   HttpErrorResponse,
+  HttpEventType,
   type HttpHeaders,
   type HttpResponse,
 } from '@angular/common/http';
@@ -16,6 +17,8 @@ import {
   type TransportRequest,
   type TransportResponse,
 } from '@sealwire/client';
+
+import { CARRIED } from './live-requests.js';
 
 /** What interceptors can know of a sealed request. */
 export interface SealedRequest {
@@ -59,11 +62,16 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       const { url, body, contentType, headers, signal } = request;
       const attempt = attempts.get(body) ?? 0;
       attempts.set(body, attempt + 1);
+      const { onUpload } = request;
+      const context = new HttpContext()
+        .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
+        .set(CARRIED, { signal, wantsProgress: onUpload !== undefined });
       const options = {
         headers: checked({ ...headers, 'content-type': contentType }),
-        observe: 'response',
+        observe: 'events',
+        reportProgress: onUpload !== undefined,
         responseType: 'arraybuffer',
-        context: new HttpContext().set(SEALED_REQUEST, { module, frame: kindOf(request), attempt }),
+        context,
         transferCache: false,
       } as const;
       return new Promise<TransportResponse>((resolve, reject) => {
@@ -71,7 +79,11 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
         // interceptors run in Angular's zone, as they are used to
         const subscription = zone.run(() =>
           http.post(url, bodyOf(body), options).subscribe({
-            next: (response) => answers.settle(request, response, response.body, resolve, reject),
+            next: (event) => {
+              if (event.type === HttpEventType.UploadProgress) onUpload?.(event.loaded);
+              else if (event.type === HttpEventType.Response)
+                answers.settle(request, event, event.body, resolve, reject);
+            },
             error: (error: unknown) => {
               if (error instanceof HttpErrorResponse && error.status > 0)
                 answers.settle(request, error, error.error, resolve, reject);
@@ -112,14 +124,14 @@ class Answers {
       return;
     }
     if (isDevMode()) this.#look(body);
-    resolve(responseOf(request, response, bytes));
+    resolve(responseOf(request, response, isReader(body) ? body : readerOf(bytes)));
   }
 
   #look(body: unknown): void {
     const isObject = typeof body === 'object' && body !== null;
     const isSame = isObject && this.#seen.has(body);
     if (isObject) this.#seen.add(body);
-    if (!isSame && (body === null || body === undefined || isBuffer(body))) return;
+    if (!isSame && (body === null || body === undefined || isBuffer(body) || isReader(body))) return;
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     console.warn(
@@ -132,7 +144,7 @@ class Answers {
 function responseOf(
   request: TransportRequest,
   { status, headers, url }: { readonly status: number; readonly headers: HttpHeaders; readonly url: string | null },
-  bytes: Uint8Array,
+  body: BodyReader,
 ): TransportResponse {
   const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
   const contentType = headers.get('content-type') ?? '';
@@ -142,10 +154,15 @@ function responseOf(
   return {
     status: left ? 302 : status,
     contentType,
-    body: readerOf(bytes),
+    body,
     ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
     ...(location === null ? {} : { location }),
   };
+}
+
+/** What `sealwireStreams` answers with. */
+function isReader(body: unknown): body is BodyReader {
+  return typeof body === 'object' && body !== null && 'read' in body;
 }
 
 /** As if it were arriving: a live result is read so, although HttpClient hands it out when it is complete. */

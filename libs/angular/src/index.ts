@@ -3,7 +3,9 @@ export {
   type ConnectionState,
   OutcomeUnknownError,
   PolicyError,
+  type Progress,
   RemoteError,
+  RemoteFile,
 } from '@sealwire/client';
 export { type RemoteAction, type RemoteActionOptions, remoteAction } from './action.js';
 export {
@@ -16,6 +18,7 @@ export { isRemoteError } from './errors.js';
 export { functions as ɵfunctions } from './handle.js';
 export { SEALED_REQUEST, type SealedRequest } from './http-client.js';
 export { type InjectOptions, injectConnection, injectRemote, type Remote$, remote$ } from './inject.js';
+export { sealwireStreams } from './live-requests.js';
 export { type ApiOf, pathOf as ɵpathOf, type RemoteModule, remoteModule, SEALWIRE as ɵSEALWIRE } from './module.js';
 export {
   type FetchOptions,
@@ -29,3 +32,4 @@ export {
 } from './provide.js';
 export { type RemoteResourceOptions, type RemoteResourceRef, remoteResource } from './resource.js';
 export { Sealwire as ɵSealwire } from './sealwire.js';
+export { type RemoteStream, type RemoteStreamOptions, type RemoteStreamStatus, remoteStream } from './stream.js';

@@ -3,6 +3,7 @@ import type { ConnectionState, Remote } from '@sealwire/client';
 import { Observable } from 'rxjs';
 import { functions, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
+import { isStream } from './stream.js';
 
 /** Options of {@link injectRemote} and its like. */
 export interface InjectOptions {
@@ -27,15 +28,16 @@ export function injectRemote<Api>(module: RemoteModule<Api>, options: InjectOpti
   return (options.injector ?? inject(Injector)).get(module);
 }
 
-/** The functions of a module as cold observables. */
+/** The functions of a module as cold observables: of the result, or of the items of a result that streams. */
 export type Remote$<Api> = {
   readonly [K in keyof Api]: Api[K] extends (...args: infer P) => Promise<infer R>
-    ? (...args: P) => Observable<R>
+    ? (...args: P) => Observable<R extends ReadableStream ? R : R extends AsyncIterable<infer Item> ? Item : R>
     : never;
 };
 
 /**
- * The functions of a module as observables: each subscription is one call, and the end of the subscription gives it up.
+ * The functions of a module as observables: each subscription is one call, and the end of the subscription gives it up. A result
+ * that streams emits its items.
  *
  * @throws Error outside an injection context, unless `injector` is given
  * @example
@@ -54,13 +56,13 @@ export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions =
       const call = (remote.$call({ signal: stop.signal }) as Record<string, (...args: unknown[]) => Promise<unknown>>)[
         name
       ];
-      call?.(...args).then(
-        (value) => {
-          subscriber.next(value);
-          subscriber.complete();
-        },
-        (error: unknown) => subscriber.error(error),
-      );
+      const run = async (): Promise<void> => {
+        const value = await call?.(...args);
+        if (!isStream(value)) subscriber.next(value);
+        else for await (const item of value) subscriber.next(item);
+        subscriber.complete();
+      };
+      run().catch((error: unknown) => subscriber.error(error));
       return () => stop.abort();
     });
   });

@@ -3,10 +3,23 @@ import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Controller, type INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { remoteModule } from '@sealwire/angular';
+import { type RemoteModule, remoteModule } from '@sealwire/angular';
 import { CONTENT_TYPE, formatKeyText, frameType, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { RemoteFunction, RemoteFunctionError, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import {
+  at,
+  type Injected,
+  type Progress,
+  type RemoteFile,
+  RemoteFunction,
+  RemoteFunctionError,
+  RemoteFunctions,
+  RemoteProgress,
+  RemoteResume,
+  type Resume,
+  SealwireModule,
+} from '@sealwire/nest';
+import { map, type Observable, Subject } from 'rxjs';
 import { onTestFinished } from 'vitest';
 
 const privateKey = generateKeyText('sws1', nodePrimitives);
@@ -53,6 +66,44 @@ export class PublicController {
   }
 }
 
+@RemoteFunctions('rates')
+@Controller()
+export class RatesController {
+  /** what `watch` has still to tell, and whether anybody listens */
+  readonly news = new Subject<number>();
+
+  @RemoteFunction()
+  watch(currency: string): Observable<string> {
+    return this.news.pipe(map((rate) => `${currency} ${rate}`));
+  }
+
+  @RemoteFunction({ resumable: true })
+  async *count(to: number, @RemoteResume() resume: Injected<Resume | undefined>): AsyncGenerator<unknown> {
+    for (let i = Number(resume?.position ?? 0) + 1; i <= to; i++) yield at(i, i);
+  }
+
+  @RemoteFunction()
+  size(bytes: Uint8Array): number {
+    return bytes.length;
+  }
+
+  @RemoteFunction()
+  async measure(file: RemoteFile, @RemoteProgress() progress: Injected<Progress>): Promise<string> {
+    const { length } = await file.bytes();
+    progress('read');
+    return `${file.name} ${length}`;
+  }
+}
+
+/** What the functions above are to a client. */
+export interface RatesApi {
+  watch(currency: string): Promise<AsyncIterable<string>>;
+  count(to: number): Promise<AsyncIterable<number>>;
+  size(bytes: Uint8Array): Promise<number>;
+  measure(file: Blob): Promise<string>;
+}
+
+export const Rates = remoteModule<RatesController>('rates') as unknown as RemoteModule<RatesApi>;
 export const Payments = remoteModule<PaymentsController>('payments');
 export const Public = remoteModule<PublicController>('public');
 
@@ -69,8 +120,9 @@ export async function startServer() {
       SealwireModule.forRoot({ serverKey: privateKey, handshakeRate: false, handshakeRateTotal: false }),
       SealwireModule.forFeature({ path: 'payments', secureKeys: [...secureKeys], requireSecureKey: true }),
       SealwireModule.forFeature({ path: 'public' }),
+      SealwireModule.forFeature({ path: 'rates' }),
     ],
-    controllers: [PaymentsController, PublicController],
+    controllers: [PaymentsController, PublicController, RatesController],
   }).compile();
   const app: INestApplication = testing.createNestApplication();
   app.useLogger(false);
@@ -93,6 +145,7 @@ export async function startServer() {
     app,
     url: `http://127.0.0.1:${port}/remote`,
     payments: testing.get(PaymentsController),
+    rates: testing.get(RatesController),
     seen,
     kinds: () => seen.map(({ kind }) => kind),
   };

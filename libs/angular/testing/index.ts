@@ -1,1 +1,2 @@
+export type { TestStream } from './test-stream.js';
 export { provideSealwireTesting, SealwireTestingController, type TestCall } from './testing.js';

@@ -19,12 +19,15 @@ import {
   ɵSealwire,
 } from '@sealwire/angular';
 import type { BatchCall, CallOptions, Remote, Settled } from '@sealwire/client';
+import { FedStream, type TestStream } from './test-stream.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: any module will do
 type AnyModule = RemoteModule<any>;
 type FunctionName<M> = keyof ApiOf<M> & string;
 type ArgsOf<M, K extends FunctionName<M>> = ApiOf<M>[K] extends (...args: infer Args) => unknown ? Args : never;
 type ResultOf<M, K extends FunctionName<M>> = ApiOf<M>[K] extends (...args: never[]) => Promise<infer R> ? R : never;
+
+type ItemOf<R> = R extends AsyncIterable<infer Item> ? Item : never;
 
 /** A call that was made and that the test answers, once. */
 export interface TestCall<Args extends readonly unknown[] = readonly unknown[], R = unknown> {
@@ -39,11 +42,14 @@ export interface TestCall<Args extends readonly unknown[] = readonly unknown[], 
   error(code: string, message?: string, details?: unknown): void;
   /** Rejects with an OutcomeUnknownError: it may have run. */
   outcomeUnknown(): void;
+  /** Answers with a stream, whose items the test gives. */
+  stream(): TestStream<ItemOf<R>>;
 }
 
 class Call implements TestCall {
   cancelled = false;
   #isAnswered = false;
+  #stream: FedStream | undefined;
 
   constructor(
     readonly module: AnyModule,
@@ -68,8 +74,16 @@ class Call implements TestCall {
     this.#answer({ status: 'rejected', reason: new OutcomeUnknownError(this.functionName, undefined) });
   }
 
+  stream(): TestStream<never> {
+    const stream = new FedStream();
+    this.flush(stream.consumer);
+    this.#stream = stream;
+    return stream;
+  }
+
   /** @returns whether it was still to be answered */
-  cancel(): boolean {
+  cancel(reason: unknown): boolean {
+    this.#stream?.cancel(reason);
     if (!this.#isAnswered) this.cancelled = true;
     return this.cancelled;
   }
@@ -148,7 +162,7 @@ export class SealwireTestingController implements OnDestroy {
         const call = new Call(module, name, args, resolve);
         this.#open.add(call);
         const cancel = (reason: unknown): void => {
-          if (call.cancel()) reject(reason);
+          if (call.cancel(reason)) reject(reason);
           this.#open.delete(call);
         };
         cancels.add(cancel);

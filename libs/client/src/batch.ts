@@ -8,6 +8,7 @@ export type Batch<T extends readonly unknown[]> = Promise<BatchResults<T>> & {
   readonly entries: BatchEntries<T>;
 };
 
+/** Promises of the values of a batch, in the order of its calls. */
 export type BatchEntries<T extends readonly unknown[]> = {
   -readonly [K in keyof T]: T[K] extends BatchCall<infer R> ? Promise<R> : never;
 };

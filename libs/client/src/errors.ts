@@ -7,7 +7,7 @@ interface RemoteErrorOptions extends ErrorOptions {
 }
 
 /**
- * What a remote call is rejected with. `code` is the server's, or one of this client's own (docs/errors.md).
+ * A remote call is rejected with this error. `code` is the server's, or one of this client's own (docs/errors.md).
  *
  * @example
  * try {

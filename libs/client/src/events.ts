@@ -11,7 +11,7 @@ export type RenewalReason =
   /** the session's lifetime is almost over */
   | 'lifetime';
 
-/** What happens under the calls. Session ids are hexadecimal. */
+/** Events under the calls. Session ids are hexadecimal. */
 export interface RemoteEvents {
   /** a handshake begins */
   connecting: Readonly<Record<never, never>>;

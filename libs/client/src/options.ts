@@ -17,7 +17,7 @@ type Headers = Readonly<Record<string, string>>;
 /** Options of `createRemote`. A client needs `serverKey` or `secureKey`; with both, the two sides know each other. */
 // biome-ignore lint/suspicious/noExplicitAny: options that were written apart from their remote fit every one
 export interface RemoteOptions<Api = any> {
-  /** where the module answers, for example `https://api.example.com/remote/payments` */
+  /** address of the module, for example `https://api.example.com/remote/payments` */
   readonly url: string;
   /** public key of the server, `swp1...`; during a rotation two, the preferred one first */
   readonly serverKey?: string | readonly [string] | readonly [string, string];
@@ -120,7 +120,7 @@ export const LONGEST = 2 ** 31 - 1;
 export function resolveOptions(options: RemoteOptions, primitives: Primitives, tuning: Partial<Tuning>): Settings {
   unknownOption(options, Object.keys(KNOWN), 'createRemote');
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
-  if (typeof options.url !== 'string') throw badConfiguration('url must be a text, where the module answers.');
+  if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
   const modulePath = options.modulePath ?? lastSegment(options.url);
   transport.check?.(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');

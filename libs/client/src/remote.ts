@@ -34,7 +34,7 @@ export interface CallOptions {
   readonly metadata?: MetadataSource;
 }
 
-/** What a remote has beside its functions. */
+/** The controls of a remote, beside its functions. */
 export interface RemoteControls<Api> {
   /** The functions with options of their own: `remote.$call({ timeout: 500 }).balance('x')`. */
   $call(options: CallOptions): Api;

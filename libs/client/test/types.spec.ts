@@ -1,5 +1,7 @@
+import type { Readable } from 'node:stream';
+import type { StreamableFile } from '@nestjs/common';
 import type { Remote, RemoteApi, Settled } from '@sealwire/client';
-import type { Injected } from '@sealwire/core';
+import type { Injected, RemoteFile } from '@sealwire/core';
 import type { Observable } from 'rxjs';
 import { describe, expectTypeOf, it } from 'vitest';
 
@@ -90,10 +92,10 @@ describe('types that tell what travels', () => {
     expectTypeOf<Labels<Files['loose']>>().toEqualTypeOf<[value: any, other: unknown]>();
   });
 
-  it('makes a Buffer a Uint8Array, and an Observable what it emits', () => {
+  it('makes a Buffer a Uint8Array, and an Observable a stream of what it emits', () => {
     expectTypeOf<Files['read']>().returns.toEqualTypeOf<Promise<Uint8Array>>();
-    expectTypeOf<Files['watch']>().returns.resolves.toEqualTypeOf<Receipt>();
-    expectTypeOf<Files['later']>().returns.toEqualTypeOf<Promise<number>>();
+    expectTypeOf<Files['watch']>().returns.resolves.toEqualTypeOf<AsyncIterable<Receipt>>();
+    expectTypeOf<Files['later']>().returns.toEqualTypeOf<Promise<AsyncIterable<number>>>();
   });
 
   it('drops methods and private members of entities', () => {
@@ -120,6 +122,80 @@ describe('types that tell what travels', () => {
       [map: Map<string, Uint8Array>, set: Set<{ readonly bytes: Uint8Array }>, at: Date, sum: bigint]
     >();
     expectTypeOf<Files['collections']>().returns.toEqualTypeOf<Promise<[Map<number, Date>, Set<bigint>]>>();
+  });
+});
+
+declare class StreamsController {
+  rows(): AsyncGenerator<{ at: Date; hash(): string }, void, unknown>;
+  list(): Promise<AsyncIterable<bigint>>;
+  web(): ReadableStream<Uint8Array>;
+  node(): Readable;
+  streamable(): StreamableFile;
+  blob(): Promise<Blob>;
+  file(): File;
+  report(): Promise<{
+    name: string;
+    content: Readable;
+    parts: ReadonlyArray<{ rows: Observable<Buffer>; file?: File }>;
+  }>;
+  store(
+    file: RemoteFile,
+    signal: Injected<AbortSignal>,
+    progress?: Injected<(value: unknown) => void>,
+  ): Promise<number>;
+  raw(bytes: ReadableStream<Uint8Array>): void;
+  items(rows: AsyncIterable<{ cents: bigint }>): void;
+  form(
+    data: { title: string; files: RemoteFile[] },
+    resume?: Injected<{ run: string; position: number } | undefined>,
+  ): void;
+}
+type Streams = RemoteApi<StreamsController>;
+
+describe('types of streams', () => {
+  it('are AsyncIterable for items, ReadableStream for bytes and RemoteFile for files, nested too', () => {
+    expectTypeOf<Streams['rows']>().returns.resolves.toEqualTypeOf<AsyncIterable<{ at: Date }>>();
+    expectTypeOf<Streams['list']>().returns.resolves.toEqualTypeOf<AsyncIterable<bigint>>();
+    expectTypeOf<Streams['web']>().returns.resolves.toEqualTypeOf<ReadableStream<Uint8Array>>();
+    expectTypeOf<Streams['node']>().returns.resolves.toEqualTypeOf<ReadableStream<Uint8Array>>();
+    expectTypeOf<Streams['streamable']>().returns.resolves.toEqualTypeOf<RemoteFile>();
+    expectTypeOf<Streams['blob']>().returns.resolves.toEqualTypeOf<RemoteFile>();
+    expectTypeOf<Streams['file']>().returns.resolves.toEqualTypeOf<RemoteFile>();
+    type Report = Awaited<ReturnType<Streams['report']>>;
+    expectTypeOf<Report['content']>().toEqualTypeOf<ReadableStream<Uint8Array>>();
+    expectTypeOf<Report['parts'][number]['rows']>().toEqualTypeOf<AsyncIterable<Uint8Array>>();
+    expectTypeOf<Report['parts'][number]['file']>().toEqualTypeOf<RemoteFile | undefined>();
+  });
+
+  it('take what is sent as such, and leave out what the server injects', () => {
+    expectTypeOf<Parameters<Streams['store']>>().toEqualTypeOf<[file: Blob | RemoteFile]>();
+    expectTypeOf<Streams['store']>().toBeCallableWith(new File([], 'a'));
+    expectTypeOf<Streams['raw']>().toBeCallableWith(new Blob([]).stream());
+    expectTypeOf<Streams['raw']>().toBeCallableWith(process.stdin);
+    expectTypeOf<Streams['form']>().toBeCallableWith({ title: 'a', files: [new File([], 'a')] });
+    const rows = async function* () {
+      yield { cents: 1n };
+    };
+    expectTypeOf<Streams['items']>().toBeCallableWith(rows());
+    const others = async function* () {
+      yield { cents: 'x' };
+    };
+    const send = (streams: Streams): unknown => [
+      // @ts-expect-error a text is no file
+      streams.store('text'),
+      // @ts-expect-error items of another type
+      streams.items(others()),
+    ];
+    expectTypeOf(send).toBeFunction();
+  });
+
+  it('stay in batches, whose entries are promises', () => {
+    const remote = {} as Remote<Streams>;
+    const run = () => remote.$batch((r) => [r.rows(), r.file()]);
+    expectTypeOf(run).returns.resolves.toEqualTypeOf<[Settled<AsyncIterable<{ at: Date }>>, Settled<RemoteFile>]>();
+    expectTypeOf<ReturnType<typeof run>['entries']>().toEqualTypeOf<
+      [Promise<AsyncIterable<{ at: Date }>>, Promise<RemoteFile>]
+    >();
   });
 });
 

@@ -3,9 +3,10 @@
 import { SealwireError } from './errors.js';
 
 const encoder = new TextEncoder();
-type Slice = (this: Uint8Array, start: number, end: number) => string;
-/** Node's own way, for a fraction of the time, and the text is in one piece. */
-const { hexSlice } = (globalThis as { Buffer?: { prototype: { hexSlice?: Slice } } }).Buffer?.prototype ?? {};
+/** Node's own conversion: a text made of parts would keep every part in memory. */
+const { hexSlice } =
+  (globalThis as { Buffer?: { prototype: { hexSlice?: (this: Uint8Array, start: number, end: number) => string } } })
+    .Buffer?.prototype ?? {};
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 export const EMPTY = new Uint8Array(0);
@@ -80,9 +81,7 @@ export function erase(...secrets: readonly Uint8Array[]): void {
  */
 export function toHex(bytes: Uint8Array): string {
   if (hexSlice) return hexSlice.call(bytes, 0, bytes.length);
-  let text = '';
-  for (const byte of bytes) text += HEX[byte];
-  return text;
+  return Array.from(bytes, (byte) => HEX[byte]).join('');
 }
 
 /**

@@ -57,7 +57,7 @@ export const RESERVED_NAMES = [
   'asymmetricMatch',
 ] as const;
 
-/** What begins with `$` is the remote's own; with the others libraries mark their objects (`@@observable`, `__v_isRef`). */
+/** Names with `$` are the remote's own; with the others libraries mark their objects (`@@observable`, `__v_isRef`). */
 const RESERVED_PREFIX = /^(\$|@@|__)/;
 
 /**
@@ -86,7 +86,7 @@ export type Injected<T> = T & { readonly [injected]?: true };
 type IsInjected<T> = 0 extends 1 & T ? false : typeof injected extends keyof NonNullable<T> ? true : false;
 
 /**
- * The tuple of parameters without the injected ones, also where those are optional. Names of parameters stay: they are
+ * The tuple of parameters without the injected ones, also if those are optional. Names of parameters stay: they are
  * kept by taking slices of the tuple, not its items.
  */
 export type RemoteParameters<P extends readonly unknown[]> = P extends readonly []

@@ -101,6 +101,33 @@ describe('a call and its result', () => {
   });
 });
 
+describe('the key of a message', () => {
+  it.each([32, 16] as const)(
+    'of %i bytes is erased once it sealed or opened, also if the frame does not open',
+    (size) => {
+      const keys: Uint8Array[] = [];
+      const noting = <A extends unknown[], R>(method: (key: Uint8Array, ...rest: A) => R) => {
+        return (use: Uint8Array, ...rest: A) => {
+          expect(use.every((byte) => byte === 0)).toBe(false);
+          keys.push(use);
+          return method(use, ...rest);
+        };
+      };
+      const { seal, open } = primitives;
+      const noted = { ...keyOf(size), primitives: { ...primitives, seal: noting(seal), open: noting(open) } };
+      for (const length of [5, 140_000]) {
+        const { frame, header } = sealCall(noted, { epoch: 0, sessionId, number }, random, new Uint8Array(length));
+        openCall(noted, parseCall(frame));
+        const result = sealResult(noted, { epoch: 0, callHeader: header }, random, new Uint8Array(length));
+        openResult(noted, header, result);
+        expect(codeOf(() => openResult(noted, header, flipped(result, result.length - 1)))).toBe('open_failed');
+      }
+      expect(keys.length).toBe(5 + 4 * 3 + 1);
+      expect(keys.filter((use) => use.some((byte) => byte !== 0))).toEqual([]);
+    },
+  );
+});
+
 describe('the salt of a message', () => {
   const stuck = (length: number, context: Uint8Array) => primitives.sha256(context).slice(0, length);
   const at = (frame: Uint8Array, offset: number) => toHex(frame.slice(offset, offset + 8));

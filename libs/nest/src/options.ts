@@ -15,7 +15,7 @@ import {
 export { misconfigured } from './option-checks.js';
 
 /**
- * Where sessions and keys are kept: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
+ * The place of sessions and keys: providers for the tokens `SessionStore`, `SessionDirectory`, `SessionData` and `KeyStore`. A
  * store may also provide `NumberLedger` (otherwise numbers are guarded in this process's memory) and `ExactlyOnce`.
  */
 export interface SealwireStore {
@@ -37,7 +37,7 @@ export interface SealwireOptions {
   readonly serverKey?: string | readonly string[];
   /** first part of the route, `remote` by default */
   readonly path?: string;
-  /** key-encryption keys `swe1...` for a store that keeps secrets, where its own options do not give them */
+  /** key-encryption keys `swe1...` for a store that keeps secrets, if its own options do not give them */
   readonly kek?: string;
   /** largest body in bytes, 1 MiB by default, 128 KiB at least */
   readonly maxBody?: number;
@@ -85,7 +85,7 @@ export interface SealwireModuleOptions {
   readonly path: string;
   /** EncryptionKey: least bytes of every AES key, 32 by default; 0 is a module without encryption */
   readonly encryptionKey?: 0 | 16 | 32;
-  /** ForceEncryption: refuse every plaintext. True by default, false where encryptionKey is 0 */
+  /** ForceEncryption: refuse every plaintext. True by default, false if encryptionKey is 0 */
   readonly forceEncryption?: boolean;
   /** SecureKeys `swk1...` that clients of this module may hold */
   readonly secureKeys?: readonly string[];

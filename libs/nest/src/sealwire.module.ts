@@ -41,9 +41,9 @@ import { Receiver } from './sessions/receive.js';
 import { Sessions } from './sessions/sessions.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 
-/** What has to be known before the options are: also given to `forRootAsync` beside its factory. */
+/** Options that have to be known before the others are: `forRootAsync` takes them beside its factory. */
 interface StaticOptions {
-  /** where sessions and keys are kept; this process's memory by default */
+  /** the place of sessions and keys; this process's memory by default */
   readonly store?: SealwireStore | undefined;
   /** true by default: `forFeature()` works in every module */
   readonly isGlobal?: boolean;

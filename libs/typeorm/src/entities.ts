@@ -58,7 +58,7 @@ export class SessionEntity {
   @Column(time, { name: 'ended_at', nullable: true }) endedAt!: Date | null;
   @Column('text', { name: 'ended_reason', nullable: true }) endedReason!: string | null;
 
-  /** the application's, wrapped JSON; null where there is none */
+  /** the application's, wrapped JSON; null if there is none */
   @Column('bytea', { nullable: true }) data!: Buffer | null;
   @Column('integer', { name: 'data_version', default: 0 }) dataVersion!: number;
 }
@@ -76,9 +76,9 @@ export class SessionEntity {
 export class InstanceEntity {
   @PrimaryColumn('text', { name: 'boot_id' }) bootId!: string;
   @Column(time, { name: 'lease_until' }) leaseUntil!: Date;
-  /** what the instance has learned of other instances' doings up to */
+  /** the time up to which the instance knows what other instances did */
   @Column(time, { name: 'ticked_at' }) tickedAt!: Date;
-  /** the machine's boot and process namespace, where process ids can be compared */
+  /** the machine's boot and process namespace, in which process ids can be compared */
   @Column('text', { nullable: true }) host!: string | null;
   @Column('integer', { nullable: true }) pid!: number | null;
   @Column('text', { name: 'process_start', nullable: true }) processStart!: string | null;

@@ -71,7 +71,7 @@ export interface TypeOrmStoreParts {
   readonly keys: TypeOrmKeyStore;
   readonly admin: SealwireKeys;
   readonly exactlyOnce: TypeOrmExactlyOnce;
-  /** undefined where numbers are guarded in memory */
+  /** undefined if numbers are guarded in memory */
   readonly ledger: PostgresLedger | undefined;
   /** Brings all secrets under the current key-encryption key; can be broken off and run again. */
   rewrap(batch?: number): Promise<RewrapResult>;
@@ -79,7 +79,7 @@ export interface TypeOrmStoreParts {
   close(): Promise<void>;
 }
 
-/** What the options of the server decide of the store. */
+/** The options of the server that the store goes by. */
 type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'> & { readonly kek?: string | undefined };
 
 /** seconds that an outcome outlives the session of its call */

@@ -145,7 +145,7 @@ export interface Limited {
   ring(now: number, late: number): void;
 }
 
-/** What a moment is rounded up to, so that many moments make few timers. */
+/** Milliseconds to whose multiples a moment is rounded up, so that many moments make few timers. */
 const GRAIN = 4;
 
 /** Time limits of everything that is under way, on one timer. A call that is answered in time costs none. */

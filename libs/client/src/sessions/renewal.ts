@@ -27,7 +27,7 @@ export interface Handshaken {
 /** Clocks that differ by more over the same time prove nothing. */
 const CLOCKS_AGREE_MS = 1_000;
 
-/** What one step 3 asks and carries, and how step 4 answers it to each message. */
+/** The questions and calls of one step 3, and their answers in step 4. */
 export class FinishPlan {
   /** step 2, as far as it opened */
   answered: { readonly serverOptions: ServerOptions; readonly at: Moment } | undefined;

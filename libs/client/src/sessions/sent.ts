@@ -1,7 +1,7 @@
 import type { CallNumber, LiveOpener, Reply } from '@sealwire/core';
 import type { Moment } from './session.js';
 
-/** What a renewal names and proves: a session, or a handshake whose step 4 never came. */
+/** The subject that a renewal names and proves: a session, or a handshake whose step 4 never came. */
 export interface Provable {
   readonly id: Uint8Array;
   /** proves it */
@@ -20,7 +20,7 @@ export interface Sent {
   at: Moment;
   /** requests of it that are under way */
   requests: number;
-  /** What is sent, and sent again: undefined while nothing can be. */
+  /** The bytes that are sent, and sent again: undefined while nothing can be. */
   frame(): Uint8Array | undefined;
   digest(): Uint8Array;
   /** @throws SealwireError `bad_payload` for what is authentic and malformed, another code for what does not open */

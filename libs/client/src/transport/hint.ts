@@ -3,7 +3,7 @@ import type { CompleteResponse } from './transport.js';
 
 /** An answer that is no frame, or none at all: unsealed, it proves nothing, whatever it says. */
 export interface Hint {
-  /** HTTP status; undefined where no answer came */
+  /** HTTP status; undefined if no answer came */
   readonly status: number | undefined;
   readonly code: OuterCode | undefined;
   /** milliseconds that it asks for */

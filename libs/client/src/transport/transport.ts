@@ -29,7 +29,7 @@ export interface TransportResponse {
   readonly body: Uint8Array | BodyReader;
   /** seconds */
   readonly retryAfter?: number;
-  /** where a redirect leads; none is ever followed */
+  /** target of a redirect; none is ever followed */
   readonly location?: string;
 }
 

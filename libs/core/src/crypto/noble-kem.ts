@@ -2,7 +2,7 @@ import { ml_kem768 } from '@noble/post-quantum/ml-kem.js';
 import { erase } from '../bytes.js';
 import { opaque, type Primitives } from './primitives.js';
 
-/** ML-KEM-768 in plain JavaScript: everywhere for encapsulation, and for the rest where the runtime has no ML-KEM. */
+/** ML-KEM-768 in plain JavaScript: everywhere for encapsulation, and for the rest if the runtime has no ML-KEM. */
 export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDecapsulate'> = {
   kemKeyPair(seed) {
     return opaque(() => {

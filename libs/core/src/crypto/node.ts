@@ -113,7 +113,7 @@ function nodeKem(
   };
 }
 
-/** A Buffer's `slice` is a view where a Uint8Array's is a copy, so no Buffer leaves this file. */
+/** A Buffer's `slice` is a view, a Uint8Array's is a copy, so no Buffer leaves this file. */
 function plain(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }

@@ -45,7 +45,7 @@ export interface Primitives {
   kemDecapsulate(ciphertext: Uint8Array, decapsulationKey: Uint8Array): Uint8Array;
   /**
    * AES-GCM: key of 16 or 32 bytes, nonce of 12, the tag of 16 appended
-   * @param out where it is written to, as long as plaintext and tag; it may lie over the plaintext
+   * @param out takes the result, as long as plaintext and tag; it may lie over the plaintext
    */
   seal(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, plaintext: Uint8Array, out?: Uint8Array): Uint8Array;
   /** @throws on a bad tag; nothing of the plaintext is handed out before it verified */

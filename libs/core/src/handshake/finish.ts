@@ -39,7 +39,7 @@ export interface Asked {
   readonly numbers: readonly Sending[];
 }
 
-/** What the server answers to one renewal. */
+/** The server's answer to one renewal. */
 export interface Answered {
   /** the key that proved the session; undefined if nothing did */
   readonly key: Uint8Array | undefined;
@@ -51,7 +51,7 @@ export type FinishSent = ReturnType<typeof finishHandshake>;
 /** A server's state between steps 3 and 4, with the renewals and the first calls that step 3 held. */
 export type FinishOpened = ReturnType<typeof openFinish>;
 
-/** What the client has after step 4. */
+/** The client's state after step 4. */
 export interface ClientFinished {
   readonly sessionId: Uint8Array;
   readonly secrets: SessionSecrets;

@@ -5,7 +5,7 @@ import { LIMITS, SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/message.js';
 import { type KeySize, PROTOCOL_VERSION, type Random } from './key-schedule.js';
 
-/** What both roles of the handshake share. */
+/** The means that both roles of the handshake share. */
 export interface HandshakeSuite {
   readonly primitives: Primitives;
   readonly random: Random;
@@ -274,7 +274,7 @@ export function decodeServerOptions(bytes: Uint8Array): ServerOptions {
   return value;
 }
 
-/** What step 4 tells of the session; times in seconds. */
+/** The session's terms as step 4 tells them; times in seconds. */
 export interface SessionTerms {
   readonly lane: number;
   readonly idle: number;

@@ -18,7 +18,7 @@ const THREE = Uint8Array.of(3);
 const ZERO_NONCE = new Uint8Array(12);
 const NO_SERVER_KEY = new Uint8Array(32);
 
-interface AeadKey {
+export interface AeadKey {
   readonly key: Uint8Array;
   /** XORed to every nonce under `key`; nonce 0 is this itself */
   readonly nonce: Uint8Array;
@@ -38,7 +38,7 @@ export function expand(primitives: Primitives, key: Uint8Array, ...info: Uint8Ar
   return primitives.hmac(key, ...info, ONE);
 }
 
-/** What both sides put in before step 1 (PROTOCOL.md section 3.1). */
+/** The values that both sides put in before step 1 (PROTOCOL.md section 3.1). */
 interface Prologue {
   readonly modulePath: string;
   readonly keySize: KeySize;
@@ -156,7 +156,7 @@ export class SymmetricState {
   }
 }
 
-/** What a finished handshake leaves (PROTOCOL.md section 3.6). Three secrets of 32 bytes. */
+/** The three secrets of 32 bytes that a finished handshake leaves (PROTOCOL.md section 3.6). */
 export interface SessionSecrets {
   readonly clientToServer: Uint8Array;
   readonly serverToClient: Uint8Array;
@@ -209,13 +209,17 @@ export function nextEpochSecret(primitives: Primitives, secret: Uint8Array, dire
  */
 export function hedgedRandom(primitives: Primitives): Random {
   const processSecret = primitives.random(32);
+  // counter, two clocks, block
+  const state = new Float64Array(4);
+  const stateBytes = new Uint8Array(state.buffer);
   let counter = 0;
   return (length, context) => {
     const seed = primitives.random(32);
-    const clock = new Uint8Array(Float64Array.of(counter++, performance.now(), Date.now()).buffer);
+    state.set([counter++, performance.now(), Date.now()]);
     const out = new Uint8Array(length);
     for (let offset = 0; offset < length; offset += 32) {
-      const block = primitives.hmac(processSecret, seed, clock, context, Uint8Array.of(offset / 32));
+      state[3] = offset / 32;
+      const block = primitives.hmac(processSecret, seed, stateBytes, context);
       out.set(block.subarray(0, length - offset), offset);
     }
     return out;

@@ -12,13 +12,13 @@ export interface Renewal {
   readonly numbers: readonly Sending[];
 }
 
-/** What is known of one number. */
+/** The knowledge about one number. */
 export type NumberAnswer =
   | { readonly known: 'unknown' | 'never_ran' | 'ran' | 'running' }
   /** `frame` is the result frame as it was sealed once */
   | { readonly known: 'result'; readonly frame: Uint8Array };
 
-/** What a server found out about one renewal, with the proof that it knows the old session; zeros if it does not. */
+/** The server's findings about one renewal, with the proof that it knows the old session; zeros if it does not. */
 interface RenewalAnswer {
   readonly proof: Uint8Array;
   readonly answers: readonly NumberAnswer[];

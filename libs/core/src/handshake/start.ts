@@ -23,7 +23,7 @@ import {
 } from './frames.js';
 import { type KeySize, SymmetricState } from './key-schedule.js';
 
-/** What a client was configured with; the module path is the configured one, not the URL. */
+/** A client's configuration; the module path is the configured one, not the URL. */
 export interface ClientHandshakeConfig {
   /** the module's configured path, not the URL */
   readonly modulePath: string;
@@ -33,7 +33,7 @@ export interface ClientHandshakeConfig {
   readonly secureKey?: SecureKey | undefined;
 }
 
-/** What a server answers step 1 with: the module's policy and the keys that step 1 named. */
+/** A server's means to answer step 1: the module's policy and the keys that step 1 named. */
 export interface ServerHandshakeConfig {
   readonly modulePath: string;
   readonly options: ServerOptions;

@@ -89,8 +89,12 @@ export class IncomingStream {
     if (this.cancelled) return;
     const reader = this.readers.shift();
     if (reader) {
-      const value = this.read(bytes);
-      reader.resolve({ done: false, value });
+      try {
+        reader.resolve({ done: false, value: this.read(bytes) });
+      } catch (error) {
+        reader.reject(error);
+        this.cancel();
+      }
       return;
     }
     // the unit is a view of a piece that nobody else should keep

@@ -3,9 +3,9 @@ import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
 import { type Replace, Unsendable } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
+import { nextTurn } from './next-turn.js';
 import { Pieces } from './pieces.js';
 import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
-import { nextTurn } from './turn.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Takes the body of the next piece. While its promise is pending no source is read. */
@@ -259,22 +259,18 @@ export class OutgoingStreams {
       return;
     }
     this.over ||= last;
-    if (!pending) {
-      if (last) this.settle?.resolve();
-      return;
-    }
     this.writing = true;
-    pending.then(
-      () => {
-        this.writing = false;
-        if (last) this.settle?.resolve();
-        else {
-          this.flush(this.isDone);
-          if (this.pieces.used > 0) this.flushSoon();
-        }
-      },
-      (error) => this.fail(error),
-    );
+    const written = () => {
+      this.writing = false;
+      if (last) this.settle?.resolve();
+      else {
+        this.flush(this.isDone);
+        if (this.pieces.used > 0) this.flushSoon();
+      }
+    };
+    // a source that never waits must not keep everything else from running
+    if (pending) pending.then(written, (error) => this.fail(error));
+    else nextTurn(written);
   }
 
   private release(): void {

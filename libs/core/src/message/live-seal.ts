@@ -7,7 +7,7 @@ import { CALL_LABEL, CHUNK_HEAD, FLAGS_LIVE, FRAME_TYPE, type MessageKey, RESULT
 import type { CallNumber } from './numbers.js';
 
 /**
- * Seals the pieces of one live message in one direction (PROTOCOL.md section 5.8).
+ * Seals the pieces of one live message in one direction (PROTOCOL.md section 8).
  *
  * @example
  * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);

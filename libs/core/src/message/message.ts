@@ -1,7 +1,14 @@
 import { concat, erase, pad, padLength, readU32, u32, unpad, utf8, writeU32 } from '../bytes.js';
 import type { Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
-import { aeadKey, expand, type KeySize, PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
+import {
+  type AeadKey,
+  aeadKey,
+  expand,
+  type KeySize,
+  PROTOCOL_VERSION,
+  type Random,
+} from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { type CallNumber, encodeCallNumber, FIRST_LANE } from './numbers.js';
 
@@ -231,14 +238,19 @@ function openChunks(
   ad: Uint8Array,
   { chunked, live, chunks }: { chunked: boolean; live: boolean; chunks: Uint8Array },
 ): Uint8Array {
-  if (live) throw new SealwireError('bad_frame');
+  if (live || (!chunked && chunks.length > LIMITS.chunk + SIZE.tag)) throw new SealwireError('bad_frame');
   const { primitives } = key;
-  const { key: aes, nonce } = aeadKey(expand(primitives, key.secret, label, ad), key.keySize);
-  const maximum = LIMITS.chunk + SIZE.tag;
-  if (!chunked) {
-    if (chunks.length > maximum) throw new SealwireError('bad_frame');
-    return unpad(primitives.open(aes, chunkNonce(nonce, 0, true), ad, chunks));
+  const block = expand(primitives, key.secret, label, ad);
+  const aead = aeadKey(block, key.keySize);
+  try {
+    if (!chunked) return unpad(primitives.open(aead.key, chunkNonce(aead.nonce, 0, true), ad, chunks));
+    return unpad(openEach(primitives, aead, ad, chunks));
+  } finally {
+    erase(block);
   }
+}
+
+function openEach(primitives: Primitives, { key, nonce }: AeadKey, ad: Uint8Array, chunks: Uint8Array): Uint8Array {
   const padded = new Uint8Array(chunks.length);
   let opened = 0;
   for (let index = 0, offset = 0; offset < chunks.length; index++) {
@@ -248,11 +260,12 @@ function openChunks(
     const last = offset === chunks.length;
     // an AEAD call costs as much as a thousand bytes: pieces of one byte would make a body as dear as a thousand
     const minimum = SIZE.tag + (last ? 0 : LIMITS.minimumChunk);
+    const maximum = LIMITS.chunk + SIZE.tag;
     if (length < minimum || length > maximum || offset > chunks.length || index >= LIMITS.chunksPerMessage) {
       throw new SealwireError('bad_frame');
     }
-    padded.set(primitives.open(aes, chunkNonce(nonce, index, last), ad, chunks.subarray(start, offset)), opened);
+    padded.set(primitives.open(key, chunkNonce(nonce, index, last), ad, chunks.subarray(start, offset)), opened);
     opened += length - SIZE.tag;
   }
-  return unpad(padded.subarray(0, opened));
+  return padded.subarray(0, opened);
 }

@@ -50,7 +50,7 @@ export function callIdentity(primitives: Primitives, key: Uint8Array, first: Sen
   return primitives.hmac(key, utf8('sealwire call'), number, first.digest, u32(index)).slice(0, SIZE.callId);
 }
 
-/** What the window says of a counter; only `fresh` is accepted (PROTOCOL.md section 6.1). */
+/** The window's verdict on a counter; only `fresh` is accepted (PROTOCOL.md section 6.1). */
 export type WindowVerdict = 'fresh' | 'seen' | 'too_old' | 'too_far';
 
 /**

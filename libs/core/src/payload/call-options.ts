@@ -2,7 +2,7 @@ import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { Unsendable } from './cbor.js';
 
-/** What a call says beside name and arguments. */
+/** The options of a call, beside name and arguments. */
 export interface CallOptions {
   /** set when the call was sent before: its identity, and the incarnation of the server that may have run it */
   readonly resend?: { readonly callId: Uint8Array; readonly incarnation: Uint8Array };
@@ -14,7 +14,7 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** Where a stream is gone on with. */
+/** The place at which a stream goes on. */
 export interface Resume {
   /** 16 bytes, from the first piece of the result that was cut */
   readonly run: Uint8Array;
@@ -97,7 +97,7 @@ function metadataFault(value: unknown): string | undefined {
   if (entries.length > LIMITS.metadata) return `metadata of more than ${LIMITS.metadata} names`;
   for (const [name, text] of entries) {
     if (name.length > LIMITS.metadataName || !NAME.test(name)) {
-      return `metadata whose name is no lower-case token of 1 to ${LIMITS.metadataName} characters`;
+      return `metadata \`${name.slice(0, LIMITS.metadataName)}\`, whose name is no lower-case token of 1 to ${LIMITS.metadataName} characters`;
     }
     if (typeof text !== 'string' || text.length > LIMITS.metadataValue || !VALUE.test(text)) {
       return `metadata \`${name}\` that is no printable text of up to ${LIMITS.metadataValue} characters`;

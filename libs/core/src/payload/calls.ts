@@ -18,12 +18,12 @@ export {
 /** One call of a remote function. */
 export type Call = { readonly name: string; readonly args: readonly unknown[] } & CallOptions;
 
-/** What became of one call. */
+/** The outcome of one call. */
 export type Outcome =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly code: string; readonly message: string; readonly details?: unknown };
 
-/** What a whole message is answered with instead of outcomes. */
+/** The answer to a whole message in place of outcomes. */
 export type MessageStatus =
   | { readonly status: Exclude<SealedStatus, 'lane_moved'> }
   | {
@@ -33,7 +33,7 @@ export type MessageStatus =
       readonly incarnation: Uint8Array;
     };
 
-/** What a result frame holds: an outcome for each call, the sealed result of a first call, or a status. */
+/** The content of a result frame: an outcome for each call, the sealed result of a first call, or a status. */
 export type Reply =
   | { readonly outcomes: readonly Outcome[] }
   /** the sealed result frame of a first call that was asked for */

@@ -36,7 +36,7 @@ const ROOM = 16_384;
 /** A larger buffer is not used again. */
 const KEPT_ROOM = 262_144;
 const LONE_SURROGATE = /\p{Surrogate}/u;
-/** Where payloads are written before their length is known; holds zeros in between. */
+/** A buffer in which payloads are written before their length is known; it holds zeros in between. */
 let spare: Uint8Array | undefined;
 
 /** @returns what `fill` wrote, in memory of its own */

@@ -16,7 +16,7 @@ export interface EncodeOptions {
 /** Gives what stands in tag 27 for a value that is a stream, undefined for every other value. */
 export type Replace = (value: object) => readonly unknown[] | undefined;
 
-/** Where a float becomes bytes and back. */
+/** A buffer in which a float becomes bytes and back. */
 export const scratch = new DataView(new ArrayBuffer(8));
 
 /** @returns bytes of a head with that integer */
@@ -108,7 +108,7 @@ export class Keys {
   private readonly count = new KeyCount();
   private readonly scalars = new Set<unknown>();
 
-  /** What is sent for the next key. */
+  /** The form in which the next key is sent. */
   next(key: unknown): unknown {
     const stand = typeof key === 'object' && key !== null ? standIn(key) : key;
     const fault = this.count.add(stand);
@@ -169,7 +169,7 @@ export class Unsendable {
  */
 export class UnsupportedValueError extends SealwireError {
   /**
-   * Where it stands in the value: `.lines[3]`, `.rates.get("EUR")`, `.keys[0]` for the first key of a Map, `.items[0]` for
+   * Its place in the value: `.lines[3]`, `.rates.get("EUR")`, `.keys[0]` for the first key of a Map, `.items[0]` for
    * the first item of a Set; empty for the value itself.
    */
   readonly path: string;

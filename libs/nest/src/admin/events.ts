@@ -1,7 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
 import type { CloseReason } from '../ports/index.js';
 
-/** What {@link SealwireEvents} tells. Ids are hexadecimal. */
+/** The events of {@link SealwireEvents}. Ids are hexadecimal. */
 export interface SealwireEventMap {
   /** a handshake was finished */
   readonly opened: {

@@ -5,7 +5,7 @@ import { Sessions } from '../sessions/sessions.js';
 import { withinTime } from '../time-limit.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 
-/** What {@link SealwireHealthIndicator} answers under its key. */
+/** The answer of {@link SealwireHealthIndicator} under its key. */
 export interface SealwireHealth {
   readonly status: 'up' | 'down';
   /** sessions in this process's memory */

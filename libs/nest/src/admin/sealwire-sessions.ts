@@ -36,7 +36,7 @@ export class SealwireSessions {
     this.#keys = keys;
   }
 
-  /** In the order of their ids; `after` is the last id of the page before. */
+  /** Live sessions in the order of their ids; `after` is the last id of the page before. `limit` is 100 by default. */
   async list(
     filter: SessionFilter = {},
     page: { readonly limit?: number; readonly after?: string } = {},
@@ -48,14 +48,14 @@ export class SealwireSessions {
     return this.#directory.count(selectorOf(filter));
   }
 
-  /** Whether there was such a session. Its client is told under seal and makes a new one. */
+  /** Ends a session. Its client is told under seal and makes a new one. Answers whether there was such a session. */
   async revoke(id: string): Promise<boolean> {
     return (await this.#directory.end({ id: fromHex(id) }, 'revoked')) > 0;
   }
 
   /**
-   * Refuses a SecureKey of the store from now on (one of `forFeature()` has to go from there) and ends all its sessions.
-   * Answers how many.
+   * Refuses a SecureKey of the store from now on and ends all its sessions. A SecureKey of `forFeature()` has to go from there.
+   * @returns how many sessions ended
    */
   async revokeSecureKey(keyId: string): Promise<number> {
     const id = fromHex(keyId);
@@ -63,7 +63,7 @@ export class SealwireSessions {
     return this.#directory.end({ keyId: id }, 'secure_key_revoked');
   }
 
-  /** Answers how many; their clients may open new ones. */
+  /** Ends the sessions of a module; their clients may open new ones. @returns how many */
   revokeModule(module: string): Promise<number> {
     return this.#directory.end({ module }, 'revoked');
   }
@@ -72,7 +72,7 @@ export class SealwireSessions {
     return this.#directory.end({ all: true }, 'revoked');
   }
 
-  /** Deletes what is over and past its time of remembrance; answers how many rows. */
+  /** Deletes what is over and past its time of remembrance. @returns how many rows */
   purge(): Promise<number> {
     return this.#directory.purge();
   }

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 
-/** Warns of what anybody can cause at will: one line a period, which tells how often it happened since the one before. */
+/** Warns of events that anybody can cause at will: one line a period, which tells how often it happened since the one before. */
 export class SparseLog {
   private readonly logger = new Logger('Sealwire');
   private last = Number.NEGATIVE_INFINITY;

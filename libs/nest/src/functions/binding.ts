@@ -22,7 +22,7 @@ export const ARGUMENTS = 'sealwire:arguments';
 export type Method = (...args: unknown[]) => unknown;
 
 /** Runs guards, pipes, interceptors, method and filters. */
-export type Invoke = (call: RunningCall) => Promise<unknown>;
+type Invoke = (call: RunningCall) => Promise<unknown>;
 
 /** A method that takes the arguments of a call as they are: nothing stands before it, and nothing is injected. */
 export interface Bare {

@@ -19,7 +19,7 @@ interface Transformer {
   ): PropertyDecorator;
 }
 
-/** What class-transformer knows of the fields of classes. */
+/** The metadata of class-transformer on the fields of classes. */
 interface FieldStorage {
   findTransformMetadatas(type: Class, field: string, transformation: number): unknown[];
   findTypeMetadata(type: Class, field: string): { typeFunction?: () => unknown } | undefined;
@@ -136,7 +136,7 @@ function hasFields(type: unknown): type is Class {
 }
 
 /**
- * class-transformer passes a Date on where an object of a class belongs, and validators find nothing in it to check: no field
+ * class-transformer passes a Date on in the place of an object of a class, and validators find nothing in it to check: no field
  * would be required any more.
  */
 function refuseDate(value: unknown, type: unknown, path: string): void {

@@ -18,16 +18,15 @@ import type { SealedOrigin } from '../sessions/origin.js';
 import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
 import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
-import { MessageReply } from '../streams/message-reply.js';
+import { encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { Observed } from '../streams/observed.js';
 import type { Upload } from '../streams/upload.js';
-import { encodeWhole, StreamRefusedError } from '../streams/whole-outcome.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
-import { refusedName } from './metadata.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
+import { refusedName } from './request-view.js';
 import { RunningCall } from './running-call.js';
 
 /** Calls that were opened, with what is known of who sent them. */
@@ -274,7 +273,7 @@ export class RemoteFunctionDispatcher {
     this.logger.error(thrown instanceof Error ? thrown : `${origin} threw ${inspect(thrown)}`);
   }
 
-  /** What is sent for an outcome: not itself if it cannot be encoded. */
+  /** The form in which an outcome is sent: not itself if it cannot be encoded. */
   private encodable(
     { origin }: RegisteredFunction,
     outcome: Outcome,
@@ -289,7 +288,7 @@ export class RemoteFunctionDispatcher {
   }
 }
 
-/** An argument that is no stream where one is expected; one that is left out is the function's business. */
+/** An argument that is no stream although one is expected; one that is left out is the function's business. */
 function missingStream(
   args: readonly unknown[],
   streams: NonNullable<RegisteredFunction['streams']>,

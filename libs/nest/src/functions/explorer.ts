@@ -144,7 +144,7 @@ export class RemoteFunctionExplorer {
 }
 
 /**
- * Writes down where each parameter comes from, for Nest. Undecorated parameters and those with a bare `@Body()` are the
+ * Writes down the origin of each parameter, for Nest. Undecorated parameters and those with a bare `@Body()` are the
  * arguments of the call; like a body they go through the pipes with their type. Answers their positions.
  */
 function describeParameters(prototype: object, methodName: string, length: number): number[] {

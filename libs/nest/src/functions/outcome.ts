@@ -4,7 +4,7 @@ import type { Outcome } from '@sealwire/core';
 
 type Failure = Extract<Outcome, { ok: false }>;
 
-/** What these say to a client is the protocol's business, so no application error may say it. */
+/** Codes whose meaning to a client is the protocol's, so no application error may have them. */
 const RESERVED = new Set(['outcome_unknown', 'unavailable']);
 
 /**

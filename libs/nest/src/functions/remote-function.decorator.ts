@@ -43,7 +43,7 @@ export interface RemoteCall {
 
 export const REMOTE_FUNCTIONS = 'sealwire:functions';
 export const REMOTE_FUNCTION = 'sealwire:function';
-/** Where in the arguments of an execution context the {@link RemoteCall} is: after request, response and next. */
+/** Place of the {@link RemoteCall} in the arguments of an execution context: after request, response and next. */
 export const CALL_ARGUMENT = 3;
 
 /**

@@ -45,7 +45,7 @@ export class ResponseStandIn extends EventEmitter {
     this.#locals = locals && { ...locals };
   }
 
-  /** What was written, undefined if nothing was. */
+  /** The answer that was written, undefined if there is none. */
   outcome(): Outcome | undefined {
     if (!this.headersSent) return undefined;
     return this.statusCode >= 400 ? failureOfResponse(this.statusCode, this.#body) : { ok: true, value: this.#body };
@@ -249,7 +249,7 @@ export class ResponseStandIn extends EventEmitter {
     return this;
   }
 
-  /** Of those that {@link REFUSED} names. */
+  /** One of the members that {@link REFUSED} names. */
   protected refuse(method: string): never {
     throw new Error(`${this.#origin} called ${method}() on its response: ${REFUSED[method]}.`);
   }

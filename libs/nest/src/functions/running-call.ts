@@ -2,10 +2,9 @@ import { type Call, type Outcome, toHex } from '@sealwire/core';
 import type { CallSession } from '../sessions/call-session.js';
 import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
-import { CallSignal } from '../streams/call-signal.js';
 import type { Resume } from '../streams/decorators.js';
 import type { StreamingCall } from '../streams/live-reply.js';
-import type { RemoteFunctionError } from './outcome.js';
+import { RemoteFunctionError } from './outcome.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
 import { ResponseStandIn } from './response-stand-in.js';
@@ -51,7 +50,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#session;
   }
 
-  /** What was set on the session, if anybody asked for it. */
+  /** Writes the data that was set on the session, if there is any. */
   save(): Promise<void> | undefined {
     return this.#session?.save();
   }
@@ -124,13 +123,13 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#thrown;
   }
 
-  /** What was written before an error does not count; filters write anew, and not a success unless they say so. */
+  /** An answer that was written before an error does not count; filters write anew, and not a success unless they say so. */
   throws(status: number): void {
     this.#thrown = true;
     this.response.restart(status);
   }
 
-  /** What was written on the response, undefined if nothing was. */
+  /** The outcome that was written on the response, undefined if there is none. */
   written(): Outcome | undefined {
     return this.#response?.outcome();
   }
@@ -142,7 +141,50 @@ export class RunningCall implements RemoteCall, StreamingCall {
   }
 }
 
-/** What the application's middleware left for this request, where the platform has such a place. */
+/** The values that the application's middleware left for this request, if the platform has a place for them. */
 function localsOf(outer: object): object | undefined {
   return (outer as { res?: { locals?: object } }).res?.locals;
+}
+
+/** The AbortSignal of one call, and why it fired. */
+class CallSignal {
+  readonly #controller = new AbortController();
+  readonly #deadline: NodeJS.Timeout | undefined;
+  readonly #unwatch: () => void;
+
+  /** @param deadline milliseconds from now, undefined if there is none */
+  constructor(audience: Audience, deadline: number | undefined) {
+    this.#unwatch = audience.watch((reason) => this.#controller.abort(reason));
+    if (deadline === undefined) return;
+    this.#deadline = setTimeout(() => {
+      this.#controller.abort(new RemoteFunctionError('deadline', 'The deadline of the call is over.'));
+    }, deadline).unref();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Why the function threw that, if it did so because the signal fired: what it was aborted with may be wrapped. */
+  reasonOf(thrown: unknown): RemoteFunctionError | undefined {
+    const { aborted, reason } = this.#controller.signal;
+    if (!aborted) return undefined;
+    const { name, cause } = (thrown ?? {}) as { name?: unknown; cause?: unknown };
+    return thrown === reason || cause === reason || name === 'AbortError' ? reason : undefined;
+  }
+
+  abort(reason: RemoteFunctionError): void {
+    this.#controller.abort(reason);
+  }
+
+  /** The function has returned: its caller's deadline is kept, however long what it returned streams. */
+  returned(): void {
+    clearTimeout(this.#deadline);
+  }
+
+  /** The call is over; the signal does not fire any more. */
+  end(): void {
+    this.returned();
+    this.#unwatch();
+  }
 }

@@ -176,7 +176,7 @@ function write(bytes: Uint8Array, length: number, chunk: Uint8Array, size: numbe
 }
 
 /** Something that stands before this route read the body and kept nothing of it: a mistake of the application, not of the client. */
-export class EatenBodyError extends Error {
+class EatenBodyError extends Error {
   override readonly name = 'EatenBodyError';
 
   constructor() {

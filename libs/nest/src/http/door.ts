@@ -35,7 +35,7 @@ interface FastifyScope {
   post(path: string, handler: (request: RouteRequest, reply: unknown) => Promise<void>): void;
 }
 
-/** What Express and path-to-regexp take as it is. */
+/** Characters that Express and path-to-regexp take as they are. */
 const LITERAL_PATH = /^[\w/.~-]*$/;
 
 /**
@@ -121,7 +121,7 @@ export class Door implements OnModuleInit {
   }
 }
 
-/** What the interceptor is given: the request as it came, and a place for the calls that it opened. */
+/** The interceptor gets the request as it came, and a place for the calls that it opened. */
 export class DoorContext implements ExecutionContext, Arrival {
   private opened: OpenedCalls | undefined;
   private made: PlatformRequest | undefined;

@@ -56,7 +56,7 @@ function oneOf<T>(observable: Observable<T>): Promise<T> {
 }
 
 /**
- * What stands between the wire and the remote functions. Before `next.handle()` it answers the handshake's steps itself, or opens
+ * Stands between the wire and the remote functions. Before `next.handle()` it answers the handshake's steps itself, or opens
  * the body; `next.handle()` is the dispatcher and sees the calls in plaintext; after it the outcome is sealed.
  */
 @Injectable()

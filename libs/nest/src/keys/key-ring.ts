@@ -94,7 +94,7 @@ export class KeyRing {
   }
 
   /**
-   * The secret of a SecureKey, a dummy one where the id is not known. The store is asked about every id that a client names, in
+   * The secret of a SecureKey, a dummy one if the id is not known. The store is asked about every id that a client names, in
    * the same way: what it costs tells nobody which ids there are.
    */
   async secureKey(
@@ -122,7 +122,7 @@ export class KeyRing {
     return (state) => sealCookie(this.#suite, { id, key }, module, { ...state, issued });
   }
 
-  /** @throws SealwireError `open_failed` where no key of this server, new or old, opens it */
+  /** @throws SealwireError `open_failed` if no key of this server, new or old, opens it */
   async openCookie(module: string, cookie: Uint8Array): Promise<CookieState> {
     const shared = await this.#ask(this.#store.cookieKey(cookieKeyId(cookie)));
     if (!shared) {
@@ -141,8 +141,8 @@ export class KeyRing {
   }
 
   /**
-   * Of this state of the database only: a restore takes away the rows that make a cookie serve once, and with them step 3 would
-   * run its first calls again.
+   * The key is of this state of the database only. A restore takes away the rows that make a cookie serve once, and without them
+   * step 3 would run its first calls again.
    */
   #cookieKey(random: Uint8Array, privateKey: Uint8Array): Uint8Array {
     return deriveCookieKey(this.#primitives, random, privateKey, this.#sessions.incarnation());
@@ -168,7 +168,7 @@ export class KeyRing {
     return pair;
   }
 
-  /** What the store answered lately, else what it answers now; whoever asks meanwhile gets the same. */
+  /** The store's answer of less than a second ago, else the one that it gives now; whoever asks meanwhile gets the same. */
   #fresh<T>(name: string, question: () => Promise<T>): Promise<T> {
     const known = this.#asked.get(name);
     if (known && known.until > performance.now()) return known.answer as Promise<T>;

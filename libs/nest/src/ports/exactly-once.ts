@@ -37,9 +37,9 @@ export abstract class ExactlyOnce {
   /**
    * @param run gets the transaction's handle (an EntityManager with TypeORM) and answers the encoded outcome; what it throws
    *   rolls everything back and stores nothing; after a deadlock or a failed serialization it is run again
-   * @returns the encoded outcome, the stored one where the identity already has it
-   * @throws SealwireError `outcome_unknown` where `claimed` is another incarnation, `number_conflict` where the identity is
-   *   another function's or of other arguments, `busy` where the transaction may not have been committed
+   * @returns the encoded outcome, the stored one if the identity already has it
+   * @throws SealwireError `outcome_unknown` if `claimed` is another incarnation, `number_conflict` if the identity is
+   *   another function's or of other arguments, `busy` if the transaction may not have been committed
    */
   abstract run(
     call: ExactlyOnceCall,

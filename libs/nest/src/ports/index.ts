@@ -1,4 +1,4 @@
-/** What the author of a store needs: the ports, and the few helpers that both sides of a port must agree on. */
+/** For authors of stores: the ports, and the few helpers that both sides of a port must agree on. */
 export type { NumberAnswer } from '@sealwire/core';
 export type { ResolvedOptions, SealwireStore } from '../options.js';
 export { knownOf } from '../sessions/known-of.js';

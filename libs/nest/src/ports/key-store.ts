@@ -30,13 +30,13 @@ export interface CookieRandom {
  * }
  */
 export abstract class KeyStore {
-  /** Newest first; creates the first pair where there is none and none was configured. Old ones until their time has come. */
+  /** Newest first, old ones until their time is over. It creates the first pair if there is none and none was configured. */
   abstract serverKeys(): Promise<readonly KeyPair[]>;
   /** The 32 secret bytes of a SecureKey of that module that is kept in the store and valid now. */
   abstract secureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined>;
   /** Whether the store holds a SecureKey of that module that is valid now: clients without one are refused then. */
   abstract hasSecureKeys(module: string): Promise<boolean>;
-  /** Refuses a SecureKey from now on. False where the store does not hold it: one that was configured has to go from there. */
+  /** Refuses a SecureKey from now on. False if the store does not hold it: a configured one has to go from the configuration. */
   abstract revokeSecureKey(keyId: Uint8Array): Promise<boolean>;
   /** The cookie key to seal with; a new one every 5 minutes. */
   abstract currentCookieKey(): Promise<CookieRandom>;

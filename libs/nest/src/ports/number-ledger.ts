@@ -1,7 +1,7 @@
 import type { CallNumber, NumberAnswer, Sending } from '@sealwire/core';
 import type { LedgerSession } from './session-types.js';
 
-/** What became of a call number that a frame asks to run. */
+/** The answer to a frame that asks for its call number to run. */
 export type Acceptance =
   | { readonly kind: 'accepted' }
   /** the same frame is running: here (then `settled` is its result frame while that is kept) or on another instance */
@@ -12,7 +12,7 @@ export type Acceptance =
   /** not this lane; the caller takes the session up again and answers with what is known of the old one */
   | { readonly kind: 'lane_moved' };
 
-/** What is known of the number of a first call; `outcome_unknown` also where there was none. */
+/** The knowledge about the number of a first call; `outcome_unknown` also if there was none. */
 export type FirstAcceptance = Extract<Acceptance, { kind: 'running' | 'done' }> | { readonly kind: 'outcome_unknown' };
 
 /**
@@ -22,7 +22,7 @@ export type FirstAcceptance = Extract<Acceptance, { kind: 'running' | 'done' }> 
  * @example
  * import { NumberLedger } from '@sealwire/nest/ports';
  *
- * // What a store registers: the ledger under its port's token.
+ * // A store registers its ledger under the port's token.
  * export const provider = { provide: NumberLedger, useExisting: 'my ledger' };
  */
 export abstract class NumberLedger {
@@ -45,19 +45,19 @@ export abstract class NumberLedger {
   /** A first call (lane 0) is asked for under its session. Nothing is accepted, and the digest does not matter. */
   abstract first(session: LedgerSession, number: CallNumber): FirstAcceptance | Promise<FirstAcceptance>;
   /**
-   * The number ran, also one of lane 0; `result` is its sealed result frame, undefined where the keys to seal it are erased by
+   * The number ran, also one of lane 0; `result` is its sealed result frame, undefined if the keys to seal it are erased by
    * now. Never awaited by the call itself.
    */
   abstract finish(session: LedgerSession, number: CallNumber, digest: Uint8Array, result: Uint8Array | undefined): void;
   /**
    * Several numbers of one session in one statement, in their order. A frame of an older lane, a frame of an ended session and
-   * a renewal ask here, so all are told the same. `never_ran` only where a durable record of every accepted number exists and
+   * a renewal ask here, so all are told the same. `never_ran` only if a durable record of every accepted number exists and
    * no more can be accepted, or the number went to a frame of another digest.
    */
   abstract recall(session: LedgerSession, asked: readonly Sending[]): Promise<NumberAnswer[]>;
   /** Waits until everything that was told to `finish` before is written. */
   abstract drain(): Promise<void>;
-  /** Nothing is accepted in the session's lane any more. Its window for `closeLane`; undefined where the record is shared. */
+  /** Nothing is accepted in the session's lane any more. Returns its window for `closeLane`; undefined if the record is shared. */
   close(_session: LedgerSession): Uint8Array | undefined {
     return undefined;
   }

@@ -24,9 +24,9 @@ export interface SessionDataRow {
  * }
  */
 export abstract class SessionData {
-  /** Undefined where the session is not live. */
+  /** Undefined if the session is not live. */
   abstract read(id: Uint8Array, transaction?: unknown): Promise<SessionDataRow | undefined>;
-  /** False where `version` is not the session's any more, or it is not live. */
+  /** False if `version` is not the session's any more, or it is not live. */
   abstract write(
     id: Uint8Array,
     data: Record<string, unknown>,

@@ -9,7 +9,7 @@ import type { CloseReason, LedgerSession, NewSession, SessionLimits, StoredSessi
  * import type { SealwireStore } from '@sealwire/nest';
  * import { KeyStore, SessionData, SessionDirectory, SessionStore } from '@sealwire/nest/ports';
  *
- * // What a store hands to `SealwireModule.forRoot({ store })`: a provider for each port.
+ * // `SealwireModule.forRoot({ store })` takes a provider for each port.
  * export const myStore = (): SealwireStore => ({
  *   providers: [SessionStore, SessionDirectory, SessionData, KeyStore].map((port) => ({
  *     provide: port,
@@ -28,7 +28,7 @@ export abstract class SessionStore {
   abstract now(): number;
   /** Identifies this state of the database; another value after a restore (PROTOCOL.md section 4.3). 8 bytes. */
   abstract incarnation(): Uint8Array;
-  /** Milliseconds since this store began to remember sessions, 0 where they outlive the process. Told to clients under seal. */
+  /** Milliseconds since this store began to remember sessions, 0 if they outlive the process. Clients are told under seal. */
   abstract age(): number;
   /** 32 bytes, the same at every instance: session ids carry a MAC under it, so made-up ids cost no look-up. */
   abstract sessionIdKey(): Uint8Array;
@@ -38,16 +38,16 @@ export abstract class SessionStore {
    * its first calls down as running numbers; moves the application data of the `previous` sessions that ended as `renewed` to
    * it (of a name that several have, the last one's value). Then, while its module or SecureKey has more live sessions than
    * `limits`, the longest unused one ends as `evicted`, never this one.
-   * Undefined, and nothing happened, where the id exists or has ended: the cookie was used before.
+   * Undefined, and nothing happened, if the id exists or has ended: the cookie was used before.
    */
   abstract create(
     session: NewSession,
     limits: SessionLimits,
   ): Promise<{ readonly lane: number; readonly incarnation: Uint8Array } | undefined>;
-  /** Step 4: adds the traffic secrets. False where the session ended meanwhile. */
+  /** Step 4: adds the traffic secrets. False if the session ended meanwhile. */
   abstract activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean>;
   /**
-   * One cheap statement, which takes no lane and asks nobody: anybody can send a session id. Undefined where there is no such
+   * One cheap statement, which takes no lane and asks nobody: anybody can send a session id. Undefined if there is no such
    * session, it has no traffic secrets yet, or its end (by whatever reason, its time being over too) is 60 seconds ago.
    */
   abstract find(id: Uint8Array): Promise<StoredSession | undefined>;
@@ -55,8 +55,8 @@ export abstract class SessionStore {
    * Takes the session up for a frame that opened under the keys of `find`.
    * `exclusive` (ledger in memory): opens the next lane for this process, which needs the previous owner's lease to have ended
    * or the owner to have closed the lane; else `busy`, and the owner is asked to close it.
-   * Not exclusive (shared ledger): joins the current lane; a new one is opened only where the incarnation changed.
-   * Undefined where the session is not live (any more).
+   * Not exclusive (shared ledger): joins the current lane; a new one is opened only if the incarnation changed.
+   * Undefined if the session is not live (any more).
    */
   abstract takeLane(id: Uint8Array, exclusive: boolean): Promise<StoredSession | 'busy' | undefined>;
   /**
@@ -64,7 +64,7 @@ export abstract class SessionStore {
    * of it, first calls too, and the lane is given up. Until then a number in the window may still be running.
    */
   abstract closeLane(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean): Promise<void>;
-  /** Compare-and-swap on the epoch: stores the secrets of `epoch` where the row still has `epoch - 1`. */
+  /** Compare-and-swap on the epoch: stores the secrets of `epoch` if the row still has `epoch - 1`. */
   abstract advanceEpoch(
     id: Uint8Array,
     epoch: number,
@@ -76,9 +76,9 @@ export abstract class SessionStore {
    */
   abstract touch(id: Uint8Array, proved: boolean): void;
   /**
-   * Step 3 names `id` as its client's own, old session. `verify` is given the row's renewal key and, where that does not prove
-   * it, its K_first where that is kept. Only a session of the same module and keyId counts. Ends it as `renewed` if it is live;
-   * one that ended before still answers while its tombstone is kept. What became of its numbers, the ledger is asked then.
+   * Step 3 names `id` as its client's own, old session. `verify` is given the row's renewal key and, if that does not prove
+   * it, the row's K_first if that is kept. Only a session of the same module and keyId counts. The store ends it as `renewed` if it
+   * is live; one that ended before still answers while its tombstone is kept. The caller then asks the ledger about its numbers.
    */
   abstract renew(
     id: Uint8Array,
@@ -97,11 +97,11 @@ export interface RenewedSession {
   readonly first: boolean;
 }
 
-/** What a store tells the process that owns lanes. */
+/** By this a store tells the process that owns lanes. */
 export interface SessionStoreListener {
   /** Another process wants this session, or this one is stopping: finish what runs, then `closeLane`. */
   release(id: Uint8Array): Promise<void>;
-  /** A session ended, here or elsewhere, also one that this process never had; `module` where it is still known. */
+  /** A session ended, here or elsewhere, also one that this process never had; `module` if it is still known. */
   ended(id: Uint8Array, reason: CloseReason, module: string | undefined): void;
   /** The database is another one now (restored): nothing cached holds any more. */
   incarnationChanged(): void;

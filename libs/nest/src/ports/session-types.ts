@@ -19,7 +19,7 @@ export interface NewSession {
   /** 16 bytes */
   readonly id: Uint8Array;
   readonly module: string;
-  /** 8 bytes; undefined where no SecureKey was used */
+  /** 8 bytes; undefined if no SecureKey was used */
   readonly keyId: Uint8Array | undefined;
   readonly keySize: KeySize;
   /** K_first: proves the session until its first frame opened, 32 bytes */
@@ -28,7 +28,7 @@ export interface NewSession {
   readonly lifetimeSeconds: number;
   /** address the session is locked to */
   readonly peer: string | undefined;
-  /** undefined where step 3 carried none */
+  /** undefined if step 3 carried none */
   readonly firstCalls: FirstCalls | undefined;
   /** Ids of the sessions that `renew` ended for the same step 3, oldest first: their application data moves to this one. */
   readonly previous: readonly Uint8Array[];
@@ -58,7 +58,7 @@ export interface LedgerSession {
   readonly lane: number;
   /** of this lane: calls of lanes before it may have run in another state of the database */
   readonly incarnation: Uint8Array;
-  /** the last lanes before this one, at most 4, newest first; also this one where it was closed since */
+  /** the last lanes before this one, at most 4, newest first; also this one if it was closed since */
   readonly closed: readonly ClosedLane[];
   readonly firstCalls: FirstCalls | undefined;
 }
@@ -76,7 +76,7 @@ export interface StoredSession extends LedgerSession {
   /** milliseconds since 1970: the end in any case */
   readonly expires: number;
   readonly peer: string | undefined;
-  /** set where it ended less than 60 seconds ago: it takes no number, and still answers for those that it took */
+  /** set if it ended less than 60 seconds ago: it takes no number, and still answers for those that it took */
   readonly ended: CloseReason | undefined;
 }
 

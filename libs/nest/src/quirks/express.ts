@@ -1,5 +1,5 @@
 /*
- * What is used of Express 5 and of Nest's adapter for it beneath their documented API; test/express.spec.ts holds what is assumed here
+ * All that is used of Express 5 and of Nest's adapter for it beneath their documented API; test/express.spec.ts holds what is assumed here
  * against those that are installed.
  */
 import { tracingChannel } from 'node:diagnostics_channel';

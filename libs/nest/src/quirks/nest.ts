@@ -8,12 +8,11 @@ import { isObservable } from 'rxjs';
 import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
 import { CALL_ARGUMENT } from '../functions/remote-function.decorator.js';
 import type { RunningCall } from '../functions/running-call.js';
-import { Intercepted } from '../streams/intercepted.js';
 import { restoreKept } from '../streams/kept-values.js';
-import { Observed } from '../streams/observed.js';
+import { Intercepted, Observed } from '../streams/observed.js';
 
 /*
- * What is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
+ * All that is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
  * Nest; test/quirks.spec.ts holds what is assumed here against the Nest that is installed.
  */
 

@@ -32,7 +32,7 @@ export function prepareFirstCalls(payloads: readonly Uint8Array[], prepare: Prep
 }
 
 /** First calls at work. */
-export interface FirstCallsRun {
+interface FirstCallsRun {
   /** Resolves when all of them have run, but for those whose results are live. */
   readonly ready: Promise<unknown>;
   /** what is known now, one answer for each */
@@ -40,7 +40,7 @@ export interface FirstCallsRun {
 }
 
 /** What first calls need of the server. */
-export interface FirstCallsMeans {
+interface FirstCallsMeans {
   readonly session: Session;
   readonly ledger: NumberLedger;
   readonly data: SessionData;

@@ -46,7 +46,7 @@ import { Sessions } from './sessions.js';
 const FIRST_CALLS_WAIT = 250;
 const SECOND = 1_000;
 
-/** What was wrong with a handshake: told to the operator, never to the client. */
+/** The reason why a handshake was refused: told to the operator, never to the client. */
 class Refused extends Error {}
 
 /** A step 3 that opened. */

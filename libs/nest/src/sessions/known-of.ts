@@ -2,7 +2,7 @@ import { type CallNumber, FIRST_LANE, ReplayWindow } from '@sealwire/core';
 import type { LedgerSession } from '../ports/session-types.js';
 
 /**
- * What the lanes that were closed cleanly say of a number that no other record has. Whoever closed one waited for first calls
+ * The knowledge that cleanly closed lanes give of a number that no other record has. Whoever closed one waited for first calls
  * too, so any closed lane tells that these ran.
  *
  * @example

@@ -12,7 +12,7 @@ export interface Peer {
   readonly forwardingIgnored: boolean;
 }
 
-/** What a platform hands to its routes. Express hands out Node's own request, Fastify wraps it. */
+/** The request that a platform hands to its routes. Express hands out Node's own, Fastify wraps it. */
 export interface PlatformRequest {
   readonly raw?: IncomingMessage;
   /** what the platform makes of the connection and, where it trusts a proxy, of X-Forwarded-For */

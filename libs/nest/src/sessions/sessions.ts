@@ -11,7 +11,7 @@ import {
   type StoredSession,
 } from '../ports/index.js';
 import type { Stoppable } from '../streams/flights.js';
-import { SessionStreams } from '../streams/session-streams.js';
+import { SessionStreams } from '../streams/flights.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 import { LookUps } from './limits.js';
@@ -214,7 +214,7 @@ export class Sessions implements SessionStoreListener {
     if (window) await this.store.closeLane(session.id, session.lane, window, true);
   }
 
-  /** What it accepted is complete at once, whatever still runs: of all the rest its client learns that it never ran. */
+  /** The record of accepted numbers is complete at once, whatever still runs: of all others the client learns that they never ran. */
   async #closeEnded(session: Session): Promise<void> {
     const { id, lane, working } = session;
     const window = this.ledger.close(session);

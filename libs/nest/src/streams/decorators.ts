@@ -1,7 +1,7 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import { remoteCall } from '../functions/remote-function.decorator.js';
 
-/** Where a stream that was cut goes on. */
+/** The place at which a stream that was cut goes on. */
 export interface Resume {
   /** id of the run that was cut, hexadecimal */
   readonly run: string;
@@ -61,11 +61,11 @@ export const RemoteProgress = createParamDecorator(progressOf);
  */
 export const RemoteResume = createParamDecorator(resumeOf);
 
-export function signalOf(_: unknown, context: ExecutionContext): AbortSignal | undefined {
+function signalOf(_: unknown, context: ExecutionContext): AbortSignal | undefined {
   return remoteCall(context)?.signal;
 }
 
-export function progressOf(_: unknown, context: ExecutionContext): Progress {
+function progressOf(_: unknown, context: ExecutionContext): Progress {
   const call = remoteCall(context);
   return (value) => call?.progress(value);
 }

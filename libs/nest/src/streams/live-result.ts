@@ -6,7 +6,7 @@ import type { LiveReply } from './live-reply.js';
 /** How long a stopped result may take to reach its client, in milliseconds. */
 const STOP_MS = 500;
 
-export interface LiveResultOptions {
+interface LiveResultOptions {
   /** seals the first piece: the header is part of what it answers */
   readonly begin: (body: Uint8Array, last: boolean) => { readonly sealer: LiveSealer; readonly first: Uint8Array };
   /** milliseconds of silence after which a pulse is sent */

@@ -1,9 +1,9 @@
-import type { Primitives, Replace } from '@sealwire/core';
+import { encodeOutcome, type Outcome, OutgoingStreams, type Primitives, type Replace } from '@sealwire/core';
 import { type Ended, LiveReply } from './live-reply.js';
-import { streamIn } from './sources.js';
+import { asSource, streamIn } from './sources.js';
 
 /** What the outcomes of a message are encoded with if none of them holds a stream. */
-export type EncodeReply = (outcomes: readonly Ended['outcome'][], replace: Replace) => Uint8Array;
+type EncodeReply = (outcomes: readonly Ended['outcome'][], replace: Replace) => Uint8Array;
 
 /**
  * Waits for the outcomes of one message. The reply is the encoded payload of an ordinary result if all outcomes come together and
@@ -98,4 +98,28 @@ export class MessageReply {
     live.outcome(place, ended);
     if (this.#missing === 0) live.finish();
   }
+}
+
+/** A stream stands in an outcome that can hold none. */
+export class StreamRefusedError extends Error {
+  override readonly name = 'StreamRefusedError';
+}
+
+/**
+ * Encodes an outcome that may hold no stream; one that it holds is closed.
+ *
+ * @throws StreamRefusedError with that sentence; UnsupportedValueError
+ */
+export function encodeWhole(outcome: Outcome, sentence: string): Uint8Array {
+  const streams = new OutgoingStreams();
+  const bytes = encodeOutcome(outcome, {
+    replace: (value) => {
+      const stream = streamIn(value);
+      return stream && streams.replace(asSource(stream));
+    },
+  });
+  if (streams.size === 0) return bytes;
+  const error = new StreamRefusedError(sentence);
+  streams.cancel(error);
+  throw error;
 }

@@ -4,14 +4,14 @@ import { type FileInfo, type RemoteFile, type StreamLike, StreamSource, sourceOf
 import { isObservable } from 'rxjs';
 import { Observed } from './observed.js';
 
-/** Where bytes are read from. */
+/** A source of bytes. */
 export type ByteSource = Readable | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Blob | RemoteFile;
 
 /** For bytes of a `resumable` function. */
 export interface ByteState {
   /** names the state of the bytes; a stream that was cut goes on with the same version only, else it ends as `stream_changed` */
   readonly version?: string;
-  /** where in the whole the source begins, 0 by default */
+  /** offset in the whole at which the source begins, 0 by default */
   readonly offset?: number;
 }
 

@@ -8,7 +8,7 @@ export interface Invocation {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** What a command has to say: `text` for people, `value` for `--json`. */
+/** The answer of a command: `text` for people, `value` for `--json`. */
 export interface Answer {
   readonly text: string;
   readonly value: unknown;
@@ -32,7 +32,7 @@ export function takesOnly({ options }: Invocation, ...names: string[]): void {
   if (other !== undefined) throw new UsageError(`--${other} means nothing here.`);
 }
 
-/** An option's text, where it was given. */
+/** An option's text, if it was given. */
 export function textOption({ options }: Invocation, name: string): string | undefined {
   const value = options[name];
   return typeof value === 'string' ? value : undefined;

@@ -14,7 +14,7 @@ import {
 
 const SELECTOR_OPTIONS = { key: { type: 'string' }, module: { type: 'string' } } as const;
 
-/** The sessions that `--key` or `--module` name; undefined where neither is given. */
+/** The sessions that `--key` or `--module` name; undefined if neither is given. */
 function selectorOf(invocation: Invocation): SessionSelector | undefined {
   const key = textOption(invocation, 'key');
   const module = textOption(invocation, 'module');
@@ -206,7 +206,7 @@ function add(invocation: Invocation): Promise<Answer> {
 
 const ROTATED = { 'server-key': rotateServerKey, 'secure-key': rotateSecureKey, kek: rotateKek };
 
-const DONE = 'Where every server has the first key of SEALWIRE_KEK first, the others may go.';
+const DONE = 'Once every server has the first key of SEALWIRE_KEK first, the others may go.';
 
 export const rotate: Command = {
   usage: [

@@ -10,7 +10,7 @@ export type Query = <Row>(statement: string, parameters?: unknown[]) => Promise<
 
 /** The store's connections. */
 const CONNECTIONS = 4;
-/** Of these, what is left to the lease, the tick and the acceptance of numbers, which wait for nobody. */
+/** Connections among these that are left to the lease, the tick and the acceptance of numbers, which wait for nobody. */
 const RESERVED = 2;
 /** milliseconds for a statement, or a transaction, with the wait for its connection */
 const DEADLINE = 5_000;
@@ -33,7 +33,7 @@ const OPTIONS = {
  * each other's. Each statement has an end: a database that does not answer in time, or at all, is a SealwireError `busy`, never
  * a hang. A statement cut off may still take effect; every caller here can live with that.
  *
- * Where there is but one connection (PGlite), it is the application's.
+ * If there is but one connection (PGlite), it is the application's.
  */
 export class Database {
   private own: DriverPool | undefined;
@@ -47,7 +47,7 @@ export class Database {
 
   query: Query = (statement, parameters) => this.inTurn((query) => query(statement, parameters));
 
-  /** The same for the lease, the tick and the acceptance of numbers: never more than one statement of each at a time. */
+  /** One statement for the lease, the tick or the acceptance of numbers, each of which never has more than one at a time. */
   urgent: Query = (statement, parameters) => this.attempt((query) => query(statement, parameters));
 
   /** Read committed: each statement sees what was committed before it. Runs `work` again after a deadlock. */
@@ -107,7 +107,7 @@ export class Database {
 /** @param spoil says that the connection can serve nobody any more */
 type Work<T> = (query: Query, spoil: () => void) => Promise<T>;
 
-/** A connection for that long. One that is late or fails is closed; but not PGlite's only one (`keep`), which is waited for. */
+/** Lends a connection for that long. It closes one that is late or fails, but waits for PGlite's only one (`keep`). */
 function borrow<T>(pool: DriverPool, keep: boolean, work: Work<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     let client: DriverClient | undefined;
@@ -156,16 +156,16 @@ export function toBytes(buffer: Uint8Array): Uint8Array {
 
 /**
  * Makes the statement's own transaction, or the one that it is in, wait until it is on disk, whatever the database has by
- * default: what says that a number was taken, or never can be, must not be lost in a crash. As a condition it is always true.
+ * default. A record that a number was taken, or never can be, must not be lost in a crash. As a condition it is always true.
  */
 export const DURABLE = `(SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'),
   true)) IS NOT NULL`;
 
 /**
- * What a number was given to must be on disk before its call runs, or a crash gives it away once more. `synchronous_commit` the
- * statements set for themselves; whether the server then writes at all is its own setting.
+ * A number must be on disk before its call runs, or a crash gives it away once more. The statements set `synchronous_commit` for
+ * themselves; whether the server then writes at all is its own setting.
  *
- * @throws SealwireError `bad_configuration` where `fsync` is off and that was not allowed
+ * @throws SealwireError `bad_configuration` if `fsync` is off and that was not allowed
  */
 export async function checkServer(query: Query, allowFsyncOff: boolean, logger: Pick<Logger, 'warn'>): Promise<void> {
   if (allowFsyncOff) return;

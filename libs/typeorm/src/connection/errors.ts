@@ -11,7 +11,7 @@ export async function reach<T>(step: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The five characters that PostgreSQL gives an error; undefined where it did not come from there. */
+/** The five characters that PostgreSQL gives an error; undefined if the error did not come from there. */
 export function sqlState(error: unknown): string | undefined {
   const { driverError, code } = (error ?? {}) as { driverError?: { code?: unknown }; code?: unknown };
   const state = driverError?.code ?? code;

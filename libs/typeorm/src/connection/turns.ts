@@ -23,7 +23,7 @@ export class Turns {
     private readonly share: () => number = most,
   ) {}
 
-  /** @throws SealwireError `busy` after that time, or at once where too many wait */
+  /** @throws SealwireError `busy` after that time, or at once if too many wait */
   async run<T>(who: string, milliseconds: number, work: () => Promise<T>): Promise<T> {
     if (this.taken < this.most() && this.mayTake(who)) this.take(who);
     else await this.turn(who, milliseconds);

@@ -2,7 +2,7 @@ import { concat, fromHex, type Primitives, parseKeyEncryptionKey, SealwireError,
 import { type Query, toBytes } from '../connection/database.js';
 import { keyPlace } from './places.js';
 
-/** Where a secret stands: table, column and what else identifies its row. Moved or relabelled, it does not open. */
+/** The place of a secret: table, column and what else identifies its row. A secret that was moved or relabelled does not open. */
 export type Place = readonly (string | number | Uint8Array | undefined)[];
 
 const KEY_ID = 4;
@@ -44,7 +44,7 @@ export class KeyEncryption {
     return concat(this.currentId, salt, this.primitives.seal(key, NONCE, identity, secret));
   }
 
-  /** @throws SealwireError `bad_configuration` where the KEK is not among ours, `open_failed` where the row was altered */
+  /** @throws SealwireError `bad_configuration` if the KEK is not among ours, `open_failed` if the row was altered */
   unwrap(place: Place, wrapped: Uint8Array): Uint8Array {
     const bytes = Uint8Array.from(wrapped);
     const identity = encodePlace(place);

@@ -47,7 +47,7 @@ export interface KeySummary {
 export class TypeOrmKeyStore extends KeyStore {
   private readonly logger = new Logger('SealwireKeyStore');
   private readonly query: Query;
-  /** opened where there is no key, so that a known keyId takes as long as any other */
+  /** opened if there is no key, so that a known keyId takes as long as any other */
   private readonly decoy: Uint8Array;
   /** server keys that do not open and were told of */
   private readonly unreadable = new Set<string>();
@@ -136,7 +136,7 @@ export class TypeOrmKeyStore extends KeyStore {
 
   /**
    * A new SecureKey for the module, which the client must be given; the old ones of the module, or just `keyId`, stay good until
-   * then. Fails where there is no old one: the name is mistyped, or the application configures the module's keys.
+   * then. It fails if there is no old one: the name is mistyped, or the application configures the module's keys.
    */
   async rotateSecureKey(
     module: string,
@@ -166,7 +166,7 @@ export class TypeOrmKeyStore extends KeyStore {
     return revoked.length > 0;
   }
 
-  /** Newest first, those whose time is over too while they are kept. */
+  /** All keys, newest first; those whose time is over too while they are kept. */
   async list(): Promise<KeySummary[]> {
     const rows = await this.query<KeySummary & { validUntil: Date | null }>(
       `SELECT kind, encode(id, 'hex') AS id, NULLIF(module, '') AS module, created_at AS created, valid_until AS "validUntil"
@@ -250,7 +250,7 @@ export class TypeOrmKeyStore extends KeyStore {
     });
   }
 
-  /** The newest that opens. */
+  /** The newest cookie key that opens. */
   private async freshCookieKey(query: Query): Promise<CookieRandom | undefined> {
     const rows = await query<CookieKeyRow>(
       `SELECT id, wrapped, ${COOKIE_KEY_AGE} AS age FROM sealwire_cookie_key
@@ -266,7 +266,7 @@ export class TypeOrmKeyStore extends KeyStore {
     return undefined;
   }
 
-  /** In memory until it may be read no more, then overwritten. */
+  /** Keeps a cookie key in memory until it may be read no more, and overwrites it then. */
   private keepCookieKey({ id, wrapped, age }: CookieKeyRow): CookieRandom {
     const name = Uint8Array.from(id).join();
     const known = this.cookieKeys.get(name);

@@ -1,6 +1,6 @@
 import type { Place } from './key-encryption.js';
 
-/** What each wrapped value is bound to, besides a session's own secrets. */
+/** The places to which wrapped values are bound, a session's own secrets excepted. */
 export function keyPlace(kind: 'server' | 'secure' | 'incarnation', module: string, id: Uint8Array): Place {
   return ['sealwire_key', kind, module, id];
 }

@@ -11,7 +11,7 @@ export interface RewrapResult {
   readonly unreadable: number;
 }
 
-/** Of one statement. Where a row alone has more it is alone. */
+/** Bytes of one statement. A row that has more by itself is alone in its statement. */
 const BYTES = 1_048_576;
 /** KEK id and salt: tell a wrap from every other, so that a long one need not be sent whole to be compared */
 const HEAD = 20;
@@ -21,7 +21,7 @@ interface SecretTable<Row> {
   readonly select: string;
   /** what $2 is for the rows after this one */
   after(row: Row): string;
-  /** writes rows, given as one array for each of their values, where they still are as they were read */
+  /** writes rows, given as one array for each of their values, if they still are as they were read */
   readonly update: string;
   /** one row's values for `update`: its key, what is new, what was there */
   rewrap(row: Row): readonly unknown[];
@@ -29,7 +29,7 @@ interface SecretTable<Row> {
 
 /**
  * Brings every row under the current key-encryption key, batch by batch, each in one statement. A row is done or not, so
- * breaking off loses nothing and the next run goes on with the rest. A row that a server wrote meanwhile is left to it.
+ * breaking off loses nothing and the next run goes on with the rest. A row that a server wrote meanwhile stays as the server wrote it.
  */
 export async function rewrap(database: Database, keys: KeyEncryption, batch = 500): Promise<RewrapResult> {
   let rewrapped = 0;

@@ -46,7 +46,7 @@ export class SealwireKeys {
     return this.keys.addSecureKey(module);
   }
 
-  /** A new SecureKey `swk1...`; the module's old ones, or just the one of that keyId, stay good until then. Fails where there is none. */
+  /** A new SecureKey `swk1...`; the module's old ones, or just the one of that keyId, stay good until then. It fails if there is none. */
   async rotateSecureKey(
     module: string,
     { validUntil, keyId }: { readonly validUntil: Date; readonly keyId?: string },

@@ -13,7 +13,7 @@ export interface VerdictRow {
   readonly state: 'running' | 'done' | null;
   readonly result: Buffer | null;
   readonly owner: string | null;
-  /** seconds of its lease; null where it has none any more */
+  /** seconds of its lease; null if it has none any more */
   readonly owner_lease: number | null;
 }
 
@@ -69,7 +69,7 @@ export const FINISH = `
     WHERE a.state = 'running' AND a.digest = EXCLUDED.digest`;
 
 /**
- * What became of numbers of one session, $1. A session that ended, or another lane, accepts no more: the statement that ended it
+ * Tells what became of numbers of one session, $1. A session that ended, or another lane, accepts no more: the statement that ended it
  * had to wait for those that accept, so this one sees every number that was taken. In another state of the database than the
  * lane's nothing is known.
  */
@@ -86,7 +86,7 @@ export const RECALL = `
 export interface RecallRow {
   readonly mark: string;
   readonly lane_incarnation: Uint8Array;
-  /** of the frame that the number went to; null where none is written down */
+  /** of the frame that the number went to; null if none is written down */
   readonly digest: Uint8Array | null;
   readonly state: 'running' | 'done' | null;
   readonly result: Uint8Array | null;

@@ -79,7 +79,7 @@ export class PostgresLedger extends NumberLedger {
     private readonly database: Database,
     private readonly lease: Lease,
     private readonly incarnation: Incarnation,
-    /** called where the database is another one than before */
+    /** called if the database is another one than before */
     private readonly databaseChanged: () => void,
   ) {
     super();
@@ -143,7 +143,7 @@ export class PostgresLedger extends NumberLedger {
       const row = rows[i];
       if (!row || !this.incarnation.matches(row.mark, row.lane_incarnation)) return { known: 'unknown' };
       if (row.digest === null) return { known: row.complete ? 'never_ran' : knownOf(session, number) };
-      // a number runs for one frame only: where it went to another, this one never will
+      // a number runs for one frame only: if it went to another, this one never will
       if (toHex(row.digest) !== toHex(digest)) return { known: 'never_ran' };
       if (row.state !== 'done') return { known: row.alive ? 'running' : 'unknown' };
       return row.result ? { known: 'result', frame: toBytes(row.result) } : { known: 'ran' };
@@ -156,7 +156,7 @@ export class PostgresLedger extends NumberLedger {
     return row?.too_old ?? false;
   }
 
-  /** In their order; none where the session is none. */
+  /** The rows of these numbers in their order; none if there is no such session. */
   private look(session: LedgerSession, numbers: readonly CallNumber[]): Promise<RecallRow[]> {
     return this.database.query<RecallRow>(RECALL, [
       session.id,
@@ -211,7 +211,7 @@ export class PostgresLedger extends NumberLedger {
     return rows.map((row, i) => this.verdict(asked[i] as Asked, row, bootId));
   }
 
-  /** undefined where another transaction holds the session's row: nothing was taken, nothing is known. */
+  /** Undefined if another transaction holds the session's row: nothing was taken, nothing is known. */
   private verdict({ session, number }: Asked, row: VerdictRow, bootId: string): Acceptance | undefined {
     if (row.passed_over) return undefined;
     const unsure = this.unsure.delete(keyOf(session, number));
@@ -234,7 +234,7 @@ export class PostgresLedger extends NumberLedger {
     return { kind: 'running' };
   }
 
-  /** Where the owner's process is gone from this machine, its numbers need not wait for the end of its lease. */
+  /** If the owner's process is gone from this machine, its numbers need not wait for the end of its lease. */
   private bury(owner: string): void {
     if (this.burying.has(owner)) return;
     this.burying.add(owner);

@@ -14,7 +14,7 @@ import { queryOf } from '../sessions/session-data.js';
 const ATTEMPTS = 3;
 /** milliseconds from the wait for a turn to the commit */
 const DEADLINE = 30_000;
-/** Of these, what it may wait for its turn: begun later, it would be cut off in the middle for nothing. */
+/** Milliseconds of these that it may wait for its turn: begun later, it would be cut off in the middle for nothing. */
 const PATIENCE = 15_000;
 /** Connections left to the application's other work. */
 const LEFT_FREE = 2;
@@ -93,7 +93,7 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
     }
   }
 
-  /** Writes the call's identity; answers the stored outcome where it is there already. */
+  /** Writes the call's identity. It answers the stored outcome if there is one already. */
   private async claim(runner: QueryRunner, call: ExactlyOnceCall): Promise<Uint8Array | undefined> {
     const query = queryOf(runner);
     // what a handler waits for in the database has an end as well, so that a lock forgotten elsewhere cannot pile up calls
@@ -158,7 +158,7 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
   }
 
   /**
-   * A handler's hold on the transaction, which ends with it. What it did not wait for would else go on beside the commit, and
+   * A handler's hold on the transaction, which ends with it. A statement that it did not wait for would else go on beside the commit, and
    * what comes after that takes effect on its own; a connection handed back by it would be another's before the commit.
    */
   private lend(runner: QueryRunner): { manager: EntityManager; end(): void } {
@@ -181,12 +181,12 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
   }
 }
 
-/** Whether the connection was still there to do so. */
+/** Answers whether the connection was still there to do so. */
 async function rollBack(runner: QueryRunner): Promise<boolean> {
   try {
     while (runner.isTransactionActive) await runner.rollbackTransaction();
   } catch {
-    // also where TypeORM lost count of the transactions in it
+    // also if TypeORM lost count of the transactions in it
     return runner.query('ROLLBACK').then(
       () => true,
       () => false,
@@ -197,7 +197,7 @@ async function rollBack(runner: QueryRunner): Promise<boolean> {
 
 /**
  * One of the application's connections for that long at most, then `busy`. What it is still in by then ends: a statement, a
- * transaction. The same where it is handed back in one, by whomever: the next to get it would unknowingly be part of that.
+ * transaction. The same holds if it is handed back in one, by whomever: the next to get it would unknowingly be part of that.
  *
  * @param exclusive PGlite's only connection: the statements of whoever gets it next queue behind what it is in
  */

@@ -1,5 +1,5 @@
 /*
- * What is used of TypeORM and pg beneath their documented API; test/quirks.spec.ts holds each assumption against what is
+ * All that is used of TypeORM and pg beneath their documented API; test/quirks.spec.ts holds each assumption against what is
  * installed. Nothing else in this package reaches below.
  */
 import type { EventEmitter } from 'node:events';
@@ -8,7 +8,7 @@ import type { DataSource, QueryRunner } from 'typeorm';
 /** A connection of pg, as its pool hands it out. */
 export interface DriverClient extends EventEmitter {
   query(statement: string, parameters?: unknown[]): Promise<{ readonly rows: unknown[] }>;
-  /** @param error closes the connection instead of handing it back, at once where a statement hangs on it */
+  /** @param error closes the connection instead of handing it back, at once if a statement hangs on it */
   release(error?: Error): void;
   /** undocumented: false while a statement runs */
   readonly readyForQuery?: boolean;
@@ -33,7 +33,7 @@ export function poolLike(pool: DriverPool, options: object): DriverPool {
   return new Pool({ ...pool.options, password: pool.options.password, ...options });
 }
 
-/** Whether it is as good as new: in no statement, in no transaction, and not about to be closed by the server after an error. */
+/** Whether a connection is as good as new: in no statement, in no transaction, and not about to be closed by the server after an error. */
 export function isIdle(client: DriverClient): boolean {
   return client.readyForQuery !== false && !['T', 'E'].includes(client.getTransactionStatus?.() ?? '');
 }

@@ -6,7 +6,7 @@ const BATCH = 1_000;
 
 /**
  * Ends the living among the sessions `s` that `where` names, batch by batch. Answers how many. Their keys are kept a minute
- * longer; their application data only where a newer session of the client may take it over.
+ * longer; their application data only if a newer session of the client may take it over.
  */
 export async function endSessions(
   query: Query,
@@ -25,7 +25,7 @@ export async function endSessions(
   }
 }
 
-/** Ends the sessions whose time is over. Of those that it was over for long already, the keys go at once. */
+/** Ends the sessions whose time is over. It erases the keys at once of those whose time was over long ago. */
 export async function endOver(database: Database, slack: number): Promise<void> {
   await repeat(() =>
     database.query(

@@ -19,11 +19,11 @@ export class Lanes {
     private readonly query: Query,
     private readonly lease: Lease,
     private readonly incarnation: Incarnation,
-    /** called where the database is another one than before */
+    /** called if the database is another one than before */
     private readonly refresh: () => Promise<void>,
   ) {}
 
-  /** `busy` where another instance owns the lane; it is asked to close it. */
+  /** `busy` if another instance owns the lane; that one is asked to close it. */
   async take(id: Uint8Array, exclusive: boolean, bootId: string): Promise<SessionRow | 'busy' | undefined> {
     for (let attempt = 0; attempt < 3; attempt++) {
       const row = (exclusive ? undefined : await this.join(id)) ?? (await this.openLane(id, exclusive, bootId));
@@ -43,7 +43,7 @@ export class Lanes {
     return 'busy';
   }
 
-  /** The owner stays where numbers of the window may still run; it closes the lane once more then, and the entry is replaced. */
+  /** The owner stays while numbers of the window may still run. It closes the lane once more after that, and the entry is replaced. */
   async close(id: Uint8Array, lane: number, window: Uint8Array, answered: boolean, bootId: string): Promise<void> {
     const newest = (entry: string, column: string) =>
       `(ARRAY[${entry}] || CASE WHEN closed_lanes[1] = lane THEN ${column}[2:] ELSE ${column} END)[1:${CLOSED_KEPT}]`;
@@ -57,7 +57,7 @@ export class Lanes {
     );
   }
 
-  /** The current lane, where every number of it is in the table and the database is still the one it was opened in. */
+  /** The current lane, if every number of it is in the table and the database is still the one it was opened in. */
   private async join(id: Uint8Array): Promise<SessionRow | undefined> {
     const { value, mark } = this.incarnation;
     const [row] = await this.query<SessionRow>(
@@ -90,7 +90,7 @@ export class Lanes {
     return row;
   }
 
-  /** Why no lane opened; undefined where the session is none. */
+  /** The reason why no lane opened; undefined if there is no such session. */
   private async obstacle(id: Uint8Array): Promise<{ owner: string | null; moved: boolean } | undefined> {
     const [row] = await this.query<{ owner: string | null; moved: boolean }>(
       `SELECT s.owner, ${MARK} <> $2 AS moved FROM sealwire_session s
@@ -111,9 +111,9 @@ interface Means {
 
 /**
  * Writes the session and its first calls in one statement: a database that was put back meanwhile, or an id that was used
- * before, takes neither. Answers the lane; undefined where nothing happened.
+ * before, takes neither. It answers the lane; undefined if nothing happened.
  *
- * @param query of a transaction where the session has previous ones, for their data moves to it
+ * @param query of a transaction if the session has previous ones, for their data moves to it
  */
 export async function createSession(
   query: Query,
@@ -152,7 +152,7 @@ export async function createSession(
   return created?.lane;
 }
 
-/** Of a name that several have, the last one's value. What does not open is left behind. */
+/** Joins the data of several sessions; of a name that several have, the last one's value counts. Data that does not open is left behind. */
 async function takeData(
   query: Query,
   keys: KeyEncryption,

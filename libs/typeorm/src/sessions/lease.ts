@@ -30,7 +30,7 @@ export class Lease {
     private readonly alone: boolean,
   ) {}
 
-  /** Whether numbers may still be accepted. Ends before the database's lease does. */
+  /** Whether numbers may still be accepted. This ends before the database's lease does. */
   holds(): boolean {
     if (this.alone) return this.bootId !== '';
     // the monotonic clock stands still while a machine sleeps; the other one cannot be trusted to run forward: both must agree
@@ -104,7 +104,7 @@ interface HostIdentity {
   readonly processStart: string;
 }
 
-/** Undefined where the system does not tell (not Linux): then only the lease says that an owner is gone. */
+/** Undefined if the system does not tell (not Linux): then only the lease says that an owner is gone. */
 export function ownHostIdentity(): HostIdentity | undefined {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();

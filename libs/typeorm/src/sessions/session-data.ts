@@ -39,7 +39,7 @@ export class TypeOrmSessionData extends SessionData {
     return done.length > 0;
   }
 
-  /** Another connection would have to wait for the transaction's, where all are taken or there is but one. */
+  /** Another connection would have to wait for the transaction's, if all are taken or there is but one. */
   private queryIn(transaction: unknown): Query {
     const { queryRunner } = (transaction ?? {}) as Partial<EntityManager>;
     return queryRunner ? queryOf(queryRunner) : this.database.query;
@@ -61,7 +61,7 @@ export function wrapData(
   return keys.wrap(dataPlace(id, version), new TextEncoder().encode(JSON.stringify(data)));
 }
 
-/** @throws where it was altered, is of another session or an earlier version, or wrapped by an unknown KEK */
+/** @throws SealwireError if it was altered, is of another session or an earlier version, or wrapped by an unknown KEK */
 export function unwrapData(
   keys: KeyEncryption,
   id: Uint8Array,

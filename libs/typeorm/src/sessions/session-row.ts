@@ -5,7 +5,7 @@ import { toBytes } from '../connection/database.js';
 import type { KeyEncryption, Place } from '../keys/key-encryption.js';
 import { type Incarnation, MARK } from './incarnation.js';
 
-/** What a session's secrets are bound to: a row whose policy was altered does not open. */
+/** The fields to which a session's secrets are bound: a row whose policy was altered does not open. */
 export interface SessionIdentity {
   readonly id: Uint8Array;
   readonly module: string;
@@ -81,14 +81,14 @@ export class SessionWrap {
     return wrapped ? this.keys.unwrap(place(row, column), wrapped) : undefined;
   }
 
-  /** @throws where the row was altered, wrapped by an unknown KEK or is not active */
+  /** @throws SealwireError if the row was altered, wrapped by an unknown KEK or is not active */
   open(row: SessionRow): SessionSecrets {
     const traffic = this.keys.unwrap(trafficPlace(row, row.epoch), row.traffic ?? new Uint8Array());
     const renewal = this.keys.unwrap(place(row, 'renewal'), row.renewal ?? new Uint8Array());
     return { clientToServer: traffic.slice(0, 32), serverToClient: traffic.slice(32), renewal };
   }
 
-  /** Where the row's secrets stand, in the order of their columns. */
+  /** The places of the row's secrets, in the order of their columns. */
   static places(row: WrappedSession): { readonly place: Place; readonly wrapped: Uint8Array | null }[] {
     return [
       { place: trafficPlace(row, row.epoch), wrapped: row.traffic },
@@ -98,7 +98,7 @@ export class SessionWrap {
   }
 }
 
-/** What a ledger looks at. In another state of the database than its lane's, what was closed there says nothing. */
+/** The part that a ledger looks at. If the database is in another state than the lane's, lanes that were closed there say nothing. */
 export function toLedgerSession(row: SessionRow, incarnation: Incarnation): LedgerSession {
   return {
     id: toBytes(row.id),
@@ -134,7 +134,7 @@ function closedOf(row: SessionRow): ClosedLane[] {
   }));
 }
 
-/** WHERE of a selector, with its one parameter as $1. */
+/** The condition of a selector, with its one parameter as $1. */
 export function selectorSql(selector: SessionSelector): { where: string; parameters: unknown[] } {
   if ('id' in selector) return { where: 's.id = $1', parameters: [selector.id] };
   if ('keyId' in selector) return { where: 's.key_id = $1', parameters: [selector.keyId] };

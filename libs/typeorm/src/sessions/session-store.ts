@@ -231,7 +231,7 @@ export class TypeOrmSessionStore extends SessionStore {
     await this.ticker?.tick();
   }
 
-  /** Waits until every living instance has learned of what was written before; false where one has not in that time. */
+  /** Waits until every living instance has learned of what was written before; false if one has not in that time. */
   async settled(milliseconds: number): Promise<boolean> {
     const end = performance.now() + milliseconds;
     const [since] = await this.query<{ now: string }>('SELECT now()::text AS now');
@@ -267,7 +267,7 @@ export class TypeOrmSessionStore extends SessionStore {
     return this.readable(row, () => toStored(row, this.wrap.open(row), this.parts.incarnation));
   }
 
-  /** Where the row was altered, or its KEK is not ours, the session is as good as unknown. */
+  /** If the row was altered, or its KEK is not ours, the session is as good as unknown. */
   private readable<T>(row: SessionRow, open: () => T): T | undefined {
     try {
       return open();

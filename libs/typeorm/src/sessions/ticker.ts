@@ -158,7 +158,7 @@ export class Ticker {
   }
 
   /**
-   * What was not written stays for the next tick, as does what is touched meanwhile: under load that would never end. A touched
+   * Uses that were not written stay for the next tick, as do those that come meanwhile: under load this would never end. A touched
    * session that is no more was ended: its owner learns it here too.
    */
   private async flush(): Promise<void> {

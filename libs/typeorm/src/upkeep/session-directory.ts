@@ -89,8 +89,8 @@ const EVICTED_SECONDS = 600;
 const BEYOND = 2 ** 32;
 
 /**
- * Each kind in batches of their own transactions, so that purging a large table blocks nobody, and each on its own: where one
- * fails, the others are purged all the same and then it is thrown. Answers rows deleted.
+ * Each kind in batches of their own transactions, so that purging a large table blocks nobody, and each on its own: if one
+ * fails, the others are purged all the same and then its error is thrown. It answers rows deleted.
  */
 async function purge(database: Database, retention: Retention): Promise<number> {
   let deleted = 0;
@@ -145,7 +145,7 @@ async function tombstonesOf(database: Database, which: string, seconds: number):
 }
 
 /**
- * A row may go only where its number stays refused without it: first a committed floor, a while later the rows at or below
+ * A row may go only if its number stays refused without it: first a committed floor, a while later the rows at or below
  * it. Rows of earlier lanes are refused by their lane.
  */
 const numbers: Purger = async (database) => {
@@ -227,7 +227,7 @@ interface Deleted {
   readonly deleted: number;
   readonly found: number;
   readonly looked: number;
-  /** where to go on */
+  /** the key to go on from */
   readonly id: Buffer;
   readonly lane: number;
   readonly counter: number;
@@ -269,7 +269,7 @@ async function deleteNumbers(
   }
 }
 
-/** Where statistics are old the planner may think that a session has few numbers, or the table, and read them all each time. */
+/** If statistics are old the planner may think that a session has few numbers, or the table, and read them all each time. */
 function byIndex<Row>(database: Database, statement: string, parameters: unknown[]): Promise<Row[]> {
   return database.transaction(async (query) => {
     await query(

@@ -213,7 +213,7 @@ describe('sealwire on PostgreSQL', () => {
     const done = await json('rotate kek', { SEALWIRE_KEK: `${nextKek},${kek}` });
     expect(done).toMatchObject({ code: 0, value: { rewrapped: 3, unreadable: 0 } });
     const again = await sealwire('rotate kek', { ...env(), SEALWIRE_KEK: nextKek });
-    expect(again.out).toMatch(/^0 rows wrapped anew\nWhere every server has the first key/);
+    expect(again.out).toMatch(/^0 rows wrapped anew\nOnce every server has the first key/);
     const before = await sealwire('keys add --module payments', env());
     expect(before).toMatchObject({
       code: 1,

@@ -1,0 +1,193 @@
+import { isPlatformServer } from '@angular/common';
+import {
+  assertInInjectionContext,
+  computed,
+  effect,
+  Injector,
+  inject,
+  PLATFORM_ID,
+  type Signal,
+  signal,
+  untracked,
+} from '@angular/core';
+import { type BatchApi, type BatchCall, RemoteError } from '@sealwire/client';
+import { asRemoteError } from './errors.js';
+import { functions, type Handle, handleOf } from './handle.js';
+import type { RemoteModule } from './module.js';
+
+/** Options of {@link remoteStream}. */
+export interface RemoteStreamOptions {
+  /** items that `items` holds at most, the newest ones (default: all) */
+  readonly keep?: number;
+  readonly injector?: Injector;
+}
+
+/**
+ * `idle` without a call; `loading` until the stream is there; `open` while items come; `resuming` while a stream that was cut is
+ * gone on with; `ended` by its source; `error`.
+ */
+export type RemoteStreamStatus = 'idle' | 'loading' | 'open' | 'resuming' | 'ended' | 'error';
+
+/** What {@link remoteStream} returns. */
+export interface RemoteStream<T> {
+  /** the newest item */
+  readonly value: Signal<T | undefined>;
+  /** the items so far, in the order they came, as many as `keep` says */
+  readonly items: Signal<readonly T[]>;
+  /** how many came, kept or not */
+  readonly count: Signal<number>;
+  readonly status: Signal<RemoteStreamStatus>;
+  readonly error: Signal<RemoteError | undefined>;
+  /** Calls anew, from the first item on. */
+  restart(): void;
+  /** Gives the stream up; the items stay. */
+  stop(): void;
+}
+
+interface State {
+  readonly status: RemoteStreamStatus;
+  readonly error?: RemoteError;
+}
+
+const recorder = functions<never>({}, (name, args) => ({ name, args }));
+const IDLE: State = { status: 'idle' };
+
+/**
+ * A function that streams, as signals. `call` only describes the call and is reactive: a changed signal gives the stream up and
+ * begins the new one; undefined leaves it idle. It ends with the component. What is cut and resumable goes on by itself. While a
+ * page is rendered on the server it stays idle.
+ *
+ * @throws Error outside an injection context, unless `injector` is given, or for a `keep` that is no whole number above 0
+ * @example
+ * import type { BatchCall } from '@sealwire/client';
+ * class Rates {
+ *   readonly rates = remoteStream(
+ *     remoteModule<{ watch(currency: string): AsyncIterable<number> }>('rates'),
+ *     (functions) => functions.watch('CHF') as BatchCall<AsyncIterable<number>>,
+ *     { keep: 100 },
+ *   );
+ *   // in the template: {{ rates.value() }} @if (rates.status() === 'resuming') { … }
+ * }
+ */
+export function remoteStream<Api, T>(
+  module: RemoteModule<Api>,
+  call: (remote: BatchApi<Api>) => BatchCall<AsyncIterable<T>> | undefined,
+  options: RemoteStreamOptions = {},
+): RemoteStream<T> {
+  if (!options.injector) assertInInjectionContext(remoteStream);
+  const injector = options.injector ?? inject(Injector);
+  const { keep = Number.POSITIVE_INFINITY } = options;
+  if (!(keep >= 1)) throw new Error('remoteStream() keeps a whole number of items, at least 1.');
+  const handle = handleOf(injector.get(module));
+  const isServer = isPlatformServer(injector.get(PLATFORM_ID));
+  const described = computed(() => (isServer || handle.obstacle().why !== undefined ? undefined : call(recorder)));
+  const stream = new Stream<T>(handle as Handle<unknown>, keep);
+  untracked(() =>
+    effect(
+      (onCleanup) => {
+        stream.restarts();
+        const wanted = described();
+        untracked(() => stream.begin(wanted));
+        onCleanup(() => stream.giveUp());
+      },
+      { injector },
+    ),
+  );
+  return stream;
+}
+
+class Stream<T> implements RemoteStream<T> {
+  readonly restarts = signal(0);
+  readonly #state = signal<State>(IDLE);
+  /** changes with each item: copying the items for each would cost their square */
+  readonly count = signal(0);
+  #items: T[] = [];
+  #run: AbortController | undefined;
+
+  readonly status = computed(() => this.#state().status);
+  readonly error = computed(() => this.#state().error);
+  readonly items = computed((): readonly T[] => (this.count() === 0 ? [] : this.#items.slice(-this.keep)));
+  readonly value = computed(() => this.items().at(-1));
+
+  constructor(
+    private readonly handle: Handle<unknown>,
+    private readonly keep: number,
+  ) {}
+
+  restart(): void {
+    this.restarts.update((times) => times + 1);
+  }
+
+  stop(): void {
+    this.giveUp();
+    const { status } = untracked(this.#state);
+    if (status !== 'error' && status !== 'idle') this.#state.set({ status: 'ended' });
+  }
+
+  giveUp(): void {
+    this.#run?.abort();
+    this.#run = undefined;
+  }
+
+  begin(call: BatchCall<AsyncIterable<T>> | undefined): void {
+    this.#items = [];
+    this.count.set(0);
+    this.#state.set(call ? { status: 'loading' } : IDLE);
+    if (!call) return;
+    const run = new AbortController();
+    this.#run = run;
+    void this.#read(call, run);
+  }
+
+  async #read(call: BatchCall<AsyncIterable<T>>, run: AbortController): Promise<void> {
+    const { signal } = run;
+    const show = (state: State): void => {
+      if (this.#run === run) this.#state.set(state);
+    };
+    const following = this.#follow(call.name, show);
+    try {
+      const [outcome] = await this.handle.invoke((remote) => remote.$batch(() => [call], { signal }));
+      if (outcome?.status !== 'fulfilled') throw outcome?.reason;
+      const stream = outcome.value;
+      if (!isStream<T>(stream))
+        throw new RemoteError('bad_configuration', `"${call.name}" returned no stream of items.`);
+      show({ status: 'open' });
+      for await (const item of stream) {
+        if (this.#run !== run) return;
+        this.#take(item);
+      }
+      show({ status: 'ended' });
+    } catch (error) {
+      show({ status: 'error', error: asRemoteError(error) });
+    } finally {
+      following();
+    }
+  }
+
+  #take(item: T): void {
+    this.#items.push(item);
+    // in one go now and then, for each time costs all items
+    if (this.#items.length > 2 * this.keep) this.#items = this.#items.slice(-this.keep);
+    this.count.update((count) => count + 1);
+  }
+
+  /** @returns a function that stops it */
+  #follow(functionName: string, show: (state: State) => void): () => void {
+    const { $events } = this.handle.remote;
+    const isMine = (event: { readonly functionName: string }): boolean => event.functionName === functionName;
+    const stops = [
+      $events.on('resuming', (event) => isMine(event) && show({ status: 'resuming' })),
+      $events.on('streamResumed', (event) => isMine(event) && show({ status: 'open' })),
+    ];
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+}
+
+/** Of items; bytes are a ReadableStream, which has the method too. */
+export function isStream<T>(value: unknown): value is AsyncIterable<T> {
+  return (
+    typeof value === 'object' && value !== null && Symbol.asyncIterator in value && !(value instanceof ReadableStream)
+  );
+}

@@ -1,0 +1,426 @@
+import { Readable } from 'node:stream';
+import {
+  at,
+  decodeValue,
+  encodeOutcome,
+  encodeUnit,
+  encodeValue,
+  LIMITS,
+  OutgoingStreams,
+  StreamSource,
+  UNIT,
+  type Unit,
+  UnitReader,
+} from '@sealwire/core';
+import { describe, expect, it } from 'vitest';
+import { errorOf, settled } from './support.js';
+
+const NOTHING = new Uint8Array();
+
+/** Runs the streams of a value; `pause()` makes the next write wait for `go()`. */
+function running(value: unknown, prepare: (out: OutgoingStreams) => void = (out) => out.finish()) {
+  const out = new OutgoingStreams();
+  out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value }, out));
+  prepare(out);
+  const units: Unit[] = [];
+  const bodies: number[] = [];
+  const reader = new UnitReader('result', 1_000_000, 256);
+  const control = { paused: false, last: false, go: (): void => undefined };
+  const done = out.run((body, last) => {
+    bodies.push(body.length);
+    units.push(...reader.push(body));
+    control.last = last;
+    if (control.paused)
+      return new Promise((resolve) => {
+        control.go = resolve;
+      });
+    return undefined;
+  }, errorOf);
+  const of = (k: number, kind: number = UNIT.item) =>
+    units.filter((unit) => unit.stream === k && unit.kind === kind).map(({ bytes }) => decodeValue(bytes));
+  const ends = () => units.filter(({ kind }) => kind === UNIT.end || kind === UNIT.error).map(({ stream }) => stream);
+  return { out, done, units, bodies, control, of, ends };
+}
+
+/** Counts how often it was asked, and how often it was closed. */
+function source(length = Number.POSITIVE_INFINITY, item: (i: number) => unknown = (i) => i) {
+  const seen = { asked: 0, closed: 0, reason: undefined as unknown };
+  const iterator: AsyncIterableIterator<unknown> = {
+    next: async () =>
+      seen.asked < length ? { done: false, value: item(seen.asked++) } : { done: true, value: undefined },
+    return: async () => {
+      seen.closed++;
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]: () => iterator,
+  };
+  return { seen, iterator };
+}
+
+describe('a source', () => {
+  it('is not asked while a write waits, nor for more than a piece before', async () => {
+    const { seen, iterator } = source(Number.POSITIVE_INFINITY, () => 'x'.repeat(1000));
+    const { control, out, units } = running([iterator], () => {});
+    control.paused = true;
+    await settled();
+    const { asked } = seen;
+    expect(asked).toBeLessThanOrEqual(66 + 66);
+    await settled();
+    expect(seen.asked).toBe(asked);
+    for (let i = 0; i < 5; i++) {
+      const before = seen.asked;
+      control.go();
+      await settled();
+      expect(seen.asked - before).toBeLessThanOrEqual(67);
+      expect(seen.asked).toBeGreaterThan(before);
+    }
+    expect(seen.asked - units.filter(({ kind }) => kind === UNIT.item).length).toBeLessThanOrEqual(67);
+    out.cancel(undefined);
+    expect(seen.closed).toBe(1);
+  });
+
+  it('brings what comes in one turn in one piece', async () => {
+    const { done, bodies, of } = running([source(100).iterator]);
+    await done;
+    expect(of(0)).toHaveLength(100);
+    expect(bodies).toHaveLength(1);
+  });
+
+  it('does not wait for more to bring what it has', async () => {
+    async function* slow() {
+      yield 1;
+      await new Promise(() => {});
+    }
+    const { of, out } = running([slow()]);
+    await settled();
+    expect(of(0)).toEqual([1]);
+    out.cancel(undefined);
+  });
+
+  it('shares with others: 200 of them go on alike', async () => {
+    const sources = Array.from({ length: 200 }, () => source(Number.POSITIVE_INFINITY, () => 'x'.repeat(3000)));
+    const { control, out } = running(sources.map(({ iterator }) => iterator));
+    control.paused = true;
+    for (let i = 0; i < 60; i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      control.go();
+    }
+    const asked = sources.map(({ seen }) => seen.asked);
+    expect(Math.min(...asked)).toBeGreaterThan(2);
+    expect(Math.max(...asked) - Math.min(...asked)).toBeLessThanOrEqual(2);
+    out.cancel(undefined);
+    await settled();
+    expect(sources.map(({ seen }) => seen.closed)).toEqual(sources.map(() => 1));
+  });
+
+  it('is told apart by what it is', async () => {
+    const bytes = new Uint8Array(10).fill(1);
+    const value = {
+      generator: source(1).iterator,
+      web: new Blob([bytes]).stream(),
+      node: Readable.from([bytes], { objectMode: false }),
+      objects: Readable.from([{ a: 1 }]),
+      blob: new Blob([bytes], { type: 'text/plain' }),
+      stated: new StreamSource('bytes', new Blob([bytes]), { version: 'v1', offset: 4 }),
+    };
+    const { done, units, ends } = running(value);
+    await done;
+    const references: unknown[] = [];
+    const revive = (reference: unknown) => references.push(reference);
+    decodeValue(units[0]!.bytes, { revive });
+    expect(references).toEqual([
+      ['items', 0],
+      ['bytes', 1, {}],
+      ['bytes', 2, {}],
+      ['items', 3],
+      ['file', 4, { name: '', type: 'text/plain', size: 10 }],
+      ['bytes', 5, { version: 'v1', offset: 4 }],
+    ]);
+    expect(ends().sort()).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(units.filter(({ kind }) => kind === UNIT.error)).toEqual([]);
+    const data = units.filter(({ kind }) => kind === UNIT.data).map(({ stream, bytes: part }) => [stream, part.length]);
+    expect(data.sort()).toEqual([
+      [1, 10],
+      [2, 10],
+      [4, 10],
+      [5, 10],
+    ]);
+  });
+
+  it('sends its items with their positions if its function can go on with it', async () => {
+    const out = new OutgoingStreams();
+    async function* entries() {
+      yield at('a', 1);
+      yield 2;
+    }
+    out.send(UNIT.outcome, 0, encodeValue(entries(), { replace: out.replaceResumable }));
+    out.finish();
+    const units: Unit[] = [];
+    await out.run((body) => void units.push(...new UnitReader('result', 1000, 1).push(body)), errorOf);
+    expect(decodeValue(units[0]!.bytes, { revive: (reference) => reference })).toEqual([
+      'items',
+      0,
+      { resumable: true },
+    ]);
+    expect(units.slice(1, 3).map(({ bytes }) => decodeValue(bytes))).toEqual([
+      ['a', 1],
+      [undefined, 2],
+    ]);
+  });
+});
+
+describe('a source is closed once', () => {
+  it.each([
+    ['when nobody reads any more', (run: ReturnType<typeof running>) => run.out.cancel(new Error('gone'))],
+    ['when the message is stopped', (run: ReturnType<typeof running>) => run.out.stop(UNIT.status, NOTHING, 'over')],
+    ['when its outcome is not sent', (run: ReturnType<typeof running>) => run.out.drop(0, 'over')],
+  ])('%s', async (_, end) => {
+    const { seen, iterator } = source(Number.POSITIVE_INFINITY, () => 'x'.repeat(30_000));
+    const run = running([iterator]);
+    run.control.paused = true;
+    await settled();
+    end(run);
+    run.out.cancel('again');
+    run.control.go();
+    await settled();
+    expect(seen.closed).toBe(1);
+    const { asked } = seen;
+    await settled();
+    expect(seen.asked).toBe(asked);
+  });
+
+  it('when a write fails, with which the run ends', async () => {
+    const { seen, iterator } = source();
+    const out = new OutgoingStreams();
+    out.send(UNIT.outcome, 0, encodeValue(iterator, out));
+    await expect(out.run(() => Promise.reject(new Error('reset')), errorOf)).rejects.toThrow('reset');
+    expect(seen.closed).toBe(1);
+    const again = source();
+    const thrown = new OutgoingStreams();
+    thrown.send(UNIT.outcome, 0, encodeValue(again.iterator, thrown));
+    const failing = () => {
+      throw new Error('closed');
+    };
+    await expect(thrown.run(failing, errorOf)).rejects.toThrow('closed');
+    expect(again.seen.closed).toBe(1);
+  });
+
+  it('when an item cannot be sent, which is its error', async () => {
+    const { seen, iterator } = source(5, (i) => (i === 2 ? () => 1 : i));
+    const { done, of, control } = running([iterator]);
+    await done;
+    expect(of(0)).toEqual([0, 1]);
+    expect(of(0, UNIT.error)[0]).toEqual(['failed', expect.stringContaining('a function')]);
+    expect(seen.closed).toBe(1);
+    expect(control.last).toBe(true);
+  });
+
+  it('when an item holds a stream', async () => {
+    const { seen, iterator } = source(1, () => [source().iterator]);
+    const { done, of } = running([iterator]);
+    await done;
+    expect(of(0, UNIT.error)[0]).toEqual(['failed', expect.stringContaining('a stream inside of an item')]);
+    expect(seen.closed).toBe(1);
+  });
+
+  it('never when it came to its end, or threw', async () => {
+    const whole = source(3);
+    const failing = source(3, (i) => {
+      if (i === 1) throw new Error('midway');
+      return i;
+    });
+    const { done, of, ends } = running([whole.iterator, failing.iterator]);
+    await done;
+    expect([whole.seen.closed, failing.seen.closed]).toEqual([0, 0]);
+    expect(of(0)).toEqual([0, 1, 2]);
+    expect(of(1)).toEqual([0]);
+    expect(of(1, UNIT.error)).toEqual([['failed', 'Error: midway']]);
+    expect(ends().sort()).toEqual([0, 1]);
+  });
+
+  it('even before it was read', async () => {
+    const out = new OutgoingStreams();
+    let begun = false;
+    const generator = (async function* () {
+      begun = true;
+      yield 1;
+    })();
+    let cancelled: unknown;
+    const web = new ReadableStream({
+      cancel: (reason) => {
+        cancelled = reason;
+      },
+    });
+    const node = new Readable({ read: () => undefined });
+    encodeValue([generator, web, node, new Blob(['a'])], out);
+    out.cancel('never sent');
+    await settled();
+    expect(await generator.next()).toEqual({ done: true, value: undefined });
+    expect(begun).toBe(false);
+    expect(cancelled).toBe('never sent');
+    expect(node.destroyed).toBe(true);
+  });
+
+  it('whatever kind it is', async () => {
+    let cancelled = 0;
+    const web = new ReadableStream({
+      pull: (c) => c.enqueue(new Uint8Array(70_000)),
+      cancel: () => {
+        cancelled++;
+      },
+    });
+    let finallyRan = 0;
+    const generator = (async function* () {
+      try {
+        for (;;) yield 'x'.repeat(70_000);
+      } finally {
+        finallyRan++;
+      }
+    })();
+    const node = new Readable({
+      read() {
+        this.push(Buffer.alloc(70_000));
+      },
+    });
+    let destroyed = 0;
+    node.on('close', () => {
+      destroyed++;
+    });
+    const run = running([web, generator, node]);
+    run.control.paused = true;
+    await settled();
+    run.out.cancel(new Error('gone'));
+    await settled();
+    expect({ cancelled, finallyRan, destroyed }).toEqual({ cancelled: 1, finallyRan: 1, destroyed: 1 });
+  });
+
+  it('and whatever it does then', async () => {
+    const rejecting = source();
+    rejecting.iterator.return = () => Promise.reject(new Error('while closing'));
+    const throwing = source();
+    throwing.iterator.return = () => {
+      throw new Error('while closing');
+    };
+    const run = running([rejecting.iterator, throwing.iterator]);
+    await settled();
+    run.out.cancel(undefined);
+    await run.done;
+  });
+});
+
+describe('a stream of bytes', () => {
+  it('fills pieces', async () => {
+    const web = ReadableStream.from([new Uint8Array(200_000), new Uint8Array(1), NOTHING, new Uint8Array(65_536)]);
+    const { done, bodies, units } = running([web]);
+    await done;
+    expect(bodies.slice(0, -1)).toEqual(bodies.slice(0, -1).map(() => LIMITS.pieceBody));
+    const lengths = units.filter(({ kind }) => kind === UNIT.data).map(({ bytes }) => bytes.length);
+    expect(lengths.reduce((sum, length) => sum + length)).toBe(265_537);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(LIMITS.dataUnit);
+  });
+
+  it('ends with an error if it gives something else, and is closed', async () => {
+    let cancelled = 0;
+    const web = new ReadableStream({
+      pull: (c) => c.enqueue('text'),
+      cancel: () => {
+        cancelled++;
+      },
+    });
+    const { done, of } = running([web]);
+    await done;
+    expect(of(0, UNIT.error)[0]).toEqual(['failed', expect.stringContaining('no Uint8Array')]);
+    expect(cancelled).toBe(1);
+  });
+
+  it('that failed before it was read is an error of the stream alone', async () => {
+    const node = new Readable({ read: () => undefined });
+    const out = new OutgoingStreams();
+    const outcome = encodeValue([node, source(2).iterator], out);
+    node.destroy(new Error('no such file'));
+    await settled();
+    out.send(UNIT.outcome, 0, outcome);
+    out.finish();
+    const units: Unit[] = [];
+    const reader = new UnitReader('result', 1000, 1);
+    await out.run((body) => void units.push(...reader.push(body)), errorOf);
+    expect(units.filter(({ kind }) => kind === UNIT.error).map(({ stream }) => stream)).toEqual([0]);
+    expect(units.filter(({ kind }) => kind === UNIT.item)).toHaveLength(2);
+  });
+});
+
+describe('a message', () => {
+  it('takes outcomes and streams while it runs, and ends after the last of them', async () => {
+    const { out, done, units, control } = running(1, () => {});
+    await settled();
+    expect(units).toHaveLength(1);
+    out.send(UNIT.progress, 1, encodeValue('half'));
+    out.send(UNIT.outcome, 1, encodeOutcome({ ok: true, value: source(2).iterator }, out));
+    await settled();
+    expect(units.map(({ kind }) => kind)).toEqual([
+      UNIT.outcome,
+      UNIT.progress,
+      UNIT.outcome,
+      UNIT.item,
+      UNIT.item,
+      UNIT.end,
+    ]);
+    expect(control.last).toBe(false);
+    out.finish();
+    await done;
+    expect(control.last).toBe(true);
+  });
+
+  it('of no stream ends with its last outcome, in one piece', async () => {
+    const { done, bodies, control } = running(1);
+    await done;
+    expect(bodies).toHaveLength(1);
+    expect(control.last).toBe(true);
+  });
+
+  it('that is stopped ends with that unit, behind units that are whole', async () => {
+    const run = running([source(Number.POSITIVE_INFINITY, () => 'x'.repeat(200_000)).iterator]);
+    run.control.paused = true;
+    await settled();
+    run.out.stop(UNIT.status, encodeValue([1, 'busy']), 'stopping');
+    run.out.send(UNIT.progress, 0, encodeValue(1));
+    run.control.paused = false;
+    run.control.go();
+    await run.done;
+    expect(run.units.at(-1)).toMatchObject({ kind: UNIT.status, bytes: encodeValue([1, 'busy']) });
+    expect(run.control.last).toBe(true);
+  });
+
+  it('keeps units in their order, also one of many pieces', async () => {
+    const large = source(3, (i) => new Uint8Array(150_000).fill(i));
+    const { done, of, bodies } = running([large.iterator, source(3).iterator]);
+    await done;
+    expect(of(0)).toEqual([0, 1, 2].map((i) => new Uint8Array(150_000).fill(i)));
+    expect(of(1)).toEqual([0, 1, 2]);
+    expect(Math.max(...bodies)).toBe(LIMITS.pieceBody);
+  });
+
+  it('holds so many streams, each once', () => {
+    const many = (length: number) => Array.from({ length }, () => source().iterator);
+    expect(() => encodeValue(many(LIMITS.streams), new OutgoingStreams())).not.toThrow();
+    expect(() => encodeValue(many(LIMITS.streams + 1), new OutgoingStreams())).toThrow('more than 256 streams');
+    const { iterator } = source();
+    expect(() => encodeValue([iterator, iterator], new OutgoingStreams())).toThrow(
+      '[1]`, cannot be sent: a stream that',
+    );
+    expect(() => encodeValue(new Blob(['a']))).toThrow('Blob');
+  });
+
+  it('can be read again only if it holds nothing but Blobs', () => {
+    const blobs = new OutgoingStreams();
+    encodeValue([new Blob(['a']), new File(['b'], 'b')], blobs);
+    expect(blobs.repeatable).toBe(true);
+    encodeValue(source().iterator, blobs);
+    expect(blobs.repeatable).toBe(false);
+    expect(() => blobs.again()).toThrow(TypeError);
+  });
+});
+
+it('a unit is its head and its bytes', () => {
+  expect(encodeUnit(UNIT.data, 258, Uint8Array.of(9))).toEqual(Uint8Array.of(2, 1, 2, 0, 0, 0, 1, 9));
+});

@@ -1,0 +1,289 @@
+import { Readable } from 'node:stream';
+import type { INestApplication } from '@nestjs/common';
+import { CanActivate, ExecutionContext, Injectable, UnauthorizedException, UseGuards } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { createRemote, type Injected, type RemoteApi, RemoteFile, type RemoteOptions } from '@sealwire/client';
+import { formatKeyText, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
+import {
+  at,
+  RemoteFunction,
+  RemoteFunctions,
+  RemoteProgress,
+  RemoteResume,
+  RemoteSignal,
+  type Resume,
+  remoteBytes,
+  SealwireModule,
+  SealwireSessions,
+} from '@sealwire/nest';
+import { from, type Observable } from 'rxjs';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { TcpProxy } from './support/tcp-proxy.js';
+
+const CONTENT = new Uint8Array(8_000_000).map((_, i) => i * 31);
+const state = { yielded: 0, aborted: 0, runs: 0 };
+
+@Injectable()
+class TokenGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const { headers } = context.switchToHttp().getRequest();
+    if (headers.authorization !== 'Bearer new') throw new UnauthorizedException();
+    return true;
+  }
+}
+
+@RemoteFunctions('streams')
+class StreamsController {
+  @RemoteFunction()
+  add(a: number, b: number): number {
+    return a + b;
+  }
+
+  @RemoteFunction()
+  async *count(to: number): AsyncGenerator<number> {
+    for (let i = 0; i < to; i++) {
+      state.yielded++;
+      yield i;
+    }
+  }
+
+  @RemoteFunction()
+  observable(): Observable<string> {
+    return from(['a', 'b']);
+  }
+
+  @RemoteFunction()
+  report(): { name: string; rows: AsyncIterable<number>; content: Readable; file: File } {
+    const content = Readable.from([Buffer.from('one '), Buffer.from('two')], { objectMode: false });
+    return { name: 'r', rows: this.count(3), content, file: new File(['f'], 'f.txt', { type: 'text/plain' }) };
+  }
+
+  @RemoteFunction()
+  async store(file: RemoteFile, note: string): Promise<{ name: string; size: number; note: string }> {
+    state.runs++;
+    return { name: file.name, size: (await file.bytes()).length, note };
+  }
+
+  @RemoteFunction()
+  async *echo(items: AsyncIterable<number>): AsyncGenerator<number> {
+    for await (const item of items) yield item * 2;
+  }
+
+  @RemoteFunction({ resumable: true })
+  async *watch(
+    to: number,
+    @RemoteResume() resume: Injected<Resume | undefined>,
+  ): AsyncGenerator<{ i: number; filler: string }> {
+    for (let i = resume ? (resume.position as number) + 1 : 0; i < to; i++) {
+      yield at(i, { i, filler: 'x'.repeat(2_000) });
+      if (i % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  @RemoteFunction({ resumable: true })
+  document(@RemoteResume() resume: Injected<Resume | undefined>): ReadableStream<Uint8Array> {
+    const offset = (resume?.position as number) ?? 0;
+    return remoteBytes(new Blob([CONTENT.subarray(offset)]).stream() as ReadableStream<Uint8Array>, {
+      version: 'v1',
+      offset,
+    });
+  }
+
+  @RemoteFunction()
+  async job(@RemoteProgress() progress: Injected<(value: unknown) => void>): Promise<string> {
+    progress({ percent: 50 });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    progress({ percent: 90 });
+    return 'done';
+  }
+
+  @RemoteFunction()
+  async waits(@RemoteSignal() signal: Injected<AbortSignal>): Promise<void> {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    state.aborted++;
+  }
+
+  @RemoteFunction()
+  async after(milliseconds: number): Promise<number> {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    return milliseconds;
+  }
+
+  @RemoteFunction()
+  ignores(_file: RemoteFile): string {
+    return 'not read';
+  }
+
+  @RemoteFunction()
+  @UseGuards(TokenGuard)
+  guarded(_file: RemoteFile): string {
+    return 'taken';
+  }
+
+  @RemoteFunction()
+  @UseGuards(TokenGuard)
+  secret(): string {
+    return 'secret';
+  }
+}
+
+const serverKey = generateKeyText('sws1', nodePrimitives);
+const pin = formatKeyText('swp1', parseServerPrivateKey(serverKey, nodePrimitives).publicKey);
+
+async function start(options: Partial<RemoteOptions> = {}, abandonAfter?: number) {
+  const testing = await Test.createTestingModule({
+    imports: [
+      SealwireModule.forRoot({
+        serverKey,
+        handshakeRate: false,
+        handshakeRateTotal: false,
+        ...(abandonAfter ? { abandonAfter } : {}),
+      } as never),
+      SealwireModule.forFeature({ path: 'streams' }),
+    ],
+    controllers: [StreamsController],
+  }).compile();
+  const app: INestApplication = testing.createNestApplication();
+  app.useLogger(false);
+  await app.listen(0, '127.0.0.1');
+  onTestFinished(() => app.close());
+  const url = `${(await app.getUrl()).replace('[::1]', '127.0.0.1')}/remote/streams`;
+  const remote = createRemote<RemoteApi<StreamsController>>({ url, serverKey: pin, ...options });
+  onTestFinished(() => remote.$close());
+  return { remote, url, app };
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+describe('streams between the client and the server', () => {
+  it('come as first calls and as later ones', async () => {
+    const { remote } = await start();
+    expect(await collect(await remote.count(5))).toEqual([0, 1, 2, 3, 4]);
+    expect(await collect(await remote.count(3))).toEqual([0, 1, 2]);
+    expect(await collect(await remote.observable())).toEqual(['a', 'b']);
+    const { name, rows, content, file } = await remote.report();
+    expect(name).toBe('r');
+    expect(file).toBeInstanceOf(RemoteFile);
+    expect(await new Response(content).text()).toBe('one two');
+    expect(await collect(rows)).toEqual([0, 1, 2]);
+    expect(new TextDecoder().decode(await file.bytes())).toBe('f');
+  });
+
+  it('go up as first calls and as later ones', async () => {
+    const { remote } = await start();
+    expect(await remote.store(new File(['abc'], 'a.txt'), 'n')).toEqual({ name: 'a.txt', size: 3, note: 'n' });
+    const big = new File([new Uint8Array(5_000_000)], 'big');
+    expect(await remote.store(big, 'n')).toEqual({ name: 'big', size: 5_000_000, note: 'n' });
+    async function* items() {
+      for (let i = 0; i < 100; i++) yield i;
+    }
+    expect(await collect(await remote.echo(items()))).toEqual(Array.from({ length: 100 }, (_, i) => i * 2));
+    expect(await remote.add(1, 2)).toBe(3);
+  });
+
+  it('stop the generator of a consumer that stops reading', async () => {
+    const { remote } = await start();
+    state.yielded = 0;
+    const items = (await remote.count(10_000_000))[Symbol.asyncIterator]();
+    await items.next();
+    let before = -1;
+    await vi.waitFor(
+      async () => {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        const now = state.yielded;
+        const still = now === before;
+        before = now;
+        expect(still).toBe(true);
+      },
+      { timeout: 20_000 },
+    );
+    expect(state.yielded).toBeLessThan(2_000_000);
+    await items.return?.();
+  });
+
+  it('go on after a proxy cut them, items and bytes', async () => {
+    const { url } = await start();
+    const proxy = await TcpProxy.start(url);
+    onTestFinished(() => proxy.close());
+    const remote = createRemote<RemoteApi<StreamsController>>({ url: proxy.url, serverKey: pin });
+    onTestFinished(() => remote.$close());
+    await remote.add(0, 0);
+    const cuts = setInterval(() => proxy.cut(), 40);
+    onTestFinished(() => clearInterval(cuts));
+    let resumed = 0;
+    remote.$events.on('streamResumed', () => resumed++);
+    const items = await collect(await remote.watch(3_000));
+    expect(items.map(({ i }) => i)).toEqual(Array.from({ length: 3_000 }, (_, i) => i));
+    expect(resumed).toBeGreaterThan(0);
+    const bytes = new Uint8Array(await new Response(await remote.document()).arrayBuffer());
+    expect(Buffer.compare(bytes, CONTENT)).toBe(0);
+  });
+
+  it('hands out a batch as it comes, with progress of each call', async () => {
+    const { remote } = await start();
+    await remote.add(0, 0);
+    const values: unknown[] = [];
+    const batch = remote.$batch((r) => [r.after(300), r.after(1), r.job()], {
+      onProgress: ({ value, call }) => value !== undefined && values.push([call, value]),
+    });
+    const order: unknown[] = [];
+    await Promise.all(batch.entries.map((entry) => entry.then((value) => order.push(value))));
+    expect(order).toEqual([1, 'done', 300]);
+    expect(values).toEqual([
+      [2, { percent: 50 }],
+      [2, { percent: 90 }],
+    ]);
+    expect((await batch).map((one) => one.status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled']);
+  });
+
+  it('takes an outcome that comes before the upload is through, and goes on with other calls', async () => {
+    const { remote } = await start();
+    const big = new File([new Uint8Array(20_000_000)], 'big');
+    expect(await remote.ignores(big)).toBe('not read');
+    await expect(remote.guarded(big)).rejects.toMatchObject({ code: 'unauthorized' });
+    async function* endless() {
+      for (;;) yield 1;
+    }
+    const items = (await remote.echo(endless()))[Symbol.asyncIterator]();
+    expect(await items.next()).toEqual({ done: false, value: 2 });
+    await items.return?.();
+    expect(await Promise.all([remote.add(1, 2), remote.add(3, 4)])).toEqual([3, 7]);
+  });
+
+  it('sends a file again in a new session if the old one is gone', async () => {
+    const { remote, app } = await start();
+    await remote.add(0, 0);
+    state.runs = 0;
+    const sessions = app.get(SealwireSessions, { strict: false });
+    expect(await sessions.revokeModule('streams')).toBe(1);
+    const file = new File([new Uint8Array(2_000_000)], 'big');
+    expect(await remote.store(file, 'again')).toMatchObject({ size: 2_000_000 });
+    expect(state.runs).toBe(1);
+  });
+
+  it('tells the function its deadline, and that nobody waits any more', async () => {
+    const { remote } = await start();
+    await remote.add(0, 0);
+    state.aborted = 0;
+    const began = performance.now();
+    await expect(remote.$call({ timeout: 300 }).waits()).rejects.toBeInstanceOf(Error);
+    await vi.waitFor(() => expect(state.aborted).toBe(1), { timeout: 3_000 });
+    expect(performance.now() - began).toBeLessThan(2_500);
+  });
+
+  it('lets a guard see what travelled under the seal, and asks for it anew once', async () => {
+    const refresh = vi.fn(() => ({ authorization: 'Bearer new' }));
+    const { remote } = await start({ metadata: { Authorization: 'Bearer old' }, refresh });
+    expect(await Promise.all([remote.secret(), remote.secret()])).toEqual(['secret', 'secret']);
+    expect(refresh).toHaveBeenCalledOnce();
+    expect(await remote.secret()).toBe('secret');
+    const { remote: other } = await start();
+    await expect(other.secret()).rejects.toMatchObject({ code: 'unauthorized' });
+    expect(await other.$call({ metadata: async () => ({ authorization: 'Bearer new' }) }).secret()).toBe('secret');
+  });
+});
