@@ -92,8 +92,8 @@ export class Door implements OnModuleInit {
     const module = request.method === 'POST' ? this.direct.get(url) : undefined;
     const { front } = this;
     if (!module || !front?.isClear(url) || request.headers['content-type'] !== CONTENT_TYPE) return false;
-    if (front.poweredBy) response.setHeader('X-Powered-By', 'Express');
-    void this.answer(new DoorContext(request, response, module, () => front.dress(request, module.path)));
+    const reply = front.poweredBy ? new PoweredByExpress(response) : response;
+    void this.answer(new DoorContext(request, reply, module, () => front.dress(request, module.path)));
     return true;
   }
 
@@ -119,6 +119,19 @@ export class Door implements OnModuleInit {
     if (code === 'internal') this.logger.error(error);
     if (isOpen(response)) sendProblem(response, code, !node.complete && !live);
   }
+}
+
+const POWERED_BY = { 'X-Powered-By': 'Express' };
+
+/** A response with the header that Express sets. It is written with all others: if one is set first, Node sets each by itself. */
+class PoweredByExpress {
+  constructor(readonly raw: ServerResponse) {}
+
+  getHeaders(): object {
+    return POWERED_BY;
+  }
+
+  hijack(): void {}
 }
 
 /** The interceptor gets the request as it came, and a place for the calls that it opened. */
