@@ -59,11 +59,10 @@ const IDLE: State = { status: 'idle' };
  *
  * @throws Error outside an injection context, unless `injector` is given, or for a `keep` that is no whole number above 0
  * @example
- * import type { BatchCall } from '@sealwire/client';
  * class Rates {
  *   readonly rates = remoteStream(
- *     remoteModule<{ watch(currency: string): AsyncIterable<number> }>('rates'),
- *     (functions) => functions.watch('CHF') as BatchCall<AsyncIterable<number>>,
+ *     remoteModule<{ watch(currency: string): AsyncGenerator<number> }>('rates'),
+ *     (functions) => functions.watch('CHF'),
  *     { keep: 100 },
  *   );
  *   // in the template: {{ rates.value() }} @if (rates.status() === 'resuming') { … }

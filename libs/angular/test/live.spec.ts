@@ -20,6 +20,7 @@ import {
   withFetch,
 } from '@sealwire/angular';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { eventually } from './eventually.js';
 import { Rates, serverKey, startServer } from './server.js';
 
 async function connect(http: EnvironmentProviders, features: SealwireFeature<'transport'>[] = []) {
@@ -41,13 +42,13 @@ describe.each<[string, () => EnvironmentProviders, () => SealwireFeature<'transp
     const { injector, rates, seen } = await connect(http(), features());
     const stream = remoteStream(Rates, (functions) => functions.watch('CHF'), { injector });
     TestBed.tick();
-    await expect.poll(() => [stream.status(), rates.news.observed]).toEqual(['open', true]);
+    await eventually(() => [stream.status(), rates.news.observed]).toEqual(['open', true]);
     rates.news.next(1);
-    await expect.poll(() => stream.value()).toBe('CHF 1');
+    await eventually(() => stream.value()).toBe('CHF 1');
     rates.news.next(2);
-    await expect.poll(() => stream.items()).toEqual(['CHF 1', 'CHF 2']);
+    await eventually(() => stream.items()).toEqual(['CHF 1', 'CHF 2']);
     stream.stop();
-    await expect.poll(() => rates.news.observed).toBe(false);
+    await eventually(() => rates.news.observed).toBe(false);
     if (name !== 'fetch')
       expect(new Set(seen.map(({ headers }) => headers.authorization))).toEqual(new Set(['Bearer x']));
   });
@@ -90,7 +91,7 @@ it('a stream that was cut goes on where it was, and says so meanwhile', async ()
     TestBed.tick();
     remote.$events.on('resuming', () => states.push(stream.status()));
     remote.$events.on('streamResumed', () => states.push(stream.status()));
-    await expect.poll(() => stream.status()).toBe('ended');
+    await eventually(() => stream.status()).toBe('ended');
     expect([stream.count(), stream.value(), states]).toEqual([30_000, 30_000, ['resuming', 'open']]);
   } finally {
     vi.unstubAllGlobals();

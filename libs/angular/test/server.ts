@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Controller, type INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { type RemoteModule, remoteModule } from '@sealwire/angular';
+import { remoteModule } from '@sealwire/angular';
 import { CONTENT_TYPE, formatKeyText, frameType, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import {
@@ -78,7 +78,7 @@ export class RatesController {
   }
 
   @RemoteFunction({ resumable: true })
-  async *count(to: number, @RemoteResume() resume: Injected<Resume | undefined>): AsyncGenerator<unknown> {
+  async *count(to: number, @RemoteResume() resume: Injected<Resume | undefined>): AsyncGenerator<number> {
     for (let i = Number(resume?.position ?? 0) + 1; i <= to; i++) yield at(i, i);
   }
 
@@ -95,15 +95,7 @@ export class RatesController {
   }
 }
 
-/** What the functions above are to a client. */
-export interface RatesApi {
-  watch(currency: string): Promise<AsyncIterable<string>>;
-  count(to: number): Promise<AsyncIterable<number>>;
-  size(bytes: Uint8Array): Promise<number>;
-  measure(file: Blob): Promise<string>;
-}
-
-export const Rates = remoteModule<RatesController>('rates') as unknown as RemoteModule<RatesApi>;
+export const Rates = remoteModule<RatesController>('rates');
 export const Payments = remoteModule<PaymentsController>('payments');
 export const Public = remoteModule<PublicController>('public');
 

@@ -6,12 +6,7 @@ import { type RemoteStreamOptions, remote$, remoteModule, remoteStream } from '@
 import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
 import { describe, expect, it } from 'vitest';
 
-interface RatesApi {
-  watch(currency: string): Promise<AsyncIterable<number>>;
-  once(): Promise<number>;
-}
-// as the types of a remote say it of a function that streams
-const Rates = remoteModule('rates') as unknown as import('@sealwire/angular').RemoteModule<RatesApi>;
+const Rates = remoteModule<{ watch(currency: string): AsyncGenerator<number>; once(): number }>('rates');
 const currency = signal<string | undefined>('CHF');
 
 function setUp(options: RemoteStreamOptions = {}) {

@@ -14,6 +14,7 @@ import {
   withModule,
 } from '@sealwire/angular';
 import { expect, it } from 'vitest';
+import { eventually } from './eventually.js';
 import { Payments, secureKeys, serverKey, startServer } from './server.js';
 
 @Component({
@@ -57,7 +58,7 @@ it('works with zone.js: values show, continuations run in the zone, and timers o
   expect(fixture.nativeElement.textContent).toBe('7 true 100 idle open');
   zone.run(() => fixture.componentInstance.transfer.run('a', 'b', 5n));
   await fixture.componentInstance.transfer.runAsync('a', 'b', 5n).catch(() => {});
-  await expect.poll(() => fixture.nativeElement.textContent).toBe('7 true 95 resolved open');
+  await eventually(() => fixture.nativeElement.textContent).toBe('7 true 95 resolved open');
   const began = performance.now();
   await TestBed.inject(ApplicationRef).whenStable();
   expect(performance.now() - began).toBeLessThan(5_000);

@@ -80,7 +80,8 @@ export { LIMITS, SIZE } from './limits.js';
 export { at } from './live/at.js';
 export { type IncomingOptions, IncomingStreams } from './live/incoming.js';
 export { IncomingStream } from './live/incoming-stream.js';
-export { OutgoingStreams, type WritePiece } from './live/outgoing.js';
+export { OutgoingStreams } from './live/outgoing.js';
+export type { WritePiece } from './live/pieces.js';
 export { type FileInfo, RemoteFile } from './live/remote-file.js';
 export { isStream, type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
 export {

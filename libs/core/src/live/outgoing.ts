@@ -4,20 +4,9 @@ import { isBytes } from '../payload/call-options.js';
 import { type Replace, Unsendable } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
 import { nextTurn } from './next-turn.js';
-import { Pieces } from './pieces.js';
-import { abandon, hold, isBlob, readerOf, type SourceReader, type StreamSource, sourceOf } from './sources.js';
+import { Pieces, type WritePiece } from './pieces.js';
+import { abandon, hold, isBlob, type Outgoing, readerOf, sourceOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
-
-/** Takes the body of the next piece. While its promise is pending no source is read. */
-export type WritePiece = (body: Uint8Array, last: boolean) => void | Promise<void>;
-
-interface Outgoing {
-  readonly source: StreamSource;
-  readonly resumable: boolean;
-  reader: SourceReader | undefined;
-  /** ended, failed or closed */
-  over: boolean;
-}
 
 /**
  * The streams of one live message on the side that sends them: sources become units, units become the bodies of pieces.
@@ -25,9 +14,7 @@ interface Outgoing {
  *
  * @example
  * const streams = new OutgoingStreams();
- * const outcome = encodeOutcome({ ok: true, value: new Blob(['a;b']) }, streams);
- * streams.send(UNIT.run, 0, crypto.getRandomValues(new Uint8Array(16)));
- * streams.send(UNIT.outcome, 0, outcome);
+ * streams.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value: new Blob(['a;b']) }, streams));
  * streams.finish();
  * let sealer: LiveSealer | undefined;
  * await streams.run(
@@ -53,6 +40,8 @@ export class OutgoingStreams {
   private writing = false;
   private scheduled = false;
   private waiting: (() => void)[] = [];
+  /** the newest progress of calls, which waits */
+  private readonly progress = new Map<number, Uint8Array>();
   private settle: { resolve(): void; reject(error: unknown): void } | undefined;
 
   /** Hook of the encoders: a value that is a stream is remembered, and its reference travels. */
@@ -85,9 +74,15 @@ export class OutgoingStreams {
     return copy;
   }
 
-  /** Adds a unit behind those before it. The streams that were found up to now are read from now on. */
+  /**
+   * Adds a unit behind those before it. The streams that were found up to now are read from now on. If the other side is a
+   * piece behind, only the newest progress of each call is kept for it, and no pulse.
+   */
   send(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     if (this.over || this.isDone || (this.finished && kind !== UNIT.pulse)) return;
+    if (this.pieces.full && kind === UNIT.progress) this.progress.set(stream, bytes);
+    if (this.pieces.full && (kind === UNIT.progress || kind === UNIT.pulse)) return;
+    if (kind === UNIT.outcome) this.addProgress();
     this.pieces.add(kind, stream, bytes);
     this.start();
     this.flushSoon();
@@ -212,7 +207,6 @@ export class OutgoingStreams {
     else this.flushSoon();
   }
 
-  /** Whether sources have to wait. */
   private get behind(): boolean {
     return !this.over && (this.writing || this.pieces.full);
   }
@@ -247,7 +241,13 @@ export class OutgoingStreams {
       if (!last && !pieces.full && !(all && pieces.used > 0)) break;
       this.writeNext(this.write, last);
     }
+    if (!pieces.full) this.addProgress();
     if (!this.behind) this.release();
+  }
+
+  private addProgress(): void {
+    for (const [call, bytes] of this.progress) this.pieces.add(UNIT.progress, call, bytes);
+    this.progress.clear();
   }
 
   private writeNext(write: WritePiece, last: boolean): void {

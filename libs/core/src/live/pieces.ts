@@ -4,6 +4,9 @@ import { UNIT_HEAD, type UnitKind } from './units.js';
 const PIECE = LIMITS.pieceBody;
 const LEAST = 1_024;
 
+/** Takes the body of the next piece. While its promise is pending no source is read. */
+export type WritePiece = (body: Uint8Array, last: boolean) => void | Promise<void>;
+
 /** Units one behind the other, cut into bodies of pieces. Holds no memory while it holds no unit. */
 export class Pieces {
   private ready: Uint8Array[] = [];

@@ -52,6 +52,15 @@ export interface SourceReader {
   close(reason: unknown): unknown;
 }
 
+/** A stream of a message that is sent. */
+export interface Outgoing {
+  readonly source: StreamSource;
+  readonly resumable: boolean;
+  reader: SourceReader | undefined;
+  /** ended, failed or closed */
+  over: boolean;
+}
+
 /**
  * What a value is sent as, undefined if it is no stream.
  * @example

@@ -371,6 +371,31 @@ describe('a message', () => {
     expect(control.last).toBe(true);
   });
 
+  it('keeps the newest progress alone for a reader that is behind', async () => {
+    const { out, done, control, of, units } = running(1, () => {});
+    control.paused = true;
+    out.send(UNIT.pulse, 0, NOTHING);
+    await settled();
+    const note = 'x'.repeat(1000);
+    for (let i = 0; i < 1000; i++) out.send(UNIT.progress, 1, encodeValue([i, note]));
+    control.paused = false;
+    control.go();
+    await settled();
+    const seen = of(1, UNIT.progress).map((value) => (value as [number])[0]);
+    expect(seen.length).toBeLessThan(70);
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+    expect(seen.at(-1)).toBe(999);
+    control.paused = true;
+    for (let i = 0; i < 200; i++) out.send(UNIT.progress, 1, encodeValue([i, note]));
+    out.send(UNIT.outcome, 1, encodeOutcome({ ok: true, value: 2 }));
+    out.finish();
+    control.paused = false;
+    control.go();
+    await done;
+    expect(units.at(-1)).toMatchObject({ kind: UNIT.outcome, stream: 1 });
+    expect(decodeValue(units.at(-2)!.bytes)).toEqual([199, note]);
+  });
+
   it('of no stream ends with its last outcome, in one piece', async () => {
     const { done, bodies, control } = running(1);
     await done;

@@ -6,6 +6,9 @@ const CACHE_CONTROL = 'no-store, no-transform';
 
 const ONE_PIECE = 16_384;
 
+/** Asks the client to close the connection behind this answer. */
+export const CLOSE = { Connection: 'close' };
+
 interface FastifyLikeReply {
   hijack(): unknown;
   getHeaders(): Record<string, string | string[] | number>;
@@ -55,14 +58,15 @@ function finish(response: ServerResponse): void {
   response.end();
 }
 
-/** RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else. */
-export function sendProblem(response: unknown, code: OuterCode, unread = false): void {
+/**
+ * RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else.
+ * @param last the connection carries no more: what is left of a body that was not read must not be taken for the next request
+ */
+export function sendProblem(response: unknown, code: OuterCode, last = false): void {
   const status = OUTER_STATUS[code];
   const body = { type: 'about:blank', title: STATUS_CODES[status], status, code, detail: outerMessage(code) };
   const retry = status === 503 || status === 429 ? { 'Retry-After': '1' } : {};
-  // what is left of a body that was not read must not be taken for the next request
-  const close = unread ? { Connection: 'close' } : {};
-  send(response, status, 'application/problem+json', JSON.stringify(body), { ...retry, ...close });
+  send(response, status, 'application/problem+json', JSON.stringify(body), { ...retry, ...(last ? CLOSE : {}) });
 }
 
 /** The unsealed code that answers an error. What does not open looks like what is malformed. */

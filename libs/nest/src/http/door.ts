@@ -18,7 +18,7 @@ import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
-import { beginLive, outerCode, send, sendProblem } from './answer.js';
+import { beginLive, CLOSE, outerCode, send, sendProblem } from './answer.js';
 import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
 
 interface RouteRequest extends PlatformRequest {
@@ -109,7 +109,7 @@ export class Door implements OnModuleInit {
   }
 
   private send({ response, answer }: DoorContext, { contentType, body }: Answer): void {
-    if (!(body instanceof LiveResult)) send(response, 200, contentType, body);
+    if (!(body instanceof LiveResult)) send(response, 200, contentType, body, this.closing);
     // one that nobody waits for any more comes to its end nevertheless
     else body.send(isOpen(response) ? beginLive(response, contentType) : answer);
   }
@@ -117,7 +117,12 @@ export class Door implements OnModuleInit {
   private refuse({ node, response, live }: DoorContext, error: unknown): void {
     const code = outerCode(error);
     if (code === 'internal') this.logger.error(error);
-    if (isOpen(response)) sendProblem(response, code, !node.complete && !live);
+    if (isOpen(response)) sendProblem(response, code, (!node.complete && !live) || this.closing !== undefined);
+  }
+
+  /** A server that has stopped listening waits for its connections: one that is kept alive and used again would hold it up. */
+  private get closing(): object | undefined {
+    return this.host.httpAdapter.getHttpServer().listening === false ? CLOSE : undefined;
   }
 }
 
