@@ -7,6 +7,7 @@ import { type Config, readConfig } from './config.js';
 import { lockFolder } from './data-folder.js';
 import { CreatePayments1760000000000 } from './migrations/1760000000000-create-payments.js';
 import { Account } from './payments/account.entity.js';
+import { Document, DocumentPart } from './payments/document.entity.js';
 import { Transfer } from './payments/transfer.entity.js';
 
 /** any number that no other program takes for its advisory lock */
@@ -23,7 +24,7 @@ export async function dataSourceOptions(
 ): Promise<DatabaseOptions> {
   return {
     type: 'postgres',
-    entities: [Account, Transfer, ...sealwireEntities],
+    entities: [Account, Transfer, Document, DocumentPart, ...sealwireEntities],
     migrations: [CreatePayments1760000000000, ...sealwireMigrations],
     // for the wait for a place in the pool too
     connectTimeoutMS: 10_000,

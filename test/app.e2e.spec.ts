@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -7,14 +8,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { INestApplication } from '@nestjs/common';
 import { createRemote, OutcomeUnknownError, type Remote, type RemoteApi, RemoteError } from '@sealwire/client';
-import { formatKeyText, generateKeyText } from '@sealwire/core';
+import { formatKeyText, generateKeyText, RemoteFile } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { KeyStore } from '@sealwire/nest';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { DataSource } from 'typeorm';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../src/app.js';
 import { readConfig, readSecrets } from '../src/config.js';
 import { lockFolder } from '../src/data-folder.js';
+import { DocumentPart } from '../src/payments/document.entity.js';
 import type { PaymentsController } from '../src/payments/payments.controller.js';
+import type { StatementLine } from '../src/payments/payments.service.js';
 import type { PublicController } from '../src/public/public.controller.js';
 import { type FreshDatabase, freshDatabase } from './support/postgres.js';
 
@@ -135,6 +139,65 @@ describe.each(['PGlite', 'PostgreSQL'])('the application on %s', (kind) => {
     await start();
     expect(await payments.balance({ account })).toBe(7n);
     expect(events).toEqual(['resumed']);
+  });
+
+  it('exports a statement of several pages as a stream, oldest line first', async () => {
+    const { account: ada } = await payments.open({ owner: 'Ada', deposit: 1_000n });
+    const { account: ben } = await payments.open({ owner: 'Ben', deposit: 1_000n });
+    for (let i = 0; i < 15; i++) {
+      await payments.$batch((remote) =>
+        Array.from({ length: 16 }, (_, k) =>
+          remote.transfer({ from: k % 2 ? ada : ben, to: k % 2 ? ben : ada, amount: 1n, note: '' }),
+        ),
+      );
+    }
+    const lines: StatementLine[] = [];
+    for await (const line of await payments.export({ account: ada })) lines.push(line);
+    expect(lines.map(({ number }) => number)).toEqual(Array.from({ length: 241 }, (_, i) => i + 1));
+    expect(lines.reduce((sum, { amount }) => sum + amount, 0n)).toBe(await payments.balance({ account: ada }));
+    await expect(payments.export({ account: randomUUID() })).rejects.toMatchObject({ code: 'account_unknown' });
+  });
+
+  it('tells of each line as it is booked, also after a restart', async () => {
+    const { account: ada } = await payments.open({ owner: 'Ada', deposit: 100n });
+    const { account: ben } = await payments.open({ owner: 'Ben', deposit: 1n });
+    const lines = (await payments.watch({ account: ben }))[Symbol.asyncIterator]();
+    expect((await lines.next()).value).toMatchObject({ number: 1, amount: 1n });
+    await transferTo(ben, ada, 2n);
+    expect((await lines.next()).value).toMatchObject({ number: 2, amount: 2n });
+    const third = lines.next();
+    await app.close();
+    await start();
+    await transferTo(ben, ada, 3n);
+    expect((await third).value).toMatchObject({ number: 3, amount: 3n });
+    await lines.return?.();
+  });
+
+  it('takes a document and gives it back, and keeps nothing of one that broke off', async () => {
+    const { account } = await payments.open({ owner: 'Ada', deposit: 1n });
+    const bytes = randomBytes(3_000_000);
+    const { document, size } = await payments.attach({ account }, new File([bytes], 'a.bin', { type: 'x/y' }));
+    expect(size).toBe(bytes.length);
+    const back = await payments.document({ document });
+    expect(back).toMatchObject({ name: 'a.bin', type: 'x/y', size: bytes.length });
+    expect(Buffer.compare(await back.bytes(), bytes)).toBe(0);
+
+    const parts = () => app.get(DataSource).manager.count(DocumentPart);
+    const before = await parts();
+    const abort = new AbortController();
+    const broken = async function* () {
+      yield new Uint8Array(600_000);
+      while ((await parts()) === before) await new Promise(setImmediate);
+      abort.abort();
+      yield new Uint8Array(1);
+    };
+    const stream = ReadableStream.from(broken());
+    await expect(
+      payments
+        .$call({ signal: abort.signal })
+        .attach({ account }, new RemoteFile({ name: 'b', type: '' }, () => stream)),
+    ).rejects.toThrow();
+    await vi.waitFor(async () => expect(await parts()).toBe(before), 10_000);
   });
 
   it('answers its own health beside the remote functions', async () => {

@@ -32,6 +32,8 @@ export async function tellStory(stage: Stage): Promise<void> {
   await failures(stage, accounts);
   await policy(stage);
   await attacks(stage, accounts, recorded);
+  await streams(stage, accounts);
+  await documents(stage, accounts);
   await restart(stage, accounts, recorded);
 }
 
@@ -144,9 +146,61 @@ async function attacks(stage: Stage, accounts: Accounts, { path, sent }: Exchang
   proxy.take();
 }
 
+async function streams(stage: Stage, { ada, ben }: Accounts): Promise<void> {
+  const { transcript, proxy, payments } = stage;
+  transcript.section('7. Streams: lines as they are booked, cut by the proxy and resumed');
+  const lines = (await payments.watch({ account: ben }))[Symbol.asyncIterator]();
+  const numbers: number[] = [];
+  const next = async () => {
+    const { value } = await lines.next();
+    numbers.push(value.number);
+    transcript.line(`  watch -> line ${value.number}: ${money(value.amount)} for "${value.note}"`);
+  };
+  await next();
+  await payments.transfer({ from: ada, to: ben, amount: 3_20n, note: 'coffee' });
+  await next();
+  proxy.take();
+  proxy.cut();
+  await payments.transfer({ from: ada, to: ben, amount: 4_80n, note: 'cake' });
+  await next();
+  await lines.return?.();
+  const cut = proxy.take().find((exchange) => exchange.cut);
+  if (cut) transcript.proxySaw(cut);
+  const [first = 0] = numbers;
+  transcript.check(
+    cut !== undefined && same(numbers, [first, first + 1, first + 2]),
+    'the proxy cut the stream, and it went on without a gap and without a line twice',
+  );
+  const exported = await collect(await payments.export({ account: ada }));
+  showLast(stage);
+  transcript.check(
+    exported.reduce((sum, { amount }) => sum + amount, 0n) === (await payments.balance({ account: ada })),
+    `the exported statement came as a stream of ${exported.length} lines, and their sum is the balance`,
+  );
+  proxy.take();
+}
+
+async function documents(stage: Stage, { ada }: Accounts): Promise<void> {
+  const { transcript, proxy, payments } = stage;
+  transcript.section('8. A document, up and down');
+  const text = 'The contract, in words that nobody on the way reads. '.repeat(10_000);
+  const file = new File([text], 'contract.txt', { type: 'text/plain' });
+  const { document, size } = await payments.attach({ account: ada }, file);
+  showLast(stage);
+  const back = await payments.document({ document });
+  const bytes = await back.bytes();
+  showLast(stage);
+  transcript.line(`  ${back.name}, ${back.type}, ${bytes.length} bytes`);
+  transcript.check(
+    size === file.size && new TextDecoder().decode(bytes) === text,
+    'the document came back as it was sent, and the proxy saw none of its words',
+  );
+  proxy.take();
+}
+
 async function restart(stage: Stage, accounts: Accounts, { path, sent }: Exchange): Promise<void> {
   const { transcript, proxy, payments, restartServer } = stage;
-  transcript.section('7. The server is stopped and started again');
+  transcript.section('9. The server is stopped and started again');
   const before = await balances(stage, accounts);
   proxy.take();
   transcript.line(`  down and up again in ${await restartServer()} ms`);
@@ -190,7 +244,13 @@ function summary(result: PromiseSettledResult<unknown>): string {
   return result.status === 'fulfilled' ? shown(result.value) : (result.reason as RemoteError).code;
 }
 
-function same(one: readonly bigint[], other: readonly bigint[]): boolean {
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const collected: T[] = [];
+  for await (const item of items) collected.push(item);
+  return collected;
+}
+
+function same<T extends bigint | number>(one: readonly T[], other: readonly T[]): boolean {
   return one.every((value, i) => value === other[i]);
 }
 

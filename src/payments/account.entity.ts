@@ -12,6 +12,10 @@ export class Account {
   @Column('bigint', { transformer: centsColumn })
   balance!: bigint;
 
+  /** lines of its statement so far; each transfer takes the next number under the lock of this row */
+  @Column('integer', { default: 0 })
+  entries!: number;
+
   @CreateDateColumn({ type: 'timestamptz' })
   opened!: Date;
 }

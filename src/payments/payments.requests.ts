@@ -15,6 +15,11 @@ export class AccountRequest {
   account!: string;
 }
 
+export class DocumentRequest {
+  @IsUUID()
+  document!: string;
+}
+
 export class TransferRequest {
   @IsUUID()
   from!: string;

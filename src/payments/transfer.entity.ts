@@ -10,8 +10,15 @@ export class Transfer {
   @Column('uuid', { nullable: true })
   from!: string | null;
 
+  /** its number in the statement of that account */
+  @Column('integer', { nullable: true })
+  fromEntry!: number | null;
+
   @Column('uuid')
   to!: string;
+
+  @Column('integer')
+  toEntry!: number;
 
   @Column('bigint', { transformer: centsColumn })
   amount!: bigint;

@@ -3,6 +3,7 @@ import {
   type Call,
   CONTENT_TYPE,
   decodeOutcome,
+  decodeReply,
   decodeValue,
   encodeCalls,
   encodeUnit,
@@ -10,6 +11,7 @@ import {
   IncomingStreams,
   isLive,
   type LiveOpener,
+  type MessageStatus,
   type Outcome,
   OutgoingStreams,
   openLiveResult,
@@ -129,7 +131,7 @@ export class LiveAnswer {
     this.units.push({ kind, stream, bytes: kind === UNIT.data ? new Uint8Array(0) : bytes.slice() });
     if (kind === UNIT.run) this.run = Buffer.from(bytes).toString('hex');
     else if (kind === UNIT.progress) this.progress.push(decodeValue(bytes));
-    else if (kind === UNIT.status) this.status = decodeValue(bytes);
+    else if (kind === UNIT.status) this.status = (decodeReply(bytes) as MessageStatus).status;
     else if (kind === UNIT.outcome) this.settle[stream]?.(decodeOutcome(bytes, { revive: this.streams.revive }));
     else if (kind !== UNIT.pulse) await this.streams.accept(unit);
   }

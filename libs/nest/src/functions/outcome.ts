@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { HttpException, IntrinsicException } from '@nestjs/common';
-import type { Outcome } from '@sealwire/core';
+import { type Outcome, SealwireError, StreamCutError } from '@sealwire/core';
 
 type Failure = Extract<Outcome, { ok: false }>;
 
@@ -60,6 +60,10 @@ export function failureOf(error: unknown): Failure {
   // a code that is no text would make the whole reply, and so every other call of the message, unreadable
   if (error instanceof RemoteFunctionError) {
     return typeof error.code === 'string' ? failure(error.code, String(error.message), error.details) : INTERNAL;
+  }
+  // nobody's mistake: its caller went away, or the way to it broke
+  if (error instanceof SealwireError && error.code === 'stream_cut') {
+    return failure(error.code, error.message, error instanceof StreamCutError ? error.details : undefined);
   }
   if (error instanceof HttpException) return failureOfResponse(error.getStatus(), error.getResponse(), error.message);
   return INTERNAL;

@@ -6,6 +6,9 @@ const CACHE_CONTROL = 'no-store, no-transform';
 
 const ONE_PIECE = 16_384;
 
+/** Asks the client to close the connection behind this answer. */
+export const CLOSE = { Connection: 'close' };
+
 interface FastifyLikeReply {
   hijack(): unknown;
   getHeaders(): Record<string, string | string[] | number>;
@@ -38,20 +41,32 @@ function begin(response: unknown, status: number, contentType: string, more: obj
   return reply.raw.writeHead(status, { ...earlier, ...headers });
 }
 
-/** Node writes head and text in one piece, but head and bytes in two; as Latin-1 the bytes of a small body are text. */
+/**
+ * Node writes head and text in one piece, but head and bytes in two; as Latin-1 the bytes of a small body are text. The end comes in
+ * the next turn, when the piece is on its way: with it Node would have two pieces to gather.
+ */
 function end(response: ServerResponse, body: Uint8Array | string): void {
-  if (typeof body === 'string' || body.length > ONE_PIECE) response.end(body);
-  else response.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1'), 'latin1');
+  if (typeof body === 'string' || body.length > ONE_PIECE) {
+    response.end(body);
+    return;
+  }
+  response.write(Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1'), 'latin1');
+  process.nextTick(finish, response);
 }
 
-/** RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else. */
-export function sendProblem(response: unknown, code: OuterCode, unread = false): void {
+function finish(response: ServerResponse): void {
+  response.end();
+}
+
+/**
+ * RFC 9457. The body is constant for a code: an unsealed answer is a hint and tells nothing else.
+ * @param last the connection carries no more: what is left of a body that was not read must not be taken for the next request
+ */
+export function sendProblem(response: unknown, code: OuterCode, last = false): void {
   const status = OUTER_STATUS[code];
   const body = { type: 'about:blank', title: STATUS_CODES[status], status, code, detail: outerMessage(code) };
   const retry = status === 503 || status === 429 ? { 'Retry-After': '1' } : {};
-  // what is left of a body that was not read must not be taken for the next request
-  const close = unread ? { Connection: 'close' } : {};
-  send(response, status, 'application/problem+json', JSON.stringify(body), { ...retry, ...close });
+  send(response, status, 'application/problem+json', JSON.stringify(body), { ...retry, ...(last ? CLOSE : {}) });
 }
 
 /** The unsealed code that answers an error. What does not open looks like what is malformed. */

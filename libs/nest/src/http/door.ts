@@ -18,7 +18,7 @@ import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
-import { beginLive, outerCode, send, sendProblem } from './answer.js';
+import { beginLive, CLOSE, outerCode, send, sendProblem } from './answer.js';
 import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
 
 interface RouteRequest extends PlatformRequest {
@@ -92,8 +92,8 @@ export class Door implements OnModuleInit {
     const module = request.method === 'POST' ? this.direct.get(url) : undefined;
     const { front } = this;
     if (!module || !front?.isClear(url) || request.headers['content-type'] !== CONTENT_TYPE) return false;
-    if (front.poweredBy) response.setHeader('X-Powered-By', 'Express');
-    void this.answer(new DoorContext(request, response, module, () => front.dress(request, module.path)));
+    const reply = front.poweredBy ? new PoweredByExpress(response) : response;
+    void this.answer(new DoorContext(request, reply, module, () => front.dress(request, module.path)));
     return true;
   }
 
@@ -109,7 +109,7 @@ export class Door implements OnModuleInit {
   }
 
   private send({ response, answer }: DoorContext, { contentType, body }: Answer): void {
-    if (!(body instanceof LiveResult)) send(response, 200, contentType, body);
+    if (!(body instanceof LiveResult)) send(response, 200, contentType, body, this.closing);
     // one that nobody waits for any more comes to its end nevertheless
     else body.send(isOpen(response) ? beginLive(response, contentType) : answer);
   }
@@ -117,8 +117,26 @@ export class Door implements OnModuleInit {
   private refuse({ node, response, live }: DoorContext, error: unknown): void {
     const code = outerCode(error);
     if (code === 'internal') this.logger.error(error);
-    if (isOpen(response)) sendProblem(response, code, !node.complete && !live);
+    if (isOpen(response)) sendProblem(response, code, (!node.complete && !live) || this.closing !== undefined);
   }
+
+  /** A server that has stopped listening waits for its connections: one that is kept alive and used again would hold it up. */
+  private get closing(): object | undefined {
+    return this.host.httpAdapter.getHttpServer().listening === false ? CLOSE : undefined;
+  }
+}
+
+const POWERED_BY = { 'X-Powered-By': 'Express' };
+
+/** A response with the header that Express sets. It is written with all others: if one is set first, Node sets each by itself. */
+class PoweredByExpress {
+  constructor(readonly raw: ServerResponse) {}
+
+  getHeaders(): object {
+    return POWERED_BY;
+  }
+
+  hijack(): void {}
 }
 
 /** The interceptor gets the request as it came, and a place for the calls that it opened. */

@@ -256,7 +256,7 @@ export class Receiver {
     let leave = (): void => session.leave();
     const result = new LiveResult(reply, {
       begin: (body, last) => session.sealLive(frame, opened.secrets, body, last),
-      pulse: this.options.pulse * 1_000,
+      pulse: Math.min(this.options.pulse * 1_000, session.idleMs / 4),
       keep: this.options.resultCache.bytes,
       alive: () => this.touch(session, false),
       done: (kept) => {

@@ -101,7 +101,7 @@ export class Sessions implements SessionStoreListener {
     const before = this.#hot.get(key);
     if (before) this.discard(before);
     this.#hot.set(key, session);
-    if (this.#hot.size > this.options.hotSessions) this.#evict();
+    if (this.#hot.size > this.options.hotSessions) this.#evict(session);
   }
 
   /** Forgets what is cached of a session; the next frame finds it again. */
@@ -167,7 +167,9 @@ export class Sessions implements SessionStoreListener {
     this.#closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));
   }
 
+  /** An end that was told meanwhile may have been missed, so streams end too. */
   incarnationChanged(): void {
+    this.#streams.endAll();
     for (const session of [...this.#hot.values()]) this.discard(session);
     this.ledger.forget();
   }
@@ -225,10 +227,13 @@ export class Sessions implements SessionStoreListener {
     await this.store.closeLane(id, lane, window, true);
   }
 
-  /** The longest unused session that runs nothing gives its place. */
-  #evict(): void {
+  /**
+   * The longest unused session that runs nothing gives its place, not to itself. If all others have calls or streams, there are more
+   * than the option says, as many as have connections.
+   */
+  #evict(added: Session): void {
     for (const session of this.#hot.values()) {
-      if (session.busy) continue;
+      if (session.busy || session === added) continue;
       this.release(session.id).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));
       return;
     }

@@ -103,9 +103,14 @@ export class SessionStreams {
     this.#stop(this.#streams.get(key), 'session_ended');
   }
 
+  /** Nothing is known of any session any more. */
+  endAll(): void {
+    for (const key of [...this.#streams.keys()]) this.end(key);
+  }
+
   /** The process ends. */
   stop(): void {
-    for (const streams of this.#streams.values()) this.#stop(streams, 'busy');
+    for (const streams of [...this.#streams.values()]) this.#stop(streams, 'busy');
   }
 
   #stop(streams: ReadonlySet<Stoppable> | undefined, status: 'session_ended' | 'busy'): void {

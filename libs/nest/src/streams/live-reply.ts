@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import {
   encodeOutcome,
+  encodeReply,
   encodeValue,
   type Outcome,
   OutgoingStreams,
@@ -116,7 +117,7 @@ export class LiveReply {
   stop(status: 'session_ended' | 'busy'): void {
     const reason = cancelled();
     for (const call of this.#streaming) call.abandon(reason);
-    this.#out.stop(UNIT.status, encodeValue(status), reason);
+    this.#out.stop(UNIT.status, encodeReply({ status }), reason);
   }
 
   /** Nobody reads it: its sources are closed. */

@@ -13,7 +13,7 @@ interface LiveResultOptions {
   readonly pulse: number;
   /** most bytes that are kept of a result without streams */
   readonly keep: number;
-  /** told at each pulse */
+  /** told at each piece and pulse */
   readonly alive: () => void;
   /** told once, with the bytes that were sent, undefined if it held a stream or is not kept */
   readonly done: (kept: Uint8Array | undefined) => void;
@@ -75,6 +75,7 @@ export class LiveResult implements Stoppable {
     const bytes = this.#seal(body, last);
     this.#keep(bytes);
     this.#pulse?.refresh();
+    this.#options.alive();
     const response = this.#response;
     const streams = this.#reply.size > 0;
     // an outcome with a stream came too late

@@ -102,8 +102,7 @@ export class Upload implements Stoppable {
         this.#push((this.#opener as LiveOpener).push(bytes));
       }
       (this.#opener as LiveOpener).end();
-      if (!this.#units.clean) throw new SealwireError('bad_payload');
-      this.#streams.finish();
+      if (!this.#units.clean || this.#streams.open > 0) throw new SealwireError('bad_payload');
     } catch (error) {
       if (!this.#closed) this.#fail(error instanceof RemoteFunctionError ? error : cut(error));
     }

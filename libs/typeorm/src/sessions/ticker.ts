@@ -6,14 +6,15 @@ import { endSessions, eraseKeys } from './ends.js';
 import { type Incarnation, MARK } from './incarnation.js';
 import { clocks, LEASE, type Lease } from './lease.js';
 
-const PERIOD = 1_000;
+/** Streams of a session that ended elsewhere end within a second, statement and all. */
+const PERIOD = 500;
 /** Seconds that ends are looked for behind the last tick: longer than a statement may take to commit. */
 const OVERLAP = 8;
 const BATCH = 1_000;
 /** How often last uses are tried to be written in a tick. */
 const FLUSHES = 4;
 /** Ticks from one look for keys to erase to the next. */
-const ERASURES = 5;
+const ERASURES = 10;
 
 interface Touch {
   readonly at: number;
@@ -32,7 +33,7 @@ interface TickRow {
 }
 
 /**
- * Once a second: renews the lease, writes last uses, and learns what other instances did. Polling works through connection
+ * Twice a second: renews the lease, writes last uses, and learns what other instances did. Polling works through connection
  * poolers and on PGlite, where LISTEN does not.
  */
 export class Ticker {

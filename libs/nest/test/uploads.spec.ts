@@ -1,0 +1,278 @@
+import 'reflect-metadata';
+import { createHash } from 'node:crypto';
+import { Injectable, Logger, ValidationPipe } from '@nestjs/common';
+import { encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
+import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
+import { IsInstance, IsInt } from 'class-validator';
+import { expect, it, vi } from 'vitest';
+import { LiveAnswer, LiveCall, sendLive } from './live-peer.js';
+import { type StartOptions, startStreams, Watch } from './streams-application.js';
+import { only } from './support.js';
+
+class DocumentDto {
+  @IsInt()
+  year!: number;
+
+  @IsInstance(RemoteFile)
+  file!: RemoteFile;
+}
+
+@RemoteFunctions('live')
+@Injectable()
+class Up {
+  begun = 0;
+  readonly failures: unknown[] = [];
+  received = 0;
+
+  constructor(private readonly watch: Watch) {}
+
+  @RemoteFunction()
+  plain(value: unknown): unknown {
+    return value;
+  }
+
+  @RemoteFunction()
+  async document(dto: DocumentDto, note: string): Promise<unknown> {
+    const { file } = dto;
+    const text = Buffer.from(await file.bytes()).toString();
+    return {
+      note,
+      year: dto.year,
+      name: file.name,
+      type: file.type,
+      size: file.size,
+      text,
+      typed: dto instanceof DocumentDto,
+    };
+  }
+
+  @RemoteFunction()
+  async sum(items: AsyncIterable<number>): Promise<number> {
+    this.begun += 1;
+    let sum = 0;
+    try {
+      for await (const item of items) {
+        sum += item;
+        this.received += 1;
+      }
+    } catch (error) {
+      this.failures.push(error);
+      throw error;
+    }
+    return sum;
+  }
+
+  @RemoteFunction({ maxUpload: 1_000 })
+  async small(file: RemoteFile): Promise<number> {
+    return (await file.bytes()).length;
+  }
+
+  @RemoteFunction()
+  async hash(bytes: ReadableStream<Uint8Array>): Promise<unknown> {
+    const hash = createHash('sha256');
+    let length = 0;
+    for await (const chunk of bytes as unknown as AsyncIterable<Uint8Array>) {
+      hash.update(chunk);
+      length += chunk.length;
+    }
+    return { length, hash: hash.digest('hex') };
+  }
+
+  @RemoteFunction()
+  async idle(_bytes: ReadableStream<Uint8Array>): Promise<string> {
+    this.begun += 1;
+    await new Promise((resolve) => this.watch.subject.subscribe(resolve));
+    return 'never read';
+  }
+
+  @RemoteFunction()
+  async *echo(items: AsyncIterable<unknown>): AsyncGenerator<unknown> {
+    for await (const item of items) yield [item];
+  }
+}
+
+async function start(more: Partial<StartOptions> = {}) {
+  const started = await startStreams({ functions: Up, ...more });
+  return { ...started, up: started.app.get(Up), peer: await started.client() };
+}
+
+it('a DTO holds a file, which pipes leave whole', async () => {
+  const { peer } = await start();
+  const file = new File(['hello'], 'a.txt', { type: 'text/plain' });
+  const call = new LiveCall(peer, [{ name: 'document', args: [{ year: 2024, file, more: 1 }, 'x'] }]);
+  await call.rest();
+  const facts = { name: 'a.txt', type: 'text/plain', size: 5, text: 'hello' };
+  expect(await call.value()).toEqual({ note: 'x', year: 2024, typed: true, ...facts });
+  const invalid = new LiveCall(peer, [{ name: 'document', args: [{ year: 'x', file: new File(['h'], 'b') }, 'x'] }]);
+  await invalid.rest();
+  await expect(invalid.value()).rejects.toMatchObject({ code: 'bad_request' });
+});
+
+it('pipes that validate without transforming leave it whole as well', async () => {
+  const { peer } = await start({ prepare: (app) => app.useGlobalPipes(new ValidationPipe({ whitelist: true })) });
+  const call = new LiveCall(peer, [{ name: 'document', args: [{ year: 1, file: new File(['hi'], 'a') }, 'x'] }]);
+  await call.rest();
+  expect(await call.value()).toMatchObject({ text: 'hi' });
+});
+
+it('the function begins when the first piece has opened, and gets items as they come', async () => {
+  const { peer, up } = await start();
+  const source = (async function* () {
+    yield 1;
+    await vi.waitFor(() => expect(up.received).toBe(1));
+    yield 2;
+  })();
+  const call = new LiveCall(peer, [{ name: 'sum', args: [source] }]);
+  await vi.waitFor(() => expect(up.begun).toBe(1));
+  await call.rest();
+  expect(await call.value()).toBe(3);
+});
+
+it('bytes of a payload longer than a piece, and of an upload of some MiB, arrive as they were', async () => {
+  const { peer } = await start();
+  const bytes = new Uint8Array(5_000_000).map((_, i) => i * 7);
+  const stream = new Blob([bytes]).stream();
+  const call = new LiveCall(peer, [{ name: 'hash', args: [stream] }]);
+  await call.rest();
+  expect(await call.value()).toEqual({ length: bytes.length, hash: createHash('sha256').update(bytes).digest('hex') });
+});
+
+it('an upload that breaks off, or stays silent, is an error in the function', async () => {
+  const { peer, up } = await start({ options: { bodyTimeout: 200 } });
+  const endless = (async function* () {
+    yield 1;
+  })();
+  const cut = new LiveCall(peer, [{ name: 'sum', args: [endless] }]);
+  await vi.waitFor(() => expect(up.begun).toBe(1));
+  cut.request.destroy();
+  await vi.waitFor(() => expect(up.failures).toMatchObject([{ code: 'stream_cut', details: { items: 0 } }]));
+  const silent = new LiveCall(peer, [{ name: 'sum', args: [(async function* () {})()] }]);
+  await expect(silent.value()).rejects.toMatchObject({ code: 'stream_cut' });
+});
+
+it('more than maxUpload of the function or the module is refused under seal as soon as it is over', async () => {
+  const { peer } = await start({ live: { maxUpload: 100_000 } });
+  expect(peer.answered.serverOptions).toMatchObject({ maxUpload: 100_000, pulse: 15 });
+  const over = new LiveCall(peer, [{ name: 'small', args: [new Blob([new Uint8Array(1_001)])] }]);
+  void over.rest().catch(() => undefined);
+  await expect(over.value()).rejects.toMatchObject({ code: 'too_large', details: { limit: 1_000 } });
+  const fits = new LiveCall(peer, [{ name: 'small', args: [new Blob([new Uint8Array(1_000)])] }]);
+  await fits.rest();
+  expect(await fits.value()).toBe(1_000);
+  // in a batch each call has its own
+  const batch = new LiveCall(peer, [
+    { name: 'hash', args: [new Blob([new Uint8Array(50_000)]).stream()] },
+    { name: 'small', args: [new Blob([new Uint8Array(1_001)])] },
+  ]);
+  void batch.rest().catch(() => undefined);
+  const outcome = await batch.answer.then((it) =>
+    it instanceof LiveAnswer ? it.outcome(1) : batch.outcomes().then((all) => all[1]),
+  );
+  expect(outcome).toMatchObject({ code: 'too_large' });
+  const endless = new LiveCall(peer, [{ name: 'hash', args: [new Blob([new Uint8Array(1_000_000)]).stream()] }]);
+  void endless.rest().catch(() => undefined);
+  await expect(endless.value()).rejects.toMatchObject({ code: 'too_large', details: { limit: 100_000 } });
+});
+
+it('a function that does not read its stream keeps little of it, and its answer arrives', async () => {
+  const { peer, up, watch } = await start();
+  let sent = 0;
+  const source = new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      sent += 65_536;
+      controller.enqueue(new Uint8Array(65_536));
+    },
+  });
+  const call = new LiveCall(peer, [{ name: 'idle', args: [source] }]);
+  void call.rest().catch(() => undefined);
+  await vi.waitFor(() => expect(up.begun).toBe(1));
+  await vi.waitFor(
+    async () => {
+      const before = sent;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      expect(sent).toBe(before);
+    },
+    { timeout: 10_000 },
+  );
+  expect(sent).toBeLessThan(20 * 1_048_576);
+  watch.subject.next(1);
+  expect(await call.value()).toBe('never read');
+});
+
+it('items go up and down at the same time', async () => {
+  const { peer } = await start();
+  const source = (async function* () {
+    yield 1;
+    yield 'two';
+  })();
+  const call = new LiveCall(peer, [{ name: 'echo', args: [source] }]);
+  const answer = (await call.answer) as LiveAnswer;
+  const items = (await answer.value<AsyncIterable<unknown>>())[Symbol.asyncIterator]();
+  void call.rest();
+  expect(await items.next()).toEqual({ done: false, value: [1] });
+  expect(await items.next()).toEqual({ done: false, value: ['two'] });
+  expect(await items.next()).toEqual({ done: true, value: undefined });
+});
+
+it('a retransmission of a live call runs nothing again', async () => {
+  const { peer, up } = await start();
+  const call = new LiveCall(peer, [{ name: 'sum', args: [(async function* () {})()] }]);
+  await vi.waitFor(() => expect(up.begun).toBe(1));
+  // no more than header and first chunk: it runs, and a duplicate waits for the result like any other
+  const again = sendLive(peer, call.first);
+  await call.rest();
+  expect(await call.value()).toBe(0);
+  expect(only(peer.open(call.first, (await again) as Uint8Array))).toBe(0);
+  expect(only(peer.open(call.first, (await sendLive(peer, call.first)) as Uint8Array))).toBe(0);
+  expect(up.begun).toBe(1);
+});
+
+it('what is malformed under the seal ends the call, and what is not sealed is refused', async () => {
+  const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+  const { peer, up } = await start();
+  const call = (): LiveCall => new LiveCall(peer, [{ name: 'sum', args: [(async function* () {})()] }]);
+  const unannounced = call();
+  unannounced.unit(UNIT.item, 7, Uint8Array.of(1));
+  await expect(unannounced.value()).rejects.toMatchObject({ code: 'stream_cut' });
+  const unended = call();
+  unended.piece(new Uint8Array(0), true);
+  await expect(unended.value()).rejects.toMatchObject({ code: 'stream_cut' });
+  const behind = call();
+  behind.unit(UNIT.end, 0, undefined, true);
+  expect(await behind.value()).toBe(0);
+  const altered = call();
+  altered.request.write(Uint8Array.of(0, 0, 80));
+  altered.request.end(new Uint8Array(80));
+  await expect(altered.value()).rejects.toMatchObject({ code: 'stream_cut' });
+  expect(up.failures).toHaveLength(3);
+
+  const noPayload = new LiveCall(peer, [], encodeUnit(UNIT.end, 0, new Uint8Array(0)));
+  await expect(noPayload.answer).rejects.toThrow('bad_frame');
+  const references = Array.from({ length: 10_000 }, () => (async function* () {})());
+  expect(() => new LiveCall(peer, [{ name: 'plain', args: [references] }])).toThrow();
+  const forged = new LiveCall(peer, [{ name: 'plain', args: [1] }]).first;
+  forged[forged.length - 1]! ^= 1;
+  await expect(sendLive(peer, forged)).rejects.toThrow('bad_frame');
+  const flagged = peer.frame([{ name: 'plain', args: [1] }]);
+  flagged[2] = 3;
+  await expect(sendLive(peer, flagged)).rejects.toThrow('bad_frame');
+  // a reference without a live call
+  const payload = encodeCalls([{ name: 'plain', args: [references[0]] }], {
+    replace: (value) => (value === references[0] ? ['items', 0] : undefined),
+  });
+  await expect(peer.send(peer.sealAs(payload).frame)).rejects.toThrow('bad_frame');
+  expect(only(await peer.call('plain', 1))).toBe(1);
+  logged.mockRestore();
+});
+
+it('an argument that has to be a stream is refused if it is none', async () => {
+  const { peer } = await start();
+  expect(only(await peer.call('small', 'text'))).toMatchObject({ code: 'bad_request' });
+});
+
+it('an empty live call without streams is a call', async () => {
+  const { peer } = await start();
+  const call = new LiveCall(peer, [{ name: 'plain', args: [5] }]);
+  await call.rest();
+  expect(await call.value()).toBe(5);
+});
