@@ -172,7 +172,6 @@ async function streams(stage: Stage, { ada, ben }: Accounts): Promise<void> {
     'the proxy cut the stream, and it went on without a gap and without a line twice',
   );
   const exported = await collect(await payments.export({ account: ada }));
-  showLast(stage);
   transcript.check(
     exported.reduce((sum, { amount }) => sum + amount, 0n) === (await payments.balance({ account: ada })),
     `the exported statement came as a stream of ${exported.length} lines, and their sum is the balance`,
@@ -189,7 +188,6 @@ async function documents(stage: Stage, { ada }: Accounts): Promise<void> {
   showLast(stage);
   const back = await payments.document({ document });
   const bytes = await back.bytes();
-  showLast(stage);
   transcript.line(`  ${back.name}, ${back.type}, ${bytes.length} bytes`);
   transcript.check(
     size === file.size && new TextDecoder().decode(bytes) === text,

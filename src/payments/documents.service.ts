@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { RemoteFile } from '@sealwire/core';
 import { RemoteFunctionError } from '@sealwire/nest';
@@ -19,7 +18,7 @@ export class DocumentsService {
   async attach(account: string, file: RemoteFile): Promise<Document> {
     const { manager } = this.database;
     const { name, type } = file;
-    const id = randomUUID();
+    const id = crypto.randomUUID();
     let size = 0;
     try {
       for await (const part of parts(file.stream())) {

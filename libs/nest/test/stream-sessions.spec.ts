@@ -49,6 +49,19 @@ it('a session ends with its lifetime though it streams, and a stream keeps it fr
   await answer.ended;
 });
 
+it('a renewal by its client leaves a stream running, which ends with the next session', async () => {
+  const { app, client, watch } = await startStreams();
+  const peer = await client();
+  const { answer, items } = await begun(peer);
+  const asked = { sessionId: peer.session.sessionId, key: peer.secrets.renewal, numbers: [] };
+  await peer.connect([], [asked]);
+  watch.subject.next(4);
+  expect(await items.next()).toEqual({ done: false, value: 4 });
+  await app.get(SealwireSessions).revoke(peer.id);
+  await answer.ended;
+  expect([answer.status, watch.subject.observed]).toEqual(['session_ended', false]);
+});
+
 it('the next epoch leaves a stream as it is', async () => {
   const { client, watch } = await startStreams();
   const peer = await client();

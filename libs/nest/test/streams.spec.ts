@@ -1,7 +1,8 @@
 import 'reflect-metadata';
-import { Logger } from '@nestjs/common';
+import { type INestApplication, Logger } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { RemoteFile, UNIT } from '@sealwire/core';
+import compression from 'compression';
 import { describe, expect, it, vi } from 'vitest';
 import { callLive, type LiveAnswer, type PeerError } from './live-peer.js';
 import { startStreams } from './streams-application.js';
@@ -164,6 +165,36 @@ describe('results that stream', () => {
     await vi.waitFor(() => expect(answer.units.filter(({ kind }) => kind === UNIT.pulse).length).toBe(2), 5_000);
     watch.subject.complete();
     expect(await answer.ended).toBeUndefined();
+  });
+});
+
+describe('behind middleware that compresses', () => {
+  it('items come as they are yielded', async () => {
+    const prepare = (app: INestApplication) => app.use(compression({ threshold: 0, filter: () => true }));
+    const { client, watch } = await startStreams({ prepare });
+    const answer = await callLive(await client(), { name: 'subject', args: [] });
+    const items = (await returned<AsyncIterable<number>>(answer))[Symbol.asyncIterator]();
+    expect(answer.response.headers['content-encoding']).toBeUndefined();
+    for (const item of [1, 2]) {
+      watch.subject.next(item);
+      expect(await items.next()).toEqual({ done: false, value: item });
+    }
+    answer.cut();
+  });
+});
+
+describe('an Observable', () => {
+  it('whose items are not read fails above a bound, and is unsubscribed from', async () => {
+    const { client, watch } = await startStreams();
+    const answer = await callLive(await client(), { name: 'subject', args: [] });
+    const items = await returned<AsyncIterable<number>>(answer);
+    for (let i = 0; i < 20_000; i++) watch.subject.next(i);
+    expect(watch.subject.observed).toBe(false);
+    await expect(
+      (async () => {
+        for await (const _ of items);
+      })(),
+    ).rejects.toMatchObject({ code: 'consumer_slow' });
   });
 });
 

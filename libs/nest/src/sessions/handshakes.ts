@@ -202,6 +202,7 @@ export class Handshakes {
     if (!(await this.ask(this.store.activate(row.id, secrets)))) throw new SealwireError('session_unknown');
     session.activate(secrets);
     this.sessions.add(session);
+    for (const old of previous) this.sessions.inherit(old, session);
     const opening = { sessionId: session.key, module: module.path };
     this.events.emit('opened', { ...opening, keyId: keyId && toHex(keyId), peer: peer.address });
     if (previous.length > 0) this.events.emit('renewed', { ...opening, previous: previous.map((old) => toHex(old)) });

@@ -130,6 +130,16 @@ export class Sessions implements SessionStoreListener {
     return remove;
   }
 
+  /** The streams of a session that its client renewed go on, and end with the next one. */
+  inherit(old: Uint8Array, session: Session): void {
+    this.#streams.inherit(toHex(old), (stream) => this.addStream(session, stream));
+  }
+
+  #endStreams(key: string, reason: CloseReason): void {
+    if (reason === 'renewed') this.#streams.renewed(key);
+    else this.#streams.end(key);
+  }
+
   /** Ends a session by this process's own judgement. */
   expire(session: Session, reason: CloseReason): void {
     this.directory
@@ -155,13 +165,13 @@ export class Sessions implements SessionStoreListener {
     this.#lookUps.forget(key);
     const session = this.#hot.get(key);
     if (!session) {
-      this.#streams.end(key);
+      this.#endStreams(key, reason);
       if (module !== undefined && !this.#ended.has(key)) this.events.emit('closed', { sessionId: key, module, reason });
       return;
     }
     this.#hot.delete(key);
     session.end(reason);
-    this.#streams.end(key);
+    this.#endStreams(key, reason);
     this.add(session);
     this.events.emit('closed', { sessionId: key, module: session.module, reason });
     this.#closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));

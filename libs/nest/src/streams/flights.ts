@@ -80,11 +80,16 @@ export class Flights {
   }
 }
 
+/** How long the streams of a renewed session wait for the next one, in milliseconds. */
+const RENEWAL_MS = 10_000;
+
 /** The streams of this process by their session, also of sessions that have moved on to another process. */
 export class SessionStreams {
   readonly #streams = new Map<string, Set<Stoppable>>();
   /** of sessions by which time they end in any case */
   readonly #ends = new Map<string, NodeJS.Timeout>();
+  /** takes the streams of a renewed session out of those of the next one */
+  readonly #inherited = new Map<string, () => void>();
 
   /** @param expired called at the end of the session's life, if it still has streams then */
   add(key: string, milliseconds: number, stream: Stoppable, expired: () => void): () => void {
@@ -101,6 +106,20 @@ export class SessionStreams {
   /** A session ended. */
   end(key: string): void {
     this.#stop(this.#streams.get(key), 'session_ended');
+  }
+
+  /** Its client renewed a session: the streams go on as part of the next one, or end if that is not made here. */
+  renewed(key: string): void {
+    if (!this.#streams.has(key)) return;
+    setTimeout(() => this.#inherited.has(key) || this.end(key), RENEWAL_MS).unref();
+  }
+
+  /** @param add puts a stream among those of the next session */
+  inherit(key: string, add: (stream: Stoppable) => () => void): void {
+    const streams = this.#streams.get(key);
+    if (!streams) return;
+    clearTimeout(this.#ends.get(key));
+    this.#inherited.set(key, add({ stop: (status) => this.#stop(streams, status) }));
   }
 
   /** Nothing is known of any session any more. */
@@ -124,5 +143,7 @@ export class SessionStreams {
     this.#streams.delete(key);
     clearTimeout(this.#ends.get(key));
     this.#ends.delete(key);
+    this.#inherited.get(key)?.();
+    this.#inherited.delete(key);
   }
 }

@@ -67,6 +67,9 @@ export class LiveResult implements Stoppable {
     this.#kept = undefined;
     const response = this.#response;
     this.#reply.stop(this.#stopped);
+    const socket = response?.socket;
+    // kept alive, it would keep the server from stopping
+    if (status === 'busy') response?.once('finish', () => socket?.destroySoon());
     // a client that does not read would never get to the end
     setTimeout(() => response?.destroy(), STOP_MS).unref();
   }
