@@ -10,7 +10,8 @@ import {
 } from '@nestjs/common';
 import { ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
 import { CONTENT_TYPE } from '@sealwire/core';
-import { type Dispatched, type OpenedCalls, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { type Dispatched, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import type { OpenedCalls } from '../functions/invocation.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
