@@ -1,5 +1,13 @@
-import { erase, LIMITS, nextEpochSecret, type Primitives, SealwireError, type SessionSecrets } from '@sealwire/core';
-import { pooled, secretAt } from './pooled.js';
+import {
+  erase,
+  LIMITS,
+  nextEpochSecret,
+  type Primitives,
+  SealwireError,
+  type SessionSecrets,
+  SIZE,
+} from '@sealwire/core';
+import { pooled } from './pooled.js';
 
 /** The two traffic secrets of an epoch. */
 export class EpochSecrets {
@@ -16,11 +24,11 @@ export class EpochSecrets {
   }
 
   get clientToServer(): Uint8Array {
-    return secretAt(this.#secrets, 0);
+    return this.#secrets.subarray(0, SIZE.key);
   }
 
   get serverToClient(): Uint8Array {
-    return secretAt(this.#secrets, 1);
+    return this.#secrets.subarray(SIZE.key);
   }
 
   erase(): void {
