@@ -7,6 +7,7 @@ import { makeKeys } from './keys.js';
 import { COMPARISONS, ROW_NAMES } from './rows.js';
 import { measureDelay, measureHandshakes, measureMemory } from './sessions.js';
 import { measureStore } from './store.mjs';
+import { measureBytes, measureFirst, measureIdle, measureItems, type StreamPlan } from './streams.js';
 
 const HELP = `npm run bench -- [options]
   --row NAME      only that row; may be given several times
@@ -47,6 +48,14 @@ if (has('handshake')) await measureHandshakes(keys, quick ? 100 : 500);
 if (has('delay')) await measureDelay(keys, quick ? 3 : 60);
 if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ? 1_000 : 20_000)));
 if (has('store')) await measureStore({ quick });
+const streams: StreamPlan = quick
+  ? { rounds: 3, length: 20 * 2 ** 20, items: 20_000, latencies: 200, subscriptions: 100, profile }
+  : { rounds: 7, length: 100 * 2 ** 20, items: 100_000, latencies: 1_000, subscriptions: 1_000, profile };
+if (has('stream-down')) await measureBytes(keys, 'down', streams);
+if (has('stream-up')) await measureBytes(keys, 'up', streams);
+if (has('stream-items')) await measureItems(keys, streams);
+if (has('stream-first')) await measureFirst(keys, streams);
+if (has('stream-idle')) await measureIdle(keys, streams);
 
 function printMachine(): void {
   const [cpu] = cpus();

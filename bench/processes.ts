@@ -4,7 +4,7 @@ import type { Usage } from './questions.js';
 
 const AS_BUILT = fileURLToPath(new URL('./as-built.mjs', import.meta.url));
 
-export type Script = 'server' | 'client' | 'store-server';
+export type Script = 'server' | 'client' | 'stream-client' | 'store-server';
 
 /** A process of the benchmark, which answers what it cost. */
 export class BenchProcess extends ServerProcess {

@@ -28,6 +28,7 @@ export interface Step {
 
 const RESOLUTION = 1;
 let delay: IntervalHistogram | undefined;
+let peak: { readonly before: number; highest: number; readonly timer: NodeJS.Timeout } | undefined;
 let steps: Step[] = [];
 const inspector = new Session();
 
@@ -38,6 +39,19 @@ const questions: Record<string, (...parameters: never[]) => unknown> = {
     for (let i = 0; i < 3; i++) globalThis.gc?.();
     const { heapUsed, external, rss } = process.memoryUsage();
     return { used: heapUsed + external, rss };
+  },
+  /** Begins to watch how much memory the process takes. */
+  startPeak(): void {
+    for (let i = 0; i < 3; i++) globalThis.gc?.();
+    const before = process.memoryUsage.rss();
+    peak = { before, highest: before, timer: setInterval(watchPeak, 5) };
+  },
+  /** bytes by which the process grew at most */
+  stopPeak(): number {
+    if (!peak) throw new Error('nobody watched');
+    watchPeak();
+    clearInterval(peak.timer);
+    return peak.highest - peak.before;
   },
   /** A histogram that is enabled again would count the time between, so each stretch of load has its own. */
   startDelay(): void {
@@ -72,6 +86,10 @@ const questions: Record<string, (...parameters: never[]) => unknown> = {
 export function usage(): Usage {
   const { user, system } = process.cpuUsage();
   return { cpu: user + system };
+}
+
+function watchPeak(): void {
+  if (peak) peak.highest = Math.max(peak.highest, process.memoryUsage.rss());
 }
 
 function late(percentile: number): number {

@@ -31,7 +31,18 @@ export const COMPARISONS: readonly Comparison[] = [
 ];
 
 /** Rows that are no comparison of calls; each says in its own table what it measured. */
-export const OTHER_ROWS = ['client-200', 'handshake', 'delay', 'memory', 'store'] as const;
+export const OTHER_ROWS = [
+  'client-200',
+  'handshake',
+  'delay',
+  'memory',
+  'store',
+  'stream-down',
+  'stream-up',
+  'stream-items',
+  'stream-first',
+  'stream-idle',
+] as const;
 export type OtherRow = (typeof OTHER_ROWS)[number];
 
 export const ROW_NAMES: readonly string[] = [...new Set(COMPARISONS.map(({ row }) => row)), ...OTHER_ROWS];

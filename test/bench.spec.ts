@@ -19,6 +19,17 @@ it(
 );
 
 it(
+  'gives the rate of a stream beside that of the same stream of a plain controller',
+  async () => {
+    const { stdout } = await bench('--quick', '--row', 'stream-up');
+    expect(stdout).toContain('goals: 0.8x, at most 64 MiB more memory');
+    expect(stdout).toMatch(/^plain Nest controller +\d+ +1\.00x +\d+ MiB +\d+ MiB$/m);
+    expect(stdout).toMatch(/^remote function +\d+ +\d\.\d\dx +\d+ MiB +\d+ MiB$/m);
+  },
+  TIME,
+);
+
+it(
   'refuses a row that there is none of, and lists those that there are',
   async () => {
     await expect(bench('--row', 'sealed')).rejects.toMatchObject({
@@ -27,7 +38,10 @@ it(
     });
     const rows = (await bench('--list')).stdout.trim().split('\n');
     expect(rows).toEqual(
-      expect.arrayContaining(['sealed-64k', 'batch-1k', 'peers-200', 'handshake', 'memory', 'store']),
+      expect.arrayContaining([
+        ...['sealed-64k', 'batch-1k', 'peers-200', 'handshake', 'memory', 'store'],
+        ...['stream-down', 'stream-up', 'stream-items', 'stream-first', 'stream-idle'],
+      ]),
     );
   },
   TIME,

@@ -4,6 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { EchoController } from './echo.js';
 import { GuardedController } from './guarded.js';
+import { StreamingController } from './streaming.js';
 
 const LIMIT = 4 * 2 ** 20;
 
@@ -13,9 +14,13 @@ class PlainModule {}
 @Module({ controllers: [GuardedController] })
 class GuardedModule {}
 
+@Module({ controllers: [StreamingController] })
+class StreamsModule {}
+
 const KINDS: Readonly<Record<string, () => Promise<{ getHttpServer(): Server }>>> = {
   'nest-express': () => onExpress(PlainModule),
   'nest-guarded': () => onExpress(GuardedModule),
+  'nest-streams': () => onExpress(StreamsModule),
   'nest-fastify': () => onFastify(PlainModule),
 };
 

@@ -4,6 +4,7 @@ import { SealwireModule } from '@sealwire/nest';
 import { EchoController } from './echo.js';
 import { GuardedController } from './guarded.js';
 import { onExpress, onFastify } from './nest.js';
+import { StreamingController } from './streaming.js';
 
 const { BENCH_SERVER_KEY: serverKey = '', BENCH_SECURE_KEY: secureKey = '' } = process.env;
 
@@ -25,9 +26,13 @@ class SealedModule {}
 @Module({ imports: sealwire, controllers: [GuardedController] })
 class SealedGuardedModule {}
 
+@Module({ imports: sealwire, controllers: [StreamingController] })
+class SealedStreamsModule {}
+
 const KINDS: Readonly<Record<string, () => Promise<{ getHttpServer(): Server }>>> = {
   'sealed-express': () => onExpress(SealedModule),
   'sealed-guarded': () => onExpress(SealedGuardedModule),
+  'sealed-streams': () => onExpress(SealedStreamsModule),
   'sealed-fastify': () => onFastify(SealedModule),
 };
 

@@ -21,6 +21,7 @@ import { Handshakes } from '../../libs/nest/src/sessions/handshakes.js';
 import { openDatabase } from '../../src/database.js';
 import { PaymentsModule } from '../../src/payments/payments.module.js';
 import { heapUsed, openingArrays, textOccurrences } from './memory-probe.js';
+import { StreamsController, seen } from './streams-controller.js';
 
 function variable(name: string): string {
   const value = process.env[name];
@@ -89,7 +90,7 @@ export class TraceController {
     SealwireModule.forFeature({ path: 'trace', secureKeys: [variable('FIRE_TRACE_KEY')], requirePinnedKey: true }),
     PaymentsModule,
   ],
-  controllers: [TraceController],
+  controllers: [TraceController, StreamsController],
 })
 class FireModule {}
 
@@ -142,6 +143,7 @@ const questions: Record<string, (...parameters: never[]) => unknown> = {
   heapUsed,
   openingArrays,
   textOccurrences,
+  seen: () => seen,
   serverKeys: async () => {
     const pairs = await app.get(KeyStore, { strict: false }).serverKeys();
     return pairs.map(({ publicKey, privateKey }) => ({ publicKey: toHex(publicKey), privateKey: toHex(privateKey) }));

@@ -187,8 +187,8 @@ async function read(incoming: IncomingMessage): Promise<Exchange> {
   };
 }
 
-/** A small seeded generator; nothing secret depends on it. */
-function mulberry32(seed: number): () => number {
+/** A small seeded generator, 0 to 1; nothing secret depends on it. */
+export function mulberry32(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { RemoteFile } from '@sealwire/client';
+import { type CallOptions, RemoteFile } from '@sealwire/client';
 import { describe, expect, it, vi } from 'vitest';
 import { type Any, collect, cutAfter, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
@@ -192,5 +192,43 @@ describe('a live result', () => {
     const { first, second } = await remote.two();
     expect((await new Response(second).arrayBuffer()).byteLength).toBe(3_000_000);
     expect((await new Response(first).arrayBuffer()).byteLength).toBe(3_000_000);
+  });
+
+  it.each([
+    ['runs out of time', () => [{ timeout: 400 }, () => {}]],
+    [
+      'is given up',
+      () => {
+        const given = new AbortController();
+        return [{ signal: given.signal }, () => given.abort(new Error('given up'))];
+      },
+    ],
+  ] as const)('that begins and never comes keeps no connection when its call %s', async (_, how) => {
+    let forging = false;
+    const asked: AbortSignal[] = [];
+    const begun = gate();
+    const { remote } = await openedLive({
+      async network({ signal }, next) {
+        if (!forging) return next();
+        asked.push(signal);
+        // head and salt of a live result, and the beginning of a piece that never comes
+        let head: Uint8Array | undefined = Uint8Array.of(0x12, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255);
+        const read = async () => {
+          if (!head) begun.open();
+          const value = head ?? (await new Promise<never>(() => {}));
+          head = undefined;
+          return { done: false, value };
+        };
+        return { status: 200, contentType: '', body: { read, cancel: async () => {} } };
+      },
+    });
+    forging = true;
+    const [options, give] = how() as [CallOptions, () => void];
+    const call = remote.$call(options).few();
+    await begun.passed;
+    give();
+    await expect(call).rejects.toThrow();
+    expect(asked.length).toBeGreaterThan(0);
+    expect(asked.map(({ aborted }) => aborted)).toEqual(asked.map(() => true));
   });
 });

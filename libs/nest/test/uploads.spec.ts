@@ -1,10 +1,12 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
-import { Injectable, Logger, ValidationPipe } from '@nestjs/common';
-import { encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
+import { Agent, request as httpRequest } from 'node:http';
+import { Readable } from 'node:stream';
+import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
+import { CONTENT_TYPE, encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { IsInstance, IsInt } from 'class-validator';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { LiveAnswer, LiveCall, sendLive } from './live-peer.js';
 import { type StartOptions, startStreams, Watch } from './streams-application.js';
 import { only } from './support.js';
@@ -76,6 +78,11 @@ class Up {
       length += chunk.length;
     }
     return { length, hash: hash.digest('hex') };
+  }
+
+  @RemoteFunction()
+  unread(_bytes: ReadableStream<Uint8Array>): string {
+    return 'unread';
   }
 
   @RemoteFunction()
@@ -267,7 +274,40 @@ it('what is malformed under the seal ends the call, and what is not sealed is re
 
 it('an argument that has to be a stream is refused if it is none', async () => {
   const { peer } = await start();
-  expect(only(await peer.call('small', 'text'))).toMatchObject({ code: 'bad_request' });
+  const refused = { code: 'bad_request', message: 'Argument 1 of small has to be a RemoteFile.' };
+  expect(only(await peer.call('small', 'text'))).toMatchObject(refused);
+  const call = new LiveCall(peer, [{ name: 'hash', args: [Readable.from([Buffer.from('a')])] }]);
+  await call.rest();
+  await expect(call.value()).rejects.toMatchObject({ message: expect.stringContaining('Readable.from()') });
+});
+
+@RemoteFunctions('live')
+@Injectable()
+class TakesBlob {
+  @RemoteFunction()
+  store(_name: string, _file: Blob): void {}
+}
+
+@RemoteFunctions('live')
+@Injectable()
+class TakesReadable {
+  @RemoteFunction()
+  store(_bytes: Readable): void {}
+}
+
+@RemoteFunctions('live')
+@Injectable()
+class TakesStreamableFile {
+  @RemoteFunction()
+  store(_file: StreamableFile): void {}
+}
+
+it.each([
+  [TakesBlob, 'Parameter 2 of TakesBlob.store is a Blob, which never arrives; take RemoteFile.'],
+  [TakesReadable, /is a Readable, which never arrives; take ReadableStream<Uint8Array>\.$/],
+  [TakesStreamableFile, /is a StreamableFile, .* take RemoteFile\.$/],
+])('a parameter of a type that never arrives stops the start: %o', async (functions, sentence) => {
+  await expect(startStreams({ functions })).rejects.toThrow(sentence);
 });
 
 it('an empty live call without streams is a call', async () => {
@@ -275,4 +315,80 @@ it('an empty live call without streams is a call', async () => {
   const call = new LiveCall(peer, [{ name: 'plain', args: [5] }]);
   await call.rest();
   expect(await call.value()).toBe(5);
+});
+
+it('a stopped server waits no longer for more of an upload', async () => {
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  onTestFinished(() => timers.mockRestore());
+  const { app, peer, up } = await start({ options: { bodyTimeout: 54_321 } });
+  const items = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => undefined) }) };
+  const call = new LiveCall(peer, [{ name: 'sum', args: [items] }]);
+  call.answer.catch(() => undefined);
+  call.request.on('error', () => undefined);
+  await vi.waitFor(() => expect(up.begun).toBe(1));
+  const waits = () => timers.mock.results.filter((_, i) => timers.mock.calls[i]?.[1] === 54_321);
+  const running = () => waits().filter(({ value }) => !(value as { _destroyed: boolean })._destroyed);
+  await vi.waitFor(() => expect(running()).not.toEqual([]));
+  await app.close();
+  expect(running()).toEqual([]);
+});
+
+it('the beginning of a payload that is sent again without its end takes its place among waiting bodies, and a time', async () => {
+  const { peer } = await start({ options: { bodyTimeout: 400, maxWaitingBytes: 600_000 } });
+  const payload = encodeUnit(UNIT.payload, 0, encodeCalls([{ name: 'plain', args: ['x'.repeat(150_000)] }]));
+  const { first, request, answer } = new LiveCall(peer, [], payload.subarray(0, 65_532));
+  const path = { port: new URL(peer.url).port, path: '/remote/live', method: 'POST' };
+  const replay = () => {
+    const headers = { 'content-type': CONTENT_TYPE, 'content-length': 200_000 };
+    const again = httpRequest({ ...path, headers }).on('error', () => undefined);
+    again.write(first);
+    // the head of a piece that never comes whole
+    const trickle = [0, 255, 255, ...Array<number>(1_000).fill(0)].map((byte) => Uint8Array.of(byte)).values();
+    const timer = setInterval(() => again.write(trickle.next().value as Uint8Array), 50);
+    again.on('close', () => clearInterval(timer));
+    return new Promise<number | undefined>((resolve) => {
+      again.on('response', (response) => resolve(response.resume().statusCode)).on('close', () => resolve(undefined));
+    });
+  };
+  const all = await Promise.all([replay(), replay(), replay(), replay()]);
+  expect(all.sort()).toEqual([400, 503, 503, 503]);
+  await expect(answer).rejects.toThrow('bad_frame');
+  request.destroy();
+  // what they held is free again
+  const long = new LiveCall(peer, [{ name: 'plain', args: [] }], payload.subarray(0, 65_532));
+  for (let at = 65_532; at < payload.length; at += 65_532) {
+    long.piece(payload.subarray(at, at + 65_532), at + 65_532 >= payload.length);
+  }
+  expect(await long.value()).toHaveLength(150_000);
+});
+
+it('what is left of an upload that nobody reads is read if it is short, and its connection is used again', async () => {
+  const { peer, app } = await start();
+  const connections: unknown[] = [];
+  app.getHttpServer().on('connection', (socket: unknown) => connections.push(socket));
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  const path = { agent, port: new URL(peer.url).port, path: '/remote/live', method: 'POST' };
+  const send = (begin: Uint8Array, rest?: Uint8Array) =>
+    new Promise<Uint8Array>((resolve, reject) => {
+      const request = httpRequest({ ...path, headers: { 'content-type': CONTENT_TYPE } }, async (response) => {
+        const chunks: Buffer[] = [];
+        if (rest) request.end(rest);
+        for await (const chunk of response) chunks.push(chunk);
+        resolve(new Uint8Array(Buffer.concat(chunks)));
+      });
+      request.on('error', reject);
+      if (rest) request.write(begin);
+      else request.end(begin);
+    });
+  const bytes = new Blob([new Uint8Array(10)]).stream();
+  const { first, request } = new LiveCall(peer, [{ name: 'unread', args: [bytes] }]);
+  request.on('error', () => undefined).destroy();
+  connections.length = 0;
+  // the function answers while the rest is on its way
+  const answer = await send(first, new Uint8Array(900_000));
+  expect(only(peer.open(first, answer))).toBe('unread');
+  const next = peer.frame([{ name: 'plain', args: [1] }]);
+  expect(only(peer.open(next, await send(next)))).toBe(1);
+  expect(connections).toHaveLength(1);
 });

@@ -50,8 +50,8 @@ export class Message implements Limited, Abortable {
   refreshed = false;
   /** the round of metadata that it was made with */
   readonly round: number;
-  /** reads the live result that is under way */
-  reception: Reception | undefined;
+  /** what reads live results that are under way, or only say that they are live; undefined if there never was one */
+  receptions: Set<Reception> | undefined;
   /** cut streams that go on in the result of the calls, by their places */
   continued: readonly Origin[] | undefined;
   meter: Meter | undefined;
@@ -289,8 +289,8 @@ export class Message implements Limited, Abortable {
     // an abort costs an error object with its stack, too much for every call that went well
     if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
     for (const sent of this.#past ?? []) sent.release();
-    if (this.reception) this.reception.left();
-    else this.upload?.cancel(undefined);
+    for (const reception of [...(this.receptions ?? [])]) reception.left();
+    if (!this.receptions?.size) this.upload?.cancel(undefined);
     this.delivery.leave(this);
     this.#resolve();
   }

@@ -63,8 +63,11 @@ export class Reception implements Limited, Abortable {
 
   /** Resolves when all outcomes have come, or nothing more comes. The streams go on. */
   read(body: LiveBody): Promise<void> {
+    const { message } = this;
     this.#body = body;
-    if (this.message.state === 'done') this.#close();
+    message.receptions ??= new Set();
+    message.receptions.add(this);
+    if (message.state === 'done') this.#close();
     return new Promise((resolve) => {
       this.#told = resolve;
       void this.#pump(body);
@@ -73,7 +76,6 @@ export class Reception implements Limited, Abortable {
 
   /** The message has ended, by its outcomes or without them. */
   left(): void {
-    this.message.reception = undefined;
     if (this.#missing > 0 || this.#closed) this.#fail(new RemoteError('closed', 'The call was given up.'));
   }
 
@@ -148,7 +150,6 @@ export class Reception implements Limited, Abortable {
     this.#begun = true;
     const { message, sent } = this;
     message.heard(sent, true);
-    message.reception = this;
     const { signal } = message.work.how;
     if (signal) listen(signal, this);
     message.delivery.receptions.add(this);
@@ -292,12 +293,12 @@ export class Reception implements Limited, Abortable {
     delivery.alarms.clear(this);
     delivery.receptions.delete(this);
     if (work.how.signal) unlisten(work.how.signal, this);
-    if (message.reception === this) message.reception = undefined;
+    message.receptions?.delete(this);
     if (!this.#opener?.ended) {
       this.#body?.cancel().catch(() => {});
       controller.abort();
     }
-    if (message.state === 'done') upload?.cancel(undefined);
+    if (message.state === 'done' && !message.receptions?.size) upload?.cancel(undefined);
     this.#told();
   }
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { isLive, LIMITS, SealwireError } from '@sealwire/core';
 import type { ResolvedOptions } from '../options.js';
-import { headLength, LiveBody } from '../streams/live-body.js';
+import { headLength, LiveBody, type WaitingRoom } from '../streams/live-body.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 
 const EMPTY = new Uint8Array(0);
@@ -24,7 +24,7 @@ interface Waiting {
  * never for what a header announces; all bodies that wait for their end share one bound, and each has its time.
  */
 @Injectable()
-export class BodyReader implements OnApplicationShutdown {
+export class BodyReader implements OnApplicationShutdown, WaitingRoom {
   private readonly waiting = new Set<Waiting>();
   private held = 0;
   private sweep: NodeJS.Timeout | undefined;
@@ -35,6 +35,19 @@ export class BodyReader implements OnApplicationShutdown {
 
   onApplicationShutdown(): void {
     clearInterval(this.sweep);
+  }
+
+  get bodyTimeout(): number {
+    return this.options.bodyTimeout;
+  }
+
+  hold(bytes: number): void {
+    if (this.held + bytes > this.options.maxWaitingBytes) throw new SealwireError('busy');
+    this.held += bytes;
+  }
+
+  free(bytes: number): void {
+    this.held -= bytes;
   }
 
   /**
@@ -73,7 +86,7 @@ export class BodyReader implements OnApplicationShutdown {
     const announced = Number(request.headers['content-length'] ?? 0);
     if (announced > (live ?? limit)) throw new SealwireError('too_large');
     if (parsed instanceof Uint8Array) {
-      if (live !== undefined && isLive(parsed)) return new LiveBody(plain(parsed), undefined, this.options.bodyTimeout);
+      if (live !== undefined && isLive(parsed)) return new LiveBody(plain(parsed), undefined, this);
       if (parsed.length > limit) throw new SealwireError('too_large');
       return plain(parsed);
     }
@@ -118,7 +131,7 @@ export class BodyReader implements OnApplicationShutdown {
           if (head === undefined || length < head) return;
           finish();
           request.pause();
-          resolve(new LiveBody(view, request, this.options.bodyTimeout));
+          resolve(new LiveBody(view, request, this));
         } catch {
           fail('bad_frame');
         }

@@ -21,6 +21,7 @@ import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { beginLive, CLOSE, outerCode, send, sendProblem } from './answer.js';
 import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
+import { closeWithConnection } from './pipelined.js';
 
 interface RouteRequest extends PlatformRequest {
   readonly params: { readonly module: string };
@@ -99,6 +100,8 @@ export class Door implements OnModuleInit {
   }
 
   private answer(context: DoorContext): Promise<void> {
+    // nearly every response has its connection from the start
+    if (!context.answer.socket) closeWithConnection(context.node, context.answer);
     const next: CallHandler<Dispatched> = {
       handle: () => new Single(() => this.dispatcher.run(context.takeOpened())),
     };

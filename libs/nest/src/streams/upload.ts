@@ -64,16 +64,17 @@ export class Upload implements Stoppable {
   /**
    * The payload of the calls, with what is still missing of it.
    * @param opened bodies of the pieces in the head
-   * @throws SealwireError `bad_payload`, `open_failed`, `bad_frame` or `stream_cut`
+   * @throws SealwireError `bad_payload`, `open_failed`, `bad_frame`, `busy` or `stream_cut`
    */
   async payload(opener: LiveOpener, opened: readonly Uint8Array[]): Promise<Uint8Array> {
     if (this.#payload) return this.#payload;
     this.#opener = opener;
     this.#push(opened);
-    while (this.#waiting.length === 0) {
-      const bytes = await this.body.next();
-      if (!bytes) throw new SealwireError('stream_cut');
-      this.#push(opener.push(bytes));
+    if (this.#waiting.length === 0) {
+      await this.body.until((bytes) => {
+        this.#push(opener.push(bytes));
+        return this.#waiting.length > 0;
+      });
     }
     const [{ bytes } = { bytes: new Uint8Array(0) }] = this.#waiting.splice(0, 1);
     this.#payload = bytes;

@@ -1,0 +1,158 @@
+import type { Keys } from './keys.js';
+import { BenchProcess } from './processes.js';
+import type { ProfileGroup } from './profile.js';
+import type { Memory } from './questions.js';
+import { type Cell, median, printTable } from './statistics.js';
+
+export interface StreamPlan {
+  readonly rounds: number;
+  /** bytes of one stream */
+  readonly length: number;
+  readonly items: number;
+  readonly latencies: number;
+  readonly subscriptions: number;
+  readonly profile: boolean;
+}
+
+const MiB = 2 ** 20;
+
+/** A server of streams and its client. */
+class Pair {
+  private constructor(
+    readonly title: string,
+    readonly server: BenchProcess,
+    readonly client: BenchProcess,
+  ) {}
+
+  static async open(title: string, kind: 'nest-streams' | 'sealed-streams', keys: Keys): Promise<Pair> {
+    const server = await BenchProcess.start('server', { ...keys.env, BENCH_SERVER: kind });
+    const env = { BENCH_URL: server.url ?? '', BENCH_KEYS: JSON.stringify(keys.client) };
+    return new Pair(title, server, await BenchProcess.start('stream-client', env));
+  }
+
+  get both(): readonly BenchProcess[] {
+    return [this.server, this.client];
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.both.map((process) => process.end()));
+  }
+}
+
+async function withPairs(keys: Keys, work: (sealed: Pair, plain: Pair) => Promise<void>): Promise<void> {
+  const plain = await Pair.open('plain Nest controller', 'nest-streams', keys);
+  try {
+    await withSealed(keys, (sealed) => work(sealed, plain));
+  } finally {
+    await plain.end();
+  }
+}
+
+async function withSealed(keys: Keys, work: (sealed: Pair) => Promise<void>): Promise<void> {
+  const sealed = await Pair.open('remote function', 'sealed-streams', keys);
+  try {
+    await work(sealed);
+  } finally {
+    await sealed.end();
+  }
+}
+
+/** One long stream of bytes at a time; the two take turns. */
+export async function measureBytes(keys: Keys, direction: 'down' | 'up', plan: StreamPlan): Promise<void> {
+  await withPairs(keys, async (sealed, plain) => {
+    const rates = new Map<Pair, number[]>([
+      [plain, []],
+      [sealed, []],
+    ]);
+    const growth = new Map<Pair, readonly number[]>();
+    const run = async (pair: Pair) => {
+      const ms = await pair.client.ask<number>(pair === plain ? `${direction}Plain` : direction, plan.length);
+      return (plan.length / MiB / ms) * 1_000;
+    };
+    for (const pair of rates.keys()) await run(pair);
+    for (let round = 0; round < plan.rounds; round++) {
+      for (const [pair, measured] of rates) measured.push(await run(pair));
+    }
+    for (const pair of rates.keys()) {
+      await Promise.all(pair.both.map((process) => process.ask('startPeak')));
+      await run(pair);
+      growth.set(pair, await Promise.all(pair.both.map((process) => process.ask<number>('stopPeak'))));
+    }
+    const plainRates = rates.get(plain) ?? [];
+    const rows = [...rates].map(([pair, measured]) => [
+      pair.title,
+      median(measured).toFixed(0),
+      `${median(measured.map((rate, round) => rate / (plainRates[round] ?? Number.NaN))).toFixed(2)}x`,
+      ...(growth.get(pair) ?? []).map((bytes) => `${(bytes / MiB).toFixed(0)} MiB`),
+    ]);
+    const title = `stream-${direction}: ${(plan.length / MiB).toFixed(0)} MiB in one stream (goals: 0.8x, at most 64 MiB more memory)`;
+    printTable(title, ['', 'MiB/s', 'of plain', 'server grew by', 'client grew by'], rows);
+    if (plan.profile) await printProfiles(sealed, () => run(sealed));
+  });
+}
+
+export async function measureItems(keys: Keys, plan: StreamPlan): Promise<void> {
+  await withSealed(keys, async (sealed) => {
+    const run = async (streams: number) => {
+      const ms = await sealed.client.ask<number>('items', plan.items / streams, streams);
+      return (plan.items / ms) * 1_000;
+    };
+    await run(1);
+    const rows: Cell[][] = [];
+    for (const streams of [1, 8]) {
+      const rates: number[] = [];
+      for (let round = 0; round < plan.rounds; round++) rates.push(await run(streams));
+      rows.push([streams === 1 ? 'one stream' : `${streams} streams`, Math.round(median(rates))]);
+    }
+    printTable(`stream-items: ${plan.items} small items (goal: 100000/s)`, ['', 'items/s'], rows);
+    if (plan.profile) await printProfiles(sealed, () => run(1));
+  });
+}
+
+export async function measureFirst(keys: Keys, plan: StreamPlan): Promise<void> {
+  await withSealed(keys, async ({ client }) => {
+    await client.ask('first', Math.ceil(plan.latencies / 2));
+    const { unary, first } = await client.ask<{ unary: number[]; first: number[] }>('first', plan.latencies);
+    const [alone, item] = [median(unary), median(first)];
+    printTable(
+      'stream-first: the first item against the result of a unary call (goal: no later)',
+      ['', 'p50', 'of unary'],
+      [
+        ['unary result', `${alone.toFixed(2)} ms`, '1.00x'],
+        ['first item', `${item.toFixed(2)} ms`, `${(item / alone).toFixed(2)}x`],
+      ],
+    );
+  });
+}
+
+/** Streams that are open and bring nothing, each with a connection of its own. */
+export async function measureIdle(keys: Keys, plan: StreamPlan): Promise<void> {
+  await withPairs(keys, async (sealed, plain) => {
+    const rows: Cell[][] = [];
+    for (const pair of [plain, sealed]) {
+      const subscribe = (count: number) => pair.client.ask(pair === plain ? 'subscribePlain' : 'subscribe', count);
+      await subscribe(Math.ceil(plan.subscriptions / 10));
+      const memory = () => Promise.all(pair.both.map((process) => process.ask<Memory>('memory')));
+      const before = await memory();
+      await subscribe(plan.subscriptions);
+      const after = await memory();
+      const each = after.map(({ used }, place) => (used - (before[place]?.used ?? 0)) / plan.subscriptions);
+      rows.push([pair.title, ...each.map((bytes) => `${(bytes / 1_024).toFixed(1)} KiB`)]);
+    }
+    const title = `stream-idle: memory of each of ${plan.subscriptions} idle subscriptions, in use after a collection`;
+    printTable(title, ['', 'server', 'client'], rows);
+  });
+}
+
+async function printProfiles(pair: Pair, work: () => Promise<unknown>): Promise<void> {
+  for (const process of pair.both) await process.ask('startProfile');
+  await work();
+  for (const [place, process] of pair.both.entries()) {
+    const groups = await process.ask<ProfileGroup[]>('stopProfile');
+    printTable(
+      `where the time of the ${place === 0 ? 'server' : 'client'} goes`,
+      ['', 'share'],
+      groups.map(({ name, share }) => [name, `${(share * 100).toFixed(0)} %`]),
+    );
+  }
+}
