@@ -15,6 +15,6 @@ export * from './common.js';
  * const payments = createRemote<RemoteApi<PaymentsController>>({ url: '/remote/payments', serverKey: 'swp1...' });
  * const balance = await payments.balance('alice');
  */
-export function createRemote<Api>(options: RemoteOptions): Remote<Api> {
+export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
   return openRemote<Api>(options, noblePrimitives);
 }

@@ -17,6 +17,6 @@ export * from './common.js';
  * });
  * const balance = await payments.balance('alice');
  */
-export function createRemote<Api>(options: RemoteOptions): Remote<Api> {
+export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
   return openRemote<Api>(options, nodePrimitives);
 }

@@ -167,7 +167,8 @@ export function resolveOptions(options: RemoteOptions, primitives: Primitives, t
 
 /** @throws SealwireError `bad_configuration` */
 export function milliseconds(name: string, value: number): number {
-  if (!(value > 0)) throw badConfiguration(`${name} must be a number of milliseconds above 0.`);
+  if (typeof value !== 'number' || !(value > 0))
+    throw badConfiguration(`${name} must be a number of milliseconds above 0.`);
   return Math.min(value, LONGEST);
 }
 

@@ -208,5 +208,6 @@ describe('options', () => {
 
   it('refuse a connectTimeout of no time', () => {
     expect(() => createRemote({ url, ...keys, connectTimeout: 0 })).toThrow(/connectTimeout/);
+    expect(() => createRemote({ url, ...keys, timeout: '5' as never })).toThrow(/timeout must be a number/);
   });
 });

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
-import type { Remote, RemoteApi, Settled } from '@sealwire/client';
+import type { createRemote, Remote, RemoteApi, Settled } from '@sealwire/client';
 import type { Injected, RemoteFile } from '@sealwire/core';
 import type { Observable } from 'rxjs';
 import { describe, expectTypeOf, it } from 'vitest';
@@ -205,6 +205,11 @@ describe('Remote', () => {
     expectTypeOf(run).returns.resolves.toEqualTypeOf<[Settled<bigint>, Settled<Receipt>]>();
     const list = () => payments.$batch((r) => ['x', 'y'].map((account) => r.balance(account)));
     expectTypeOf(list).returns.resolves.toEqualTypeOf<Settled<bigint>[]>();
+  });
+
+  it('types what onSession gets', () => {
+    type Options = Parameters<typeof createRemote<Api>>[0];
+    expectTypeOf<Parameters<NonNullable<Options['onSession']>>>().toEqualTypeOf<[Remote<Api>]>();
   });
 
   it('types events and calls with options', () => {

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
-import { createRemote, fetchTransport, OutcomeUnknownError, type RemoteFile } from '@sealwire/client';
+import { createRemote, fetchTransport, OutcomeUnknownError, RemoteFile } from '@sealwire/client';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { type Any, collect, openedLive } from './support/live.js';
@@ -57,6 +57,23 @@ describe.each([
       },
     ];
     expect(await remote.all({ file, deep }, items())).toEqual(['text', 'a.txt', 'raw', 'node', [1, 2n]]);
+  });
+
+  it('takes no stream for an object without properties', async () => {
+    const { server, remote } = await connect();
+    server.live.sum = async (_context, items: AsyncIterable<number>) => (await collect(items)).length;
+    class Source {
+      async *[Symbol.asyncIterator]() {
+        yield* [1, 2];
+      }
+    }
+    expect(await remote.sum(new Source())).toBe(2);
+    expect(await remote.sum({ [Symbol.asyncIterator]: () => new Source()[Symbol.asyncIterator]() })).toBe(2);
+    const file = new RemoteFile(
+      { name: 'r', type: '' },
+      () => new Blob(['abc']).stream() as ReadableStream<Uint8Array>,
+    );
+    expect(await remote.store(file)).toMatchObject({ name: 'r', size: 3 });
   });
 
   it('sends a file of many pieces', async () => {

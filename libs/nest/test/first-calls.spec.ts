@@ -41,6 +41,24 @@ it('no quick first call waits for a slow one, whose result is asked for under th
   expect(ledger.runs).toBe(2);
 });
 
+it('a server that stops waits for a first call, as for every other', async () => {
+  await start();
+  const latch = ledger.hold();
+  const order: string[] = [];
+  const finish = () => {
+    order.push('finished');
+    latch.release();
+  };
+  const answered = post(client.url, client.step3Of([message('slow')])).then(() => setTimeout(finish, 100));
+  await latch.entered;
+  vi.spyOn(app.get(SessionStore), 'stop').mockImplementationOnce(async () => {
+    order.push('stopped');
+  });
+  await app.close();
+  await answered;
+  expect(order).toEqual(['finished', 'stopped']);
+});
+
 it('a first call whose result is kept no more is told to have run', async () => {
   await start({ resultCache: { entries: 1 } });
   const answer = await post(client.url, client.step3Of([message('add', 1)]));

@@ -1,7 +1,8 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
 import { Agent, request as httpRequest } from 'node:http';
-import { Injectable, Logger, ValidationPipe } from '@nestjs/common';
+import { Readable } from 'node:stream';
+import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
 import { CONTENT_TYPE, encodeCalls, encodeUnit, RemoteFile, UNIT } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { IsInstance, IsInt } from 'class-validator';
@@ -273,7 +274,40 @@ it('what is malformed under the seal ends the call, and what is not sealed is re
 
 it('an argument that has to be a stream is refused if it is none', async () => {
   const { peer } = await start();
-  expect(only(await peer.call('small', 'text'))).toMatchObject({ code: 'bad_request' });
+  const refused = { code: 'bad_request', message: 'Argument 1 of small has to be a RemoteFile.' };
+  expect(only(await peer.call('small', 'text'))).toMatchObject(refused);
+  const call = new LiveCall(peer, [{ name: 'hash', args: [Readable.from([Buffer.from('a')])] }]);
+  await call.rest();
+  await expect(call.value()).rejects.toMatchObject({ message: expect.stringContaining('Readable.from()') });
+});
+
+@RemoteFunctions('live')
+@Injectable()
+class TakesBlob {
+  @RemoteFunction()
+  store(_name: string, _file: Blob): void {}
+}
+
+@RemoteFunctions('live')
+@Injectable()
+class TakesReadable {
+  @RemoteFunction()
+  store(_bytes: Readable): void {}
+}
+
+@RemoteFunctions('live')
+@Injectable()
+class TakesStreamableFile {
+  @RemoteFunction()
+  store(_file: StreamableFile): void {}
+}
+
+it.each([
+  [TakesBlob, 'Parameter 2 of TakesBlob.store is a Blob, which never arrives; take RemoteFile.'],
+  [TakesReadable, /is a Readable, which never arrives; take ReadableStream<Uint8Array>\.$/],
+  [TakesStreamableFile, /is a StreamableFile, .* take RemoteFile\.$/],
+])('a parameter of a type that never arrives stops the start: %o', async (functions, sentence) => {
+  await expect(startStreams({ functions })).rejects.toThrow(sentence);
 });
 
 it('an empty live call without streams is a call', async () => {
@@ -281,6 +315,22 @@ it('an empty live call without streams is a call', async () => {
   const call = new LiveCall(peer, [{ name: 'plain', args: [5] }]);
   await call.rest();
   expect(await call.value()).toBe(5);
+});
+
+it('a stopped server waits no longer for more of an upload', async () => {
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  onTestFinished(() => timers.mockRestore());
+  const { app, peer, up } = await start({ options: { bodyTimeout: 54_321 } });
+  const items = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => undefined) }) };
+  const call = new LiveCall(peer, [{ name: 'sum', args: [items] }]);
+  call.answer.catch(() => undefined);
+  call.request.on('error', () => undefined);
+  await vi.waitFor(() => expect(up.begun).toBe(1));
+  const waits = () => timers.mock.results.filter((_, i) => timers.mock.calls[i]?.[1] === 54_321);
+  const running = () => waits().filter(({ value }) => !(value as { _destroyed: boolean })._destroyed);
+  await vi.waitFor(() => expect(running()).not.toEqual([]));
+  await app.close();
+  expect(running()).toEqual([]);
 });
 
 it('the beginning of a payload that is sent again without its end takes its place among waiting bodies, and a time', async () => {

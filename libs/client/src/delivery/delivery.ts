@@ -1,4 +1,4 @@
-import { type Call, encodeCalls, type KeySize, LIMITS } from '@sealwire/core';
+import { type Call, type EncodeOptions, encodeCalls, isStream, type KeySize, LIMITS } from '@sealwire/core';
 import { closedError, notReached } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
@@ -11,6 +11,17 @@ import { type Parcel, pack, rewrite } from './payload.js';
 import { stop } from './setbacks.js';
 
 const FIRST = [0];
+
+/** Finds streams that the encoder would take for objects without properties. */
+const WITHOUT_STREAMS: EncodeOptions = {
+  replace(value) {
+    const prototype = Object.getPrototypeOf(value);
+    const plain = prototype === Object.prototype || prototype === null;
+    // a plain object is a stream by its iterator only, or by a method, which cannot be sent
+    if (plain ? Symbol.asyncIterator in value : isStream(value)) throw new TypeError('a stream');
+    return undefined;
+  },
+};
 
 /** Brings calls to the server at most once, and answers each with its own outcome. */
 export class Delivery {
@@ -61,7 +72,7 @@ export class Delivery {
     const [only] = calls;
     if (only && calls.length === 1 && only.name.length <= LIMITS.functionName) {
       try {
-        return [{ payload: encodeCalls(calls), places: FIRST }];
+        return [{ payload: encodeCalls(calls, WITHOUT_STREAMS), places: FIRST }];
       } catch {
         // below, with streams and with what cannot be sent
       }

@@ -172,8 +172,7 @@ export class RemoteFunctionDispatcher {
       return failure('bad_request', `The streams of ${call.name} cannot be gone on with.`);
     }
     const missing = found.streams && missingStream(call.args, found.streams);
-    if (missing)
-      return failure('bad_request', `Argument ${missing.place + 1} of ${call.name} is a ${missing.type.name}.`);
+    if (missing) return failure('bad_request', missingSentence(call, missing));
     const name = call.metadata && refusedName(call.metadata, this.options.refusedMetadata);
     return name === undefined ? undefined : failure('bad_request', `The metadata may not hold '${name}'.`);
   }
@@ -297,6 +296,13 @@ function missingStream(
     const value = args[place];
     return value !== undefined && value !== null && !(value instanceof type);
   });
+}
+
+function missingSentence({ name, args }: Call, { place, type }: ReturnType<typeof missingStream> & object): string {
+  const value = args[place];
+  const items = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+  const why = items ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items' : '';
+  return `Argument ${place + 1} of ${name} has to be a ${type.name}${why}.`;
 }
 
 /** A filter may have answered, unless the error says itself what the caller is told. */

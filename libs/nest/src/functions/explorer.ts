@@ -1,6 +1,8 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Readable } from 'node:stream';
+import { Injectable, Logger, StreamableFile, type Type } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { RemoteFile } from '@sealwire/core';
+import { Observable } from 'rxjs';
 import { misconfigured, resolveFunction } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import { hasEnhancer, moduleKeyOf, modulesIn } from '../quirks/injector.js';
@@ -108,13 +110,15 @@ export class RemoteFunctionExplorer {
     this.refuseLostEnhancers(host, method, methodName, origin);
     refuseAmbiguousParameters(type.prototype, methodName, origin);
     refuseRest(method, origin);
-    refuseLostFields(Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? [], origin);
+    const types: unknown[] = Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? [];
+    refuseLostFields(types, origin);
     const positions = describeParameters(type.prototype, methodName, method.length);
+    refuseOtherStreams(positions, types, origin);
     this.registry.addFunction(module, {
       ...options,
       name: options.name ?? methodName,
       arity: positions.length,
-      streams: streamsAmong(positions, Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? []),
+      streams: streamsAmong(positions, types),
       origin,
       ...this.binder.bind(host, method, methodName, positions),
     });
@@ -205,6 +209,24 @@ function streamsAmong(positions: readonly number[], types: readonly unknown[]): 
     return type ? [{ place, type }] : [];
   });
   return streams.length > 0 ? streams : undefined;
+}
+
+/** Types of parameters by which a function would call methods that the stream that arrives does not have. */
+const NEVER_ARRIVES = new Map<unknown, string>([
+  [Blob, 'RemoteFile'],
+  [File, 'RemoteFile'],
+  [StreamableFile, 'RemoteFile'],
+  [Readable, 'ReadableStream<Uint8Array>'],
+  [Observable, 'AsyncIterable'],
+]);
+
+function refuseOtherStreams(positions: readonly number[], types: readonly unknown[], origin: string): void {
+  for (const index of positions) {
+    const arrives = NEVER_ARRIVES.get(types[index]);
+    if (arrives === undefined) continue;
+    const { name } = types[index] as Type;
+    throw misconfigured(`Parameter ${index + 1} of ${origin} is a ${name}, which never arrives; take ${arrives}.`);
+  }
 }
 
 function refuseMisuse(prototype: object, methodName: string, options: RemoteFunctionOptions, origin: string): void {

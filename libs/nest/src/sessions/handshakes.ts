@@ -145,7 +145,8 @@ export class Handshakes {
       throw new SealwireError('handshake_used');
     }
     try {
-      return await this.establish(module, finish, frameDigest(this.primitives, bytes), peer, answer);
+      const digest = frameDigest(this.primitives, bytes);
+      return await this.sessions.opening(this.establish(module, finish, digest, peer, answer));
     } catch (error) {
       // the client sends it again
       if (error instanceof SealwireError && error.code === 'busy') this.used.delete(id);

@@ -27,6 +27,7 @@ const STOP_MS = 10_000;
 export class Sessions implements SessionStoreListener {
   private readonly logger = new Logger('Sealwire');
   /** live ones whose lane is this process's, least recently used first */
+  readonly #opening = new Set<Promise<unknown>>();
   readonly #hot = new Map<string, Session>();
   /** those that ended, while they answer */
   readonly #ended = new Map<string, Session>();
@@ -184,11 +185,23 @@ export class Sessions implements SessionStoreListener {
     this.ledger.forget();
   }
 
+  /** A handshake that makes a session, whose first calls run: a server that stops waits for it. */
+  async opening<T>(work: Promise<T>): Promise<T> {
+    this.#opening.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#opening.delete(work);
+    }
+  }
+
   /** Takes no more calls, lets those that run finish, gives every lane back. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#streams.stop();
-    const all = Promise.all([...this.#hot.values()].map((session) => this.release(session.id)));
+    const all = Promise.allSettled(this.#opening).then(() =>
+      Promise.all([...this.#hot.values()].map((session) => this.release(session.id))),
+    );
     await withinTime(all, STOP_MS).catch(() => this.logger.warn('Stopped while calls were running.'));
   }
 

@@ -39,6 +39,8 @@ export class LiveBody {
   #next: Uint8Array | undefined;
   readonly #request: IncomingMessage | undefined;
   #chunks: AsyncIterator<Uint8Array> | undefined;
+  /** rejects what waits for more */
+  #giveUp: ((error: Error) => void) | undefined;
 
   /**
    * @param bytes what has come
@@ -96,6 +98,7 @@ export class LiveBody {
     this.#chunks ??= this.#request.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
     let timer: NodeJS.Timeout | undefined;
     const silent = new Promise<never>((_, reject) => {
+      this.#giveUp = reject;
       timer = setTimeout(() => reject(new SealwireError('stream_cut', 'Nothing came for too long.')), silence);
     });
     try {
@@ -110,6 +113,7 @@ export class LiveBody {
 
   /** Nobody reads it any more. A short rest is read, so that the connection can be used again; else it is closed. */
   close(): void {
+    this.#giveUp?.(new SealwireError('stream_cut'));
     const request = this.#request;
     if (!request || request.complete || request.destroyed) return;
     let rest = REST.bytes;
