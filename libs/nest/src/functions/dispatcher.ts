@@ -19,7 +19,7 @@ import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
 import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
 import { encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
-import { Observed } from '../streams/observed.js';
+import { inContext, Observed } from '../streams/observed.js';
 import type { Upload } from '../streams/upload.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
@@ -180,7 +180,7 @@ export class RemoteFunctionDispatcher {
   private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
-      const sent = isObservable(value) ? new Observed(value) : value;
+      const sent = isObservable(value) ? new Observed(value) : inContext(value);
       return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
     } catch (error) {
       const outcome = failureOf(error);
