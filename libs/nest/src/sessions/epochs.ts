@@ -9,7 +9,7 @@ import {
 } from '@sealwire/core';
 import { pooled } from './pooled.js';
 
-/** The two traffic secrets of an epoch. */
+/** The secrets of a session in one epoch. The renewal key is that of every epoch. */
 export class EpochSecrets {
   #erased = false;
   readonly #secrets: Uint8Array;
@@ -17,10 +17,9 @@ export class EpochSecrets {
   /** Keeps copies. */
   constructor(
     readonly epoch: number,
-    clientToServer: Uint8Array,
-    serverToClient: Uint8Array,
+    { clientToServer, serverToClient, renewal }: SessionSecrets,
   ) {
-    this.#secrets = pooled(clientToServer, serverToClient);
+    this.#secrets = pooled(clientToServer, serverToClient, renewal);
   }
 
   get clientToServer(): Uint8Array {
@@ -28,7 +27,12 @@ export class EpochSecrets {
   }
 
   get serverToClient(): Uint8Array {
-    return this.#secrets.subarray(SIZE.key);
+    return this.#secrets.subarray(SIZE.key, 2 * SIZE.key);
+  }
+
+  get renewal(): Uint8Array {
+    this.assertKept();
+    return this.#secrets.subarray(2 * SIZE.key);
   }
 
   erase(): void {
@@ -50,13 +54,14 @@ export class Epochs {
   /** made when the first frame of it comes, true or forged; it follows from the current one */
   #next: EpochSecrets | undefined;
 
-  constructor(
-    primitives: Primitives,
-    epoch: number,
-    { clientToServer, serverToClient }: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
-  ) {
+  constructor(primitives: Primitives, epoch: number, secrets: SessionSecrets) {
     this.#primitives = primitives;
-    this.#current = new EpochSecrets(epoch, clientToServer, serverToClient);
+    this.#current = new EpochSecrets(epoch, secrets);
+  }
+
+  /** @throws SealwireError `session_unknown` once it is erased */
+  get renewal(): Uint8Array {
+    return this.#current.renewal;
   }
 
   get epoch(): number {
@@ -93,13 +98,13 @@ export class Epochs {
   private next(): EpochSecrets {
     this.#current.assertKept();
     if (this.#next) return this.#next;
-    const { epoch, clientToServer, serverToClient } = this.#current;
-    const secrets = [
-      nextEpochSecret(this.#primitives, clientToServer, 'c2s'),
-      nextEpochSecret(this.#primitives, serverToClient, 's2c'),
-    ] as const;
-    this.#next = new EpochSecrets(epoch + 1, ...secrets);
-    erase(...secrets);
+    const { epoch, clientToServer, serverToClient, renewal } = this.#current;
+    const next = {
+      clientToServer: nextEpochSecret(this.#primitives, clientToServer, 'c2s'),
+      serverToClient: nextEpochSecret(this.#primitives, serverToClient, 's2c'),
+    };
+    this.#next = new EpochSecrets(epoch + 1, { ...next, renewal });
+    erase(next.clientToServer, next.serverToClient);
     return this.#next;
   }
 

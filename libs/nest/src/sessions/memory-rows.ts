@@ -23,14 +23,17 @@ export class Row {
   lastUsed: number;
   ended: { readonly at: number; readonly reason: CloseReason } | undefined;
   data: SessionDataRow = NO_DATA;
-  /** while it lives: in the order of its module, and of its SecureKey if it has one */
-  readonly uses: readonly Use[];
+  /** while it lives: in the order of its module */
+  private readonly ofModule: Use;
+  /** and of its SecureKey if it has one */
+  private readonly ofKey: Use | undefined;
 
   constructor(
     session: NewSession,
     readonly created: number,
     public lane: number,
-    orders: readonly UseOrder[],
+    module: UseOrder,
+    key: UseOrder | undefined,
   ) {
     this.key = toHex(session.id);
     this.module = session.module;
@@ -41,8 +44,10 @@ export class Row {
     this.expires = created + session.lifetimeSeconds * 1000;
     this.firstKey = pooled(session.firstKey);
     this.lastUsed = created;
-    this.uses = orders.map((order) => new Use(this, order));
-    for (const use of this.uses) use.order.add(use);
+    this.ofModule = new Use(this, module);
+    this.ofKey = key && new Use(this, key);
+    module.add(this.ofModule);
+    if (this.ofKey) key?.add(this.ofKey);
   }
 
   get id(): Uint8Array {
@@ -65,15 +70,19 @@ export class Row {
 
   /** hexadecimal */
   get keyId(): string | undefined {
-    return this.uses[1]?.order.name;
+    return this.ofKey?.order.name;
   }
 
   use(now: number): void {
     this.lastUsed = now;
-    for (const use of this.uses) {
-      use.order.remove(use);
-      use.order.add(use);
-    }
+    this.ofModule.renew();
+    this.ofKey?.renew();
+  }
+
+  /** It takes part in no order any more. */
+  retire(): void {
+    this.ofModule.remove();
+    this.ofKey?.remove();
   }
 
   /** Why its time is over; undefined while it is not. */
@@ -122,6 +131,15 @@ class Use {
     readonly row: Row,
     readonly order: UseOrder,
   ) {}
+
+  remove(): void {
+    this.order.remove(this);
+  }
+
+  renew(): void {
+    this.order.remove(this);
+    this.order.add(this);
+  }
 }
 
 /** Live rows, the longest unused one first; every step takes the same time however many they are. */

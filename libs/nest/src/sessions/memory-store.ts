@@ -81,7 +81,7 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
     const now = this.now();
     const ofModule = orderIn(this.modules, session.module);
     const ofKey = session.keyId && orderIn(this.secureKeys, toHex(session.keyId));
-    const row = new Row(session, now, Math.floor(now / 1000), ofKey ? [ofModule, ofKey] : [ofModule]);
+    const row = new Row(session, now, Math.floor(now / 1000), ofModule, ofKey);
     if (session.previous.length > 0) row.data = { data: this.moveData(session.previous), version: 0 };
     this.rows.set(row.key, row);
     this.evict(ofModule, limits.module);
@@ -239,7 +239,7 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
   private close(row: Row, reason: CloseReason): void {
     if (row.ended) return;
     row.ended = { at: this.now(), reason };
-    for (const use of row.uses) use.order.remove(use);
+    row.retire();
     if (row.keyId && this.secureKeys.get(row.keyId)?.size === 0) this.secureKeys.delete(row.keyId);
     setTimeout(() => row.silence(), ANSWERING_MS).unref();
     this.listener?.ended(row.id, reason, row.module);

@@ -18,7 +18,6 @@ import {
 import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
 import { Flights } from '../streams/flights.js';
 import { type EpochSecrets, Epochs } from './epochs.js';
-import { pooled } from './pooled.js';
 
 /** A call frame that opened, and the secrets its result goes out under. */
 export interface OpenedFrame {
@@ -67,7 +66,6 @@ export class Session implements LedgerSession {
   readonly #suite: SessionSuite;
   readonly #keySize: KeySize;
   #epochs: Epochs | undefined;
-  #renewal: Uint8Array | undefined;
   #ended: CloseReason | undefined;
   #released = false;
   #inside = 0;
@@ -94,10 +92,9 @@ export class Session implements LedgerSession {
   }
 
   /** Keeps copies of the secrets and erases those that it was given. */
-  activate({ clientToServer, serverToClient, renewal }: SessionSecrets, epoch = 0): void {
-    this.#epochs = new Epochs(this.#suite.primitives, epoch, { clientToServer, serverToClient });
-    this.#renewal = pooled(renewal);
-    erase(clientToServer, serverToClient, renewal);
+  activate(secrets: SessionSecrets, epoch = 0): void {
+    this.#epochs = new Epochs(this.#suite.primitives, epoch, secrets);
+    erase(secrets.clientToServer, secrets.serverToClient, secrets.renewal);
   }
 
   get id(): Uint8Array {
@@ -110,7 +107,7 @@ export class Session implements LedgerSession {
 
   /** proves the session and names its calls; erased with it */
   get renewal(): Uint8Array {
-    return this.#renewal ?? unknown();
+    return this.#keys.renewal;
   }
 
   /** it takes no number any more and answers for those that it took */
@@ -192,8 +189,6 @@ export class Session implements LedgerSession {
 
   erase(): void {
     this.#epochs?.erase();
-    if (this.#renewal) erase(this.#renewal);
-    this.#renewal = undefined;
   }
 
   /**
