@@ -165,7 +165,10 @@ async function streams(stage: Stage, { ada, ben }: Accounts): Promise<void> {
   await next();
   await lines.return?.();
   const cut = proxy.take().find((exchange) => exchange.cut);
-  if (cut) transcript.proxySaw(cut);
+  if (cut) {
+    transcript.proxySaw(cut);
+    transcript.line(`    its parts: npm run sealwire -- decode ${cut.sent.body.toString('hex')}`);
+  }
   const [first = 0] = numbers;
   transcript.check(
     cut !== undefined && same(numbers, [first, first + 1, first + 2]),

@@ -1,6 +1,7 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
 export { type Injected, isCallable, RESERVED_NAMES, type RemoteParameters, unknownOption } from './contract.js';
 export type { KemKeyPair, KeyPair, Primitives } from './crypto/primitives.js';
+export { describeFrame, type FrameField } from './describe.js';
 export {
   type ErrorCode,
   type LocalCode,

@@ -136,7 +136,7 @@ export class Reception implements Limited, Abortable {
     if (!this.#begun) this.#begin();
     this.sent.alive();
     for (const unit of this.#units.push(piece)) {
-      const behind = this.#take(unit);
+      const behind = unit.kind === UNIT.pulse ? undefined : this.#take(unit);
       if (!behind) continue;
       this.#heardAt = undefined;
       await behind;
@@ -161,7 +161,6 @@ export class Reception implements Limited, Abortable {
     return ((this.sent.session as Partial<Session>).pulse || 15) * 1000;
   }
 
-  /** @returns a promise while a consumer is behind */
   #take(unit: Unit): void | Promise<void> {
     switch (unit.kind) {
       case UNIT.run:
@@ -171,8 +170,6 @@ export class Reception implements Limited, Abortable {
         return this.#outcome(unit);
       case UNIT.progress:
         return this.message.meter?.reported(this.places[unit.stream] ?? 0, decodeValue(unit.bytes));
-      case UNIT.pulse:
-        return undefined;
       case UNIT.status: {
         const reply = decodeReply(unit.bytes);
         if (!('status' in reply)) throw new SealwireError('bad_payload');
@@ -279,7 +276,6 @@ export class Reception implements Limited, Abortable {
     if (origins.length > 0) void goOn(message.delivery, message.work.how, origins, cause);
   }
 
-  /** Ends the streams with an error that is the caller's doing. */
   #fail(error: Error): void {
     this.#streams.fail(error);
     this.#close();

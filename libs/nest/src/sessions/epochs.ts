@@ -1,18 +1,39 @@
-import { erase, LIMITS, nextEpochSecret, type Primitives, SealwireError, type SessionSecrets } from '@sealwire/core';
+import {
+  erase,
+  LIMITS,
+  nextEpochSecret,
+  type Primitives,
+  SealwireError,
+  type SessionSecrets,
+  SIZE,
+} from '@sealwire/core';
+import { pooled } from './pooled.js';
 
 /** The two traffic secrets of an epoch. */
 export class EpochSecrets {
   #erased = false;
+  readonly #secrets: Uint8Array;
 
+  /** Keeps copies. */
   constructor(
     readonly epoch: number,
-    readonly clientToServer: Uint8Array,
-    readonly serverToClient: Uint8Array,
-  ) {}
+    clientToServer: Uint8Array,
+    serverToClient: Uint8Array,
+  ) {
+    this.#secrets = pooled(clientToServer, serverToClient);
+  }
+
+  get clientToServer(): Uint8Array {
+    return this.#secrets.subarray(0, SIZE.key);
+  }
+
+  get serverToClient(): Uint8Array {
+    return this.#secrets.subarray(SIZE.key);
+  }
 
   erase(): void {
     this.#erased = true;
-    erase(this.clientToServer, this.serverToClient);
+    erase(this.#secrets);
   }
 
   /** A call may outlive its epoch; its result must never be sealed under what erasing leaves, which anybody knows. */
@@ -71,12 +92,14 @@ export class Epochs {
 
   private next(): EpochSecrets {
     this.#current.assertKept();
+    if (this.#next) return this.#next;
     const { epoch, clientToServer, serverToClient } = this.#current;
-    this.#next ??= new EpochSecrets(
-      epoch + 1,
+    const secrets = [
       nextEpochSecret(this.#primitives, clientToServer, 'c2s'),
       nextEpochSecret(this.#primitives, serverToClient, 's2c'),
-    );
+    ] as const;
+    this.#next = new EpochSecrets(epoch + 1, ...secrets);
+    erase(...secrets);
     return this.#next;
   }
 

@@ -6,6 +6,7 @@ import {
   answerStart,
   type CookieState,
   discardHandshake,
+  erase,
   type FinishOpened,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
@@ -178,12 +179,20 @@ export class Handshakes {
     };
     const limits = { module: module.maxSessions, secureKey: module.maxSessionsPerKey };
     const created = await this.ask(this.store.create(row, limits));
+    erase(row.firstKey);
     if (!created) throw new SealwireError('handshake_used');
 
     const now = this.store.now();
     const { idleSeconds: idle, lifetimeSeconds: lifetime } = row;
     const times = { lastUsed: now, expires: now + lifetime * 1000, idleSeconds: idle };
-    const session = this.sessions.make({ ...row, ...created, ...times, closed: [], ended: undefined });
+    const session = this.sessions.make({
+      ...row,
+      ...created,
+      ...times,
+      key: toHex(row.id),
+      closed: [],
+      ended: undefined,
+    });
     const { ledger, data, sessions } = this;
     const means = { session, ledger, data, sessions, answer, patience: this.options.abandonAfter };
     const { suite, firstKey, firstResults } = opened;

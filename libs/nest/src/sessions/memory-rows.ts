@@ -1,34 +1,71 @@
-import { erase, type SessionSecrets, toHex } from '@sealwire/core';
+import { erase, fromHex, type SessionSecrets, toHex } from '@sealwire/core';
 import type { ClosedLane, CloseReason, NewSession, SessionDataRow, StoredSession } from '../ports/index.js';
+import { copyOf, pooled, secretAt } from './pooled.js';
+
+const NONE: readonly ClosedLane[] = [];
+const NO_DATA: SessionDataRow = { data: {}, version: 0 };
 
 /** A session of the memory store. */
 export class Row {
   readonly key: string;
-  readonly keyId: string | undefined;
-  secrets: SessionSecrets | undefined;
+  readonly module: string;
+  readonly keySize: NewSession['keySize'];
+  readonly peer: string | undefined;
+  readonly firstCalls: NewSession['firstCalls'];
+  readonly idleMs: number;
+  readonly expires: number;
+  private keys: Uint8Array | undefined;
   firstKey: Uint8Array | undefined;
   /** its traffic secrets are erased, so nothing may be opened with them, whatever the clock says */
   private silent = false;
   epoch = 0;
-  closed: readonly ClosedLane[] = [];
+  closed: readonly ClosedLane[] = NONE;
   lastUsed: number;
   ended: { readonly at: number; readonly reason: CloseReason } | undefined;
-  data: SessionDataRow = { data: {}, version: 0 };
-  /** while it lives: in the order of its module, and of its SecureKey where it has one */
+  data: SessionDataRow = NO_DATA;
+  /** while it lives: in the order of its module, and of its SecureKey if it has one */
   readonly uses: readonly Use[];
 
   constructor(
-    readonly session: NewSession,
+    session: NewSession,
     readonly created: number,
     public lane: number,
     orders: readonly UseOrder[],
   ) {
     this.key = toHex(session.id);
-    this.keyId = session.keyId && toHex(session.keyId);
-    this.firstKey = session.firstKey.slice();
+    this.module = session.module;
+    this.keySize = session.keySize;
+    this.peer = session.peer;
+    this.firstCalls = session.firstCalls;
+    this.idleMs = session.idleSeconds * 1000;
+    this.expires = created + session.lifetimeSeconds * 1000;
+    this.firstKey = pooled(session.firstKey);
     this.lastUsed = created;
     this.uses = orders.map((order) => new Use(this, order));
     for (const use of this.uses) use.order.add(use);
+  }
+
+  get id(): Uint8Array {
+    return fromHex(this.key);
+  }
+
+  /** The row's own, not copies. */
+  get secrets(): SessionSecrets | undefined {
+    const { keys } = this;
+    if (!keys) return undefined;
+    return { clientToServer: secretAt(keys, 0), serverToClient: secretAt(keys, 1), renewal: secretAt(keys, 2) };
+  }
+
+  /** Keeps copies, and erases those of before. */
+  keep({ clientToServer, serverToClient, renewal }: SessionSecrets): void {
+    const before = this.keys;
+    this.keys = pooled(clientToServer, serverToClient, renewal);
+    if (before) erase(before);
+  }
+
+  /** hexadecimal */
+  get keyId(): string | undefined {
+    return this.uses[1]?.order.name;
   }
 
   use(now: number): void {
@@ -39,22 +76,19 @@ export class Row {
     }
   }
 
-  get expires(): number {
-    return this.created + this.session.lifetimeSeconds * 1000;
-  }
-
   /** Why its time is over; undefined while it is not. */
   overAt(now: number): CloseReason | undefined {
     if (now >= this.expires) return 'expired';
-    return now >= this.lastUsed + this.session.idleSeconds * 1000 ? 'idle' : undefined;
+    return now >= this.lastUsed + this.idleMs ? 'idle' : undefined;
   }
 
   toStored(incarnation: Uint8Array): StoredSession | undefined {
-    if (!this.secrets || this.silent) return undefined;
-    const { id, module, keyId, keySize, idleSeconds, peer, firstCalls } = this.session;
-    const { key, lane, closed, epoch, lastUsed, expires } = this;
-    const identity = { id, key, module, keyId, keySize, idleSeconds, peer, firstCalls };
-    const secrets = copyOf(this.secrets);
+    const { secrets: own } = this;
+    if (!own || this.silent) return undefined;
+    const { id, key, module, keySize, peer, firstCalls, lane, closed, epoch, lastUsed, expires } = this;
+    const keyId = this.keyId === undefined ? undefined : fromHex(this.keyId);
+    const identity = { id, key, module, keyId, keySize, idleSeconds: this.idleMs / 1000, peer, firstCalls };
+    const secrets = copyOf(own);
     return { ...identity, lane, closed, epoch, lastUsed, expires, incarnation, secrets, ended: this.ended?.reason };
   }
 
@@ -65,7 +99,7 @@ export class Row {
   }
 
   eraseTraffic(): void {
-    if (this.secrets) erase(this.secrets.clientToServer, this.secrets.serverToClient);
+    if (this.keys) erase(secretAt(this.keys, 0), secretAt(this.keys, 1));
   }
 
   eraseFirst(): void {
@@ -74,9 +108,8 @@ export class Row {
   }
 
   erase(): void {
-    this.eraseTraffic();
     this.eraseFirst();
-    if (this.secrets) erase(this.secrets.renewal);
+    if (this.keys) erase(this.keys);
   }
 }
 
@@ -96,6 +129,9 @@ export class UseOrder {
   size = 0;
   private first: Use | undefined;
   private last: Use | undefined;
+
+  /** @param name of the module, or the id of the SecureKey in hexadecimal */
+  constructor(readonly name: string) {}
 
   oldest(): Row | undefined {
     return this.first?.row;
@@ -125,13 +161,4 @@ export class UseOrder {
       use = after;
     }
   }
-}
-
-/** Whoever is given secrets may erase its own. */
-export function copyOf(secrets: SessionSecrets): SessionSecrets {
-  return {
-    clientToServer: secrets.clientToServer.slice(),
-    serverToClient: secrets.serverToClient.slice(),
-    renewal: secrets.renewal.slice(),
-  };
 }

@@ -2,6 +2,7 @@ import {
   type CallFrame,
   type CallNumber,
   erase,
+  fromHex,
   type KeySize,
   type LiveOpener,
   openCall,
@@ -17,6 +18,7 @@ import {
 import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
 import { Flights } from '../streams/flights.js';
 import { type EpochSecrets, Epochs } from './epochs.js';
+import { pooled } from './pooled.js';
 
 /** A call frame that opened, and the secrets its result goes out under. */
 export interface OpenedFrame {
@@ -35,18 +37,17 @@ export interface SessionSuite {
 }
 
 /** A session as step 3 creates it has no traffic secrets until step 4 is made. */
-export type SessionRow = Omit<StoredSession, 'key' | 'epoch' | 'secrets'> &
-  Partial<Pick<StoredSession, 'epoch' | 'secrets'>>;
+export type SessionRow = Omit<StoredSession, 'epoch' | 'secrets'> & Partial<Pick<StoredSession, 'epoch' | 'secrets'>>;
 
 /**
  * A session in this process: its keys, its lane, the calls at work, and its end. Whoever handles a frame of it is inside it
  * (`enter`, `leave`): its keys are erased when it is over for this process and the last one left.
  */
 export class Session implements LedgerSession {
-  readonly id: Uint8Array;
   readonly key: string;
   readonly module: string;
-  readonly keyId: Uint8Array | undefined;
+  /** hexadecimal */
+  readonly keyId: string | undefined;
   readonly lane: number;
   readonly incarnation: Uint8Array;
   readonly closed: LedgerSession['closed'];
@@ -72,15 +73,14 @@ export class Session implements LedgerSession {
   #inside = 0;
   #streaming = 0;
   #flights: Flights | undefined;
-  #onIdle: (() => void)[] = [];
+  #onIdle: (() => void)[] | undefined;
 
   constructor(suite: SessionSuite, row: SessionRow) {
     this.#suite = suite;
     this.#keySize = row.keySize;
-    this.id = row.id;
-    this.key = toHex(row.id);
+    this.key = row.key;
     this.module = row.module;
-    this.keyId = row.keyId;
+    this.keyId = row.keyId && toHex(row.keyId);
     this.lane = row.lane;
     this.incarnation = row.incarnation;
     this.closed = row.closed;
@@ -93,9 +93,15 @@ export class Session implements LedgerSession {
     if (row.secrets) this.activate(row.secrets, row.epoch);
   }
 
-  activate(secrets: SessionSecrets, epoch = 0): void {
-    this.#epochs = new Epochs(this.#suite.primitives, epoch, secrets);
-    this.#renewal = secrets.renewal;
+  /** Keeps copies of the secrets and erases those that it was given. */
+  activate({ clientToServer, serverToClient, renewal }: SessionSecrets, epoch = 0): void {
+    this.#epochs = new Epochs(this.#suite.primitives, epoch, { clientToServer, serverToClient });
+    this.#renewal = pooled(renewal);
+    erase(clientToServer, serverToClient, renewal);
+  }
+
+  get id(): Uint8Array {
+    return fromHex(this.key);
   }
 
   get epoch(): number {
@@ -149,11 +155,18 @@ export class Session implements LedgerSession {
 
   /** Resolves when every accepted call has its outcome; streams may go on. */
   idle(): Promise<void> {
-    return this.working ? new Promise((resolve) => this.#onIdle.push(resolve)) : Promise.resolve();
+    if (!this.working) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle ??= [];
+      this.#onIdle.push(resolve);
+    });
   }
 
   #tellIdle(): void {
-    if (!this.working) for (const resolve of this.#onIdle.splice(0)) resolve();
+    if (this.working || !this.#onIdle) return;
+    const waiting = this.#onIdle;
+    this.#onIdle = undefined;
+    for (const resolve of waiting) resolve();
   }
 
   get flights(): Flights {

@@ -1,4 +1,13 @@
-import { formatKeyText, fromHex, generateKeyText, parseSecureKey, parseServerPrivateKey, toHex } from '@sealwire/core';
+import { readFileSync } from 'node:fs';
+import {
+  describeFrame,
+  formatKeyText,
+  fromHex,
+  generateKeyText,
+  parseSecureKey,
+  parseServerPrivateKey,
+  toHex,
+} from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import type { SessionSelector, SessionSummary } from '@sealwire/nest/ports';
 import {
@@ -284,3 +293,24 @@ function validUntilOf(invocation: Invocation): Date {
   }
   return time;
 }
+
+export const decode: Command = {
+  usage: ['decode <frame in hexadecimal | file>'],
+  summary:
+    'Names the parts of a recorded frame that anybody on the way can tell apart. It needs no key and opens nothing.',
+  options: {},
+  run({ words: [source, ...rest] }) {
+    if (source === undefined || rest.length > 0) throw new UsageError('Give one frame.');
+    const hex = source.replaceAll(/\s/g, '');
+    const frame = /^([0-9a-f]{2})+$/i.test(hex) ? fromHex(hex) : new Uint8Array(readFileSync(source));
+    const described = describeFrame(frame);
+    if (!described) throw new Error('This is no frame: its first byte names no type.');
+    const lines = described.fields.map(({ name, offset, length, value, text }) =>
+      `${`${offset}`.padStart(8)}  ${`${length}`.padStart(6)}  ${name.padEnd(20)}  ${value ?? text ?? ''}`.trimEnd(),
+    );
+    return {
+      text: [`${described.type}, ${frame.length} bytes`, '  offset  length', ...lines].join('\n'),
+      value: described,
+    };
+  },
+};

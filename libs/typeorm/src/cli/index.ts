@@ -1,8 +1,16 @@
 import { parseArgs } from 'node:util';
 import { type Command, UsageError } from './command.js';
-import { keygen, keys, purge, revoke, rotate, sessions } from './commands.js';
+import { decode, keygen, keys, purge, revoke, rotate, sessions } from './commands.js';
 
-const COMMANDS: Readonly<Record<string, Command>> = { keygen, keys, sessions, revoke, rotate, purge };
+const COMMANDS: Readonly<Record<string, Command>> = {
+  keygen,
+  keys,
+  sessions,
+  revoke,
+  rotate,
+  purge,
+  decode,
+};
 
 interface Output {
   out(text: string): void;
@@ -63,6 +71,7 @@ function helpOf(commands: readonly Command[]): string {
   const parts = commands.map(({ usage, summary }) =>
     [...usage.map((line) => `  sealwire ${line}`), ...summary.split('\n').map((line) => `      ${line}`)].join('\n'),
   );
-  const common = 'Each takes --json and --help. All but keygen need DATABASE_URL and SEALWIRE_KEK in the environment.';
+  const common =
+    'Each takes --json and --help. All but keygen and decode need DATABASE_URL and SEALWIRE_KEK in the environment.';
   return ['Usage:', ...parts, common].join('\n\n');
 }

@@ -40,6 +40,21 @@ describe('sealwire without a database', () => {
     expect(JSON.parse((await sealwire('keygen --json')).out).kek).not.toBe(made.kek);
   });
 
+  it('names the parts of a frame, without a key', async () => {
+    const { code, out } = await sealwire(
+      `decode 11010007${'ab'.repeat(16)}0000000200000102${'cd'.repeat(8)}${'00'.repeat(80)}`,
+    );
+    expect(code).toBe(0);
+    expect(out).toMatch(/^call, 116 bytes$/m);
+    expect(out).toMatch(/^ +3 +1 {2}epoch +7$/m);
+    expect(out).toMatch(/^ +4 +16 {2}session id +(ab){16}$/m);
+    expect(out).toMatch(/^ +24 +4 {2}counter +258$/m);
+    expect(out).toMatch(/^ +36 +80 {2}sealed$/m);
+    expect((await sealwire('decode 7b7d')).error).toContain('This is no frame');
+    expect((await sealwire('decode /nowhere/frame.bin')).code).toBe(1);
+    expect((await sealwire('decode')).code).toBe(2);
+  });
+
   it('makes one key in a form for an environment file', async () => {
     const { out } = await sealwire('keygen kek');
     const text = /^SEALWIRE_KEK=(\S+)$/m.exec(out)?.[1] ?? '';
