@@ -97,8 +97,7 @@ export class IncomingStream {
       }
       return;
     }
-    // the unit is a view of a piece that nobody else should keep
-    this.buffer.push(bytes.slice());
+    this.buffer.push(owned(bytes));
     this.count(bytes.length, 1);
     this.buffered += bytes.length;
   }
@@ -170,7 +169,7 @@ export class IncomingStream {
   }
 
   private read(bytes: Uint8Array): unknown {
-    if (this.kind !== 'items') return bytes.buffer.byteLength === bytes.length ? bytes : bytes.slice();
+    if (this.kind !== 'items') return owned(bytes);
     if (!this.info.resumable) return decodeValue(bytes, this.decode);
     const [position, item] = this.pair(bytes);
     if (position !== undefined) this.consumed = position;
@@ -204,6 +203,16 @@ export class IncomingStream {
     this.events.fill.bytes += bytes;
     this.events.fill.items += items;
   }
+}
+
+/**
+ * A unit is a view of its piece. One that takes most of it up to its end is what keeps that memory, and no other unit is still read
+ * from there; every other is copied.
+ */
+function owned(bytes: Uint8Array): Uint8Array {
+  const { buffer, byteOffset, length } = bytes;
+  const rest = buffer.byteLength - length;
+  return rest === 0 || (rest < length && byteOffset === rest) ? bytes : bytes.slice();
 }
 
 const DONE: Result = Object.freeze({ done: true, value: undefined });

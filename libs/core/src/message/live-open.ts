@@ -88,14 +88,16 @@ export class LiveOpener {
       at += arrived.length;
       let sealed = arrived;
       if (arrived.length < length) {
-        this.part ??= new Uint8Array(length);
-        this.part.set(arrived, this.partLength);
+        if (this.partLength === 0 && this.part?.length !== length) this.part = new Uint8Array(length);
+        const part = this.part as Uint8Array;
+        part.set(arrived, this.partLength);
         this.partLength += arrived.length;
         if (arrived.length < missing) break;
-        sealed = this.part;
+        sealed = part;
       }
       bodies.push(this.open(sealed, (high & 0x80) !== 0));
-      this.part = undefined;
+      // a long stream has one full piece after the other; one that rests holds no memory
+      if (length < MOST) this.part = undefined;
       this.headLength = this.partLength = 0;
     }
     return bodies;
