@@ -106,6 +106,7 @@ export class IncomingStream {
   end(error: unknown): void {
     if (this.ended) return;
     this.ended = true;
+    unreachable.unregister(this);
     if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
@@ -153,6 +154,7 @@ export class IncomingStream {
   cancel(): void {
     if (this.cancelled) return;
     this.cancelled = true;
+    unreachable.unregister(this);
     this.clear();
     this.error = undefined;
     for (const reader of this.readers.splice(0)) reader.resolve(DONE);
@@ -208,13 +210,13 @@ export class IncomingStream {
 
 const DONE: Result = Object.freeze({ done: true, value: undefined });
 
-/** A stream whose value nobody holds any more has no consumer. */
+/** A stream whose value nobody holds any more has no consumer. It keeps what its stream holds, so streams that are over leave it. */
 const unreachable = new FinalizationRegistry<IncomingStream>((stream) => stream.cancel());
 
 /** What the values of a stream hold of it; the stream itself does not know its values. */
 class Consumer {
   constructor(private readonly stream: IncomingStream) {
-    unreachable.register(this, stream);
+    unreachable.register(this, stream, stream);
   }
 
   next(): Promise<Result> {
