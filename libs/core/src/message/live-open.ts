@@ -62,9 +62,15 @@ export class LiveOpener {
   end(): void {
     if (this.failed !== undefined) throw this.failed;
     if (this.lastOpened) return;
-    this.pieces.erase();
-    this.failed = new SealwireError('stream_cut');
+    this.erase();
     throw this.failed;
+  }
+
+  /** Nothing more is opened, and the key of the message is erased; for whoever gives it up before its end. */
+  erase(): void {
+    if (this.lastOpened) return;
+    this.failed ??= new SealwireError('stream_cut');
+    this.pieces.erase();
   }
 
   private take(bytes: Uint8Array): Uint8Array[] {

@@ -15,7 +15,7 @@ import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
-import { Observed } from '../streams/observed.js';
+import { inContext, Observed } from '../streams/observed.js';
 import { streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
@@ -183,7 +183,8 @@ export class RemoteFunctionDispatcher {
   private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
-      const sent = isObservable(value) ? new Observed(value) : value;
+      const iterable = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+      const sent = isObservable(value) ? new Observed(value) : iterable ? inContext(value) : value;
       return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
     } catch (error) {
       const outcome = failureOf(error);
