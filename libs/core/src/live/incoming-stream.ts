@@ -105,6 +105,7 @@ export class IncomingStream {
   end(error: unknown): void {
     if (this.ended) return;
     this.ended = true;
+    unreachable.unregister(this);
     if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
@@ -152,6 +153,7 @@ export class IncomingStream {
   cancel(): void {
     if (this.cancelled) return;
     this.cancelled = true;
+    unreachable.unregister(this);
     this.clear();
     this.error = undefined;
     for (const reader of this.readers.splice(0)) reader.resolve(DONE);
@@ -217,13 +219,13 @@ function owned(bytes: Uint8Array): Uint8Array {
 
 const DONE: Result = Object.freeze({ done: true, value: undefined });
 
-/** A stream whose value nobody holds any more has no consumer. */
+/** A stream whose value nobody holds any more has no consumer. It keeps what its stream holds, so streams that are over leave it. */
 const unreachable = new FinalizationRegistry<IncomingStream>((stream) => stream.cancel());
 
 /** What the values of a stream hold of it; the stream itself does not know its values. */
 class Consumer {
   constructor(private readonly stream: IncomingStream) {
-    unreachable.register(this, stream);
+    unreachable.register(this, stream, stream);
   }
 
   next(): Promise<Result> {
