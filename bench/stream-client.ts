@@ -5,7 +5,11 @@ import type { StreamingController } from './servers/streaming.js';
 
 const { BENCH_URL: url = '', BENCH_KEYS = '{}' } = process.env;
 const PART = new Uint8Array(65_536).fill(7);
-const remote = createRemote<RemoteApi<StreamingController>>({ url: `${url}/remote/bench`, ...JSON.parse(BENCH_KEYS) });
+/** Each has a session of its own, as clients of subscriptions have. */
+const SUBSCRIPTIONS_OF_ONE = 100;
+const open = () =>
+  createRemote<RemoteApi<StreamingController>>({ url: `${url}/remote/bench`, ...JSON.parse(BENCH_KEYS) });
+const remote = open();
 const held: unknown[] = [];
 
 const questions = {
@@ -53,8 +57,10 @@ const questions = {
     return { unary, first };
   },
   async subscribe(count: number): Promise<void> {
+    let subscriber = remote;
     for (let i = 0; i < count; i++) {
-      const items = (await remote.idle())[Symbol.asyncIterator]();
+      if (i % SUBSCRIPTIONS_OF_ONE === 0) subscriber = open();
+      const items = (await subscriber.idle())[Symbol.asyncIterator]();
       await items.next();
       held.push(items, items.next());
     }

@@ -65,13 +65,24 @@ export async function measureBytes(keys: Keys, direction: 'down' | 'up', plan: S
       [sealed, []],
     ]);
     const growth = new Map<Pair, readonly number[]>();
+    const cpu = new Map<Pair, readonly number[]>();
     const run = async (pair: Pair) => {
       const ms = await pair.client.ask<number>(pair === plain ? `${direction}Plain` : direction, plan.length);
       return (plan.length / MiB / ms) * 1_000;
     };
-    for (const pair of rates.keys()) await run(pair);
+    for (const pair of rates.keys()) {
+      await run(pair);
+      cpu.set(pair, await spent(pair));
+    }
     for (let round = 0; round < plan.rounds; round++) {
       for (const [pair, measured] of rates) measured.push(await run(pair));
+    }
+    for (const [pair, before] of cpu) {
+      const whole = (plan.length / MiB) * plan.rounds;
+      cpu.set(
+        pair,
+        (await spent(pair)).map((us, place) => (us - (before[place] ?? 0)) / whole / 1_000),
+      );
     }
     for (const pair of rates.keys()) {
       await Promise.all(pair.both.map((process) => process.ask('startPeak')));
@@ -83,13 +94,26 @@ export async function measureBytes(keys: Keys, direction: 'down' | 'up', plan: S
       pair.title,
       median(measured).toFixed(0),
       `${median(measured.map((rate, round) => rate / (plainRates[round] ?? Number.NaN))).toFixed(2)}x`,
+      ...(cpu.get(pair) ?? []).map((ms) => ms.toFixed(1)),
       ...(growth.get(pair) ?? []).map((bytes) => `${(bytes / MiB).toFixed(0)} MiB`),
     ]);
     const title = `stream-${direction}: ${(plan.length / MiB).toFixed(0)} MiB in one stream (goals: 0.8x, at most 64 MiB more memory)`;
-    printTable(title, ['', 'MiB/s', 'of plain', 'server grew by', 'client grew by'], rows);
+    const head = [
+      '',
+      'MiB/s',
+      'of plain',
+      'server CPU ms/MiB',
+      'client CPU ms/MiB',
+      'server grew by',
+      'client grew by',
+    ];
+    printTable(title, head, rows);
     if (plan.profile) await printProfiles(sealed, () => run(sealed));
   });
 }
+
+/** Microseconds of CPU of its server and its client. */
+const spent = (pair: Pair) => Promise.all(pair.both.map((process) => process.cpu()));
 
 export async function measureItems(keys: Keys, plan: StreamPlan): Promise<void> {
   await withSealed(keys, async (sealed) => {

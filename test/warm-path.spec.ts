@@ -81,8 +81,8 @@ describe('the route of a warm call', () => {
 
   it('passes few files of the server and few awaits', async () => {
     const { server } = await traced;
-    expect(server.files.length, server.files.join('\n')).toBeLessThanOrEqual(17);
-    expect(server.awaits).toBeLessThanOrEqual(11);
+    expect(server.files.length, server.files.join('\n')).toBeLessThanOrEqual(13);
+    expect(server.awaits).toBeLessThanOrEqual(6);
     expect(server.steps.map(({ name }) => name)).toContain('openCall');
   }, 120_000);
 

@@ -5,6 +5,7 @@ import { Controller } from '@nestjs/common';
 import {
   at,
   type Injected,
+  RemoteFile,
   RemoteFunction,
   RemoteFunctions,
   RemoteResume,
@@ -69,6 +70,12 @@ export class StreamsController {
   file(length: number, @RemoteResume() resume: Injected<Resume | undefined>): ReadableStream<Uint8Array> {
     const offset = Number(resume?.position ?? 0);
     return remoteBytes(parts(offset, length), { version: 'pattern', offset });
+  }
+
+  /** Commits with the last byte. */
+  @RemoteFunction({ exactlyOnce: true })
+  async uploadOnce(name: string, content: RemoteFile): Promise<{ length: number; hash: string }> {
+    return this.upload(name, content.stream(), 0);
   }
 
   /** @param milliseconds that it takes for each part @returns length and SHA-256 of what came */

@@ -12,7 +12,7 @@ import {
   trickle,
   whole,
 } from '../support/stream-proxy.js';
-import { patternHash } from './pattern.js';
+import { pattern, patternHash } from './pattern.js';
 import type { StreamsController, seen } from './streams-controller.js';
 import { failureOf, fullSpeed, hashOf, listOf, ownHeap, range, slowly, source } from './streams-support.js';
 import { World } from './world.js';
@@ -80,9 +80,10 @@ describe('a connection that breaks after some bytes, again and again', () => {
   it('leaves no gap and no duplicate in a resumable stream', async () => {
     const proxy = await proxyTo([alone], {});
     const remote = open(proxy.url);
-    const items = await remote.numbers(2_000, 0);
-    proxy.down = cut(500, 12_000);
-    expect((await listOf(items)).map(([i]) => i)).toEqual(range(2_000));
+    const items = await remote.numbers(4_000, 0);
+    // shorter than a piece can be
+    proxy.down = cut(4_000, 12_000);
+    expect((await listOf(items)).map(([i]) => i)).toEqual(range(4_000));
     proxy.down = cut(200_000, 600_000);
     expect(await hashOf(await remote.file(4 * MiB))).toBe(patternHash(4 * MiB));
     expect(proxy.broken).toBeGreaterThan(5);
@@ -238,6 +239,17 @@ describe('an upload that is cut in the middle', () => {
     expect(failure.code).toBe('stream_cut');
     await vi.waitFor(async () => expect((await seenBy(alone)).cut).toBe(cut + 1), { timeout: 20_000 });
     expect(world.runs().get(name)).toEqual([alone.pid]);
+  });
+
+  it('rolls an exactly-once function back; the same call comes whole afterwards', async () => {
+    const proxy = await proxyTo(replicas, {});
+    const remote = open(proxy.url);
+    await remote.pass();
+    let bodies = 0;
+    proxy.up = cutAfter(() => (bodies++ === 0 ? 300_000 : Number.POSITIVE_INFINITY));
+    const file = new File([pattern(0, MiB) as Uint8Array<ArrayBuffer>], 'a.bin');
+    expect(await failureOf(() => remote.uploadOnce('file', file))).toMatchObject({ code: 'stream_cut' });
+    expect(await remote.uploadOnce('file', file)).toEqual({ length: MiB, hash: patternHash(MiB) });
   });
 });
 

@@ -55,6 +55,17 @@ const { value: anyValue } = fc.letrec<{ value: unknown }>((tie) => ({
 }));
 
 describe('values', () => {
+  it('are asked for streams only if they may be one', () => {
+    const asked: object[] = [];
+    const iterable = { async *[Symbol.asyncIterator]() {} };
+    const replace = (value: object) => {
+      asked.push(value);
+      return value === iterable ? ['items', 0] : undefined;
+    };
+    encodeValue([{ plain: Object.create(null) }, new Map([[1, new Set([new Date(0)])]]), iterable], { replace });
+    expect(asked).toEqual([iterable]);
+  });
+
   it('come back with their types', () => {
     fc.assert(
       fc.property(anyValue, (value) => {

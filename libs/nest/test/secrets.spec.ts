@@ -18,7 +18,7 @@ import {
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { limits, newSession, secrets } from '../../typeorm/test/support.js';
 import type { Row, Session } from '../src/sessions/index.js';
-import { type EpochSecrets, MemoryStore, Sessions } from '../src/sessions/index.js';
+import { type EpochSecrets, MemoryStore, pooled, Sessions } from '../src/sessions/index.js';
 import { paymentsClient, startApplication } from './application.js';
 import { only, PeerClient, post, primitives, serverKey, serverKeyText, urlOf } from './support.js';
 
@@ -121,6 +121,24 @@ describe('keys are erased', () => {
   }
   const zero = '00'.repeat(32);
   const held = (keys: EpochSecrets) => [toHex(keys.clientToServer), toHex(keys.serverToClient)];
+
+  it('from a buffer in which others lie, whose places are not theirs before or after', () => {
+    const given = Array.from({ length: 1_000 }, (_, index) => {
+      const secrets = Array.from({ length: 1 + (index % 3) }, () => primitives.random(32));
+      return { secrets, copy: pooled(...secrets) };
+    });
+    const [odd, even] = [given.filter((_, index) => index % 2 === 1), given.filter((_, index) => index % 2 === 0)];
+    for (const { copy } of odd) copy.fill(0);
+    const later = Array.from({ length: 1_000 }, () => pooled(primitives.random(32)));
+    for (const { copy } of odd) expect(copy.every((byte) => byte === 0)).toBe(true);
+    for (const { secrets, copy } of even) expect(toHex(copy)).toBe(secrets.map(toHex).join(''));
+    const ends = new Map<ArrayBufferLike, number>();
+    for (const { buffer, byteOffset, byteLength } of [...given.map(({ copy }) => copy), ...later]) {
+      expect(byteOffset).toBeGreaterThanOrEqual(ends.get(buffer) ?? 0);
+      ends.set(buffer, byteOffset + byteLength);
+    }
+    expect(ends.size).toBeGreaterThan(10);
+  });
 
   it('where a session goes elsewhere, or what is cached of it is given up', async () => {
     const { sessions, session, keys } = await connected();

@@ -255,8 +255,12 @@ describe.each([
 describe('metadata', () => {
   it('says nothing of the connection', async () => {
     const { peer } = await start({ refusedMetadata: ['X-Tenant'] });
-    const names = 'host content-length transfer-encoding connection x-forwarded-for forwarded cookie origin x-tenant';
-    for (const name of names.split(' ')) {
+    const names = [
+      'host content-length transfer-encoding connection x-forwarded-for forwarded cookie origin x-tenant',
+      // of whom a gateway lets pass, and with which certificate
+      'x-arr-clientcert x-azure-clientip x-tls-client-subject x-nf-client-connection-ip do-connecting-ip x-webauth-user',
+    ];
+    for (const name of names.join(' ').split(' ')) {
       const reply = await peer.send(peer.frame([{ name: 'plain', args: [1], metadata: { [name]: 'x' } }]));
       expect(only(reply)).toMatchObject({ code: 'bad_request', message: `The metadata may not hold '${name}'.` });
     }

@@ -291,6 +291,7 @@ export class Reception implements Limited, Abortable {
     if (work.how.signal) unlisten(work.how.signal, this);
     message.receptions?.delete(this);
     if (!this.#opener?.ended) {
+      this.#opener?.erase();
       this.#body?.cancel().catch(() => {});
       controller.abort();
     }

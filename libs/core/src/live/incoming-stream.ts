@@ -97,8 +97,7 @@ export class IncomingStream {
       }
       return;
     }
-    // the unit is a view of a piece that nobody else should keep
-    this.buffer.push(bytes.slice());
+    this.buffer.push(owned(bytes));
     this.count(bytes.length, 1);
     this.buffered += bytes.length;
   }
@@ -106,6 +105,7 @@ export class IncomingStream {
   end(error: unknown): void {
     if (this.ended) return;
     this.ended = true;
+    unreachable.unregister(this);
     if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
@@ -153,6 +153,7 @@ export class IncomingStream {
   cancel(): void {
     if (this.cancelled) return;
     this.cancelled = true;
+    unreachable.unregister(this);
     this.clear();
     this.error = undefined;
     for (const reader of this.readers.splice(0)) reader.resolve(DONE);
@@ -170,7 +171,7 @@ export class IncomingStream {
   }
 
   private read(bytes: Uint8Array): unknown {
-    if (this.kind !== 'items') return bytes.buffer.byteLength === bytes.length ? bytes : bytes.slice();
+    if (this.kind !== 'items') return owned(bytes);
     if (!this.info.resumable) return decodeValue(bytes, this.decode);
     const [position, item] = this.pair(bytes);
     if (position !== undefined) this.consumed = position;
@@ -206,15 +207,25 @@ export class IncomingStream {
   }
 }
 
+/**
+ * A unit is a view of its piece. One that takes most of it up to its end is what keeps that memory, and no other unit is still read
+ * from there; every other is copied.
+ */
+function owned(bytes: Uint8Array): Uint8Array {
+  const { buffer, byteOffset, length } = bytes;
+  const rest = buffer.byteLength - length;
+  return rest === 0 || (rest < length && byteOffset === rest) ? bytes : bytes.slice();
+}
+
 const DONE: Result = Object.freeze({ done: true, value: undefined });
 
-/** A stream whose value nobody holds any more has no consumer. */
+/** A stream whose value nobody holds any more has no consumer. It keeps what its stream holds, so streams that are over leave it. */
 const unreachable = new FinalizationRegistry<IncomingStream>((stream) => stream.cancel());
 
 /** What the values of a stream hold of it; the stream itself does not know its values. */
 class Consumer {
   constructor(private readonly stream: IncomingStream) {
-    unreachable.register(this, stream);
+    unreachable.register(this, stream, stream);
   }
 
   next(): Promise<Result> {

@@ -148,7 +148,10 @@ export class OutgoingStreams {
     }
     hold(source);
     const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
-    if (resumable) return [source.kind, k, { ...source.info, resumable }];
+    if (resumable) {
+      this.pieces.beginShort();
+      return [source.kind, k, { ...source.info, resumable }];
+    }
     return source.kind === 'items' ? [source.kind, k] : [source.kind, k, source.info];
   }
 

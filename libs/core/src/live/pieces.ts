@@ -14,6 +14,8 @@ export class Pieces {
   /** bytes of the last body: the next one probably needs as many */
   private hint = LEAST;
   used = 0;
+  /** bytes of a full body */
+  private limit: number = PIECE;
 
   /** A whole body waits. */
   get full(): boolean {
@@ -27,14 +29,19 @@ export class Pieces {
 
   /** Bytes of a data unit that ends where a piece does. */
   get roomForData(): number {
-    const room = PIECE - this.used - UNIT_HEAD;
-    return room >= LEAST ? room : PIECE - UNIT_HEAD;
+    const room = this.limit - this.used - UNIT_HEAD;
+    return room >= Math.min(LEAST, this.limit / 2) ? room : Math.min(PIECE, 2 * this.limit) - UNIT_HEAD;
+  }
+
+  /** The next bodies are short and become longer, so that something arrives also if connections soon break. */
+  beginShort(): void {
+    if (this.used < LEAST) this.limit = LEAST;
   }
 
   add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const { used } = this;
-    if (used + UNIT_HEAD + length <= PIECE) {
+    if (used + UNIT_HEAD + length <= this.limit) {
       const buffer = this.room(UNIT_HEAD + length);
       writeHead(buffer, used, kind, stream, length);
       buffer.set(bytes, used + UNIT_HEAD);
@@ -49,12 +56,12 @@ export class Pieces {
 
   /** The next body, the whole rest if none is full. */
   take(): Uint8Array {
-    const body = this.ready.shift() ?? this.buffer?.subarray(0, this.used) ?? new Uint8Array(0);
-    if (this.ready.length === 0 && body.length < PIECE) {
-      if (this.used > 0) this.hint = this.used;
-      this.buffer = undefined;
-      this.used = 0;
-    }
+    const full = this.ready.shift();
+    if (full) return full;
+    const body = this.buffer?.subarray(0, this.used) ?? new Uint8Array(0);
+    if (this.used > 0) this.hint = this.used;
+    this.buffer = undefined;
+    this.used = 0;
     return body;
   }
 
@@ -66,7 +73,7 @@ export class Pieces {
 
   private append(bytes: Uint8Array): void {
     for (let from = 0; from < bytes.length; ) {
-      const part = bytes.subarray(from, from + PIECE - this.used);
+      const part = bytes.subarray(from, from + this.limit - this.used);
       this.room(part.length).set(part, this.used);
       this.wrote(part.length);
       from += part.length;
@@ -76,9 +83,9 @@ export class Pieces {
   /** @returns the buffer, with room for so many more bytes, which still fit the piece */
   private room(length: number): Uint8Array {
     const needed = this.used + length;
-    if (!this.buffer) this.buffer = new Uint8Array(Math.max(needed, Math.min(PIECE, this.hint + LEAST)));
+    if (!this.buffer) this.buffer = new Uint8Array(Math.max(needed, Math.min(this.limit, this.hint + LEAST)));
     else if (this.buffer.length < needed) {
-      const larger = new Uint8Array(Math.min(PIECE, Math.max(needed, 2 * this.buffer.length)));
+      const larger = new Uint8Array(Math.min(this.limit, Math.max(needed, 2 * this.buffer.length)));
       larger.set(this.buffer.subarray(0, this.used));
       this.buffer = larger;
     }
@@ -87,10 +94,10 @@ export class Pieces {
 
   private wrote(length: number): void {
     this.used += length;
-    if (this.used < PIECE) return;
-    this.ready.push(this.buffer as Uint8Array);
+    if (this.used < this.limit) return;
+    this.ready.push((this.buffer as Uint8Array).subarray(0, this.used));
     this.buffer = undefined;
-    this.hint = PIECE;
+    this.hint = this.limit = Math.min(PIECE, 2 * this.limit);
     this.used = 0;
   }
 }

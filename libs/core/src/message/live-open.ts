@@ -62,9 +62,15 @@ export class LiveOpener {
   end(): void {
     if (this.failed !== undefined) throw this.failed;
     if (this.lastOpened) return;
-    this.pieces.erase();
-    this.failed = new SealwireError('stream_cut');
+    this.erase();
     throw this.failed;
+  }
+
+  /** Nothing more is opened, and the key of the message is erased; for whoever gives it up before its end. */
+  erase(): void {
+    if (this.lastOpened) return;
+    this.failed ??= new SealwireError('stream_cut');
+    this.pieces.erase();
   }
 
   private take(bytes: Uint8Array): Uint8Array[] {
@@ -82,14 +88,16 @@ export class LiveOpener {
       at += arrived.length;
       let sealed = arrived;
       if (arrived.length < length) {
-        this.part ??= new Uint8Array(length);
-        this.part.set(arrived, this.partLength);
+        if (this.partLength === 0 && this.part?.length !== length) this.part = new Uint8Array(length);
+        const part = this.part as Uint8Array;
+        part.set(arrived, this.partLength);
         this.partLength += arrived.length;
         if (arrived.length < missing) break;
-        sealed = this.part;
+        sealed = part;
       }
       bodies.push(this.open(sealed, (high & 0x80) !== 0));
-      this.part = undefined;
+      // a long stream has one full piece after the other; one that rests holds no memory
+      if (length < MOST) this.part = undefined;
       this.headLength = this.partLength = 0;
     }
     return bodies;

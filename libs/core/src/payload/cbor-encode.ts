@@ -113,7 +113,8 @@ export class Writer {
 
   private object(value: object, depth: number): void {
     const prototype = Object.getPrototypeOf(value);
-    if (prototype === Object.prototype || prototype === null) this.replaced(value, depth, 'Object');
+    const plain = prototype === Object.prototype || prototype === null;
+    if (plain) this.replaced(value, depth, 'Object', Symbol.asyncIterator in value);
     else if (Array.isArray(value)) this.array(value, depth);
     else if (value instanceof Map) this.map(value, depth);
     else if (value instanceof Set) this.set(value, depth);
@@ -129,8 +130,8 @@ export class Writer {
   }
 
   /** An object that is none of the types with a form of their own. */
-  private replaced(value: object, depth: number, kind: string): void {
-    const reference = this.replace?.(value);
+  private replaced(value: object, depth: number, kind: string, mayStream = true): void {
+    const reference = mayStream ? this.replace?.(value) : undefined;
     const stand = reference ?? standIn(value);
     if (reference) {
       this.tag(TAG.stream, depth);

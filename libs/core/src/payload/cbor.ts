@@ -13,7 +13,10 @@ export interface EncodeOptions {
   readonly replace?: Replace | undefined;
 }
 
-/** Gives what stands in tag 27 for a value that is a stream, undefined for every other value. */
+/**
+ * Gives what stands in tag 27 for a value that is a stream, undefined for every other value. It is not asked for plain objects that
+ * have no async iterator.
+ */
 export type Replace = (value: object) => readonly unknown[] | undefined;
 
 /** A buffer in which a float becomes bytes and back. */

@@ -157,6 +157,25 @@ describe('whoever changes a live message', () => {
     }
   });
 
+  it('leaves no key behind when it is given up', () => {
+    const keys: Uint8Array[] = [];
+    const hmac: typeof primitives.hmac = (...parts) => {
+      const block = primitives.hmac(...parts);
+      keys.push(block);
+      return block;
+    };
+    const begun = call([new Uint8Array(10), new Uint8Array(10)]);
+    const opener = openLiveCall({ ...key, primitives: { ...primitives, hmac } }, parseCall(begun.header));
+    opener.push(begun.chunks[0] as Uint8Array);
+    expect(keys).toHaveLength(1);
+    expect(keys[0]).not.toEqual(new Uint8Array(32));
+    opener.erase();
+    expect(keys[0]).toEqual(new Uint8Array(32));
+    expect(codeOf(() => opener.push(begun.chunks[1] as Uint8Array))).toBe('stream_cut');
+    expect(codeOf(() => opener.end())).toBe('stream_cut');
+    expect(opener.ended).toBe(false);
+  });
+
   it('adds nothing behind its end', () => {
     expect(refusal([...chunks, new Uint8Array(1)])).toBe('bad_frame');
     expect(refusal([concat(...chunks, new Uint8Array(1))])).toBe('bad_frame');

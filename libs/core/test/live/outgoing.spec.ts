@@ -169,6 +169,34 @@ describe('a source', () => {
   });
 });
 
+describe('a stream that can be gone on with', () => {
+  it('begins with short pieces, which become longer: something arrives also if connections soon break', async () => {
+    const out = new OutgoingStreams();
+    const bytes = new StreamSource('bytes', ReadableStream.from([new Uint8Array(400_000)]), {});
+    out.send(UNIT.outcome, 0, encodeValue(bytes, { replace: out.replaceResumable }));
+    out.finish();
+    const bodies: number[] = [];
+    const units: Unit[] = [];
+    const reader = new UnitReader('result', 1_000_000, 1);
+    await out.run((body) => {
+      bodies.push(body.length);
+      units.push(...reader.push(body));
+    }, errorOf);
+    expect(bodies.slice(0, 8)).toEqual([
+      1_024,
+      2_048,
+      4_096,
+      8_192,
+      16_384,
+      32_768,
+      LIMITS.pieceBody,
+      LIMITS.pieceBody,
+    ]);
+    const data = units.filter(({ kind }) => kind === UNIT.data).map((unit) => unit.bytes.length);
+    expect(data.reduce((sum, length) => sum + length)).toBe(400_000);
+  });
+});
+
 describe('a source is closed once', () => {
   it.each([
     ['when nobody reads any more', (run: ReturnType<typeof running>) => run.out.cancel(new Error('gone'))],

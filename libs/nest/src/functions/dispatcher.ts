@@ -1,5 +1,4 @@
 import { AsyncResource } from 'node:async_hooks';
-import { inspect } from 'node:util';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import {
   type Call,
@@ -14,48 +13,21 @@ import { nodePrimitives } from '@sealwire/core/node';
 import { isObservable } from 'rxjs';
 import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
-import type { SealedOrigin } from '../sessions/origin.js';
-import type { Arrival } from '../sessions/peer.js';
-import type { Audience } from '../streams/audience.js';
 import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
-import { encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
-import { Observed } from '../streams/observed.js';
-import type { Upload } from '../streams/upload.js';
+import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
+import { inContext, Observed } from '../streams/observed.js';
+import { streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
-import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
-import type { RegisteredFunction, RegisteredModule } from './registry.js';
+import { invoke, type OpenedCalls, report } from './invocation.js';
+import { failure, failureOf, INTERNAL } from './outcome.js';
+import type { RegisteredFunction } from './registry.js';
 import { refusedName } from './request-view.js';
 import { RunningCall } from './running-call.js';
 
-/** Calls that were opened, with what is known of who sent them. */
-export interface OpenedCalls {
-  readonly module: RegisteredModule;
-  readonly calls: readonly Call[];
-  /** the message that they came in */
-  readonly arrival: Arrival;
-  /** undefined for plaintext */
-  readonly sealed: SealedOrigin | undefined;
-  /** who waits for the message */
-  readonly audience: () => Audience;
-  /** the streams among the arguments, undefined if there are none */
-  readonly upload: Upload | undefined;
-}
-
 /** Outcomes of plain calls in their order; of sealed ones the encoded payload of their reply, or a reply that is live. */
 export type Dispatched = Outcome[] | Uint8Array | LiveReply;
-
-interface Settled {
-  readonly outcome: Outcome;
-  /** the function, or what stands before it, threw, whatever a filter made of it */
-  readonly thrown: boolean;
-  /** what was thrown and is not meant for the caller */
-  readonly unexpected?: unknown;
-  /** it was broken off: an exactlyOnce function is rolled back, and runs if it is sent again */
-  readonly brokenOff?: boolean;
-  readonly call: RunningCall;
-}
 
 /** A resumable call that nothing but its streams outlives. */
 const RESUMABLE: StreamingCall = { resumable: true, abandon: () => undefined, end: () => undefined };
@@ -83,18 +55,40 @@ export class RemoteFunctionDispatcher {
    * own: a store that one call enters (`AsyncLocalStorage.enterWith`) is not that of the next.
    */
   run(opened: OpenedCalls): Promise<Dispatched> {
-    const { calls, sealed } = opened;
+    const { module, calls, sealed } = opened;
     if (!sealed) return this.runPlain(opened);
-    const encode = (outcomes: readonly Ended['outcome'][], replace: Replace) => this.encode(outcomes, replace);
-    const message = new MessageReply(calls.length, sealed.together, encode, nodePrimitives.random);
-    const [only] = calls;
-    if (only && calls.length === 1) this.begin(opened, only, 0, message);
+    const only = calls.length === 1 ? calls[0] : undefined;
+    const found = only && module.functions.get(only.name);
+    if (only && found?.bare && !found.exactlyOnce) return this.runAlone(opened, only, found, found.bare);
+    const message = this.messageOf(opened);
+    if (only) this.begin(opened, only, 0, message);
     else {
       calls.forEach((call, index) => {
         new AsyncResource('SealwireCall').runInAsyncScope(() => this.begin(opened, call, index, message));
       });
     }
     return message.reply;
+  }
+
+  /** Most messages are one call of a bare function, which reports no progress: only a stream makes its reply live. */
+  private async runAlone(
+    opened: OpenedCalls,
+    call: Call,
+    found: RegisteredFunction,
+    bare: Bare,
+  ): Promise<Uint8Array | LiveReply> {
+    const refused = this.refusalOf(opened, call, found);
+    const ended = refused ? { outcome: refused, call: undefined } : await this.runBare(found, bare, call.args);
+    let streams = false;
+    const payload = this.encode([ended.outcome], () => {
+      streams = true;
+    });
+    return streams ? this.messageOf(opened).endLive(ended) : payload;
+  }
+
+  private messageOf({ calls, sealed }: OpenedCalls): MessageReply {
+    const encode: EncodeReply = (outcomes, onStream) => this.encode(outcomes, onStream);
+    return new MessageReply(calls.length, sealed?.together === true, encode, nodePrimitives.random);
   }
 
   private begin(opened: OpenedCalls, call: Call, index: number, message: MessageReply): void {
@@ -123,13 +117,22 @@ export class RemoteFunctionDispatcher {
     );
   }
 
-  /** A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already. */
-  private encode(outcomes: readonly (Outcome | Uint8Array)[], replace: Replace): Uint8Array {
-    const instead = (error: unknown): Outcome => {
-      this.logger.error(error);
-      return INTERNAL;
+  private readonly instead = (error: unknown): Outcome => {
+    this.logger.error(error);
+    return INTERNAL;
+  };
+
+  /**
+   * A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already.
+   * @param onStream is told that an outcome holds a stream, and what is answered is then of no use
+   */
+  private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream?: () => void): Uint8Array {
+    const replace: Replace = (value) => {
+      if (!onStream || !streamIn(value)) return undefined;
+      onStream();
+      return [];
     };
-    return encodeReply({ outcomes }, instead, { replace });
+    return encodeReply({ outcomes }, this.instead, { replace });
   }
 
   private async runOne(
@@ -144,8 +147,8 @@ export class RemoteFunctionDispatcher {
     if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
     if (found.exactlyOnce && sealed) return this.runOnce(found, opened, call, index, progress);
     if (found.bare) return this.runBare(found, found.bare, call.args);
-    const { outcome, unexpected, call: running } = await this.invoke(found, opened, call, progress, undefined);
-    if (unexpected !== undefined) this.report(found, unexpected);
+    const { outcome, unexpected, call: running } = await invoke(found, opened, call, progress, undefined);
+    if (unexpected !== undefined) report(found, unexpected);
     return { outcome, call: running };
   }
 
@@ -180,11 +183,12 @@ export class RemoteFunctionDispatcher {
   private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
-      const sent = isObservable(value) ? new Observed(value) : value;
+      const iterable = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+      const sent = isObservable(value) ? new Observed(value) : iterable ? inContext(value) : value;
       return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
     } catch (error) {
       const outcome = failureOf(error);
-      if (outcome === INTERNAL) this.report(found, error);
+      if (outcome === INTERNAL) report(found, error);
       return { outcome, call: undefined };
     }
   }
@@ -211,7 +215,7 @@ export class RemoteFunctionDispatcher {
       const outcome = await this.exactlyOnce.run(identity, async (transaction) => {
         // its streams are read already
         if (running && upload) throw new SealwireError('busy');
-        const settled = await this.invoke(found, opened, call, progress, transaction);
+        const settled = await invoke(found, opened, call, progress, transaction);
         const { outcome, unexpected, thrown, brokenOff } = settled;
         running = settled.call;
         if (brokenOff) throw new BrokenOff(outcome);
@@ -232,44 +236,8 @@ export class RemoteFunctionDispatcher {
     if (code === 'number_conflict') return failure('bad_request', 'Another call was sent under this identity.');
     if (code === 'busy') return failure('unavailable', 'The call could not be completed; send it again.');
     const outcome = failureOf(error);
-    if (outcome === INTERNAL) this.report(found, error);
+    if (outcome === INTERNAL) report(found, error);
     return outcome;
-  }
-
-  private async invoke(
-    found: RegisteredFunction,
-    { module, arrival, sealed, audience, upload }: OpenedCalls,
-    call: Call,
-    progress: (value: unknown) => void,
-    transaction: unknown,
-  ): Promise<Settled> {
-    const { origin, resumable = false } = found;
-    const context = { transaction, session: sealed?.session, arrival, origin };
-    const inside = { ...context, sent: call, resumable, audience, progress };
-    const running = new RunningCall(module.path, call.name, call.args, inside);
-    let settled: Settled;
-    try {
-      const value = await found.invoke(running);
-      const saved = running.save();
-      if (saved) await saved;
-      settled = { outcome: running.written() ?? { ok: true, value }, thrown: running.thrown, call: running };
-    } catch (error) {
-      settled = settledOf(error, running);
-    }
-    const cut = upload?.failed;
-    // whatever the function made of what it had of it
-    if (cut && found.exactlyOnce) settled = { outcome: failureOf(cut), thrown: true, brokenOff: true, call: running };
-    try {
-      running.settle(settled.outcome);
-    } catch (error) {
-      this.report(found, error);
-    }
-    return settled;
-  }
-
-  /** The caller learns nothing of it. */
-  private report({ origin }: RegisteredFunction, thrown: unknown): void {
-    this.logger.error(thrown instanceof Error ? thrown : `${origin} threw ${inspect(thrown)}`);
   }
 
   /** The form in which an outcome is sent: not itself if it cannot be encoded. */
@@ -303,21 +271,4 @@ function missingSentence({ name, args }: Call, { place, type }: ReturnType<typeo
   const items = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
   const why = items ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items' : '';
   return `Argument ${place + 1} of ${name} has to be a ${type.name}${why}.`;
-}
-
-/** A filter may have answered, unless the error says itself what the caller is told. */
-function settledOf(error: unknown, call: RunningCall): Settled {
-  const abort = call.abortOf(error);
-  if (abort) return { outcome: failureOf(abort), thrown: true, brokenOff: true, call };
-  const written = error instanceof RemoteFunctionError ? undefined : call.written();
-  const outcome = written ?? failureOf(error);
-  if (outcome !== INTERNAL || written) return { outcome: notRun(outcome, call), thrown: true, call };
-  return { outcome, thrown: true, unexpected: error ?? new Error('thrown without a value'), call };
-}
-
-/** Tells a client whose token a guard refused that it may try another one: the function did not run. */
-function notRun(outcome: Outcome, call: RunningCall): Outcome {
-  if (outcome.ok || call.admitted) return outcome;
-  const details = outcome.details as { readonly status?: unknown } | undefined;
-  return details?.status === 401 ? { ...outcome, details: { ...details, ran: false } } : outcome;
 }

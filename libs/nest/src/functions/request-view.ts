@@ -146,13 +146,14 @@ const REFUSED = new Set(
     // of the message, whose body is another than the call's
     'content-type content-encoding content-range content-md5',
     // what a proxy tells of the client
-    'forwarded client-ip true-client-ip remote-user',
+    'forwarded client-ip true-client-ip remote-user do-connecting-ip incap-client-ip wl-proxy-client-ip',
     'http2-settings x-http-method x-http-method-override x-method-override',
   ].flatMap((names) => names.split(' ')),
 );
 const PREFIXES = [
   'proxy- sec- access-control- x-forwarded x-real- x-client- x-cluster- x-original- x-remote- x-auth-request- x-authenticated-',
-  'x-ssl- ssl- x-envoy- x-amzn- x-amz- x-goog- x-appengine- x-ms- x-vercel- cf- fastly- fly-',
+  'x-ssl- ssl- x-tls- x-envoy- x-amzn- x-amz- x-goog- x-appengine- x-ms- x-azure- x-arr- x-vercel- x-nf- x-akamai- akamai- cf- fastly- fly-',
+  'x-webauth- x-authentik- x-pomerium- tailscale-',
 ].flatMap((prefixes) => prefixes.split(' '));
 
 /**

@@ -41,10 +41,21 @@ function begin(response: unknown, status: number, contentType: string, more: obj
   return reply.raw.writeHead(status, { ...earlier, ...headers });
 }
 
-/** Node writes head and text in one piece, but head and bytes in two; as Latin-1 the bytes of a small body are text. */
+/**
+ * Node writes head and text in one piece, but head and bytes in two; as Latin-1 the bytes of a small body are text. The end comes in
+ * the next turn, when the piece is on its way: with it Node would have two pieces to gather.
+ */
 function end(response: ServerResponse, body: Uint8Array | string): void {
-  if (typeof body === 'string' || body.length > ONE_PIECE) response.end(body);
-  else response.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1'), 'latin1');
+  if (typeof body === 'string' || body.length > ONE_PIECE) {
+    response.end(body);
+    return;
+  }
+  response.write(Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1'), 'latin1');
+  process.nextTick(finish, response);
+}
+
+function finish(response: ServerResponse): void {
+  response.end();
 }
 
 /**

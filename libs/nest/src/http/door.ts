@@ -10,7 +10,8 @@ import {
 } from '@nestjs/common';
 import { ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
 import { CONTENT_TYPE } from '@sealwire/core';
-import { type Dispatched, type OpenedCalls, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import { type Dispatched, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
+import type { OpenedCalls } from '../functions/invocation.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
@@ -93,8 +94,8 @@ export class Door implements OnModuleInit {
     const module = request.method === 'POST' ? this.direct.get(url) : undefined;
     const { front } = this;
     if (!module || !front?.isClear(url) || request.headers['content-type'] !== CONTENT_TYPE) return false;
-    if (front.poweredBy) response.setHeader('X-Powered-By', 'Express');
-    void this.answer(new DoorContext(request, response, module, () => front.dress(request, module.path)));
+    const reply = front.poweredBy ? new PoweredByExpress(response) : response;
+    void this.answer(new DoorContext(request, reply, module, () => front.dress(request, module.path)));
     return true;
   }
 
@@ -127,6 +128,19 @@ export class Door implements OnModuleInit {
   private get closing(): object | undefined {
     return this.host.httpAdapter.getHttpServer().listening === false ? CLOSE : undefined;
   }
+}
+
+const POWERED_BY = { 'X-Powered-By': 'Express' };
+
+/** A response with the header that Express sets. It is written with all others: if one is set first, Node sets each by itself. */
+class PoweredByExpress {
+  constructor(readonly raw: ServerResponse) {}
+
+  getHeaders(): object {
+    return POWERED_BY;
+  }
+
+  hijack(): void {}
 }
 
 /** The interceptor gets the request as it came, and a place for the calls that it opened. */

@@ -6,7 +6,7 @@ import {
   Logger,
   type NestInterceptor,
 } from '@nestjs/common';
-import { CONTENT_TYPE, frameType, type Outcome, SealwireError } from '@sealwire/core';
+import { CONTENT_TYPE, decodeCalls, frameType, type Outcome, SealwireError } from '@sealwire/core';
 import { firstValueFrom, from, Observable } from 'rxjs';
 import type { Dispatched } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
@@ -24,7 +24,7 @@ import { Upload } from '../streams/upload.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { BodyReader } from './body.js';
 import type { DoorContext } from './door.js';
-import { bufferOf, CBOR_FORMAT, decodeSealed, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
+import { bufferOf, CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-calls.js';
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
 
@@ -123,7 +123,7 @@ export class EncryptionInterceptor implements NestInterceptor {
   }
 
   private prepare({ module, context, next }: Exchange, payload: Uint8Array, upload: Upload | undefined): Prepared {
-    const calls = decodeSealed(payload, upload?.revive);
+    const calls = decodeCalls(payload, { bytes: bufferOf, revive: upload?.revive });
     upload?.allow(calls, ({ name }) => this.uploadLimit(module, name));
     const run: Prepared['run'] = (sealed) => {
       void upload?.start();

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { type Call, decodeCalls, encodeReply, LIMITS, type Outcome, type Revive, SealwireError } from '@sealwire/core';
+import { type Call, decodeCalls, encodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { INTERNAL } from '../functions/outcome.js';
 
 /** Calls and outcomes as plaintext, for modules that are not forced (PROTOCOL.md appendix D). */
@@ -12,7 +12,7 @@ export interface PlainFormat {
 /** The payloads of sealed calls, without the seal. */
 export const CBOR_FORMAT: PlainFormat = {
   contentType: 'application/cbor',
-  decode: (body) => decodeSealed(body ?? new Uint8Array(0)),
+  decode: (body) => decodeCalls(body ?? new Uint8Array(0), { bytes: bufferOf }),
   encode: (outcomes) => encodeReply({ outcomes }),
 };
 
@@ -23,11 +23,6 @@ export const JSON_FORMAT: PlainFormat = {
   decode: (body, parsed) => callsOf(parse(() => (body ? utf8.decode(body) : JSON.stringify(parsed)))),
   encode: (outcomes) => `{"outcomes":[${outcomes.map(encodeOutcome).join(',')}]}`,
 };
-
-/** The calls of a payload. @param revive makes the streams of a live call */
-export function decodeSealed(payload: Uint8Array, revive?: Revive): Call[] {
-  return decodeCalls(payload, { bytes: bufferOf, revive });
-}
 
 /** A copy of its own, as a Buffer: still a Uint8Array, and class-transformer keeps it whole. */
 export function bufferOf(view: Uint8Array): Buffer {

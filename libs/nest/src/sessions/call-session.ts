@@ -1,4 +1,3 @@
-import { toHex } from '@sealwire/core';
 import { SessionConflictError } from '../functions/outcome.js';
 import type { SessionData, SessionDataRow } from '../ports/index.js';
 import { jsonCopy } from './json-copy.js';
@@ -36,7 +35,7 @@ export class CallSession {
     this.#sessionId = id;
     this.id = key;
     this.module = module;
-    this.keyId = keyId && toHex(keyId);
+    this.keyId = keyId;
   }
 
   async get<T = unknown>(name: string): Promise<T | undefined> {

@@ -1,18 +1,43 @@
-import { erase, LIMITS, nextEpochSecret, type Primitives, SealwireError, type SessionSecrets } from '@sealwire/core';
+import {
+  erase,
+  LIMITS,
+  nextEpochSecret,
+  type Primitives,
+  SealwireError,
+  type SessionSecrets,
+  SIZE,
+} from '@sealwire/core';
+import { pooled } from './pooled.js';
 
-/** The two traffic secrets of an epoch. */
+/** The secrets of a session in one epoch. The renewal key is that of every epoch. */
 export class EpochSecrets {
   #erased = false;
+  readonly #secrets: Uint8Array;
 
+  /** Keeps copies. */
   constructor(
     readonly epoch: number,
-    readonly clientToServer: Uint8Array,
-    readonly serverToClient: Uint8Array,
-  ) {}
+    { clientToServer, serverToClient, renewal }: SessionSecrets,
+  ) {
+    this.#secrets = pooled(clientToServer, serverToClient, renewal);
+  }
+
+  get clientToServer(): Uint8Array {
+    return this.#secrets.subarray(0, SIZE.key);
+  }
+
+  get serverToClient(): Uint8Array {
+    return this.#secrets.subarray(SIZE.key, 2 * SIZE.key);
+  }
+
+  get renewal(): Uint8Array {
+    this.assertKept();
+    return this.#secrets.subarray(2 * SIZE.key);
+  }
 
   erase(): void {
     this.#erased = true;
-    erase(this.clientToServer, this.serverToClient);
+    erase(this.#secrets);
   }
 
   /** A call may outlive its epoch; its result must never be sealed under what erasing leaves, which anybody knows. */
@@ -29,13 +54,14 @@ export class Epochs {
   /** made when the first frame of it comes, true or forged; it follows from the current one */
   #next: EpochSecrets | undefined;
 
-  constructor(
-    primitives: Primitives,
-    epoch: number,
-    { clientToServer, serverToClient }: Pick<SessionSecrets, 'clientToServer' | 'serverToClient'>,
-  ) {
+  constructor(primitives: Primitives, epoch: number, secrets: SessionSecrets) {
     this.#primitives = primitives;
-    this.#current = new EpochSecrets(epoch, clientToServer, serverToClient);
+    this.#current = new EpochSecrets(epoch, secrets);
+  }
+
+  /** @throws SealwireError `session_unknown` once it is erased */
+  get renewal(): Uint8Array {
+    return this.#current.renewal;
   }
 
   get epoch(): number {
@@ -71,12 +97,14 @@ export class Epochs {
 
   private next(): EpochSecrets {
     this.#current.assertKept();
-    const { epoch, clientToServer, serverToClient } = this.#current;
-    this.#next ??= new EpochSecrets(
-      epoch + 1,
-      nextEpochSecret(this.#primitives, clientToServer, 'c2s'),
-      nextEpochSecret(this.#primitives, serverToClient, 's2c'),
-    );
+    if (this.#next) return this.#next;
+    const { epoch, clientToServer, serverToClient, renewal } = this.#current;
+    const next = {
+      clientToServer: nextEpochSecret(this.#primitives, clientToServer, 'c2s'),
+      serverToClient: nextEpochSecret(this.#primitives, serverToClient, 's2c'),
+    };
+    this.#next = new EpochSecrets(epoch + 1, { ...next, renewal });
+    erase(next.clientToServer, next.serverToClient);
     return this.#next;
   }
 

@@ -6,6 +6,7 @@ import {
   answerStart,
   type CookieState,
   discardHandshake,
+  erase,
   type FinishOpened,
   FLAG_PINNED,
   FLAG_SECURE_KEY,
@@ -44,6 +45,7 @@ import { Sessions } from './sessions.js';
 /** How long step 4 waits for first calls; the results of others are asked for under the session. */
 const FIRST_CALLS_WAIT = 250;
 const SECOND = 1_000;
+const NO_LANES: readonly [] = [];
 
 /** The reason why a handshake was refused: told to the operator, never to the client. */
 class Refused extends Error {}
@@ -52,6 +54,8 @@ class Refused extends Error {}
 interface Finish {
   readonly cookie: CookieState;
   readonly opened: FinishOpened;
+  /** the session's id, hexadecimal: one text for all that keep it */
+  readonly key: string;
   readonly messages: readonly Prepared[];
   readonly keyId: Uint8Array | undefined;
 }
@@ -138,9 +142,8 @@ export class Handshakes {
   ): Promise<Uint8Array> {
     if (!this.sessions.accepting) throw new SealwireError('busy');
     const finish = await this.opaquely(module, peer, () => this.openFinish(module, bytes, prepare));
-    const { opened } = finish;
-    const id = toHex(opened.sessionId);
-    if (!this.used.add(id)) {
+    const { opened, key } = finish;
+    if (!this.used.add(key)) {
       discardHandshake(opened);
       throw new SealwireError('handshake_used');
     }
@@ -149,7 +152,7 @@ export class Handshakes {
       return await this.sessions.opening(this.establish(module, finish, digest, peer, answer));
     } catch (error) {
       // the client sends it again
-      if (error instanceof SealwireError && error.code === 'busy') this.used.delete(id);
+      if (error instanceof SealwireError && error.code === 'busy') this.used.delete(key);
       discardHandshake(opened);
       throw error;
     }
@@ -157,7 +160,7 @@ export class Handshakes {
 
   private async establish(
     module: RegisteredModule,
-    { cookie, opened, messages, keyId }: Finish,
+    { cookie, opened, key, messages, keyId }: Finish,
     digest: Uint8Array,
     peer: Peer,
     answer: ServerResponse,
@@ -178,12 +181,20 @@ export class Handshakes {
     };
     const limits = { module: module.maxSessions, secureKey: module.maxSessionsPerKey };
     const created = await this.ask(this.store.create(row, limits));
+    erase(row.firstKey);
     if (!created) throw new SealwireError('handshake_used');
 
     const now = this.store.now();
     const { idleSeconds: idle, lifetimeSeconds: lifetime } = row;
     const times = { lastUsed: now, expires: now + lifetime * 1000, idleSeconds: idle };
-    const session = this.sessions.make({ ...row, ...created, ...times, closed: [], ended: undefined });
+    const session = this.sessions.make({
+      ...row,
+      ...created,
+      ...times,
+      key,
+      closed: NO_LANES,
+      ended: undefined,
+    });
     const { ledger, data, sessions } = this;
     const means = { session, ledger, data, sessions, answer, patience: this.options.abandonAfter };
     const { suite, firstKey, firstResults } = opened;
@@ -211,7 +222,8 @@ export class Handshakes {
     const keyId = (cookie.flags & FLAG_SECURE_KEY) === 0 ? undefined : cookie.keyId;
     if (keyId && !(await this.keys.secureKey(module, keyId)).known) throw new Refused('the SecureKey was revoked');
     const opened = openFinish(this.suite, cookie, finish);
-    return { cookie, opened, keyId, messages: prepareFirstCalls(opened.firstCalls, prepare) };
+    const key = toHex(opened.sessionId);
+    return { cookie, opened, key, keyId, messages: prepareFirstCalls(opened.firstCalls, prepare) };
   }
 
   /** Ends the old sessions that the client proved, and tells what became of the numbers that they left unanswered. */

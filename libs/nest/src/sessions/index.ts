@@ -6,6 +6,7 @@ export { MemoryLedger } from './memory-ledger.js';
 export type { Row } from './memory-rows.js';
 export { MemoryStore } from './memory-store.js';
 export { networkOf } from './peer.js';
+export { pooled } from './pooled.js';
 export { SessionResults } from './result-cache.js';
 export type { Session } from './session.js';
 export { Sessions } from './sessions.js';

@@ -15,7 +15,7 @@ import {
   type StoredSession,
 } from '../ports/index.js';
 import { PRIMITIVES } from '../tokens.js';
-import { copyOf, Row, UseOrder } from './memory-rows.js';
+import { Row, UseOrder } from './memory-rows.js';
 
 const ANSWERING_MS = 60_000;
 const TOMBSTONE_MS = 600_000;
@@ -81,8 +81,8 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
     const now = this.now();
     const ofModule = orderIn(this.modules, session.module);
     const ofKey = session.keyId && orderIn(this.secureKeys, toHex(session.keyId));
-    const row = new Row(session, now, Math.floor(now / 1000), ofKey ? [ofModule, ofKey] : [ofModule]);
-    row.data = { data: this.moveData(session.previous), version: 0 };
+    const row = new Row(session, now, Math.floor(now / 1000), ofModule, ofKey);
+    if (session.previous.length > 0) row.data = { data: this.moveData(session.previous), version: 0 };
     this.rows.set(row.key, row);
     this.evict(ofModule, limits.module);
     if (ofKey) this.evict(ofKey, limits.secureKey);
@@ -91,7 +91,7 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
 
   async activate(id: Uint8Array, secrets: SessionSecrets): Promise<boolean> {
     const row = this.living(id);
-    if (row) row.secrets = copyOf(secrets);
+    row?.keep(secrets);
     return row !== undefined;
   }
 
@@ -123,8 +123,7 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
   ): Promise<boolean> {
     const row = this.living(id);
     if (!row?.secrets || row.epoch !== epoch - 1) return false;
-    row.eraseTraffic();
-    row.secrets = copyOf({ ...row.secrets, clientToServer, serverToClient });
+    row.keep({ clientToServer, serverToClient, renewal: row.secrets.renewal });
     row.epoch = epoch;
     return true;
   }
@@ -142,13 +141,13 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
     verify: (key: Uint8Array) => boolean,
   ): Promise<RenewedSession | undefined> {
     const row = this.living(id) ?? this.rows.get(toHex(id));
-    if (row?.session.module !== scope.module || row.keyId !== (scope.keyId && toHex(scope.keyId))) return undefined;
-    const whole = row.secrets !== undefined && verify(row.secrets.renewal);
-    const key = whole ? row.secrets?.renewal : row.firstKey;
+    if (row?.module !== scope.module || row.keyId !== (scope.keyId && toHex(scope.keyId))) return undefined;
+    const { secrets, firstKey } = row;
+    const whole = secrets !== undefined && verify(secrets.renewal);
+    const key = whole ? secrets.renewal : firstKey;
     if (!key || !(whole || verify(key))) return undefined;
     this.close(row, 'renewed');
-    const { lane, closed } = row;
-    const { firstCalls } = row.session;
+    const { lane, closed, firstCalls } = row;
     const session = { id, key: row.key, lane, incarnation: this.identity, closed, firstCalls };
     return { session, key: key.slice(), first: !whole };
   }
@@ -240,17 +239,17 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
   private close(row: Row, reason: CloseReason): void {
     if (row.ended) return;
     row.ended = { at: this.now(), reason };
-    for (const use of row.uses) use.order.remove(use);
+    row.retire();
     if (row.keyId && this.secureKeys.get(row.keyId)?.size === 0) this.secureKeys.delete(row.keyId);
     setTimeout(() => row.silence(), ANSWERING_MS).unref();
-    this.listener?.ended(row.session.id, reason, row.session.module);
+    this.listener?.ended(row.id, reason, row.module);
   }
 }
 
 function orderIn(orders: Map<string, UseOrder>, name: string): UseOrder {
   const known = orders.get(name);
   if (known) return known;
-  const order = new UseOrder();
+  const order = new UseOrder(name);
   orders.set(name, order);
   return order;
 }
@@ -258,13 +257,13 @@ function orderIn(orders: Map<string, UseOrder>, name: string): UseOrder {
 function summaryOf(row: Row): SessionSummary {
   return {
     id: row.key,
-    module: row.session.module,
+    module: row.module,
     keyId: row.keyId,
     lane: row.lane,
     epoch: row.epoch,
     created: new Date(row.created),
     lastUsed: new Date(row.lastUsed),
     expires: new Date(row.expires),
-    peer: row.session.peer,
+    peer: row.peer,
   };
 }

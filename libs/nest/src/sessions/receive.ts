@@ -1,14 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import {
   type CallFrame,
-  type CallNumber,
   callIdentity,
-  encodeReply,
   FIRST_LANE,
   frameDigest,
   isSessionIdOf,
-  type MessageStatus,
-  type NumberAnswer,
   type Primitives,
   parseCall,
   SealwireError,
@@ -21,6 +17,7 @@ import { LiveResult } from '../streams/live-result.js';
 import type { Upload } from '../streams/upload.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
+import { Answers, type Received } from './answers.js';
 import { CallSession } from './call-session.js';
 import { AddressBuckets } from './limits.js';
 import type { Prepare, Prepared } from './origin.js';
@@ -35,25 +32,6 @@ const REFRESH_MS = 1_000;
 /** How often the store is told of a session's use at most. */
 const TOUCH_MS = 1_000;
 const FAILED_OPENS = { perSecond: 20, burst: 20 };
-
-type Status = Exclude<MessageStatus['status'], 'lane_moved'>;
-type Refusal = Exclude<Acceptance['kind'], 'accepted' | 'running' | 'done' | 'lane_moved'>;
-const STATUS_OF: Record<Refusal, Status> = {
-  conflict: 'number_conflict',
-  too_old: 'number_too_old',
-  outcome_unknown: 'outcome_unknown',
-  session_ended: 'session_ended',
-  busy: 'busy',
-};
-
-/** A frame that opened, and all that its answer needs. */
-interface Received {
-  readonly session: Session;
-  readonly frame: CallFrame;
-  readonly opened: OpenedFrame;
-  readonly digest: Uint8Array;
-  readonly arrival: Arrival;
-}
 
 /** What came with a frame. */
 interface Incoming {
@@ -70,6 +48,7 @@ interface Incoming {
 @Injectable()
 export class Receiver {
   private readonly failures = new AddressBuckets(FAILED_OPENS);
+  private readonly answers: Answers;
 
   constructor(
     @Inject(PRIMITIVES) private readonly primitives: Primitives,
@@ -78,7 +57,9 @@ export class Receiver {
     @Inject(SessionData) private readonly data: SessionData,
     @Inject(NumberLedger) private readonly ledger: NumberLedger,
     @Inject(Sessions) private readonly sessions: Sessions,
-  ) {}
+  ) {
+    this.answers = new Answers(ledger, options);
+  }
 
   /**
    * Answers a call frame with a result frame. Nothing is asked of the store or of other instances for a frame that does not
@@ -169,24 +150,24 @@ export class Receiver {
       if (session.touched === undefined) this.touch(session, true);
     }
     if (number.lane === FIRST_LANE) return this.first(received);
-    if (session.ended) return this.ended(received);
+    if (session.ended) return this.answers.ended(received);
     let { payload } = opened;
     if (opened.live && upload) {
       const { opener, bodies } = opened.live;
       try {
         payload = await upload.payload(opener, bodies);
       } catch (error) {
-        return this.broken(received, error);
+        return this.answers.broken(received, error);
       }
       if (session.released) return undefined;
     }
     const prepared = prepare(payload);
-    if (number.lane < session.lane) return this.moved(received);
+    if (number.lane < session.lane) return this.answers.moved(received);
     if (number.lane > session.lane) return undefined;
     // a message that is above the limit by itself runs alone, or never would
     const full = session.calls > 0 && session.calls + prepared.calls > this.options.sessionCalls;
-    if (full && !(await this.isTaken(received))) {
-      return this.status(received, 'busy');
+    if (full && !(await this.answers.isTaken(received))) {
+      return this.answers.status(received, 'busy');
     }
     // counted before the ledger is asked, so that frames which come meanwhile meet the limit
     session.calls += prepared.calls;
@@ -201,14 +182,14 @@ export class Receiver {
       case 'accepted':
         return this.run(received, prepared, upload);
       case 'running':
-        if (!acceptance.settled) return this.status(received, 'running');
-        return this.settled(received, acceptance.settled);
+        if (!acceptance.settled) return this.answers.status(received, 'running');
+        return this.answers.settled(received, acceptance.settled);
       case 'done':
-        return acceptance.result ?? this.status(received, 'result_gone');
+        return acceptance.result ?? this.answers.status(received, 'result_gone');
       case 'lane_moved':
         return undefined;
       default:
-        return this.status(received, STATUS_OF[acceptance.kind]);
+        return this.answers.refusal(received, acceptance.kind);
     }
   }
 
@@ -272,26 +253,6 @@ export class Receiver {
     return result;
   }
 
-  /** The result of a number that runs here; whoever asks for one that is live is told that it runs. */
-  private async settled(received: Received, settled: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
-    const { session, frame, arrival } = received;
-    const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter);
-    const live = flight.live().then((): 'running' => 'running');
-    const result = await Promise.race([settled, live]);
-    if (result === 'running') return this.status(received, result);
-    return result ?? this.status(received, 'result_gone');
-  }
-
-  /** Of a live call no more than its beginning came: enough to tell what became of its number, if that was taken. */
-  private async broken(received: Received, error: unknown): Promise<Uint8Array> {
-    const cut = error instanceof SealwireError && error.code === 'stream_cut';
-    const answer = cut ? await this.recall(received) : undefined;
-    if (answer?.known === 'result') return answer.frame;
-    if (answer?.known === 'running') return this.status(received, 'running');
-    if (answer?.known === 'ran') return this.status(received, 'result_gone');
-    throw cut ? new SealwireError('bad_frame', undefined, { cause: error }) : error;
-  }
-
   private touch(session: Session, proved: boolean): void {
     const now = this.store.now();
     session.lastUsed = now;
@@ -307,55 +268,14 @@ export class Receiver {
     if (opened.payload.length > 0 || opened.live) throw new SealwireError('bad_frame');
     const asked = this.ledger.first(session, frame.number);
     const known = asked instanceof Promise ? await withinTime(asked, this.options.storeTimeout) : asked;
-    if (known.kind === 'outcome_unknown') return this.status(received, known.kind);
-    if (known.kind === 'running' && !known.settled) return this.status(received, known.kind);
-    if (known.kind === 'done') return this.firstResult(received, known.result);
+    if (known.kind === 'outcome_unknown') return this.answers.status(received, known.kind);
+    if (known.kind === 'running' && !known.settled) return this.answers.status(received, known.kind);
+    if (known.kind === 'done') return this.answers.firstResult(received, known.result);
     const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter);
     const result = await Promise.race([known.settled, flight.live().then((): 'live' => 'live')]);
-    if (result !== 'live') return this.firstResult(received, result);
+    if (result !== 'live') return this.answers.firstResult(received, result);
     const parked = flight.take();
-    return parked ? this.live(received, parked.reply, parked.over) : this.status(received, 'running');
-  }
-
-  private firstResult(received: Received, first: Uint8Array | undefined): Uint8Array {
-    return first ? this.seal(received, encodeReply({ first })) : this.status(received, 'result_gone');
-  }
-
-  private async moved(received: Received): Promise<Uint8Array> {
-    const answer = await this.recall(received);
-    if (answer.known === 'result') return answer.frame;
-    if (answer.known === 'running') return this.status(received, 'running');
-    const { lane, incarnation } = received.session;
-    return this.seal(received, encodeReply({ status: 'lane_moved', lane, known: answer.known, incarnation }));
-  }
-
-  /** It takes no number any more, and still tells of those that it took. */
-  private async ended(received: Received): Promise<Uint8Array> {
-    const answer = await this.recall(received);
-    if (answer.known === 'result') return answer.frame;
-    return this.status(received, answer.known === 'running' ? 'running' : 'session_ended');
-  }
-
-  /** Whether the frame's number runs, ran, or lies too far back to run: no more work, and another answer than `busy`. */
-  private async isTaken(received: Received): Promise<boolean> {
-    const { known } = await this.recall(received);
-    if (known !== 'unknown') return known !== 'never_ran';
-    const { session, frame } = received;
-    return withinTime(Promise.resolve(this.ledger.isTooOld(session, frame.number)), this.options.storeTimeout);
-  }
-
-  private async recall({ session, frame, digest }: Received): Promise<NumberAnswer> {
-    const number: CallNumber = frame.number;
-    const [answer] = await withinTime(this.ledger.recall(session, [{ number, digest }]), this.options.storeTimeout);
-    return answer ?? { known: 'unknown' };
-  }
-
-  private status(received: Received, status: Status): Uint8Array {
-    return this.seal(received, encodeReply({ status }));
-  }
-
-  private seal({ session, frame, opened }: Received, reply: Uint8Array): Uint8Array {
-    return session.seal(frame, opened.secrets, reply);
+    return parked ? this.live(received, parked.reply, parked.over) : this.answers.status(received, 'running');
   }
 
   /** Idle time counts from the last accepted call. Where sessions are shared, only the store knows all of them. */

@@ -5,7 +5,6 @@ const HEAD = 32;
 const DIGEST = 16;
 /** Longer frames are kept as they are, beside the buffers. */
 const LARGE = 1_024;
-const SMALLEST = 256;
 const CHUNK = 65_536;
 
 interface Chunk {
@@ -25,7 +24,7 @@ export interface Kept {
  */
 export class SessionResults {
   cost = 0;
-  private readonly chunks: Chunk[] = [];
+  private chunks: Chunk[] = [];
   /** by position: the number of the chunk, counted from the session's first, times CHUNK, and the place in it */
   private large: Map<number, Uint8Array> | undefined;
   /** positions by lane and place */
@@ -90,7 +89,8 @@ export class SessionResults {
     const last = this.chunks.at(-1);
     const whole = (last?.used ?? 0) + size;
     if (last && whole <= last.bytes.length) return last;
-    const length = Math.min(CHUNK, Math.max(SMALLEST, 2 ** Math.ceil(Math.log2(whole))));
+    // the first of a session has no room to spare: many sessions keep one result
+    const length = last ? Math.min(CHUNK, 2 ** Math.ceil(Math.log2(2 * whole))) : whole;
     if (last && whole <= CHUNK) {
       const bytes = new Uint8Array(length);
       bytes.set(last.bytes);
@@ -98,7 +98,9 @@ export class SessionResults {
       return last;
     }
     const added = { bytes: new Uint8Array(last ? CHUNK : length), used: 0 };
-    this.chunks.push(added);
+    // an array that grows takes room for many
+    if (last) this.chunks.push(added);
+    else this.chunks = [added];
     return added;
   }
 

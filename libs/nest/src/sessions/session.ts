@@ -2,6 +2,7 @@ import {
   type CallFrame,
   type CallNumber,
   erase,
+  fromHex,
   type KeySize,
   type LiveOpener,
   openCall,
@@ -35,18 +36,17 @@ export interface SessionSuite {
 }
 
 /** A session as step 3 creates it has no traffic secrets until step 4 is made. */
-export type SessionRow = Omit<StoredSession, 'key' | 'epoch' | 'secrets'> &
-  Partial<Pick<StoredSession, 'epoch' | 'secrets'>>;
+export type SessionRow = Omit<StoredSession, 'epoch' | 'secrets'> & Partial<Pick<StoredSession, 'epoch' | 'secrets'>>;
 
 /**
  * A session in this process: its keys, its lane, the calls at work, and its end. Whoever handles a frame of it is inside it
  * (`enter`, `leave`): its keys are erased when it is over for this process and the last one left.
  */
 export class Session implements LedgerSession {
-  readonly id: Uint8Array;
   readonly key: string;
   readonly module: string;
-  readonly keyId: Uint8Array | undefined;
+  /** hexadecimal */
+  readonly keyId: string | undefined;
   readonly lane: number;
   readonly incarnation: Uint8Array;
   readonly closed: LedgerSession['closed'];
@@ -66,21 +66,19 @@ export class Session implements LedgerSession {
   readonly #suite: SessionSuite;
   readonly #keySize: KeySize;
   #epochs: Epochs | undefined;
-  #renewal: Uint8Array | undefined;
   #ended: CloseReason | undefined;
   #released = false;
   #inside = 0;
   #streaming = 0;
   #flights: Flights | undefined;
-  #onIdle: (() => void)[] = [];
+  #onIdle: (() => void)[] | undefined;
 
   constructor(suite: SessionSuite, row: SessionRow) {
     this.#suite = suite;
     this.#keySize = row.keySize;
-    this.id = row.id;
-    this.key = toHex(row.id);
+    this.key = row.key;
     this.module = row.module;
-    this.keyId = row.keyId;
+    this.keyId = row.keyId && toHex(row.keyId);
     this.lane = row.lane;
     this.incarnation = row.incarnation;
     this.closed = row.closed;
@@ -93,9 +91,14 @@ export class Session implements LedgerSession {
     if (row.secrets) this.activate(row.secrets, row.epoch);
   }
 
+  /** Keeps copies of the secrets and erases those that it was given. */
   activate(secrets: SessionSecrets, epoch = 0): void {
     this.#epochs = new Epochs(this.#suite.primitives, epoch, secrets);
-    this.#renewal = secrets.renewal;
+    erase(secrets.clientToServer, secrets.serverToClient, secrets.renewal);
+  }
+
+  get id(): Uint8Array {
+    return fromHex(this.key);
   }
 
   get epoch(): number {
@@ -104,7 +107,7 @@ export class Session implements LedgerSession {
 
   /** proves the session and names its calls; erased with it */
   get renewal(): Uint8Array {
-    return this.#renewal ?? unknown();
+    return this.#keys.renewal;
   }
 
   /** it takes no number any more and answers for those that it took */
@@ -149,11 +152,18 @@ export class Session implements LedgerSession {
 
   /** Resolves when every accepted call has its outcome; streams may go on. */
   idle(): Promise<void> {
-    return this.working ? new Promise((resolve) => this.#onIdle.push(resolve)) : Promise.resolve();
+    if (!this.working) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle ??= [];
+      this.#onIdle.push(resolve);
+    });
   }
 
   #tellIdle(): void {
-    if (!this.working) for (const resolve of this.#onIdle.splice(0)) resolve();
+    if (this.working || !this.#onIdle) return;
+    const waiting = this.#onIdle;
+    this.#onIdle = undefined;
+    for (const resolve of waiting) resolve();
   }
 
   get flights(): Flights {
@@ -179,8 +189,6 @@ export class Session implements LedgerSession {
 
   erase(): void {
     this.#epochs?.erase();
-    if (this.#renewal) erase(this.#renewal);
-    this.#renewal = undefined;
   }
 
   /**

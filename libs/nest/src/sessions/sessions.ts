@@ -65,9 +65,11 @@ export class Sessions implements SessionStoreListener {
 
   /** One that this process has, live or ended. */
   held(id: Uint8Array): Session | undefined {
-    const key = toHex(id);
-    const session = this.#hot.get(key);
-    if (!session) return this.#ended.get(key);
+    const asked = toHex(id);
+    const session = this.#hot.get(asked);
+    if (!session) return this.#ended.get(asked);
+    // one text for all that keep it
+    const { key } = session;
     this.#hot.delete(key);
     this.#hot.set(key, session);
     return session;

@@ -5,6 +5,8 @@ import type { LiveReply } from './live-reply.js';
 
 /** How long a stopped result may take to reach its client, in milliseconds. */
 const STOP_MS = 500;
+/** Bytes that may wait in a response before the sources do: the next piece is made while one is on its way. */
+const AHEAD = 131_072;
 
 interface LiveResultOptions {
   /** seals the first piece: the header is part of what it answers */
@@ -84,7 +86,7 @@ export class LiveResult implements Stoppable {
     // an outcome with a stream came too late
     if (streams && !last && !response) queueMicrotask(() => this.#reply.cancel());
     if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
-    if (!response || response.write(bytes)) return;
+    if (!response || response.write(bytes) || response.writableLength < AHEAD) return;
     return new Promise((resolve) => {
       this.#drained = resolve;
       response.once('drain', resolve);

@@ -1,9 +1,9 @@
-import { encodeOutcome, type Outcome, OutgoingStreams, type Primitives, type Replace } from '@sealwire/core';
+import { encodeOutcome, type Outcome, OutgoingStreams, type Primitives } from '@sealwire/core';
 import { type Ended, LiveReply } from './live-reply.js';
 import { asSource, streamIn } from './sources.js';
 
-/** What the outcomes of a message are encoded with if none of them holds a stream. */
-type EncodeReply = (outcomes: readonly Ended['outcome'][], replace: Replace) => Uint8Array;
+/** What the outcomes of a message are encoded with if none of them holds a stream; else `onStream` is called. */
+export type EncodeReply = (outcomes: readonly Ended['outcome'][], onStream?: () => void) => Uint8Array;
 
 /**
  * Waits for the outcomes of one message. The reply is the encoded payload of an ordinary result if all outcomes come together and
@@ -45,6 +45,13 @@ export class MessageReply {
     else if (first && !this.together) setImmediate(() => this.#missing > 0 && this.#goLive());
   }
 
+  /** Ends the only call of a message, whose outcome holds a stream. */
+  endLive(ended: Ended): LiveReply {
+    this.#ended[0] = ended;
+    this.#missing = 0;
+    return this.#goLive();
+  }
+
   progress(place: number, value: unknown): void {
     if (!this.#ended[place]) this.#goLive().progress(place, value);
   }
@@ -64,10 +71,8 @@ export class MessageReply {
 
   #settle(): void {
     let streams = false;
-    const payload = this.#payload((value) => {
-      if (!streamIn(value)) return undefined;
+    const payload = this.#payload(() => {
       streams = true;
-      return [];
     });
     if (streams) {
       this.#goLive();
@@ -77,14 +82,14 @@ export class MessageReply {
     this.#resolve(payload);
   }
 
-  #payload(replace: Replace): Uint8Array {
+  #payload(onStream?: () => void): Uint8Array {
     const outcomes = this.#ended.map((ended) => (ended as Ended).outcome);
-    return this.encode(outcomes, replace);
+    return this.encode(outcomes, onStream);
   }
 
   #goLive(): LiveReply {
     if (this.#live) return this.#live;
-    const live = new LiveReply(this.random(16), () => this.#payload(() => undefined));
+    const live = new LiveReply(this.random(16), () => this.#payload());
     this.#live = live;
     this.#resolve(live);
     this.#ended.forEach((ended, place) => {

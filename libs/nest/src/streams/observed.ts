@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { EmptyError, isObservable } from 'rxjs';
 import { RemoteFunctionError } from '../functions/outcome.js';
 
@@ -110,7 +111,7 @@ export class Intercepted {
   /** Around the function: notes whether it returned an Observable. */
   noting(next: () => unknown): () => Promise<unknown> {
     return async () => {
-      const value = await next();
+      const value = inContext(await next());
       this.#returned = isObservable(value);
       // before its first item: a subscription may be silent for long
       if (this.#returned) this.#stream?.();
@@ -132,4 +133,21 @@ export class Intercepted {
       if (this.#returned) resolve(observed);
     });
   }
+}
+
+const STEPS = ['next', 'return', 'throw'] as const;
+
+/**
+ * Has a generator, whose body begins after the function has returned, run in the async context of its call: with the stores that
+ * guards and interceptors entered (`AsyncLocalStorage`), and with those of no other call.
+ */
+export function inContext(value: unknown): unknown {
+  if (Object.prototype.toString.call(value) !== '[object AsyncGenerator]') return value;
+  const generator = value as AsyncGenerator;
+  const context = new AsyncResource('SealwireStream');
+  for (const step of STEPS) {
+    const run = generator[step];
+    generator[step] = (given: unknown) => context.runInAsyncScope(run, generator, given) as never;
+  }
+  return generator;
 }

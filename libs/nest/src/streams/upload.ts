@@ -119,6 +119,7 @@ export class Upload implements Stoppable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#opener?.erase();
     this.#streams.fail(new SealwireError('closed', 'The call is over.'));
     this.body.close();
   }
