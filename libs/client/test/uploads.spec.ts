@@ -36,6 +36,24 @@ describe.each([
     return openedLive({ server, transport: transport(server, network) as Any });
   }
 
+  it('asks for new metadata if a guard refused them, also if they cannot be sent again', async () => {
+    const server = new LivePeerServer();
+    const refresh = vi.fn(async () => ({ authorization: 'new' }));
+    const metadata = { authorization: 'old' };
+    const { remote } = await openedLive({ server, transport: transport(server) as Any, metadata, refresh });
+    server.live.whoami = ({ call }) => {
+      if (call.metadata?.authorization === 'new') return 'new';
+      throw Object.assign(new Error('Unauthorized'), { code: 'unauthorized', details: { status: 401, ran: false } });
+    };
+    async function* items() {
+      yield 1;
+    }
+    await expect(remote.whoami(items())).rejects.toMatchObject({ code: 'unauthorized' });
+    expect(refresh).toHaveBeenCalledOnce();
+    expect(await remote.whoami(items())).toBe('new');
+    expect(refresh).toHaveBeenCalledOnce();
+  });
+
   it('carries files, bytes and items, anywhere in the arguments', async () => {
     const { server, remote } = await connect();
     server.live.all = async (_context, { file, deep }: Any, items: AsyncIterable<number>) => [

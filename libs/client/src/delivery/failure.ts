@@ -81,3 +81,9 @@ export function readHint(
 function isHint(what: unknown): what is Hint {
   return typeof what === 'object' && what !== null && 'wait' in what;
 }
+
+/** A guard refused the call, so it did not run. */
+export function unauthorized({ details }: Extract<Outcome, { ok: false }>): boolean {
+  const { status, ran } = (details ?? {}) as { status?: unknown; ran?: unknown };
+  return ran === false && status === 401;
+}

@@ -9,7 +9,7 @@ import type { Upload } from '../streams/upload.js';
 import { post } from '../transport/transport.js';
 import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
-import { isMisread, rejection, traceOf } from './failure.js';
+import { isMisread, rejection, traceOf, unauthorized } from './failure.js';
 import type { How } from './how.js';
 import { type Abortable, listen, unlisten } from './limits.js';
 import { type Parcel, tooLarge } from './payload.js';
@@ -232,6 +232,8 @@ export class Message implements Limited, Abortable {
     if (outcome.ok) settled[place] = { status: 'fulfilled', value: outcome.value };
     else if (this.goesAgain(outcome)) return;
     else {
+      // its streams cannot be read again, but the next call has new metadata
+      if (unauthorized(outcome)) how.refresher?.after(this.round).catch(() => undefined);
       const reason = rejection(calls[place]?.name ?? '', outcome, this.ran, traceOf(this.last));
       settled[place] = { status: 'rejected', reason };
     }
@@ -243,8 +245,7 @@ export class Message implements Limited, Abortable {
     if (outcome.code === 'unavailable') return true;
     // a guard refused it, and the application has not been asked for new metadata yet
     if (!this.work.how.refresher || this.refreshed || this.upload?.repeatable === false) return false;
-    const { status, ran } = (outcome.details ?? {}) as { status?: unknown; ran?: unknown };
-    return ran === false && status === 401;
+    return unauthorized(outcome);
   }
 
   eventOf(reply: Reply, total: number): Event {
