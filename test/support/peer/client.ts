@@ -6,6 +6,7 @@ import {
   type ClientFinished,
   type ClientHandshakeConfig,
   CONTENT_TYPE,
+  decodeOutcome,
   decodeReply,
   encodeCalls,
   FIRST_LANE,
@@ -14,7 +15,12 @@ import {
   firstHeader,
   type HandshakeSuite,
   hedgedRandom,
+  isLive,
+  LIMITS,
+  type MessageKey,
   nextEpochSecret,
+  type Outcome,
+  openLiveResult,
   openResult,
   parseSecureKey,
   parseServerPublicKey,
@@ -22,11 +28,14 @@ import {
   receiveFinishAnswer,
   receiveStartAnswer,
   type SessionSecrets,
+  SIZE,
   type StartAnswered,
   type StartSent,
   sealCall,
   startHandshake,
   toHex,
+  UNIT,
+  UnitReader,
 } from '@sealwire/core';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { post } from './http.js';
@@ -170,7 +179,8 @@ export class PeerClient {
   /** @param secrets of the epoch of the call */
   open(frame: Uint8Array, result: Uint8Array, secrets: Pick<SessionSecrets, 'serverToClient'> = this.secrets): Reply {
     const key = { primitives, keySize: this.config.keySize, secret: secrets.serverToClient };
-    return decodeReply(openResult(key, frame.subarray(0, 36), result));
+    const header = frame.subarray(0, SIZE.callHeader);
+    return isLive(result) ? liveReply(key, header, result) : decodeReply(openResult(key, header, result));
   }
 
   /** @throws Error with the code of an unsealed answer */
@@ -254,4 +264,19 @@ async function postFrame(url: string, frame: Uint8Array): Promise<Uint8Array> {
   if (code) throw new Error(code);
   if (headers['content-type'] !== CONTENT_TYPE) throw new Error(`${status} instead of a frame`);
   return body;
+}
+
+/** The outcomes of a live result without streams: calls of one message that are not ready at the same time. */
+function liveReply(key: MessageKey, header: Uint8Array, result: Uint8Array): Reply {
+  const opener = openLiveResult(key, header, result);
+  const reader = new UnitReader('result', result.length, LIMITS.batch);
+  const outcomes: Outcome[] = [];
+  for (const body of opener.push(result.subarray(SIZE.resultHeader))) {
+    for (const { kind, stream, bytes } of reader.push(body)) {
+      if (kind === UNIT.status) return decodeReply(bytes);
+      if (kind === UNIT.outcome) outcomes[stream] = decodeOutcome(bytes);
+    }
+  }
+  opener.end();
+  return { outcomes };
 }
