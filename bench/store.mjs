@@ -111,7 +111,7 @@ async function measureSessions(url, plan) {
 /** One call to a server that was started again: it says which lane it opened, then serves the call there. */
 async function callAgain(url, session) {
   for (;;) {
-    const answer = await session.send(session.seal({ name: 'echo', args: [VALUE] }), url);
+    const answer = await session.deliver(session.seal({ name: 'echo', args: [VALUE] }), url);
     if (answer.kind !== 'sealed') throw new Error(`the server answered ${JSON.stringify(answer)}`);
     if ('outcomes' in answer.reply) return;
     if (answer.reply.status !== 'lane_moved') throw new Error(`the server answered ${answer.reply.status}`);
