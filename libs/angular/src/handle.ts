@@ -13,12 +13,12 @@ import {
   type BatchCall,
   type CallOptions,
   type ConnectionState,
-  isCallable,
   PolicyError,
   type Remote,
   RemoteError,
   type RemoteEvents,
   type RemoteListener,
+  remoteFunctions,
 } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
 import { type ReadOptions, Turn } from './turn.js';
@@ -177,25 +177,11 @@ export class Handle<Api> {
 
   #functions<F>(controls: object, of: (remote: Remote<Api>) => Api): F {
     type Functions = Record<string, (...args: unknown[]) => Promise<unknown>>;
-    return functions<F>(controls, (name, args) =>
+    return remoteFunctions<F>(controls, ({ name, args }) =>
       this.invoke((remote) => ((of(remote) as Functions)[name] as Functions[string])(...args)),
     );
   }
 }
 
-/** Each name that may be a remote function is one function, made when it is first asked for. */
-export function functions<F>(controls: object, call: (name: string, args: unknown[]) => unknown): F {
-  const made = new Map<string, (...args: unknown[]) => unknown>();
-  return new Proxy(controls, {
-    get(target, name) {
-      if (name in target) return Reflect.get(target, name);
-      if (typeof name === 'symbol') return undefined;
-      const found = made.get(name);
-      if (found || !isCallable(name)) return found;
-      const send = (...args: unknown[]): unknown => call(name, args);
-      made.set(name, send);
-      return send;
-    },
-    set: () => false,
-  }) as F;
-}
+/** Describes a call and makes none. */
+export const recorder = remoteFunctions<never>({}, (call) => call);

@@ -15,7 +15,6 @@ export {
   type SealwireConfig,
 } from './config.js';
 export { isRemoteError } from './errors.js';
-export { functions as ɵfunctions } from './handle.js';
 export { SEALED_REQUEST, type SealedRequest } from './http-client.js';
 export { type InjectOptions, injectConnection, injectRemote, type Remote$, remote$ } from './inject.js';
 export { sealwireStreams } from './live-requests.js';

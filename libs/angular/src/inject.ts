@@ -1,7 +1,7 @@
 import { assertInInjectionContext, Injector, inject, type Signal } from '@angular/core';
-import type { ConnectionState, Remote } from '@sealwire/client';
+import { type ConnectionState, type Remote, remoteFunctions } from '@sealwire/client';
 import { Observable } from 'rxjs';
-import { functions, handleOf } from './handle.js';
+import { handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 import { isStream } from './stream.js';
 
@@ -50,7 +50,7 @@ export type Remote$<Api> = {
 export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote$<Api> {
   if (!options.injector) assertInInjectionContext(remote$);
   const remote = (options.injector ?? inject(Injector)).get(module);
-  return functions<Remote$<Api>>({}, (name, args) => {
+  return remoteFunctions<Remote$<Api>>({}, ({ name, args }) => {
     return new Observable((subscriber) => {
       const stop = new AbortController();
       const call = (remote.$call({ signal: stop.signal }) as Record<string, (...args: unknown[]) => Promise<unknown>>)[

@@ -12,7 +12,7 @@ import {
 } from '@angular/core';
 import type { BatchApi, BatchCall, CallOptions, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
-import { functions, handleOf } from './handle.js';
+import { handleOf, recorder } from './handle.js';
 import type { RemoteModule } from './module.js';
 
 /** Options of {@link remoteResource}. */
@@ -34,9 +34,6 @@ export interface RemoteResourceRef<T> extends ResourceRef<T> {
 }
 
 type Describe<Api, T> = (remote: BatchApi<Api>) => BatchCall<T> | undefined;
-
-/** Describes a call without making it. */
-const recorder = functions<never>({}, (name, args) => ({ name, args }));
 
 /**
  * A read. `call` only describes it and is reactive: a changed signal gives the call under way up and makes the new one;

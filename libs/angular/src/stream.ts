@@ -12,7 +12,7 @@ import {
 } from '@angular/core';
 import { type BatchApi, type BatchCall, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
-import { functions, type Handle, handleOf } from './handle.js';
+import { type Handle, handleOf, recorder } from './handle.js';
 import type { RemoteModule } from './module.js';
 
 /** Options of {@link remoteStream}. */
@@ -49,7 +49,6 @@ interface State {
   readonly error?: RemoteError;
 }
 
-const recorder = functions<never>({}, (name, args) => ({ name, args }));
 const IDLE: State = { status: 'idle' };
 
 /**

@@ -13,12 +13,11 @@ import {
   type RemoteModule,
   ɵBACKEND,
   type ɵBackend,
-  ɵfunctions,
   ɵpathOf,
   ɵSEALWIRE,
   ɵSealwire,
 } from '@sealwire/angular';
-import type { BatchCall, CallOptions, Remote, Settled } from '@sealwire/client';
+import { type BatchCall, type CallOptions, type Remote, remoteFunctions, type Settled } from '@sealwire/client';
 import { FedStream, type TestStream } from './test-stream.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: any module will do
@@ -169,11 +168,11 @@ export class SealwireTestingController implements OnDestroy {
         signal?.addEventListener('abort', () => cancel(signal.reason), { once: true });
       });
     const api = (controls: object, signal?: AbortSignal) =>
-      ɵfunctions<object>(controls, (name, args) => unwrapped(send({ name, args }, signal)));
+      remoteFunctions<object>(controls, (call) => unwrapped(send(call, signal)));
     return api({
       $call: ({ signal }: CallOptions) => api({}, signal),
       $batch: (build: (remote: object) => BatchCall<unknown>[], { signal }: CallOptions = {}) =>
-        batchOf(build(ɵfunctions<object>({}, (name, args) => ({ name, args }))).map((call) => send(call, signal))),
+        batchOf(build(remoteFunctions<object>({}, (call) => call)).map((call) => send(call, signal))),
       $events: { on: () => () => {} },
       $connection: () => ({ state: 'idle' }),
       $close: () => {

@@ -79,7 +79,7 @@ export function openRemote<Api>(
     : new PlainCaller(settings, events);
 
   const api = (controls: object, how: How) =>
-    functions<Api>(controls, async (call) => {
+    remoteFunctions<Api>(controls, async (call) => {
       const [settled] = await caller.invoke([call], how);
       if (settled?.status === 'fulfilled') return settled.value;
       throw settled?.reason;
@@ -92,7 +92,7 @@ export function openRemote<Api>(
       $batch: (build, callOptions = {}) =>
         openBatch(
           () => howOf(settings, callOptions, '$batch', early),
-          () => calls(build(functions<BatchApi<Api>>({}, (call) => call))),
+          () => calls(build(remoteFunctions<BatchApi<Api>>({}, (call) => call))),
           caller,
         ),
       $events: { on: (name, listener) => events.on(name, listener) },
@@ -111,8 +111,17 @@ function calls<T>(built: T): T & readonly Call[] {
   return built as T & readonly Call[];
 }
 
-/** Each name is one function, made when it is first asked for. */
-function functions<F>(controls: object, send: (call: Call) => unknown): F {
+/**
+ * An object on which each name that may be a remote function is one, made when it is first asked for: what `createRemote` and other
+ * bindings hand out.
+ *
+ * @param controls properties that go before functions of the same name
+ * @param send is given each call; what it returns is what the function returns
+ * @example
+ * const shown = remoteFunctions<{ hello(name: string): string }>({}, ({ name, args }) => `${name}(${args})`);
+ * shown.hello('Ada'); // 'hello(Ada)'
+ */
+export function remoteFunctions<F>(controls: object, send: (call: Call) => unknown): F {
   const made = new Map<string, (...args: unknown[]) => unknown>();
   return new Proxy(controls, {
     get(target, name) {
