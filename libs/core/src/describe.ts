@@ -1,6 +1,7 @@
 import { toHex } from './bytes.js';
 import { LIMITS, SIZE } from './limits.js';
-import { FRAME_TYPE } from './message/message.js';
+import { LAST } from './message/live-key.js';
+import { CHUNK_HEAD, FLAG_CHUNKED, FRAME_TYPE } from './message/message.js';
 
 /** A part of a frame that anybody on the way can tell apart, in the order of the bytes. */
 export interface FrameField {
@@ -61,11 +62,6 @@ const PARTS: Readonly<Record<FrameName, readonly Part[]>> = {
   ],
 };
 
-const CHUNKED = 1;
-const CHUNK_HEAD = 3;
-/** of a chunk's head in a live message: this is the last one */
-const LAST = 0x80_0000;
-
 /**
  * Names what a proxy can tell apart in a frame. It needs no key, opens nothing and checks nothing; a frame that breaks off ends with
  * a field `cut`.
@@ -98,7 +94,7 @@ export function describeFrame(
   take('version', 1, 'number');
   for (const [name, length, kind] of PARTS[type]) take(name, length, kind);
   const message = type === 'call' || type === 'result';
-  if (!message || ((frame[2] ?? 0) & CHUNKED) === 0) {
+  if (!message || ((frame[2] ?? 0) & FLAG_CHUNKED) === 0) {
     if (at < frame.length) take('sealed', frame.length - at);
     return { type, fields };
   }

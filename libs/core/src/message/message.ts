@@ -28,7 +28,7 @@ export const FRAME_TYPE = {
 const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as keyof typeof FRAME_TYPE]));
 
 /** More than one chunk; each is preceded by its u24 length. */
-const FLAG_CHUNKED = 0x01;
+export const FLAG_CHUNKED = 0x01;
 /** Pieces are used as they arrive (live.ts); always chunked. */
 export const FLAGS_LIVE = 0x03;
 export const CHUNK_HEAD = 3;
