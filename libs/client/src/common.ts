@@ -7,8 +7,8 @@ export type { Metadata, MetadataSource } from './metadata.js';
 export type { RemoteOptions } from './options.js';
 export { type CallOptions, type Progress, type Remote, type RemoteControls, remoteFunctions } from './remote.js';
 export type { BodyReader } from './transport/body.js';
+export type { FetchTransportOptions } from './transport/fetch-options.js';
 export {
-  type FetchTransportOptions,
   fetchTransport,
   type Transport,
   type TransportRequest,
