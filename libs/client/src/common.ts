@@ -1,4 +1,4 @@
-export { frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
+export { decodeValue, encodeValue, frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
 export type { Batch, BatchEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
