@@ -175,7 +175,7 @@ export class Message implements Limited, Abortable {
 
   async #request(sent: Sent, frame: Uint8Array, controller: AbortController): Promise<void> {
     const { places, upload, delivery } = this;
-    announce(this, frame, sent.number.lane === 0);
+    if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
     const answer =
       upload || this.work.how.onProgress
         ? await exchange(this, frame, controller.signal)
