@@ -21,7 +21,7 @@ type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure
  * let sealer: LiveSealer | undefined;
  * await streams.run(
  *   (body, last) => {
- *     if (sealer) return send(sealer.seal(body, last));
+ *     if (sealer) return send(sealer.sealInPlace(body, last));
  *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, last);
  *     sealer = begun.sealer;
  *     return send(begun.first);
@@ -129,6 +129,11 @@ export class OutgoingStreams {
       this.flushSoon();
       this.flushIfDone();
     });
+  }
+
+  /** Takes back the memory of a body once its piece has been sent, so that a long stream needs no more than a few. */
+  reuse(piece: Uint8Array): void {
+    this.pieces.reuse(piece);
   }
 
   /** Nobody reads the message any more: every source is closed, nothing is written. */
