@@ -1,4 +1,5 @@
 import { type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
+import type { Message } from './message.js';
 
 /** Ends by a signal of the application. */
 export interface Abortable {
@@ -111,4 +112,20 @@ export function leaveRoom(origin: string, item: Rousable): void {
     next.rouse();
   }
   if (held.size + queue.size === 0) ORIGINS.delete(origin);
+}
+
+/** Whether a copy may go out beside the request that is under way. */
+export function mayCopy(message: Message): boolean {
+  const { flights, delivery } = message;
+  message.copying = true;
+  if (flights.length < 2) return takeRoom(delivery.origin, message);
+  // neither was answered: the first may still be, and another connection may do better than the second
+  flights.at(-1)?.controller.abort();
+  message.wakeIn(backoff(0));
+  return false;
+}
+
+export function endCopying(message: Message): void {
+  message.copying = false;
+  leaveRoom(message.delivery.origin, message);
 }

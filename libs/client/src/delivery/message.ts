@@ -1,7 +1,7 @@
 import type { Outcome, Reply } from '@sealwire/core';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
-import { exchange, type Meter } from '../streams/exchange.js';
+import { announce, exchange, type Meter } from '../streams/exchange.js';
 import { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
@@ -10,9 +10,9 @@ import { post } from '../transport/transport.js';
 import type { Delivery, Limited } from './delivery.js';
 import { isMisread } from './failure.js';
 import type { Flight, Work } from './how.js';
-import { type Abortable, listen, unlisten } from './limits.js';
+import { type Abortable, endCopying, listen, mayCopy, unlisten } from './limits.js';
 import { type Parcel, tooLarge } from './payload.js';
-import { endCopying, goesAgain, mayCopy, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
+import { askByRenewal, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
@@ -113,7 +113,7 @@ export class Message implements Limited, Abortable {
     this.on('wake');
   }
 
-  /** Bytes of its arguments have left: progress enough, unless a time was set for this call. */
+  /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
   moved(): void {
     if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
   }
@@ -156,7 +156,7 @@ export class Message implements Limited, Abortable {
   }
 
   transmit(): void {
-    const { sent, delivery, upload, flights } = this;
+    const { sent, upload, flights } = this;
     if (RUNTIME.navigator?.onLine === false) {
       this.on('offline');
       return;
@@ -164,10 +164,7 @@ export class Message implements Limited, Abortable {
     const frame = sent?.frame();
     const again = this.tries > 0;
     if (!sent || !frame) {
-      this.tries++;
-      // without step 4 only a renewal can ask
-      if (again) delivery.sessions.want();
-      else SETBACKS.pause(this);
+      askByRenewal(this);
       return;
     }
     // its streams are read by one request at a time
@@ -189,6 +186,7 @@ export class Message implements Limited, Abortable {
   async #request(flight: Flight, frame: Uint8Array): Promise<void> {
     const { places, upload, delivery, flights } = this;
     const { sent, controller } = flight;
+    if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
     const answer =
       upload || this.work.how.onProgress
         ? await exchange(this, frame, controller.signal)

@@ -4,7 +4,7 @@ import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
 import { isOffline, offline, rouseLater } from '../transport/network.js';
 import { failure, isRefusal, misread, readHint, rejection, traceOf, unauthorized } from './failure.js';
-import { backoff, leaveRoom, takeRoom } from './limits.js';
+import { backoff } from './limits.js';
 import type { Message } from './message.js';
 import { rewrite } from './payload.js';
 import type { Action } from './table.js';
@@ -93,20 +93,10 @@ function pause(message: Message, ms: number): void {
   rouseLater(message);
 }
 
-/** Whether a copy may go out beside the request that is under way. */
-export function mayCopy(message: Message): boolean {
-  const { flights, delivery } = message;
-  message.copying = true;
-  if (flights.length < 2) return takeRoom(delivery.origin, message);
-  // neither was answered: the first may still be, and another connection may do better than the second
-  flights.at(-1)?.controller.abort();
-  pause(message, backoff(0));
-  return false;
-}
-
-export function endCopying(message: Message): void {
-  message.copying = false;
-  leaveRoom(message.delivery.origin, message);
+/** Without step 4 only a renewal can ask. */
+export function askByRenewal(message: Message): void {
+  if (message.tries++ > 0) message.delivery.sessions.want();
+  else SETBACKS.pause(message);
 }
 
 /** Nothing ran under the number. */
