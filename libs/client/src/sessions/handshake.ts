@@ -151,9 +151,14 @@ export class Handshaker {
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
           if (refusal) throw refusal;
           if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-          // the first may still be answered, and another connection may do better than the second
           const kept = pending.length > 0 && takeRoom(this.#origin, room) ? 1 : 0;
-          for (const { controller } of pending.splice(kept)) controller.abort();
+          if (pending.length > kept) {
+            // the first may still be answered, and another connection may do better than the second
+            for (const { controller } of pending.splice(kept)) controller.abort();
+            due = now + backoff(0);
+            pausing = true;
+            continue;
+          }
           pending.push(send(this.settings, frame));
           attempt++;
           due = now + attemptMs;
