@@ -1,4 +1,4 @@
-export { describeFrame, type FrameField, frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
+export { describeFrame, encodeReply, type FrameField, frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
 export type { Batch, BatchEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
