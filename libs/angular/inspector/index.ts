@@ -9,6 +9,7 @@ export type {
   WirePiece,
   WireSide,
 } from './exchange.js';
+export { type InspectorView, SealwireInspector } from './inspector.js';
 export type { Between, Passed, Passing } from './recording.js';
 export { WireRecorder } from './wire-recorder.js';
 export { type InspectorOptions, withInspector } from './with-inspector.js';

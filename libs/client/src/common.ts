@@ -1,4 +1,14 @@
-export { describeFrame, encodeReply, type FrameField, frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
+export {
+  decodeValue,
+  describeFrame,
+  encodeReply,
+  encodeValue,
+  type FrameField,
+  frameType,
+  type Injected,
+  RemoteFile,
+  SealwireError,
+} from '@sealwire/core';
 export type { Batch, BatchEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
