@@ -12,7 +12,7 @@ import {
 import { notReached } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
-import { exchange, type Meter } from '../streams/exchange.js';
+import { announce, exchange, type Meter } from '../streams/exchange.js';
 import { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
@@ -119,7 +119,7 @@ export class Message implements Limited, Abortable {
     else stop(this, notReached(this.lastError ?? this.delivery.sessions.lastError));
   }
 
-  /** Bytes of its arguments have left: progress enough, unless a time was set for this call. */
+  /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
   moved(): void {
     if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
   }
@@ -191,6 +191,7 @@ export class Message implements Limited, Abortable {
 
   async #request(sent: Sent, frame: Uint8Array, controller: AbortController): Promise<void> {
     const { places, upload, delivery } = this;
+    if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
     const answer =
       upload || this.work.how.onProgress
         ? await exchange(this, frame, controller.signal)

@@ -18,7 +18,11 @@ export async function exchange(
     const up = (total: number): void => meter?.sent(total);
     // the server has the number: the first piece is enough to ask for its result
     const body = upload && message.state !== 'running' ? await upload.body(message, up) : frame;
-    const answer = await post(delivery.settings, body, signal, meter && up);
+    const left = (total: number): void => {
+      upload?.moved('left', total);
+      up(total);
+    };
+    const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);
@@ -52,13 +56,25 @@ export class Meter {
   }
 
   #emit(more: Partial<Progress>): void {
-    try {
-      this.tell({ up: this.#up, down: this.#down, ...more });
-    } catch (error) {
-      // as with EventTarget: reported as uncaught, without harm to the call
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+    told(this.tell, { up: this.#up, down: this.#down, ...more });
+  }
+}
+
+/** Tells the application which bytes carry its calls. @param asks the frame asks for the result of first calls, and holds none */
+export function announce({ work, payload, places, continued }: Message, frame: Uint8Array, asks: boolean): void {
+  const { onSent } = work.how;
+  if (!onSent) return;
+  const calls = continued?.map(({ place }) => place) ?? places;
+  told(onSent, { frame, payload: asks ? 0 : payload.length, calls });
+}
+
+function told<T>(hook: (event: T) => void, event: T): void {
+  try {
+    hook(event);
+  } catch (error) {
+    // as with EventTarget: reported as uncaught, without harm to the call
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

@@ -49,6 +49,8 @@ export class Upload implements Limited {
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
+  /** bytes of the body that were sealed, or left, in that sending which came furthest */
+  readonly #furthest = { sealed: 0, left: 0 };
   /** ends the body of a request that is under way */
   #break: ((reason: unknown) => void) | undefined;
 
@@ -104,6 +106,13 @@ export class Upload implements Limited {
     this.#begun = true;
     this.#streams.finish();
     return message.delivery.settings.transport.requestStreams ? this.#stream(onBytes) : this.#collect(onBytes);
+  }
+
+  /** What is sent again is no progress: a call whose connections are cut has its time and no more. */
+  moved(how: 'sealed' | 'left', total: number): void {
+    if (total <= this.#furthest[how]) return;
+    this.#furthest[how] = total;
+    this.#message?.moved();
   }
 
   ring(now: number): void {
@@ -187,13 +196,13 @@ export class Upload implements Limited {
       take(chunk);
       total += chunk.length;
       onBytes(total);
-      this.#message?.moved();
+      this.moved('sealed', total);
     };
     for (const chunk of this.#head) give(chunk);
     // a unit that spans pieces takes no pulse inside
     let whole = true;
     this.#pulse = () => {
-      if (whole) give(this.#sealed(encodeUnit(UNIT.pulse, 0, EMPTY), false));
+      if (whole) give((this.#sealer as LiveSealer).seal(encodeUnit(UNIT.pulse, 0, EMPTY), false));
     };
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
@@ -202,7 +211,7 @@ export class Upload implements Limited {
       plain += body.length;
       if (plain > this.#maximum + plain / 64 + LIMITS.chunk) throw tooMuch(this.#maximum);
       whole = body.length < LIMITS.pieceBody;
-      give(this.#sealed(body, last));
+      give((this.#sealer as LiveSealer).sealInPlace(body, last));
       if (last) this.#over();
       else if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
     };
@@ -210,10 +219,6 @@ export class Upload implements Limited {
 
   get #order(): 'ready' | 'steady' {
     return this.repeatable ? 'steady' : 'ready';
-  }
-
-  #sealed(body: Uint8Array, last: boolean): Uint8Array {
-    return (this.#sealer as LiveSealer).seal(body, last);
   }
 
   #failed(error: unknown, end: () => void): void {
