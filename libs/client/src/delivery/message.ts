@@ -1,4 +1,13 @@
-import type { Outcome, Reply } from '@sealwire/core';
+import {
+  type Attempt,
+  attempt,
+  callFrameLength,
+  isPending,
+  LIMITS,
+  type Outcome,
+  type Reply,
+  run,
+} from '@sealwire/core';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
 import { announce, exchange, type Meter } from '../streams/exchange.js';
@@ -12,7 +21,7 @@ import { isMisread } from './failure.js';
 import type { Flight, Work } from './how.js';
 import { type Abortable, endCopying, listen, mayCopy, unlisten } from './limits.js';
 import { type Parcel, tooLarge } from './payload.js';
-import { askByRenewal, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
+import { frameless, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
@@ -56,9 +65,8 @@ export class Message implements Limited, Abortable {
   #deadline: number;
   /** requests under way, the oldest first: one, or two while a copy is not answered */
   readonly flights: Flight[] = [];
-  /** it has room for a second request, or waits for it */
+  /** it has room for a second request, or waits for it; a pause of it ends sooner if the network or the page comes back */
   copying = false;
-  /** a pause of it ends sooner if the network or the page comes back */
   rousable = false;
   /** earlier numbers whose requests are still under way */
   #past: Sent[] | undefined;
@@ -147,12 +155,11 @@ export class Message implements Limited, Abortable {
       stop(this, refusal);
       return;
     }
-    if (payload.length <= session.maxBody) {
-      this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
-    }
-    if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
-    this.detach();
-    stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    // the payload of a call with streams goes in pieces
+    const longest = upload ? Math.min(payload.length, LIMITS.pieceBody) : payload.length;
+    if (Math.max(payload.length, callFrameLength(longest)) > session.maxBody) {
+      stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    } else this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
   }
 
   transmit(): void {
@@ -162,11 +169,11 @@ export class Message implements Limited, Abortable {
       return;
     }
     const frame = sent?.frame();
-    const again = this.tries > 0;
-    if (!sent || !frame) {
-      askByRenewal(this);
+    if (isPending(frame) || !sent || !frame) {
+      frameless(this, isPending(frame) ? frame : undefined);
       return;
     }
+    const again = this.tries > 0;
     // its streams are read by one request at a time
     this.wakeIn(this.timeout / 3);
     if (upload && sent.requests > 0) return;
@@ -197,24 +204,23 @@ export class Message implements Limited, Abortable {
     if ('read' in answer) {
       await new Reception(this, sent, places, controller).read(answer);
     }
+    // it counts as under way until it is opened, for which its keys are needed
+    const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;
+    const opened = isPending(opening) ? await opening : opening;
     sent.requests--;
     if (this.state === 'done') return;
-    if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
+    if (opened) this.#answered(sent, places, opened);
     else if ('error' in answer && !controller.signal.aborted) unanswered(this, sent, answer);
     if (sent.requests > 0) return;
     if (sent === this.sent) this.on('alone');
     else sent.release();
   }
 
-  #answered(sent: Sent, places: readonly number[], frame: Uint8Array): void {
-    let reply: Reply | undefined;
-    try {
-      reply = sent.open(frame);
-    } catch (error) {
-      if (!isMisread(error)) {
-        unanswered(this, sent, { status: 200, code: undefined, wait: 0, error });
-        return;
-      }
+  #answered(sent: Sent, places: readonly number[], opened: Attempt<Reply>): void {
+    const reply = 'value' in opened ? opened.value : undefined;
+    if ('error' in opened && !isMisread(opened.error)) {
+      unanswered(this, sent, { status: 200, code: undefined, wait: 0, error: opened.error });
+      return;
     }
     const event = reply ? this.eventOf(reply, sent.total) : 'malformed';
     // under seal the server says that nothing of the frame ran
