@@ -4,9 +4,9 @@ import type { Browser } from 'playwright-core';
 import { launch, openPage } from '../test/support/browser.js';
 import { installedChromiums } from '../test/support/browser-install.js';
 import { startSite } from '../test/support/browser-site.js';
+import { type Cost, costOf } from '../test/support/browser-trace.js';
 import { ROWS, type Row, type Server } from './browser-rows.js';
 import { printSizes } from './browser-sizes.js';
-import { type Cost, costOf } from './browser-trace.js';
 import { BrowserController, MB } from './servers/browser.js';
 import { median } from './statistics.js';
 
