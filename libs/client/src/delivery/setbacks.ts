@@ -151,10 +151,11 @@ export function outOfTime(message: Message): RemoteError {
 
 /** Whether nothing of the call was committed, and it goes out again. */
 export function goesAgain({ work, refreshed, upload }: Message, outcome: Failed): boolean {
+  // its streams cannot be read again
+  if (upload?.repeatable === false) return false;
   if (outcome.code === 'unavailable') return true;
   // a guard refused it, and the application has not been asked for new metadata yet
-  if (!work.how.refresher || refreshed || upload?.repeatable === false) return false;
-  return unauthorized(outcome);
+  return work.how.refresher !== undefined && !refreshed && unauthorized(outcome);
 }
 
 export function rejectionOf(
