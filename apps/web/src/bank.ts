@@ -1,4 +1,4 @@
-import { computed, effect, Injectable, inject, signal, untracked } from '@angular/core';
+import { computed, effect, Injectable, signal, untracked } from '@angular/core';
 import {
   injectConnection,
   injectRemote,

@@ -154,6 +154,7 @@ function responseOf(
   return {
     status: left ? 302 : status,
     contentType,
+    headers: headers.keys().map((name): [string, string] => [name, headers.getAll(name)?.join(', ') ?? '']),
     body,
     ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
     ...(location === null ? {} : { location }),

@@ -13,6 +13,7 @@ export {
   type Backend as ɵBackend,
   type RemoteModuleConfig,
   type SealwireConfig,
+  type ServerCalls,
 } from './config.js';
 export { isRemoteError } from './errors.js';
 export { SEALED_REQUEST, type SealedRequest } from './http-client.js';

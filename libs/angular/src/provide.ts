@@ -6,8 +6,9 @@ import {
   type ModuleEntry,
   type OrFactory,
   type RemoteModuleConfig,
-  SERVER_URL,
+  SERVER_CALLS,
   type SealwireConfig,
+  type ServerCalls,
   TRANSPORT,
   type TransportFactory,
 } from './config.js';
@@ -135,12 +136,18 @@ function transport(factory: TransportFactory): SealwireFeature<'transport'> {
 /**
  * Lets remote functions run while a page is rendered on the server. Without it resources stay `idle` there, calls are
  * rejected with a `PolicyError`, and the browser loads. What the server renders travels as readable HTML through the
- * proxies that Sealwire hides bodies from: only for what is public.
+ * proxies that Sealwire hides bodies from: only for what is public. With `transfer` the values of resources travel in the page
+ * too, so that the browser's resources are resolved from the start and make no call; errors, streams and files do not.
  *
- * @param options `url` of the remote functions as the server reaches them, for example `http://127.0.0.1:3000/remote`
+ * @param options for the server alone: a browser does not read them
+ * @throws Error without `url`, and for an option that does not exist
  * @example
- * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote' }));
+ * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote', transfer: true }));
  */
-export function withServerCalls(options: { readonly url: string }): SealwireFeature<'server'> {
-  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_URL, useValue: options.url }] };
+export function withServerCalls(options: ServerCalls): SealwireFeature<'server'> {
+  const { url, transfer, ...unknown } = options;
+  const [name] = Object.keys(unknown);
+  if (name !== undefined) throw new Error(`withServerCalls() has no option "${name}".`);
+  if (typeof url !== 'string') throw new Error('withServerCalls() needs the url of the remote functions.');
+  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }] };
 }

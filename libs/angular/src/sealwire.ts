@@ -1,6 +1,6 @@
 import { isPlatformServer } from '@angular/common';
-import { Injector, inject, PLATFORM_ID } from '@angular/core';
-import { createRemote, type RemoteOptions } from '@sealwire/client';
+import { Injector, inject, PLATFORM_ID, TransferState } from '@angular/core';
+import { createRemote, type RemoteOptions, SealwireError } from '@sealwire/client';
 import {
   BACKEND,
   type Backend,
@@ -8,12 +8,13 @@ import {
   MODULES,
   type RemoteModuleConfig,
   resolve,
-  SERVER_URL,
+  SERVER_CALLS,
   TRANSPORT,
 } from './config.js';
 import { Handle } from './handle.js';
 import { httpClientTransport } from './http-client.js';
 import { pathOf, type RemoteModule } from './module.js';
+import { Transfer } from './transfer.js';
 
 export class Sealwire {
   readonly #injector = inject(Injector);
@@ -29,8 +30,10 @@ export class Sealwire {
       ...(own && resolve(own, injector)),
     };
     const isServer = isPlatformServer(injector.get(PLATFORM_ID));
-    const serverUrl = injector.get(SERVER_URL);
-    const base = (isServer ? serverUrl : undefined) ?? url ?? '/remote';
+    const calls = isServer ? injector.get(SERVER_CALLS) : undefined;
+    const base = calls ? absolute(calls.url) : (url ?? '/remote');
+    const state = injector.get(TransferState);
+    const transfer = new Transfer(state, path);
     const options = (key: string | undefined): RemoteOptions => ({
       ...config,
       ...(key === undefined ? {} : { secureKey: key }),
@@ -42,9 +45,19 @@ export class Sealwire {
       open: (key) => this.#backend.open(module, () => options(key)) as never,
       endOfTurn: (run) => this.#backend.endOfTurn(run),
       secureKey,
-      isSilent: isServer && serverUrl === undefined,
+      isSilent: isServer && !calls,
+      handedOver: isServer || state.isEmpty ? undefined : (call) => transfer.take(call),
+      handOver: calls?.transfer ? (call, value) => transfer.keep(call, value) : undefined,
     });
   }
+}
+
+/** @throws SealwireError: a server has no page that an address could be relative to */
+function absolute(url: string): string {
+  if (URL.canParse(url)) return url;
+  const example = "withServerCalls({ url: 'http://127.0.0.1:3000/remote' })";
+  const message = `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`;
+  throw new SealwireError('bad_configuration', message);
 }
 
 class Network implements Backend {

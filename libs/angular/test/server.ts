@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { Blob } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Controller, type INestApplication } from '@nestjs/common';
@@ -62,7 +63,39 @@ export class PaymentsController {
 export class PublicController {
   @RemoteFunction()
   rate(currency: string): string {
+    if (currency === '') throw new RemoteFunctionError('no_currency', 'Name a currency.');
     return `${currency} 2`;
+  }
+
+  @RemoteFunction()
+  everything() {
+    const at = new Date(1_700_000_000_000);
+    return {
+      amount: 2n ** 70n,
+      at,
+      map: new Map([[1, at]]),
+      set: new Set(['a']),
+      bytes: Uint8Array.of(0, 255),
+      no: undefined,
+    };
+  }
+
+  @RemoteFunction()
+  nothing(): void {}
+
+  @RemoteFunction()
+  report(kind: 'file' | 'bytes' | 'items'): { readonly content: unknown } {
+    const blob = new Blob(['a;b']);
+    return {
+      content:
+        kind === 'file'
+          ? blob
+          : kind === 'bytes'
+            ? blob.stream()
+            : (async function* () {
+                yield 1;
+              })(),
+    };
   }
 }
 

@@ -18,3 +18,6 @@ export * from './common.js';
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
   return openRemote<Api>(options, noblePrimitives);
 }
+
+/** SHA-256 of bytes, for packages that build on this one. */
+export const ɵsha256 = (bytes: Uint8Array): Uint8Array => noblePrimitives.sha256(bytes);

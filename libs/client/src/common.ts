@@ -1,11 +1,27 @@
-export { frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
+export {
+  decodeValue,
+  describeFrame,
+  encodeValue,
+  type FrameField,
+  frameType,
+  type Injected,
+  RemoteFile,
+  SealwireError,
+} from '@sealwire/core';
 export type { Batch, BatchEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';
 export type { Metadata, MetadataSource } from './metadata.js';
 export type { RemoteOptions } from './options.js';
-export { type CallOptions, type Progress, type Remote, type RemoteControls, remoteFunctions } from './remote.js';
+export {
+  type CallOptions,
+  type Progress,
+  type Remote,
+  type RemoteControls,
+  remoteFunctions,
+  type SentFrame,
+} from './remote.js';
 export type { BodyReader } from './transport/body.js';
 export {
   type FetchTransportOptions,

@@ -22,6 +22,16 @@ export interface Progress {
   readonly call?: number;
 }
 
+/** The bytes that carry calls, as they were handed to the transport. */
+export interface SentFrame {
+  /** sealed: a call, or the step 3 that the calls travel in; of a call with streams what comes before their first piece */
+  readonly frame: Uint8Array;
+  /** bytes of the calls before they were padded and sealed; 0 if the frame only asks for their result */
+  readonly payload: number;
+  /** places of the calls in their batch */
+  readonly calls: readonly number[];
+}
+
 /** Options of one call or batch. */
 export interface CallOptions {
   /** gives the call up, its streams and uploads too; it is then rejected with the signal's reason, whether it ran or not */
@@ -30,6 +40,8 @@ export interface CallOptions {
   readonly timeout?: number;
   /** called as bytes travel, and when the function reports */
   readonly onProgress?: (progress: Progress) => void;
+  /** called before a sealed frame that carries the call leaves, each time: what tools need to find the call on the wire */
+  readonly onSent?: (sent: SentFrame) => void;
   /** laid over the `metadata` of the remote */
   readonly metadata?: MetadataSource;
 }

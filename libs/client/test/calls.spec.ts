@@ -1,5 +1,5 @@
 import { OutcomeUnknownError, RemoteError } from '@sealwire/client';
-import { LIMITS, toHex } from '@sealwire/core';
+import { encodeCalls, LIMITS, toHex } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
 import { connect, gate } from './support/remote.js';
@@ -222,4 +222,31 @@ describe('the end of a call', () => {
     await expect(remote.add(1, 1)).rejects.toMatchObject({ code: 'closed' });
     expect(closed).toHaveBeenCalledExactlyOnceWith({ sessionId: [...server.sessions.keys()][0] });
   });
+});
+
+it('tells which bytes carry a call, each time that they leave', async () => {
+  const server = new PeerServer();
+  const bodies: Uint8Array[] = [];
+  let answers = 0;
+  const remote = connect(server, {
+    network: async (request, next, kind) => {
+      bodies.push(request.body);
+      const response = await next();
+      // the first answer to a call is lost
+      if (kind === 'call' && answers++ === 0) throw new Error('lost');
+      return response;
+    },
+  });
+  const sent: { frame: Uint8Array; payload: number; calls: readonly number[] }[] = [];
+  const onSent = (one: (typeof sent)[number]) => void sent.push(one);
+  expect(await remote.$call({ onSent }).add(1, 2)).toBe(3);
+  expect(sent).toEqual([
+    { frame: bodies[1], payload: encodeCalls([{ name: 'add', args: [1, 2] }]).length, calls: [0] },
+  ]);
+  await remote.$batch((r) => [r.add(1, 2), r.echo('x')], { onSent });
+  const [, call] = sent;
+  expect(call).toMatchObject({ frame: bodies[2], calls: [0, 1] });
+  expect(sent.slice(2)).toEqual([call]);
+  expect(bodies[3]).toEqual(bodies[2]);
+  expect(() => remote.$call({ onSent: 1 as never })).toThrow('onSent must be a function');
 });

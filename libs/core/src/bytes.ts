@@ -97,7 +97,7 @@ export function fromHex(text: string): Uint8Array {
 }
 
 /** bytes of the length in front of a padded body */
-const LENGTH = 4;
+export const LENGTH = 4;
 /** a padded body has so many bytes at least */
 const FLOOR = 64;
 

@@ -90,20 +90,28 @@ export function describeFrame(
     at = Math.min(at + length, frame.length);
     return value;
   };
+  /** Ciphertext and its tag. */
+  const seal = (name: string, length: number): void => {
+    const sealed = length - SIZE.tag;
+    if (sealed > 0) take(name, sealed);
+    if (length > 0) take(sealed > 0 ? 'tag' : name, Math.min(length, SIZE.tag));
+  };
   take('type', 1, 'number');
   take('version', 1, 'number');
   for (const [name, length, kind] of PARTS[type]) take(name, length, kind);
   const message = type === 'call' || type === 'result';
   if (!message || ((frame[2] ?? 0) & FLAG_CHUNKED) === 0) {
-    if (at < frame.length) take('sealed', frame.length - at);
+    seal('sealed', frame.length - at);
     return { type, fields };
   }
   while (at < frame.length) {
     const head = take('chunk head', CHUNK_HEAD, 'number');
     const length = head & ~LAST;
     if (length > LIMITS.chunk + SIZE.tag) break;
-    if (at < frame.length) take(head === length ? 'chunk' : 'last chunk', length);
+    const name = head === length ? 'chunk' : 'last chunk';
+    if (frame.length - at < length) take(name, length);
+    else seal(name, length);
   }
-  if (at < frame.length) take('sealed', frame.length - at);
+  seal('sealed', frame.length - at);
   return { type, fields };
 }

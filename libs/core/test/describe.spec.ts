@@ -17,7 +17,8 @@ it('names the fields of a call', () => {
       { name: 'lane', offset: 20, length: 4, value: 2 },
       { name: 'counter', offset: 24, length: 4, value: 258 },
       { name: 'salt', offset: 28, length: 8, text: 'cd'.repeat(8) },
-      { name: 'sealed', offset: 36, length: 80 },
+      { name: 'sealed', offset: 36, length: 64 },
+      { name: 'tag', offset: 100, length: 16 },
     ],
   });
 });
@@ -26,8 +27,8 @@ it('tells the chunks of a live result apart, and that it breaks off', () => {
   const head = `12010300${'cd'.repeat(8)}`;
   const chunk = `000050${'00'.repeat(80)}`;
   const last = `800050${'00'.repeat(80)}`;
-  const fields = ['type', 'version', 'flags', 'epoch', 'salt', 'chunk head', 'chunk', 'chunk head'];
-  expect(names(fromHex(head + chunk + last))).toEqual([...fields, 'last chunk']);
+  const fields = ['type', 'version', 'flags', 'epoch', 'salt', 'chunk head', 'chunk', 'tag', 'chunk head'];
+  expect(names(fromHex(head + chunk + last))).toEqual([...fields, 'last chunk', 'tag']);
   expect(names(fromHex(head + chunk + last.slice(0, -2)))).toEqual([...fields, 'cut']);
 });
 

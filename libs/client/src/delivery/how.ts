@@ -19,6 +19,7 @@ export interface How {
   readonly hard: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: CallOptions['onProgress'];
+  readonly onSent?: CallOptions['onSent'];
   /** goes before the calls that wait for `onSession` */
   readonly early: boolean;
   /** made for each call; undefined if calls say nothing beside their arguments */
@@ -32,9 +33,9 @@ const REFRESHERS = new WeakMap<Settings, Refresher>();
 
 /** @throws SealwireError `bad_configuration` */
 export function howOf(settings: Settings, options: CallOptions, what: string, early: boolean): How {
-  unknownOption(options, ['signal', 'timeout', 'onProgress', 'metadata'], what);
-  const { signal, onProgress, metadata } = options;
-  for (const [name, hook] of Object.entries({ onProgress })) {
+  unknownOption(options, ['signal', 'timeout', 'onProgress', 'onSent', 'metadata'], what);
+  const { signal, onProgress, onSent, metadata } = options;
+  for (const [name, hook] of Object.entries({ onProgress, onSent })) {
     if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
   }
   const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
@@ -45,6 +46,7 @@ export function howOf(settings: Settings, options: CallOptions, what: string, ea
     hard: options.timeout !== undefined,
     signal,
     onProgress,
+    onSent,
     early,
     refresher,
     added: adder(settings, metadata, deadline, refresher),

@@ -2,7 +2,7 @@ import type { Call, Outcome, Reply } from '@sealwire/core';
 import { notReached } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
-import { exchange, type Meter } from '../streams/exchange.js';
+import { announce, exchange, type Meter } from '../streams/exchange.js';
 import { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
@@ -175,6 +175,7 @@ export class Message implements Limited, Abortable {
 
   async #request(sent: Sent, frame: Uint8Array, controller: AbortController): Promise<void> {
     const { places, upload, delivery } = this;
+    if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
     const answer =
       upload || this.work.how.onProgress
         ? await exchange(this, frame, controller.signal)

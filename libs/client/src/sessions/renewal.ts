@@ -13,6 +13,7 @@ import {
 } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
 import { told } from '../delivery/setbacks.js';
+import { announce } from '../streams/exchange.js';
 import { FirstCalls } from './first-calls.js';
 import type { Provable, Sent } from './sent.js';
 import { type Moment, now, type Session } from './session.js';
@@ -68,6 +69,7 @@ export class FinishPlan {
     this.#first = first;
     this.#boarded = this.#riders.map((rider, i) => first.sent(i, rider.places.length));
     this.#riders.forEach((rider, i) => {
+      announce(rider, finish.frame, false);
       rider.board(this.#boarded[i] as Sent);
     });
   }

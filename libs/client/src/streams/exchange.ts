@@ -52,13 +52,25 @@ export class Meter {
   }
 
   #emit(more: Partial<Progress>): void {
-    try {
-      this.tell({ up: this.#up, down: this.#down, ...more });
-    } catch (error) {
-      // as with EventTarget: reported as uncaught, without harm to the call
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+    told(this.tell, { up: this.#up, down: this.#down, ...more });
+  }
+}
+
+/** Tells the application which bytes carry its calls. @param asks the frame asks for the result of first calls, and holds none */
+export function announce({ work, payload, places, continued }: Message, frame: Uint8Array, asks: boolean): void {
+  const { onSent } = work.how;
+  if (!onSent) return;
+  const calls = continued?.map(({ place }) => place) ?? places;
+  told(onSent, { frame, payload: asks ? 0 : payload.length, calls });
+}
+
+function told<T>(hook: (event: T) => void, event: T): void {
+  try {
+    hook(event);
+  } catch (error) {
+    // as with EventTarget: reported as uncaught, without harm to the call
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

@@ -36,7 +36,7 @@ export class Origin {
     readonly stream: IncomingStream,
     message: Message,
     index: number,
-    place: number,
+    readonly place: number,
   ) {
     this.call = { name: message.work.calls[place]?.name ?? '', args: [] };
     this.#payload = rewrite(message.payload, [index], ({ resend: _, ...call }) => call);

@@ -193,7 +193,7 @@ export class Upload implements Limited {
     // a unit that spans pieces takes no pulse inside
     let whole = true;
     this.#pulse = () => {
-      if (whole) give(this.#sealed(encodeUnit(UNIT.pulse, 0, EMPTY), false));
+      if (whole) give((this.#sealer as LiveSealer).seal(encodeUnit(UNIT.pulse, 0, EMPTY), false));
     };
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
@@ -202,7 +202,7 @@ export class Upload implements Limited {
       plain += body.length;
       if (plain > this.#maximum + plain / 64 + LIMITS.chunk) throw tooMuch(this.#maximum);
       whole = body.length < LIMITS.pieceBody;
-      give(this.#sealed(body, last));
+      give((this.#sealer as LiveSealer).sealInPlace(body, last));
       if (last) this.#over();
       else if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
     };
@@ -210,10 +210,6 @@ export class Upload implements Limited {
 
   get #order(): 'ready' | 'steady' {
     return this.repeatable ? 'steady' : 'ready';
-  }
-
-  #sealed(body: Uint8Array, last: boolean): Uint8Array {
-    return (this.#sealer as LiveSealer).seal(body, last);
   }
 
   #failed(error: unknown, end: () => void): void {

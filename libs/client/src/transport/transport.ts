@@ -31,6 +31,8 @@ export interface TransportResponse {
   readonly retryAfter?: number;
   /** target of a redirect; none is ever followed */
   readonly location?: string;
+  /** all that the runtime shows, for tools that display them; nothing of the protocol depends on them */
+  readonly headers?: Iterable<readonly [name: string, value: string]>;
 }
 
 /** An answer whose body has been read. */
@@ -98,6 +100,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         // a browser hides everything else of a redirect
         status: response.type === 'opaqueredirect' ? 302 : response.status,
         contentType: response.headers.get('content-type') ?? '',
+        headers: response.headers,
         body: response.body
           ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE)
           : NOTHING,

@@ -19,7 +19,7 @@ import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.
  * let sealer: LiveSealer | undefined;
  * await streams.run(
  *   (body, last) => {
- *     if (sealer) return send(sealer.seal(body, last));
+ *     if (sealer) return send(sealer.sealInPlace(body, last));
  *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, last);
  *     sealer = begun.sealer;
  *     return send(begun.first);
@@ -131,6 +131,11 @@ export class OutgoingStreams {
       this.flushSoon();
       this.flushIfDone();
     });
+  }
+
+  /** Takes back the memory of a body once its piece has been sent, so that a long stream needs no more than a few. */
+  reuse(piece: Uint8Array): void {
+    this.pieces.reuse(piece);
   }
 
   /** Nobody reads the message any more: every source is closed, nothing is written. */

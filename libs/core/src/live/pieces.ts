@@ -1,15 +1,24 @@
 import { LIMITS } from '../limits.js';
+import { BODY_AT, newPiece, roomOf } from '../message/live-room.js';
 import { UNIT_HEAD, type UnitKind } from './units.js';
 
 const PIECE = LIMITS.pieceBody;
 const LEAST = 1_024;
+/** Memory of pieces that have left, for the next ones: as many as are made while one is on its way. */
+const SPARE = 4;
 
-/** Takes the body of the next piece. While its promise is pending no source is read. */
+/**
+ * Takes the body of the next piece, in memory of its own that `LiveSealer.sealInPlace` takes. While its promise is pending no
+ * source is read.
+ */
 export type WritePiece = (body: Uint8Array, last: boolean) => void | Promise<void>;
 
 /** Units one behind the other, cut into bodies of pieces. Holds no memory while it holds no unit. */
 export class Pieces {
   private ready: Uint8Array[] = [];
+  private spare: ArrayBuffer[] = [];
+  /** the last piece was as long as pieces get, so the next one will be too */
+  private flowing = false;
   private buffer: Uint8Array | undefined;
   /** bytes of the last body: the next one probably needs as many */
   private hint = LEAST;
@@ -57,16 +66,26 @@ export class Pieces {
   /** The next body, the whole rest if none is full. */
   take(): Uint8Array {
     const full = this.ready.shift();
+    this.flowing = full?.length === PIECE;
     if (full) return full;
-    const body = this.buffer?.subarray(0, this.used) ?? new Uint8Array(0);
+    this.spare = [];
+    const body = (this.buffer ?? newPiece(0)).subarray(0, this.used);
     if (this.used > 0) this.hint = this.used;
     this.buffer = undefined;
     this.used = 0;
     return body;
   }
 
+  /** The memory of a piece is used again. @param piece all of it has been sent */
+  reuse({ buffer }: Uint8Array): void {
+    if (!this.flowing || this.spare.length >= SPARE || buffer.byteLength !== roomOf(PIECE)) return;
+    this.spare.push(buffer as ArrayBuffer);
+  }
+
   clear(): void {
     this.ready = [];
+    this.spare = [];
+    this.flowing = false;
     this.buffer = undefined;
     this.used = 0;
   }
@@ -83,13 +102,18 @@ export class Pieces {
   /** @returns the buffer, with room for so many more bytes, which still fit the piece */
   private room(length: number): Uint8Array {
     const needed = this.used + length;
-    if (!this.buffer) this.buffer = new Uint8Array(Math.max(needed, Math.min(this.limit, this.hint + LEAST)));
+    if (!this.buffer) this.buffer = this.newBody(Math.max(needed, Math.min(this.limit, this.hint + LEAST)));
     else if (this.buffer.length < needed) {
-      const larger = new Uint8Array(Math.min(this.limit, Math.max(needed, 2 * this.buffer.length)));
+      const larger = this.newBody(Math.min(this.limit, Math.max(needed, 2 * this.buffer.length)));
       larger.set(this.buffer.subarray(0, this.used));
       this.buffer = larger;
     }
     return this.buffer;
+  }
+
+  private newBody(length: number): Uint8Array {
+    const spare = length === PIECE ? this.spare.pop() : undefined;
+    return spare ? new Uint8Array(spare, BODY_AT, PIECE) : newPiece(length);
   }
 
   private wrote(length: number): void {

@@ -1,8 +1,9 @@
-import { concat, erase, pad, padLength, u32 } from '../bytes.js';
+import { concat, erase, u32, writeU32 } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { LAST, LiveKey } from './live-key.js';
+import { BODY_AT, newPiece, roomOf } from './live-room.js';
 import { CALL_LABEL, CHUNK_HEAD, FLAGS_LIVE, FRAME_TYPE, type MessageKey, RESULT_LABEL } from './message.js';
 import type { CallNumber } from './numbers.js';
 
@@ -36,6 +37,14 @@ export class LiveSealer {
    */
   seal(body: Uint8Array, last: boolean): Uint8Array {
     return this.sealPadded(newChunk(body), last);
+  }
+
+  /**
+   * The same for a body of `OutgoingStreams`, without a copy: it is overwritten by what is sent.
+   * @returns in the memory of the body
+   */
+  sealInPlace(body: Uint8Array, last: boolean): Uint8Array {
+    return this.sealPadded(padded(body), last);
   }
 
   /** @internal `chunk`: room for head and tag around the padded body */
@@ -78,12 +87,19 @@ export class LiveSealer {
   }
 }
 
-/** Room for a whole chunk with the padded body in it. */
+/** A whole chunk with a copy of the body in it. */
 function newChunk(body: Uint8Array): Uint8Array {
+  const piece = newPiece(body.length);
+  piece.set(body);
+  return padded(piece);
+}
+
+/** The chunk around a body that has room for it. */
+function padded(body: Uint8Array): Uint8Array {
   if (body.length > LIMITS.pieceBody) throw new RangeError(`a piece holds ${LIMITS.pieceBody} bytes at most`);
-  const length = padLength(body.length);
-  const chunk = new Uint8Array(CHUNK_HEAD + length + SIZE.tag);
-  pad(body, chunk.subarray(CHUNK_HEAD, CHUNK_HEAD + length));
+  const chunk = new Uint8Array(body.buffer, body.byteOffset - BODY_AT, roomOf(body.length));
+  writeU32(chunk, CHUNK_HEAD, body.length);
+  chunk.fill(0, BODY_AT + body.length, chunk.length - SIZE.tag);
   return chunk;
 }
 

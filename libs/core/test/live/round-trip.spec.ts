@@ -60,7 +60,7 @@ function result(value: unknown) {
     }
   };
   const done = out.run((body, last) => {
-    if (sealer) return take(sealer.seal(body, last));
+    if (sealer) return take(sealer.sealInPlace(body, last));
     const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, body, last);
     sealer = begun.sealer;
     opener = openLiveResult(key, callHeader, begun.first);
@@ -103,6 +103,48 @@ describe('a live result', () => {
   });
 });
 
+describe('a body that is sealed where it is', () => {
+  /** Sends a value; each piece is opened, and its memory used again. */
+  async function sent(value: unknown) {
+    const buffers = new Set<ArrayBufferLike>();
+    const out = new OutgoingStreams();
+    const lengths: number[] = [];
+    out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value }, out));
+    out.finish();
+    let [copied, inPlace] = [undefined, undefined] as (LiveSealer | undefined)[];
+    await out.run((body, last) => {
+      lengths.push(body.length);
+      buffers.add(body.buffer);
+      const begin = () => sealLiveResult(key, { epoch: 0, callHeader: sessionId }, () => sessionId, body, last).sealer;
+      const before = copied?.seal(body, last);
+      const chunk = inPlace?.sealInPlace(body, last);
+      if (before && chunk) expect(Buffer.compare(chunk, before)).toBe(0);
+      expect(chunk?.buffer).toBe(inPlace && body.buffer);
+      copied ??= begin();
+      inPlace ??= begin();
+      out.reuse(body);
+    }, errorOf);
+    return { buffers, lengths };
+  }
+
+  it.each([1, 50, 1000, 65_514, 65_536, 300_000])('is the same piece as of a copy, in chunks of %i', async (length) => {
+    const chunks = [1, 2, 3, 4, 5, 6, 7, 8].map((byte) => new Uint8Array(length).fill(byte));
+    await sent([new Blob(chunks).stream(), ReadableStream.from(chunks), count(length % 1999)]);
+  });
+
+  it('takes the memory of few pieces for a long stream', async () => {
+    const { lengths, buffers } = await sent(new Blob([new Uint8Array(4_000_000)]));
+    expect(lengths.length).toBeGreaterThan(60);
+    expect(buffers.size).toBeLessThanOrEqual(6);
+  });
+
+  it('is refused without room around it', () => {
+    const begun = sealLiveCall(key, { epoch: 0, sessionId, number }, random, new Uint8Array(), false);
+    expect(() => begun.sealer.sealInPlace(new Uint8Array(100), true)).toThrow(RangeError);
+    expect(() => begun.sealer.sealInPlace(new Uint8Array(110).subarray(7), true)).toThrow(RangeError);
+  });
+});
+
 describe('a live call', () => {
   it('brings a file among its arguments', async () => {
     const bytes = primitives.random(150_000);
@@ -114,7 +156,7 @@ describe('a live call', () => {
     const sent: Uint8Array[] = [];
     let sealer: LiveSealer | undefined;
     await out.run((body, last) => {
-      if (sealer) sent.push(sealer.seal(body, last));
+      if (sealer) sent.push(sealer.sealInPlace(body, last));
       else {
         const begun = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, last);
         sealer = begun.sealer;

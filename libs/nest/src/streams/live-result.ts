@@ -86,7 +86,9 @@ export class LiveResult implements Stoppable {
     // an outcome with a stream came too late
     if (streams && !last && !response) queueMicrotask(() => this.#reply.cancel());
     if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
-    if (!response || response.write(bytes) || response.writableLength < AHEAD) return;
+    // what is kept is sent again
+    const sent = streams ? (error?: Error | null) => error || this.#reply.reuse(bytes) : undefined;
+    if (!response || response.write(bytes, sent) || response.writableLength < AHEAD) return;
     return new Promise((resolve) => {
       this.#drained = resolve;
       response.once('drain', resolve);
@@ -94,7 +96,7 @@ export class LiveResult implements Stoppable {
   }
 
   #seal(body: Uint8Array, last: boolean): Uint8Array {
-    if (this.#sealer) return this.#sealer.seal(body, last);
+    if (this.#sealer) return this.#sealer.sealInPlace(body, last);
     const { sealer, first } = this.#options.begin(body, last);
     this.#sealer = sealer;
     return first;

@@ -49,7 +49,7 @@ describe('sealwire without a database', () => {
     expect(out).toMatch(/^ +3 +1 {2}epoch +7$/m);
     expect(out).toMatch(/^ +4 +16 {2}session id +(ab){16}$/m);
     expect(out).toMatch(/^ +24 +4 {2}counter +258$/m);
-    expect(out).toMatch(/^ +36 +80 {2}sealed$/m);
+    expect(out).toMatch(/^ +36 +64 {2}sealed$\n +100 +16 {2}tag$/m);
     expect((await sealwire('decode 7b7d')).error).toContain('This is no frame');
     expect((await sealwire('decode /nowhere/frame.bin')).code).toBe(1);
     expect((await sealwire('decode')).code).toBe(2);

@@ -1,0 +1,16 @@
+import { LENGTH, padLength } from '../bytes.js';
+import { SIZE } from '../limits.js';
+import { CHUNK_HEAD } from './message.js';
+
+/** Where the body begins in the memory of a piece: behind the head and the length of its padding. */
+export const BODY_AT = CHUNK_HEAD + LENGTH;
+
+/** Bytes of a whole chunk: head, padded body, tag. */
+export function roomOf(bodyLength: number): number {
+  return CHUNK_HEAD + padLength(bodyLength) + SIZE.tag;
+}
+
+/** Room for a body, with what it needs around it to be sealed where it is. */
+export function newPiece(bodyLength: number): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(roomOf(bodyLength)), BODY_AT, bodyLength);
+}
