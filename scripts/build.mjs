@@ -35,8 +35,10 @@ const parts = {
       ...common,
       ...['src', 'testing', 'inspector', 'tsconfig.json', 'ng-package.json'].map((name) => `libs/angular/${name}`),
     ],
-    product: 'libs/angular/dist/package.json',
-    others: [],
+    product: 'libs/angular/dist/fesm2022/sealwire-angular.mjs',
+    others: ['testing', 'inspector'].map((entry) => `libs/angular/dist/fesm2022/sealwire-angular-${entry}.mjs`),
+    // it would make the folder a package of its own, whose entries lie elsewhere
+    surplus: 'libs/angular/dist/package.json',
     after: ['packages'],
     command: ['ng-packagr/src/cli/main.js', '-p', 'libs/angular/ng-package.json', '-c', 'libs/angular/tsconfig.json'],
   },
@@ -87,7 +89,7 @@ async function build({ everything }) {
   if (failed) throw failed.reason;
 }
 
-async function run(name, { command: [script, ...options], cwd = '.', product }) {
+async function run(name, { command: [script, ...options], cwd = '.', product, surplus }) {
   const began = new Date();
   const child = spawn(execPath, [join(root, 'node_modules', script), ...options], {
     cwd: join(root, cwd),
@@ -102,6 +104,7 @@ async function run(name, { command: [script, ...options], cwd = '.', product }) 
   }
   const [code] = await once(child, 'close');
   if (code !== 0) throw new Error(`The build of the ${name} failed.\n${output}`);
+  if (surplus) rmSync(join(root, surplus));
   // what was edited while the compiler ran is newer than this
   utimesSync(join(root, product), began, began);
 }

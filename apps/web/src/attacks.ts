@@ -1,9 +1,9 @@
 import { Injectable, inject, signal } from '@angular/core';
 import { isRemoteError } from '@sealwire/angular';
+import { WireAttacks } from '@sealwire/angular/inspector';
 import { Bank } from './bank.js';
 import { Demo } from './demo.js';
 import { money } from './money.js';
-import { WireAttacks } from './wire.js';
 
 export type AttackId = 'flip' | 'lose' | 'replay' | 'swap' | 'cut' | 'forge' | 'elsewhere' | 'restart' | 'revoke';
 
@@ -181,11 +181,8 @@ export class Attacks {
     },
   };
 
-  async #transferUnder(
-    kind: Parameters<WireAttacks['arm']>[0],
-    options?: Parameters<WireAttacks['arm']>[1],
-  ): Promise<Seen> {
-    const report = this.#wire.arm(kind, options);
+  async #transferUnder(...armed: Parameters<WireAttacks['arm']>): Promise<Seen> {
+    const report = this.#wire.arm(...armed);
     await this.#bank.pay(EURO, 'under attack');
     return { saw: 'The transfer went through, once.', proxy: (await report).proxy, moved: EURO };
   }

@@ -1,6 +1,7 @@
 import { inject } from '@angular/core';
 import { bootstrapApplication } from '@angular/platform-browser';
 import { provideSealwire, withFetch, withModule } from '@sealwire/angular';
+import { withInspector } from '@sealwire/angular/inspector';
 import { Demo } from './demo.js';
 import { Payments } from './remotes.js';
 import { Root } from './root.js';
@@ -15,6 +16,7 @@ await bootstrapApplication(Root, {
         return { secureKey: () => demo.keys()?.secureKey };
       }),
       withFetch(),
+      withInspector(),
     ),
   ],
 });

@@ -1,4 +1,5 @@
 import { ChangeDetectionStrategy, Component, inject } from '@angular/core';
+import { SealwireInspector } from '@sealwire/angular/inspector';
 import { AccountsPanel } from './accounts-panel.js';
 import { AttackPanel } from './attack-panel.js';
 import { Attacks } from './attacks.js';
@@ -14,12 +15,21 @@ import { WatchPanel } from './watch-panel.js';
 @Component({
   selector: 'app-page',
   changeDetection: ChangeDetectionStrategy.OnPush,
-  imports: [AccountsPanel, AttackPanel, Connection, DocumentPanel, PayPanel, StatementPanel, WatchPanel],
+  imports: [
+    AccountsPanel,
+    AttackPanel,
+    Connection,
+    DocumentPanel,
+    PayPanel,
+    SealwireInspector,
+    StatementPanel,
+    WatchPanel,
+  ],
   providers: [Bank, Attacks],
   template: `
     <div class="split">
-      <section class="side plain" aria-labelledby="plain-title">
-        <header class="side-head">
+      <section class="pane pane-app" aria-labelledby="plain-title">
+        <header class="pane-head">
           <h2 id="plain-title">What you see</h2>
           <app-connection />
         </header>
@@ -30,14 +40,20 @@ import { WatchPanel } from './watch-panel.js';
         <app-document-panel />
         <p class="notice">{{ demo.keys()?.notice }}</p>
       </section>
-      <section class="side wire" data-theme="dark" aria-labelledby="wire-title">
-        <header class="side-head">
+      <section class="pane pane-proxy" data-theme="dark" aria-labelledby="wire-title">
+        <header class="pane-head">
           <h2 id="wire-title">What a proxy sees</h2>
-          <p>all that travels, in its hands</p>
+          <p>every message, beside what it meant to you</p>
         </header>
         <app-attack-panel />
+        <sealwire-inspector />
       </section>
     </div>
+    <section class="log" aria-labelledby="log-title">
+      <h2 id="log-title">What its log would hold</h2>
+      <p>The same calls as the plain JSON that they would be without Sealwire, and as the bytes that they are.</p>
+      <sealwire-inspector view="log" />
+    </section>
   `,
 })
 export class Page {

@@ -35,8 +35,8 @@ import { Page } from './page.js';
         </div>
       } @else {
         <div class="split" aria-busy="true">
-          <div class="side plain"><div class="skeleton tall"></div></div>
-          <div class="side wire" data-theme="dark"><div class="skeleton tall"></div></div>
+          <div class="pane pane-app"><div class="skeleton tall"></div></div>
+          <div class="pane pane-proxy" data-theme="dark"><div class="skeleton tall"></div></div>
         </div>
       }
     </main>
