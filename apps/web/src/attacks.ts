@@ -51,7 +51,7 @@ export const ATTACKS: readonly Attack[] = [
     id: 'forge',
     title: 'Forge “session unknown”',
     does: 'The proxy answered a transfer of €1.00 itself: “session unknown”.',
-    why: 'That answer has no seal, so it is a hint and no more. The client asked the server under seal what became of the call.',
+    why: 'That answer has no seal, so it is a hint and no more. The client shook hands again with the pinned key and asked there, under seal, what had become of the transfer.',
   },
   {
     id: 'elsewhere',
