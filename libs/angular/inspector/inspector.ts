@@ -31,7 +31,7 @@ let instances = 0;
   imports: [HandshakeView, MessageList, ProxyLog],
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
-    <section class="frame" aria-label="Wire inspector">
+    <div class="frame" role="group" aria-label="Wire inspector">
       <header>
         <div class="tabs" role="tablist" aria-label="Views of the wire">
           @for (tab of tabs; track tab.id) {
@@ -60,7 +60,7 @@ let instances = 0;
           @case ('log') { <sealwire-proxy-log /> }
         }
       </div>
-    </section>
+    </div>
   `,
   styles: [
     THEME,
