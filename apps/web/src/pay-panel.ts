@@ -11,7 +11,7 @@ import { cents, money } from './money.js';
       <h3>Pay</h3>
       <div class="fields">
         <button type="button" class="direction" (click)="turn()">
-          {{ bank.owners[payer()] }} <span aria-hidden="true">→</span><span class="hidden">to</span>
+          {{ bank.owners[payer()] }} <span aria-hidden="true">→</span>&ngsp;<span class="hidden">to</span>
           {{ bank.owners[payee()] }}<span class="hidden">, turn around</span>
         </button>
         <label>

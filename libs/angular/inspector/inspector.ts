@@ -66,7 +66,7 @@ let instances = 0;
     THEME,
     `
     :host { container-type: inline-size; display: flex; flex-direction: column; min-height: 0; }
-    .frame { display: flex; flex-direction: column; min-height: 0; background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; }
+    .frame { flex: 1 1 auto; display: flex; flex-direction: column; min-height: 0; background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; }
     header { display: flex; align-items: center; gap: 8px 16px; flex-wrap: wrap; padding: 8px 16px; border-bottom: 1px solid var(--line); background: var(--surface); }
     .tabs { display: flex; gap: 4px; }
     .tabs button { border: 0; padding: 6px 12px; color: var(--muted); font-weight: 500; }
