@@ -46,9 +46,12 @@ function outcome({ state, outcome, items }: RecordedCall): string {
   return items > 0 ? `gave ${items} items, none missing and none twice` : `gave ${outcome}`;
 }
 
-function effort({ id, ms = 0 }: RecordedCall, exchanges: readonly Exchange[]): string {
-  const sent = exchanges.filter(({ calls }) => calls.includes(id)).length;
-  return `once, after ${sent} ${sent === 1 ? 'request' : 'requests'} in ${Math.round(ms)} ms`;
+function effort({ id, module, ms = 0 }: RecordedCall, exchanges: readonly Exchange[]): string {
+  const own = exchanges.filter(({ calls }) => calls.includes(id));
+  const from = own[0]?.id ?? Number.POSITIVE_INFINITY;
+  const shook = exchanges.some((one) => one.kind === 'start' && one.module === module && one.id > from);
+  const requests = `${own.length} ${own.length === 1 ? 'request' : 'requests'}`;
+  return `once, after ${requests}${shook ? ' and a handshake' : ''} in ${Math.round(ms)} ms`;
 }
 
 function status({ status, contentType }: TransportResponse, answer: Uint8Array): string {

@@ -2,7 +2,7 @@ import { computed, Injectable, inject, type Signal, signal, untracked } from '@a
 import type { TransportRequest, TransportResponse } from '@sealwire/client';
 import { describe } from './attack-words.js';
 import type { AttackKind, Exchange, RecordedCall, Tampering } from './exchange.js';
-import { cut, flipped, forged, read, readerOf, spliced } from './forgeries.js';
+import { cut, flipped, forged, kept, read, readerOf, spliced } from './forgeries.js';
 import type { Passed, Passing } from './recording.js';
 import { WireRecorder } from './wire-recorder.js';
 
@@ -117,7 +117,7 @@ export class WireAttacks {
     return this.#report({
       kind: 'replay',
       proxy: describe.replayed(response, answer, isSame),
-      application: 'Nothing: no function ran a second time.',
+      application: 'Nothing. Its call has its outcome, and no function ran again.',
       calls: [],
       exchanges: exchange === undefined ? [] : [exchange],
     });
@@ -144,9 +144,10 @@ export class WireAttacks {
   async #pass(passing: Passing): Promise<TransportResponse> {
     const last = this.#last;
     const { response } = await passing.send();
-    if (!(response.body instanceof Uint8Array) || !last || last.request !== passing.request) return response;
-    if (response.body.length <= REPLAYED) last.answer = response.body;
-    return response;
+    if (!last || last.request !== passing.request) return response;
+    return kept(response, REPLAYED, (answer) => {
+      last.answer = answer;
+    });
   }
 
   async #alter(passing: Passing, armed: Armed, before: Uint8Array): Promise<TransportResponse> {

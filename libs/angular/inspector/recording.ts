@@ -186,7 +186,8 @@ class Recording {
         try {
           const result = await body.read();
           if (result.value) this.#take(response, result.value);
-          if (result.done) this.#done(response);
+          // a live result is read to its last piece, and not on
+          if (result.done || this.#answer.isOver) this.#done(response);
           return result;
         } catch (error) {
           this.#failed(error);
@@ -207,6 +208,7 @@ class Recording {
   }
 
   #done(response: TransportResponse): void {
+    if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
     this.#answer.end();
     const { handshake, kind } = this.log.exchanges.get(this.id) ?? {};
     const { head } = this.#answer;

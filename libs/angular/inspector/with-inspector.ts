@@ -1,6 +1,7 @@
 import { inject } from '@angular/core';
 import { type SealwireFeature, ɵBACKEND, type ɵBackend, ɵpathOf } from '@sealwire/angular';
 import { createRemote, type Remote, type RemoteOptions } from '@sealwire/client';
+import { WireAttacks } from './attacks.js';
 import { WireRecorder } from './wire-recorder.js';
 
 /** Options of {@link withInspector}. */
@@ -27,6 +28,8 @@ export function withInspector({ keep = 200 }: InspectorOptions = {}): SealwireFe
 
 function backend(keep: number): ɵBackend {
   const recorder = inject(WireRecorder);
+  // it stands between from the first frame on
+  inject(WireAttacks);
   recorder.limit = keep;
   return {
     open(module, options) {
