@@ -47,7 +47,7 @@ function codeOf(answer: WireSide | undefined): string {
             <span class="side app">
               <span class="meta">
                 <span>{{ clockOf(row.exchange.startedAt) }}</span>
-                @if (row.exchange.attempt > 1) { <span class="badge">sent again, {{ row.exchange.attempt }}</span> }
+                @if (row.exchange.attempt > 1 && row.exchange.tampering?.kind !== 'replay') { <span class="badge">sent again, {{ row.exchange.attempt }}</span> }
                 @if (row.exchange.tampering) { <span class="badge danger">attacked</span> }
                 @if (row.isLive) { <span class="badge live">stream</span> }
               </span>
@@ -137,6 +137,7 @@ function codeOf(answer: WireSide | undefined): string {
     .meta { display: flex; flex-wrap: wrap; gap: 8px; font-size: 11.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
     .badge { border: 1px solid currentColor; border-radius: 999px; padding: 0 8px; }
     .danger, .failed { color: var(--danger); }
+    .wire.side > .failed { font-size: 12.5px; }
     .live { color: var(--app); }
     .call, .outcome { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
     .outcome { color: var(--app); }

@@ -71,7 +71,7 @@ class Recording {
   readonly #request = new BodyMeter();
   readonly #answer = new BodyMeter();
   readonly #began = performance.now();
-  readonly #startedAt = Date.now();
+  readonly #startedAt = performance.timeOrigin + this.#began;
 
   constructor(
     private readonly log: WireLog,
@@ -121,7 +121,7 @@ class Recording {
     const { body } = this.sent;
     if (body instanceof Uint8Array) return this.sent;
     if (!(body instanceof ReadableStream)) {
-      void this.#look(body);
+      this.#look(body).catch(() => {});
       return this.sent;
     }
     const reader = body.getReader();
@@ -231,7 +231,10 @@ class Recording {
   #requestSide(): WireSide {
     const { url, contentType, headers, body } = this.sent;
     const base = (globalThis as { location?: { href: string } }).location?.href;
-    const { host, pathname, search } = new URL(url, base);
+    // what is no URL fails in the transport, with a sentence
+    const { host, pathname, search } = URL.canParse(url, base)
+      ? new URL(url, base)
+      : { host: '', pathname: url, search: '' };
     const size = body instanceof Uint8Array ? body.length : body instanceof ReadableStream ? undefined : body.size;
     const length =
       size === undefined ? (['transfer-encoding', 'chunked'] as const) : (['content-length', `${size}`] as const);

@@ -91,7 +91,7 @@ class Watch {
       name,
       args: args.map(show),
       json: json(isObject ? only : args),
-      startedAt: Date.now(),
+      startedAt: performance.timeOrigin + this.#began,
       ms: undefined,
       state: 'pending',
       outcome: undefined,

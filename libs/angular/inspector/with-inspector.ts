@@ -14,12 +14,15 @@ export interface InspectorOptions {
  * Records all modules of this `provideSealwire` for `<sealwire-inspector>`, whichever transport they have. For demonstrations and
  * development: it keeps plaintext of the calls in memory. A build that does not import this entry has nothing of it.
  *
- * @throws RangeError if `keep` is no whole number from 1 to 10,000
+ * @throws TypeError for an option that does not exist, RangeError if `keep` is no whole number from 1 to 10,000
  * @example
  * const config = { url: '/remote', serverKey: 'swp1…' };
  * provideSealwire(config, withFetch(), withInspector());
  */
-export function withInspector({ keep = 200 }: InspectorOptions = {}): SealwireFeature<'inspector'> {
+export function withInspector(options: InspectorOptions = {}): SealwireFeature<'inspector'> {
+  const { keep = 200, ...others } = options;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw new TypeError(`withInspector() has no option \`${unknown}\`.`);
   if (!Number.isInteger(keep) || keep < 1 || keep > 10_000) {
     throw new RangeError('withInspector() takes a whole number from 1 to 10,000 as `keep`.');
   }

@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import './support.js';
 import { provideHttpClient, withInterceptors } from '@angular/common/http';
-import type { EnvironmentProviders } from '@angular/core';
+import { type EnvironmentProviders, effect } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
   injectRemote,
@@ -145,6 +145,45 @@ it('names the handshake that replaced a session, and why', async () => {
   for (const { id } of await sessions.list()) await sessions.revoke(id);
   await payments.balance({ account: 'a' });
   await eventually(() => recorder.handshakes().at(-1)?.reason).toMatch(/^session_/);
+});
+
+it('knows the padding of whatever length a payload has', async () => {
+  const { payments, recorder } = await opened();
+  for (const size of [0, 1, 30, 45, 60, 200, 1_000, 5_000, 65_000, 66_000, 200_000]) {
+    const bytes = await payments.echo(new Uint8Array(size));
+    const outcomes = [{ ok: true as const, value: bytes }];
+    const [request, answer] = [recorder.exchanges().at(-1)?.request.body, recorder.exchanges().at(-1)?.answer?.body];
+    expect(answer?.payload, `${size}`).toBe(encodeReply({ outcomes }).length);
+    expect((request?.payload ?? 0) - size).toBeGreaterThan(8);
+    expect((request?.payload ?? 0) - size).toBeLessThan(20);
+  }
+  await payments.$batch((r) => Array.from({ length: 30 }, (_, i) => r.balance({ account: i % 2 ? 'a' : 'b' })));
+  expect(recorder.exchanges().at(-1)?.answer?.body.payload).toBeGreaterThan(100);
+  expect(recorder.exchanges().at(-1)?.calls).toHaveLength(30);
+});
+
+it('makes no effect that calls depend on it', async () => {
+  const { payments, recorder } = await opened();
+  let runs = 0;
+  let call: Promise<bigint> | undefined;
+  TestBed.runInInjectionContext(() =>
+    effect(() => {
+      runs++;
+      call = payments.balance({ account: 'a' });
+    }),
+  );
+  TestBed.tick();
+  await call;
+  recorder.pause();
+  recorder.resume();
+  TestBed.tick();
+  expect(runs).toBe(1);
+  expect(recorder.calls()).toHaveLength(1);
+});
+
+it('refuses what it has no use for', () => {
+  expect(() => withInspector({ keep: 0 })).toThrow('1 to 10,000');
+  expect(() => withInspector({ bodies: 1 } as never)).toThrow('no option `bodies`');
 });
 
 it('keeps the last exchanges and 4096 bytes of each body, and stops while it is paused', async () => {
