@@ -190,6 +190,7 @@ export class WireAttacks {
     return cut(passed.response, after, () => {
       if (untracked(this.#armed) !== armed) return false;
       this.#armed.set(undefined);
+      this.#recorder.mark(passed.exchange, { kind: 'cut-stream', side: 'answer', what: describe.what('cut-stream') });
       this.#tell(armed, passed, `The proxy closed the connection after ${after} bytes of the stream.`);
       return true;
     });
@@ -215,6 +216,9 @@ export class WireAttacks {
     this.#armed.set(undefined);
     const [one, two] = await Promise.all([first.passed, passed]);
     const [mine, others] = await Promise.all([read(one.response, REPLAYED), read(two.response, REPLAYED)]);
+    for (const { exchange } of [one, two]) {
+      this.#recorder.mark(exchange, { kind: 'swap-answers', side: 'answer', what: describe.what('swap-answers') });
+    }
     this.#tell(armed, [one, two], describe.swapped(mine, others));
     first.swap({ ...two.response, body: readerOf(others) });
     return { ...one.response, body: readerOf(mine) };

@@ -220,7 +220,9 @@ class Recording {
 
   #failed(error: unknown): void {
     if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
-    this.#end({ state: 'failed', failure: error instanceof Error ? error.message : String(error) });
+    const why = error instanceof Error ? error.message : String(error);
+    const failure = this.sent.signal.aborted ? 'broken off by the application, which needs it no more' : why;
+    this.#end({ state: 'failed', failure });
   }
 
   #end(changes: Partial<Exchange>): void {

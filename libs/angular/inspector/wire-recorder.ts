@@ -1,6 +1,6 @@
 import { computed, Injectable, type Signal, signal, untracked } from '@angular/core';
 import type { Remote, Transport } from '@sealwire/client';
-import type { Exchange, Handshake, RecordedCall } from './exchange.js';
+import type { Exchange, Handshake, RecordedCall, Tampering } from './exchange.js';
 import { type Between, recordingTransport } from './recording.js';
 import { watchedRemote } from './watched.js';
 import { WireLog } from './wire-log.js';
@@ -74,6 +74,11 @@ export class WireRecorder {
     remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
     remote.$events.on('renewed', ({ reason }) => this.#opened(module, { reason }));
     return watchedRemote(this.#log, remote, module, this.#isPaused);
+  }
+
+  /** Says of a recorded exchange what was done to it on the way. */
+  mark(exchange: number | undefined, tampering: Tampering): void {
+    this.#log.exchanges.change(exchange, { tampering });
   }
 
   /** @returns what the function gives, as soon as it gives something; it is asked again after each change */
