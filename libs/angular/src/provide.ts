@@ -25,7 +25,7 @@ import { type RemoteModule, SEALWIRE } from './module.js';
 import { Sealwire } from './sealwire.js';
 
 /** Kinds of what a `with...` function returns. */
-export type SealwireFeatureKind = 'module' | 'transport' | 'server';
+export type SealwireFeatureKind = 'module' | 'transport' | 'server' | 'inspector';
 
 /** What a `with...` function of this package returns. */
 export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {

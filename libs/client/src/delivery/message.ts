@@ -109,7 +109,7 @@ export class Message implements Limited, Abortable {
     else stop(this, notReached(this.lastError ?? this.delivery.sessions.lastError));
   }
 
-  /** Bytes of its arguments have left: progress enough, unless a time was set for this call. */
+  /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
   moved(): void {
     if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
   }

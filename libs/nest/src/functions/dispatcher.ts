@@ -149,7 +149,7 @@ export class RemoteFunctionDispatcher {
     if (found.bare) return this.runBare(found, found.bare, call.args);
     const { outcome, unexpected, call: running } = await invoke(found, opened, call, progress, undefined);
     if (unexpected !== undefined) report(found, unexpected);
-    return { outcome, call: running };
+    return { outcome, call: running, origin: found.origin, context: running.context };
   }
 
   /** Why a call does not run at all. */
@@ -185,7 +185,8 @@ export class RemoteFunctionDispatcher {
       const value = await method.apply(host, args as unknown[]);
       const iterable = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
       const sent = isObservable(value) ? new Observed(value) : iterable ? inContext(value) : value;
-      return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
+      const { resumable, origin } = found;
+      return { outcome: { ok: true, value: sent }, call: resumable ? RESUMABLE : undefined, origin };
     } catch (error) {
       const outcome = failureOf(error);
       if (outcome === INTERNAL) report(found, error);

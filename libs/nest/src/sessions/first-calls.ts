@@ -74,7 +74,9 @@ export function runFirstCalls(
       const header = firstHeader(session.id, digest, counter);
       results[counter] = sealResult(key, { epoch: 0, callHeader: header }, random, reply);
     };
+    let landed: Promise<void> | undefined;
     const over = (): void => {
+      landed = Promise.resolve();
       session.calls -= message.calls;
       session.land(number);
       ledger.finish(session, number, digest, results[counter]);
@@ -89,7 +91,7 @@ export function runFirstCalls(
       const reply = await message.run({
         session: (transaction) => new CallSession(data, session, transaction),
         callId: (place) => ids[place] ?? new Uint8Array(0),
-        audience: () => session.flights.join(number, answer, patience).audience,
+        audience: () => session.flights.join(number, answer, patience, landed).audience,
         together: true,
       });
       if (reply instanceof Uint8Array) seal(reply);

@@ -30,6 +30,8 @@ export interface WaitingRoom {
   /** Sets bytes aside. @throws SealwireError `busy` where too many bytes wait already */
   hold(bytes: number): void;
   free(bytes: number): void;
+  /** @param giveUp called if the server stops meanwhile @returns takes that back */
+  wait(giveUp: () => void): () => void;
 }
 
 /** The body of a live call, of which header and first chunk have come. */
@@ -71,6 +73,7 @@ export class LiveBody {
       held += bytes;
     };
     const end = performance.now() + this.room.bodyTimeout;
+    const over = this.room.wait(() => this.#giveUp?.(new SealwireError('busy')));
     try {
       hold(this.head.length + PAYLOAD);
       for (;;) {
@@ -81,6 +84,7 @@ export class LiveBody {
         hold(2 * bytes.length);
       }
     } finally {
+      over();
       this.room.free(held);
     }
   }
