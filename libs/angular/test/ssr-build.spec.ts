@@ -7,9 +7,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import chromium from '@sparticuz/chromium';
-import { type Browser, chromium as launcher } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { launch } from '../../../test/support/browser.js';
+import { installedChromiums } from '../../../test/support/browser-install.js';
 import { openServer, serverKey } from './server.js';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -73,10 +74,8 @@ beforeAll(async () => {
   await buildPackages();
   const { code, output } = await build('app', { SEALWIRE_URL: backend.url, SEALWIRE_TRANSFER: 'yes' });
   expect(code, output).toBe(0);
-  browser = await launcher.launch({
-    executablePath: await chromium.executablePath(),
-    args: ['--no-sandbox', '--no-zygote', '--disable-gpu'],
-  });
+  const [chromium] = installedChromiums();
+  browser = await launch(chromium!);
 }, TIME);
 
 afterAll(async () => {
