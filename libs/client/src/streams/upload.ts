@@ -75,7 +75,7 @@ export class Upload implements Limited {
     const [first = EMPTY, ...rest] = bodies;
     const { sent, sealer } = session.sealLive(first, this.repeatable, calls);
     this.#bodies = bodies;
-    this.#head = [sent.frame() ?? EMPTY, ...rest.map((body) => sealer.seal(body, false))];
+    this.#head = [(sent.frame() ?? EMPTY) as Uint8Array, ...rest.map((body) => sealer.seal(body, false))];
     this.#sealer = sealer;
     this.#pulseMs = session.pulse * 1000;
     this.#maximum = session.maxUpload;
