@@ -53,6 +53,11 @@ export class PaymentsController {
   }
 
   @RemoteFunction()
+  async *lines(to: number): AsyncGenerator<number> {
+    for (let i = 1; i <= to; i++) yield i;
+  }
+
+  @RemoteFunction()
   echo(bytes: Uint8Array): Uint8Array {
     return bytes;
   }
