@@ -11,6 +11,7 @@ const packages: Record<string, string> = {
   '@sealwire/client/testing': 'client/src/testing/index',
   '@sealwire/angular': 'angular/src/index',
   '@sealwire/angular/testing': 'angular/testing/index',
+  '@sealwire/angular/inspector': 'angular/inspector/index',
   '@sealwire/nest': 'nest/src/index',
   '@sealwire/nest/ports': 'nest/src/ports/index',
   '@sealwire/typeorm': 'typeorm/src/index',

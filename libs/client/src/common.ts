@@ -1,6 +1,7 @@
 export {
   decodeValue,
   describeFrame,
+  encodeReply,
   encodeValue,
   type FrameField,
   frameType,
