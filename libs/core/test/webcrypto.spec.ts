@@ -104,11 +104,15 @@ describe.each([
     const sides = pair(use);
     const sent1 = await run(startHandshake(client, sides.clientConfig));
     const frame2 = sides.answer1(sent1.frame);
-    await expect(later(receiveStartAnswer(sent1, flipped(frame2, 8 * frame2.length - 1)))).rejects.toMatchObject({ code: 'handshake_failed' });
+    await expect(later(receiveStartAnswer(sent1, flipped(frame2, 8 * frame2.length - 1)))).rejects.toMatchObject({
+      code: 'handshake_failed',
+    });
     const opened2 = await run(receiveStartAnswer(sent1, frame2));
     const sent3 = await run(finishHandshake(opened2, [], [new Uint8Array(9)]));
     const answer = answerFinish(sides.open3(sent3.frame), TERMS, [], [{ known: 'running' }]);
-    await expect(later(receiveFinishAnswer(sent3, flipped(answer.frame, 700)))).rejects.toMatchObject({ code: 'handshake_failed' });
+    await expect(later(receiveFinishAnswer(sent3, flipped(answer.frame, 700)))).rejects.toMatchObject({
+      code: 'handshake_failed',
+    });
     const finished = await run(receiveFinishAnswer(sent3, answer.frame));
     expect(finished.secrets).toEqual(answer.secrets);
     expect(finished.firstAnswers).toEqual([{ known: 'running' }]);
