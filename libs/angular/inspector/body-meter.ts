@@ -50,6 +50,11 @@ export class BodyMeter {
     return this.#isChunked && ((this.#head[2] ?? 0) & 2) !== 0;
   }
 
+  /** The last chunk has passed. */
+  get isOver(): boolean {
+    return this.#last && this.#skip === 0;
+  }
+
   get shown(): WireBody {
     return {
       size: this.#size,
@@ -90,7 +95,7 @@ export class BodyMeter {
     const header = this.#head[0] === CALL ? 36 : 12;
     let at = 0;
     if (this.#skip === undefined) this.#skip = header - from;
-    while (at < bytes.length && !this.#last) {
+    while (at < bytes.length && !this.isOver) {
       if (this.#skip > 0) {
         const step = Math.min(this.#skip, bytes.length - at);
         at += step;

@@ -98,9 +98,10 @@ export interface RecordedCall {
   /** the value, or code and message of the error */
   readonly outcome: string | undefined;
   readonly outcomeJson: string | undefined;
-  /** items that the application took from the stream, and the last of them */
+  /** items that the application took from the stream, and the last 20 of them, as texts and as JSON */
   readonly items: number;
   readonly lastItems: readonly string[];
+  readonly lastItemsJson: readonly string[];
 }
 
 /** A handshake; its exchanges name it. */

@@ -110,7 +110,7 @@ export function bytes(n: number): string {
 
 /** `4 ms`, `1.3 s`. */
 export function time(ms: number): string {
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms > 0 && ms < 10) return `${ms.toFixed(1)} ms`;
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
