@@ -1,7 +1,7 @@
 import {
+  type ClientPrimitives,
   type KeySize,
   LIMITS,
-  type Primitives,
   parseSecureKey,
   parseServerPublicKey,
   type SecureKey,
@@ -59,8 +59,8 @@ export interface RemoteOptions<Api = any> {
    * createRemote<Api>({ url, serverKey, onSession: (remote) => remote.login(token) });
    */
   readonly onSession?: (remote: Remote<Api>) => unknown;
-  /** default: node:crypto on Node, noble elsewhere */
-  readonly primitives?: Primitives;
+  /** default: node:crypto on Node, WebCrypto elsewhere, and noble for what that lacks */
+  readonly primitives?: ClientPrimitives;
   /** Connects without any key: whoever answers is taken for the server. For experiments only. */
   readonly dangerouslyAllowAnyServer?: true;
 }
@@ -109,7 +109,7 @@ export interface Settings {
   readonly onSession: RemoteOptions['onSession'];
   /** milliseconds that travel as the deadline of every call; undefined if the application set no time */
   readonly deadline: number | undefined;
-  readonly primitives: Primitives;
+  readonly primitives: ClientPrimitives;
   readonly tuning: Tuning;
 }
 
@@ -117,7 +117,11 @@ export interface Settings {
 export const LONGEST = 2 ** 31 - 1;
 
 /** @throws PolicyError or SealwireError with a sentence that says what to do */
-export function resolveOptions(options: RemoteOptions, primitives: Primitives, tuning: Partial<Tuning>): Settings {
+export function resolveOptions(
+  options: RemoteOptions,
+  primitives: ClientPrimitives,
+  tuning: Partial<Tuning>,
+): Settings {
   unknownOption(options, Object.keys(KNOWN), 'createRemote');
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');

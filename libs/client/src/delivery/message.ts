@@ -1,4 +1,14 @@
-import type { Call, Outcome, Reply } from '@sealwire/core';
+import {
+  type Attempt,
+  attempt,
+  type Call,
+  callFrameLength,
+  isPending,
+  LIMITS,
+  type Outcome,
+  type Reply,
+  run,
+} from '@sealwire/core';
 import { notReached } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
@@ -109,7 +119,7 @@ export class Message implements Limited, Abortable {
     else stop(this, notReached(this.lastError ?? this.delivery.sessions.lastError));
   }
 
-  /** Bytes of its arguments have left: progress enough, unless a time was set for this call. */
+  /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
   moved(): void {
     if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
   }
@@ -142,17 +152,23 @@ export class Message implements Limited, Abortable {
       stop(this, refusal);
       return;
     }
-    if (payload.length <= session.maxBody) {
-      this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
-    }
-    if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
-    this.detach();
-    stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    // the payload of a call with streams goes in pieces
+    const longest = upload ? Math.min(payload.length, LIMITS.pieceBody) : payload.length;
+    if (Math.max(payload.length, callFrameLength(longest)) > session.maxBody) {
+      stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    } else this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
   }
 
   transmit(): void {
-    const { sent, delivery, upload } = this;
+    const { sent, delivery, upload, tries } = this;
     const frame = sent?.frame();
+    if (isPending(frame)) {
+      const sealed = (): void => {
+        if (sent === this.sent && tries === this.tries) this.transmit();
+      };
+      frame.then(sealed, (error) => sent === this.sent && stop(this, error));
+      return;
+    }
     const again = this.tries++ > 0;
     if (!sent || !frame) {
       // without step 4 only a renewal can ask
@@ -185,24 +201,23 @@ export class Message implements Limited, Abortable {
       if (this.#controller === controller) this.#controller = undefined;
       await new Reception(this, sent, places, controller).read(answer);
     }
+    // it counts as under way until it is opened, for which its keys are needed
+    const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;
+    const opened = isPending(opening) ? await opening : opening;
     sent.requests--;
     if (this.state === 'done') return;
-    if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
+    if (opened) this.#answered(sent, places, opened);
     else if ('error' in answer) unanswered(this, sent, answer);
     if (sent.requests > 0) return;
     if (sent === this.sent) this.on('alone');
     else sent.release();
   }
 
-  #answered(sent: Sent, places: readonly number[], frame: Uint8Array): void {
-    let reply: Reply | undefined;
-    try {
-      reply = sent.open(frame);
-    } catch (error) {
-      if (!isMisread(error)) {
-        unanswered(this, sent, { status: 200, code: undefined, wait: 0, error });
-        return;
-      }
+  #answered(sent: Sent, places: readonly number[], opened: Attempt<Reply>): void {
+    const reply = 'value' in opened ? opened.value : undefined;
+    if ('error' in opened && !isMisread(opened.error)) {
+      unanswered(this, sent, { status: 200, code: undefined, wait: 0, error: opened.error });
+      return;
     }
     const event = reply ? this.eventOf(reply, sent.total) : 'malformed';
     // under seal the server says that nothing of the frame ran
@@ -243,10 +258,11 @@ export class Message implements Limited, Abortable {
 
   /** Whether nothing of the call was committed, and it goes out again. */
   goesAgain(outcome: Extract<Outcome, { ok: false }>): boolean {
+    // its streams cannot be read again
+    if (this.upload?.repeatable === false) return false;
     if (outcome.code === 'unavailable') return true;
     // a guard refused it, and the application has not been asked for new metadata yet
-    if (!this.work.how.refresher || this.refreshed || this.upload?.repeatable === false) return false;
-    return unauthorized(outcome);
+    return this.work.how.refresher !== undefined && !this.refreshed && unauthorized(outcome);
   }
 
   eventOf(reply: Reply, total: number): Event {

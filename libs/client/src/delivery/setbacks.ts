@@ -1,4 +1,4 @@
-import type { MessageStatus, NumberAnswer, Reply } from '@sealwire/core';
+import { type Attempt, attempt, type MessageStatus, type NumberAnswer, type Reply, type Step } from '@sealwire/core';
 import { ChannelBlockedError, RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
@@ -122,21 +122,25 @@ export function unanswered(message: Message, sent: Sent, hint: Hint): void {
   message.on(event, hint);
 }
 
-/** What a handshake tells of the number that the message is under. */
-export function told(message: Message, sent: Sent, answer: NumberAnswer): void {
+/** A result that a handshake brought, if it brought one. */
+export type Opened = Attempt<Reply> | undefined;
+
+/** Opens the result that a handshake brought of a number, if it brought one. */
+export function* openTold(sent: Sent, answer: NumberAnswer): Step<Opened> {
+  return answer.known === 'result' ? yield* attempt(sent.openTold(answer.frame)) : undefined;
+}
+
+/** What a handshake tells of the number that the message is under. @param opened its result */
+export function told(message: Message, sent: Sent, answer: NumberAnswer, opened: Opened): void {
   if (sent !== message.sent) return;
-  if (answer.known !== 'result') {
-    message.on(`told_${answer.known}`);
-    return;
+  if (answer.known !== 'result') message.on(`told_${answer.known}`);
+  else if (opened && 'value' in opened) {
+    const { value: reply } = opened;
+    message.on('outcomes' in reply ? message.eventOf(reply, sent.total) : 'malformed', reply);
+  } else {
+    message.lastError = opened?.error;
+    message.on('told_unknown');
   }
-  let reply: Reply | undefined;
-  try {
-    reply = sent.openTold(answer.frame);
-  } catch (error) {
-    message.lastError = error;
-  }
-  if (!reply) message.on('told_unknown');
-  else message.on('outcomes' in reply ? message.eventOf(reply, sent.total) : 'malformed', reply);
 }
 
 function refreshFailed(error: unknown): RemoteError {

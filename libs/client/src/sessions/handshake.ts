@@ -1,4 +1,6 @@
 import {
+  attempt,
+  type ClientPrimitives,
   discardHandshake,
   erase,
   type FinishSent,
@@ -10,9 +12,11 @@ import {
   type OuterCode,
   receiveFinishAnswer,
   receiveStartAnswer,
+  run,
   SealwireError,
   type ServerOptions,
   type StartAnswered,
+  type Step,
   startHandshake,
 } from '@sealwire/core';
 import { backoff, within } from '../delivery/limits.js';
@@ -50,7 +54,7 @@ const COLD_TRIES = 2;
 interface Exchange<T> {
   readonly frame: Uint8Array;
   readonly attemptMs: number;
-  open(frame: Uint8Array): T;
+  open(frame: Uint8Array): Step<T>;
 }
 
 /** Plays steps 1 to 4 as the client. */
@@ -65,7 +69,7 @@ export class Handshaker {
   constructor(
     private readonly settings: Settings,
     private readonly keySize: KeySize,
-    private readonly suite: HandshakeSuite,
+    private readonly suite: HandshakeSuite<ClientPrimitives>,
     private readonly events: EventHub,
   ) {
     this.#pins = settings.pins.length > 0 ? settings.pins : [undefined];
@@ -91,7 +95,8 @@ export class Handshaker {
   async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
     const { modulePath, secureKey, connectTimeout } = this.settings;
     const began = performance.now();
-    const start = startHandshake(this.suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey });
+    const config = { modulePath, keySize: this.keySize, serverKey: pin, secureKey };
+    const start = await run(startHandshake(this.suite, config));
     let answered: StartAnswered | undefined;
     let finish: FinishSent | undefined;
     try {
@@ -105,10 +110,14 @@ export class Handshaker {
       this.#cold = false;
       this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
       this.#checkPolicy(answered.serverOptions, pin !== undefined);
-      const { asked, firstCalls } = plan.prepare(answered);
-      const sent = finishHandshake(answered, asked, firstCalls);
+      const { asked, firstCalls } = await run(plan.prepare(answered));
+      const sent = await run(finishHandshake(answered, asked, firstCalls));
       finish = sent;
-      plan.sent(sent);
+      if (signal.aborted || !plan.sent(sent)) {
+        discardHandshake(sent);
+        signal.throwIfAborted();
+        throw new Error('A first call was given up before it was sent.');
+      }
       const step4 = await this.#exchange(signal, {
         frame: sent.frame,
         attemptMs: FINISH_MS,
@@ -140,7 +149,7 @@ export class Handshaker {
     /** whether `due` ends a pause, and not the time that an answer may take */
     let pausing = false;
     try {
-      for (let attempt = 0; ; ) {
+      for (let tries = 0; ; ) {
         const now = performance.now();
         if (now >= due) {
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
@@ -148,7 +157,7 @@ export class Handshaker {
           if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
           const sending = complete(post(this.settings, frame, requests.signal)).finally(() => pending.delete(sending));
           pending.add(sending);
-          attempt++;
+          tries++;
           due = now + attemptMs;
           pausing = false;
         }
@@ -158,15 +167,19 @@ export class Handshaker {
           pending.size > 0 ? Promise.race(pending) : undefined,
         );
         if (answer === undefined && (pausing || performance.now() < due)) continue;
-        const hint = answer instanceof Uint8Array ? tryOpen(open, answer) : (answer ?? silent);
-        if ('opened' in hint) return { opened: hint.opened, bytes: (answer as Uint8Array).length };
+        // one after the other: a forged answer must not meet the true one half way
+        const tried = answer instanceof Uint8Array ? await run(attempt(open(answer))) : undefined;
+        if (tried && 'value' in tried) return { opened: tried.value, bytes: (answer as Uint8Array).length };
+        const hint = tried
+          ? { status: 200, code: undefined, wait: 0, ...tried }
+          : ((answer as Hint | undefined) ?? silent);
         this.lastError = hint.error;
         const first = frame[0] === FRAME_TYPE.start;
         if (FINAL.has(hint.code) && !(first && OF_STEP_3.has(hint.code))) refusal = hint.error;
-        else this.#retry(hint, attempt, first);
+        else this.#retry(hint, tries, first);
         if (refusal && pending.size === 0) throw refusal;
         if (answer === undefined) continue;
-        due = performance.now() + (refusal ? attemptMs / 4 : backoff(attempt - 1, hint.wait));
+        due = performance.now() + (refusal ? attemptMs / 4 : backoff(tries - 1, hint.wait));
         pausing = true;
       }
     } finally {
@@ -209,14 +222,6 @@ async function complete(posted: ReturnType<typeof post>): Promise<Uint8Array | H
 
 function noAnswer(ms: number): RemoteError {
   return new RemoteError('timeout', `No answer within ${ms} ms.`);
-}
-
-function tryOpen<T>(open: (frame: Uint8Array) => T, frame: Uint8Array): { readonly opened: T } | Hint {
-  try {
-    return { opened: open(frame) };
-  } catch (error) {
-    return { status: 200, code: undefined, wait: 0, error };
-  }
 }
 
 /** Handshakes in a row without a pause. */

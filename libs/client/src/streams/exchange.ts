@@ -18,7 +18,11 @@ export async function exchange(
     const up = (total: number): void => meter?.sent(total);
     // the server has the number: the first piece is enough to ask for its result
     const body = upload && message.state !== 'running' ? await upload.body(message, up) : frame;
-    const answer = await post(delivery.settings, body, signal, meter && up);
+    const left = (total: number): void => {
+      upload?.moved('left', total);
+      up(total);
+    };
+    const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);

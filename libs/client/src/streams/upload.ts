@@ -49,6 +49,8 @@ export class Upload implements Limited {
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
+  /** bytes of the body that were sealed, or left, in that sending which came furthest */
+  readonly #furthest = { sealed: 0, left: 0 };
   /** ends the body of a request that is under way */
   #break: ((reason: unknown) => void) | undefined;
 
@@ -73,7 +75,7 @@ export class Upload implements Limited {
     const [first = EMPTY, ...rest] = bodies;
     const { sent, sealer } = session.sealLive(first, this.repeatable, calls);
     this.#bodies = bodies;
-    this.#head = [sent.frame() ?? EMPTY, ...rest.map((body) => sealer.seal(body, false))];
+    this.#head = [(sent.frame() ?? EMPTY) as Uint8Array, ...rest.map((body) => sealer.seal(body, false))];
     this.#sealer = sealer;
     this.#pulseMs = session.pulse * 1000;
     this.#maximum = session.maxUpload;
@@ -104,6 +106,13 @@ export class Upload implements Limited {
     this.#begun = true;
     this.#streams.finish();
     return message.delivery.settings.transport.requestStreams ? this.#stream(onBytes) : this.#collect(onBytes);
+  }
+
+  /** What is sent again is no progress: a call whose connections are cut has its time and no more. */
+  moved(how: 'sealed' | 'left', total: number): void {
+    if (total <= this.#furthest[how]) return;
+    this.#furthest[how] = total;
+    this.#message?.moved();
   }
 
   ring(now: number): void {
@@ -187,7 +196,7 @@ export class Upload implements Limited {
       take(chunk);
       total += chunk.length;
       onBytes(total);
-      this.#message?.moved();
+      this.moved('sealed', total);
     };
     for (const chunk of this.#head) give(chunk);
     // a unit that spans pieces takes no pulse inside

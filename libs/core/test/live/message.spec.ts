@@ -6,6 +6,7 @@ import {
   openLiveResult,
   openResult,
   parseCall,
+  runSync,
   sealLiveCall,
 } from '@sealwire/core';
 import { noblePrimitives } from '@sealwire/core/noble';
@@ -79,7 +80,7 @@ describe('a live call', () => {
   it('does not open as a whole frame, nor a whole frame as a live one', async () => {
     const { header, chunks } = call([Uint8Array.of(1)]);
     const { chunks: result, callHeader } = await sealed(1n);
-    expect(codeOf(() => openResult(key, callHeader, concat(...result)))).toBe('bad_frame');
+    expect(codeOf(() => runSync(openResult(key, callHeader, concat(...result))))).toBe('bad_frame');
     const plain = header.map((byte, i) => (i === 2 ? 1 : byte));
     expect(codeOf(() => openLiveCall(key, parseCall(concat(plain, ...chunks))))).toBe('bad_frame');
     const alone = header.map((byte, i) => (i === 2 ? 2 : byte));
