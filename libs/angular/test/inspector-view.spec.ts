@@ -78,7 +78,8 @@ it('opens a message: fields by name, bytes in hexadecimal, and more of them when
   expect(row?.getAttribute('aria-expanded')).toBe('true');
   const request = recorder.exchanges().at(-1)?.request.body;
   const fields = texts('sealwire-wire-view:first-of-type tbody tr');
-  expect(fields.slice(0, 2)).toEqual(['type0117which frame this is', 'version111of the protocol']);
+  expect(fields.slice(0, 2)).toEqual(['type0111 call', 'version111of the protocol']);
+  expect(fields[2]).toBe('flags21none');
   expect(fields.at(-1)).toMatch(/^tag\d+16one altered bit/);
   const hex = () =>
     [...(all('sealwire-hex-view')[0]?.querySelectorAll('.run') ?? [])]

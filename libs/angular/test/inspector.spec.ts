@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import './support.js';
-import { provideHttpClient, withInterceptors } from '@angular/common/http';
+import { Blob as NodeBlob, File as NodeFile } from 'node:buffer';
+import { provideHttpClient, withFetch as withFetchBackend, withInterceptors } from '@angular/common/http';
 import { type EnvironmentProviders, effect } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
@@ -15,7 +16,7 @@ import {
 import { type Exchange, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
 import { encodeReply, fetchTransport, type Transport, type TransportRequest } from '@sealwire/client';
 import { SealwireSessions } from '@sealwire/nest';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
 import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
@@ -139,6 +140,28 @@ describe.each(transports)('the recorder over %s', (_name, feature, http) => {
   });
 });
 
+it.each([
+  ['a stream', withFetch(), provideHttpClient()],
+  ['a Blob', withHttpClient(), provideHttpClient(withFetchBackend(), withInterceptors([sealwireStreams]))],
+] as const)('follows a file that goes up as %s', async (_name, feature, http) => {
+  // jsdom's own can neither be read nor be sent by Node's fetch
+  vi.stubGlobal('Blob', NodeBlob);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const { rates, recorder } = await connect(feature, http);
+  await rates.size(new Uint8Array(1));
+  const file = new NodeFile([new Uint8Array(300_000)], 'plan.pdf') as unknown as File;
+  expect(await rates.measure(file)).toBe('plan.pdf 300000');
+  const call = recorder.calls().at(-1);
+  expect(call).toMatchObject({ args: ['File "plan.pdf" (300000 bytes)'], outcome: '"plan.pdf 300000"' });
+  await eventually(() => recorder.exchanges().at(-1)).toMatchObject({
+    calls: [call?.id],
+    request: { body: { complete: true, head: { length: 4096 }, pieces: { length: expect.any(Number) } } },
+  });
+  const body = recorder.exchanges().at(-1)?.request.body;
+  expect(body?.size).toBeGreaterThan(300_000);
+  expect(body?.pieces.reduce((sum, { length }) => sum + length + 3, 36)).toBe(body?.size);
+});
+
 it('names the handshake that replaced a session, and why', async () => {
   const { payments, recorder, app } = await opened();
   const sessions = app.get(SealwireSessions);
@@ -217,6 +240,8 @@ it('keeps the last exchanges and 4096 bytes of each body, and stops while it is 
 it('is the transport that it wraps: same bytes, same limits, no read before its time', async () => {
   const recorder = TestBed.inject(WireRecorder);
   let pulled = 0;
+  const parts = [new Uint8Array([0x12, 1, 3]), new Uint8Array(500)];
+  const [head, rest] = parts;
   const got: Uint8Array[] = [];
   const inner: Transport = {
     ...fetchTransport(),
@@ -225,7 +250,6 @@ it('is the transport that it wraps: same bytes, same limits, no read before its 
     async send({ body }) {
       const reader = (body as ReadableStream<Uint8Array>).getReader();
       for (let next = await reader.read(); next.value; next = await reader.read()) got.push(next.value);
-      const parts = [new Uint8Array([0x12, 1, 3]), new Uint8Array(500)];
       const read = async () => {
         const value = parts.shift();
         return value ? { done: false, value } : { done: true };
@@ -259,9 +283,9 @@ it('is the transport that it wraps: same bytes, same limits, no read before its 
   ]);
   const reader = response.body as { read(): Promise<{ value?: Uint8Array }> };
   expect(recorder.exchanges()[0]?.answer?.body.size).toBe(0);
-  expect((await reader.read()).value?.length).toBe(3);
+  expect((await reader.read()).value).toBe(head);
   expect(recorder.exchanges()[0]?.answer?.body).toMatchObject({ size: 3, complete: false });
-  expect((await reader.read()).value?.length).toBe(500);
+  expect((await reader.read()).value).toBe(rest);
   await reader.read();
   expect(recorder.exchanges()[0]).toMatchObject({ state: 'done', request: { body: { size: 300 } } });
   onTestFinished(() => recorder.clear());
