@@ -80,7 +80,7 @@ function codeOf(answer: WireSide | undefined): string {
                 }
               </span>
               @if (row.answer.length > 0) { <sealwire-size-bar [segments]="row.answer" /> }
-              @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="failed">{{ failure }}</span> }
+              @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="note" [class.failed]="row.exchange.state === 'failed'">{{ failure }}</span> }
               @if (row.exchange.tampering; as tampering) { <span class="failed">{{ tampering.what }}</span> }
             </span>
           </button>
@@ -137,7 +137,8 @@ function codeOf(answer: WireSide | undefined): string {
     .meta { display: flex; flex-wrap: wrap; gap: 8px; font-size: 11.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
     .badge { border: 1px solid currentColor; border-radius: 999px; padding: 0 8px; }
     .danger, .failed { color: var(--danger); }
-    .wire.side > .failed { font-size: 12.5px; }
+    .wire.side > .failed, .note { font-size: 12.5px; }
+    .note:not(.failed) { color: var(--muted); }
     .live { color: var(--app); }
     .call, .outcome { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
     .outcome { color: var(--app); }

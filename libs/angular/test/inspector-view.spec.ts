@@ -123,6 +123,18 @@ it('puts the log of plain JSON beside the log there is', async () => {
   expect(texts('.sealed').join()).not.toMatch(/transfer|receipt/);
 });
 
+it('shows one view alone', async () => {
+  await shown();
+  const fixture = TestBed.createComponent(SealwireInspector);
+  fixture.componentRef.setInput('tabs', false);
+  fixture.componentRef.setInput('view', 'log');
+  await fixture.whenStable();
+  const host = fixture.nativeElement as HTMLElement;
+  expect(host.querySelectorAll('[role="tab"]').length).toBe(0);
+  expect(host.querySelector('[role="region"]')?.getAttribute('aria-label')).toBe('Proxy log');
+  expect(host.querySelector('sealwire-proxy-log')).not.toBeNull();
+});
+
 it('marks what a proxy did', async () => {
   const { payments, fixture, texts, all } = await shown();
   await payments.balance({ account: 'a' });

@@ -162,6 +162,14 @@ it.each([
   expect(body?.pieces.reduce((sum, { length }) => sum + length + 3, 36)).toBe(body?.size);
 });
 
+it('tells a stream that the application left from one that was cut', async () => {
+  const { rates, recorder } = await connect();
+  for await (const one of await rates.count(1_000_000)) if (one === 3) break;
+  const left = () => recorder.exchanges().findLast(({ answer }) => (answer?.body.pieceCount ?? 0) > 0);
+  await eventually(() => left()?.state).toBe('closed');
+  expect(recorder.calls().at(-1)).toMatchObject({ state: 'done', items: 3 });
+});
+
 it('names the handshake that replaced a session, and why', async () => {
   const { payments, recorder, app } = await opened();
   const sessions = app.get(SealwireSessions);
