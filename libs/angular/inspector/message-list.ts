@@ -157,7 +157,7 @@ function codeOf(answer: WireSide | undefined): string {
     h4 { margin: 0 0 8px; font-size: 12px; font-weight: 600; color: var(--wire); }
     sealwire-wire-view + h4 { margin-top: 24px; }
     p { margin: 0 0 8px; }
-    pre { margin: 0 0 8px; padding: 8px 12px; border-radius: 8px; background: var(--app-soft); white-space: pre-wrap; overflow-wrap: anywhere; max-height: 240px; overflow: auto; }
+    pre { margin: 0 0 8px; padding: 8px 12px; border-radius: 8px; background: var(--app-soft); white-space: pre-wrap; overflow-wrap: anywhere; }
     pre.item { margin-bottom: 2px; padding: 2px 12px; }
     .empty { padding: 32px 16px; text-align: center; border: 0; }
     @container (max-width: 720px) {

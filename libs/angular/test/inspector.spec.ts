@@ -5,6 +5,7 @@ import { provideHttpClient, withFetch as withFetchBackend, withInterceptors } fr
 import { type EnvironmentProviders, effect } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
+  type ApiOf,
   injectRemote,
   provideSealwire,
   type SealwireFeature,
@@ -14,7 +15,7 @@ import {
   withModule,
 } from '@sealwire/angular';
 import { type Exchange, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
-import { encodeReply, fetchTransport, type Transport, type TransportRequest } from '@sealwire/client';
+import { encodeReply, fetchTransport, type Remote, type Transport, type TransportRequest } from '@sealwire/client';
 import { SealwireSessions } from '@sealwire/nest';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
@@ -191,6 +192,24 @@ it('knows the padding of whatever length a payload has', async () => {
   await payments.$batch((r) => Array.from({ length: 30 }, (_, i) => r.balance({ account: i % 2 ? 'a' : 'b' })));
   expect(recorder.exchanges().at(-1)?.answer?.body.payload).toBeGreaterThan(100);
   expect(recorder.exchanges().at(-1)?.calls).toHaveLength(30);
+});
+
+it('records what onSession calls', async () => {
+  const { url } = await startServer();
+  const module = withModule(Payments, {
+    secureKey: secureKeys[0],
+    onSession: (remote) => (remote as unknown as Remote<ApiOf<typeof Payments>>).balance({ account: 'b' }),
+  });
+  TestBed.configureTestingModule({
+    providers: [provideSealwire({ url, serverKey }, module, withFetch(), withInspector())],
+  });
+  const payments = TestBed.runInInjectionContext(() => injectRemote(Payments));
+  await payments.balance({ account: 'a' });
+  const calls = TestBed.inject(WireRecorder).calls();
+  expect(calls.map(({ args, outcome }) => [args[0], outcome])).toEqual([
+    ['{ account: "a" }', '100n'],
+    ['{ account: "b" }', '7n'],
+  ]);
 });
 
 it('makes no effect that calls depend on it', async () => {
