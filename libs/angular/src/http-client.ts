@@ -17,7 +17,7 @@ import {
   type TransportRequest,
   type TransportResponse,
 } from '@sealwire/client';
-import { BodyWatch, isBuffer, Journey } from './bodies.js';
+import { BodyWatch, isBuffer } from './bodies.js';
 import { CARRIED } from './live-requests.js';
 
 /** false in production builds, which leave out what depends on it */
@@ -70,7 +70,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       attempts.set(body, attempt + 1);
       const { onUpload } = request;
       const sent = bodyOf(body);
-      const journey = watch && new Journey(watch, module, body, sent);
+      const journey = watch?.begin(module, body, sent);
       const context = new HttpContext()
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
         .set(CARRIED, { signal, wantsProgress: onUpload !== undefined, journey });
