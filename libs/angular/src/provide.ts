@@ -1,5 +1,13 @@
-import { type EnvironmentProviders, inject, makeEnvironmentProviders, type Provider } from '@angular/core';
-import { fetchTransport } from '@sealwire/client';
+import { isPlatformServer } from '@angular/common';
+import {
+  type EnvironmentProviders,
+  inject,
+  makeEnvironmentProviders,
+  PLATFORM_ID,
+  type Provider,
+  provideEnvironmentInitializer,
+} from '@angular/core';
+import { type FetchTransportOptions, fetchTransport, SealwireError } from '@sealwire/client';
 import {
   CONFIG,
   MODULES,
@@ -22,7 +30,7 @@ export type SealwireFeatureKind = 'module' | 'transport' | 'server' | 'inspector
 /** What a `with...` function of this package returns. */
 export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {
   readonly ɵkind: Kind;
-  readonly ɵproviders: Provider[];
+  readonly ɵproviders: (Provider | EnvironmentProviders)[];
 }
 
 /**
@@ -90,43 +98,18 @@ export function withHttpClient(): SealwireFeature<'transport'> {
   return transport(httpClientTransport);
 }
 
-/** Options of `fetch` that {@link withFetch} sets on every request. */
-export interface FetchOptions {
-  /** `include` sends cookies to another origin too, whose CORS rules must allow it */
-  readonly credentials?: 'omit' | 'same-origin' | 'include';
-  /** a call goes on when the page is left */
-  readonly keepalive?: boolean;
-  readonly mode?: 'cors' | 'same-origin';
-  readonly priority?: 'high' | 'low' | 'auto';
-  readonly referrerPolicy?:
-    | 'no-referrer'
-    | 'origin'
-    | 'same-origin'
-    | 'strict-origin'
-    | 'strict-origin-when-cross-origin';
-}
-
-/** Bytes that a browser keeps alive after the page, less what headers may take. */
-const KEPT_ALIVE = 60_000;
-
 /**
- * Frames travel by `fetch`, around HttpClient and its interceptors. `keepalive` applies to bodies below 60,000 bytes, for
- * browsers refuse it on larger ones.
+ * Frames travel by `fetch`, around HttpClient and its interceptors.
  *
+ * @param options those of `fetchTransport` of `@sealwire/client`
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  * @example
  * const config = { url: 'https://api.example.com/remote', serverKey: 'swp1…' };
  * provideSealwire(config, withFetch({ credentials: 'include' }));
  */
-export function withFetch(init: FetchOptions = {}): SealwireFeature<'transport'> {
-  return transport(() =>
-    fetchTransport({
-      fetch: (url, request) => {
-        const size = (request?.body as Uint8Array | undefined)?.byteLength ?? 0;
-        const keepalive = init.keepalive === true && size < KEPT_ALIVE;
-        return fetch(url, { ...request, ...init, keepalive });
-      },
-    }),
-  );
+export function withFetch(options: FetchTransportOptions = {}): SealwireFeature<'transport'> {
+  const transportOfAll = fetchTransport(options);
+  return transport(() => transportOfAll);
 }
 
 function transport(factory: TransportFactory): SealwireFeature<'transport'> {
@@ -140,7 +123,8 @@ function transport(factory: TransportFactory): SealwireFeature<'transport'> {
  * too, so that the browser's resources are resolved from the start and make no call; errors, streams and files do not.
  *
  * @param options for the server alone: a browser does not read them
- * @throws Error without `url`, and for an option that does not exist
+ * @throws Error without `url`, and for an option that does not exist; SealwireError `bad_configuration` when an application starts
+ * on the server with a `url` that is not absolute
  * @example
  * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote', transfer: true }));
  */
@@ -149,5 +133,15 @@ export function withServerCalls(options: ServerCalls): SealwireFeature<'server'>
   const [name] = Object.keys(unknown);
   if (name !== undefined) throw new Error(`withServerCalls() has no option "${name}".`);
   if (typeof url !== 'string') throw new Error('withServerCalls() needs the url of the remote functions.');
-  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }] };
+  // when the application starts, so that a build that prerenders ends there
+  const check = provideEnvironmentInitializer(() => isPlatformServer(inject(PLATFORM_ID)) && checkAbsolute(url));
+  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }, check] };
+}
+
+/** @throws SealwireError: a server has no page that an address could be relative to */
+function checkAbsolute(url: string): void {
+  if (URL.canParse(url)) return;
+  const example = "withServerCalls({ url: 'http://127.0.0.1:3000/remote' })";
+  const message = `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`;
+  throw new SealwireError('bad_configuration', message);
 }
