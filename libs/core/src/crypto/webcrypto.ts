@@ -1,5 +1,5 @@
 import { SealwireError } from '../errors.js';
-import { isPending, type Soon } from '../steps.js';
+import { isPending, lazy } from '../steps.js';
 import { hashes } from './hashes.js';
 import type { ClientPrimitives, KemKeyPair, KeyPair, NativeKey, PrivateKey } from './primitives.js';
 
@@ -27,26 +27,6 @@ interface Subtle {
   decapsulateBits(algorithm: object, key: NativeKey, ciphertext: Uint8Array): Promise<ArrayBuffer>;
   encrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
   decrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
-}
-
-/** A module that is loaded when it is needed first. */
-function lazy<T>(load: () => Promise<T>): () => Soon<T> {
-  let loaded: Soon<T> | undefined;
-  return () => {
-    if (loaded !== undefined) return loaded;
-    const loading = load();
-    loaded = loading;
-    loading.then(
-      (module) => {
-        loaded = module;
-      },
-      // the network may be back at the next try
-      () => {
-        loaded = undefined;
-      },
-    );
-    return loading;
-  };
 }
 
 const ciphers = lazy(() => import('./noble-ciphers.js').then(({ nobleCiphers }) => nobleCiphers));
