@@ -70,6 +70,8 @@ export async function bundle(
     metafile: true,
     outdir: '/',
     logLevel: 'silent',
+    // the paths of the repository's own tsconfig are those of Node
+    tsconfigRaw: {},
     ...options,
     plugins: of === 'sources' ? [virtual, sources] : [virtual],
   });

@@ -67,13 +67,15 @@ export interface PagesOptions {
   readonly scripts?: Readonly<Record<string, string | { source: string }>>;
   /** of the page, after the scripts */
   readonly html?: string;
+  /** where the client comes from (default: the sources) */
+  readonly of?: 'sources' | 'packages';
 }
 
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: () => void) => void;
 
 /** `/` is a page that loads `/page.js`, whose tools `OpenPage.run` hands out, and the other scripts' own. */
-export async function pages({ headers = {}, scripts = {}, html = '' }: PagesOptions = {}): Promise<Middleware> {
-  const { files } = await bundle({ page: 'test/support/browser-page.ts', ...scripts });
+export async function pages({ headers = {}, scripts = {}, html = '', of }: PagesOptions = {}): Promise<Middleware> {
+  const { files } = await bundle({ page: 'test/support/browser-page.ts', ...scripts }, of);
   const page = `<!doctype html><title>Sealwire</title><link rel="icon" href="data:,">
 <script type="module" src="/page.js"></script>${html}`;
   return (request, response, next) => {

@@ -266,10 +266,11 @@ export class Message implements Limited, Abortable {
 
   /** Whether nothing of the call was committed, and it goes out again. */
   goesAgain(outcome: Extract<Outcome, { ok: false }>): boolean {
+    // its streams cannot be read again
+    if (this.upload?.repeatable === false) return false;
     if (outcome.code === 'unavailable') return true;
     // a guard refused it, and the application has not been asked for new metadata yet
-    if (!this.work.how.refresher || this.refreshed || this.upload?.repeatable === false) return false;
-    return unauthorized(outcome);
+    return this.work.how.refresher !== undefined && !this.refreshed && unauthorized(outcome);
   }
 
   eventOf(reply: Reply, total: number): Event {
