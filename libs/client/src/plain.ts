@@ -23,6 +23,9 @@ export class PlainCaller {
     private readonly events: EventHub,
   ) {}
 
+  /** There is no handshake. */
+  async prewarm(): Promise<void> {}
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -111,6 +111,10 @@ export class Delivery {
     }
   }
 
+  prewarm(): Promise<void> {
+    return this.sessions.prewarm();
+  }
+
   #admit(message: Message): void {
     this.#messages.add(message);
     message.want();

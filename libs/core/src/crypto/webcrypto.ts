@@ -1,3 +1,4 @@
+import { erase } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { isPending, lazy } from '../steps.js';
 import { hashes } from './hashes.js';
@@ -72,8 +73,13 @@ export const webPrimitives: ClientPrimitives = {
 
   async x25519(privateKey, publicKey) {
     if (privateKey instanceof Uint8Array) {
+      // whoever holds the key may erase it while the module is loaded
       const own = privateKey.slice();
-      return (await ciphers()).x25519(own, publicKey);
+      try {
+        return (await ciphers()).x25519(own, publicKey);
+      } finally {
+        erase(own);
+      }
     }
     return opaquely(async (native) => {
       const other = await native.importKey('raw', publicKey, X25519, false, []);
@@ -98,9 +104,29 @@ export const webPrimitives: ClientPrimitives = {
   async kemDecapsulate(ciphertext, decapsulationKey) {
     if (decapsulationKey instanceof Uint8Array) {
       const own = decapsulationKey.slice();
-      return (await kem()).kemDecapsulate(ciphertext, own);
+      try {
+        return (await kem()).kemDecapsulate(ciphertext, own);
+      } finally {
+        erase(own);
+      }
     }
     return opaquely((native) => native.decapsulateBits(KEM, decapsulationKey, ciphertext));
+  },
+
+  async prepare() {
+    try {
+      const seed = hashes.random(64);
+      const { encapsulationKey, decapsulationKey } = await webPrimitives.kemKeyPair(seed);
+      if (!(decapsulationKey instanceof Uint8Array)) return;
+      // once in vain, so that the engine has compiled it; the page may draw in between
+      const noble = await kem();
+      await turn();
+      const { ciphertext } = noble.kemEncapsulate(encapsulationKey, hashes.random(32));
+      await turn();
+      noble.kemDecapsulate(ciphertext, decapsulationKey);
+    } catch {
+      // whoever needs it is told
+    }
   },
 
   seal(key, nonce, ad, plaintext, out) {
@@ -119,6 +145,10 @@ export const webPrimitives: ClientPrimitives = {
     return noble.then((loaded) => loaded.open(own, nonce, ad, sealed));
   },
 };
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
 
 async function aesGcm(
   operation: 'encrypt' | 'decrypt',
