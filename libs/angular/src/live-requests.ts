@@ -7,6 +7,7 @@ import {
   HttpResponse,
 } from '@angular/common/http';
 import { Observable } from 'rxjs';
+import type { Journey } from './bodies.js';
 
 /** What the transport tells the interceptor below of one request. */
 export interface Carried {
@@ -14,6 +15,8 @@ export interface Carried {
   readonly signal: AbortSignal;
   /** the sender wants to hear of the bytes that have left, which only XMLHttpRequest tells */
   readonly wantsProgress: boolean;
+  /** of a development build */
+  readonly journey?: Journey | undefined;
 }
 export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined);
 
@@ -30,6 +33,7 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
 export const sealwireStreams: HttpInterceptorFn = (request, next) => {
   const carried = request.context.get(CARRIED);
   if (!carried || carried.wantsProgress) return next(request);
+  carried.journey?.left(request.body);
   return new Observable((observer) => {
     fetch(request.urlWithParams, initOf(request, carried.signal)).then(
       (response) => {
@@ -43,6 +47,7 @@ export const sealwireStreams: HttpInterceptorFn = (request, next) => {
           url: request.url,
         };
         const reader = body?.getReader() ?? null;
+        carried.journey?.came(reader);
         if (response.ok) {
           observer.next(new HttpResponse({ ...seen, body: reader }));
           observer.complete();

@@ -1,5 +1,13 @@
-import { type EnvironmentProviders, inject, makeEnvironmentProviders, type Provider } from '@angular/core';
-import { fetchTransport } from '@sealwire/client';
+import { isPlatformServer } from '@angular/common';
+import {
+  type EnvironmentProviders,
+  inject,
+  makeEnvironmentProviders,
+  PLATFORM_ID,
+  type Provider,
+  provideEnvironmentInitializer,
+} from '@angular/core';
+import { fetchTransport, SealwireError } from '@sealwire/client';
 import {
   CONFIG,
   MODULES,
@@ -22,7 +30,7 @@ export type SealwireFeatureKind = 'module' | 'transport' | 'server' | 'inspector
 /** What a `with...` function of this package returns. */
 export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {
   readonly ɵkind: Kind;
-  readonly ɵproviders: Provider[];
+  readonly ɵproviders: (Provider | EnvironmentProviders)[];
 }
 
 /**
@@ -140,7 +148,8 @@ function transport(factory: TransportFactory): SealwireFeature<'transport'> {
  * too, so that the browser's resources are resolved from the start and make no call; errors, streams and files do not.
  *
  * @param options for the server alone: a browser does not read them
- * @throws Error without `url`, and for an option that does not exist
+ * @throws Error without `url`, and for an option that does not exist; SealwireError `bad_configuration` when an application starts
+ * on the server with a `url` that is not absolute
  * @example
  * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote', transfer: true }));
  */
@@ -149,5 +158,15 @@ export function withServerCalls(options: ServerCalls): SealwireFeature<'server'>
   const [name] = Object.keys(unknown);
   if (name !== undefined) throw new Error(`withServerCalls() has no option "${name}".`);
   if (typeof url !== 'string') throw new Error('withServerCalls() needs the url of the remote functions.');
-  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }] };
+  // when the application starts, so that a build that prerenders ends there
+  const check = provideEnvironmentInitializer(() => isPlatformServer(inject(PLATFORM_ID)) && checkAbsolute(url));
+  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }, check] };
+}
+
+/** @throws SealwireError: a server has no page that an address could be relative to */
+function checkAbsolute(url: string): void {
+  if (URL.canParse(url)) return;
+  const example = "withServerCalls({ url: 'http://127.0.0.1:3000/remote' })";
+  const message = `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`;
+  throw new SealwireError('bad_configuration', message);
 }

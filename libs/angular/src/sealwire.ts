@@ -1,6 +1,6 @@
 import { isPlatformServer } from '@angular/common';
 import { Injector, inject, PLATFORM_ID, TransferState } from '@angular/core';
-import { createRemote, type RemoteOptions, SealwireError } from '@sealwire/client';
+import { createRemote, type RemoteOptions } from '@sealwire/client';
 import {
   BACKEND,
   type Backend,
@@ -31,7 +31,7 @@ export class Sealwire {
     };
     const isServer = isPlatformServer(injector.get(PLATFORM_ID));
     const calls = isServer ? injector.get(SERVER_CALLS) : undefined;
-    const base = calls ? absolute(calls.url) : (url ?? '/remote');
+    const base = calls?.url ?? url ?? '/remote';
     const state = injector.get(TransferState);
     const transfer = new Transfer(state, path);
     const options = (key: string | undefined): RemoteOptions => ({
@@ -50,14 +50,6 @@ export class Sealwire {
       handOver: calls?.transfer ? (call, value) => transfer.keep(call, value) : undefined,
     });
   }
-}
-
-/** @throws SealwireError: a server has no page that an address could be relative to */
-function absolute(url: string): string {
-  if (URL.canParse(url)) return url;
-  const example = "withServerCalls({ url: 'http://127.0.0.1:3000/remote' })";
-  const message = `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`;
-  throw new SealwireError('bad_configuration', message);
 }
 
 class Network implements Backend {

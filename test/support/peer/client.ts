@@ -273,7 +273,7 @@ function liveReply(key: MessageKey, header: Uint8Array, result: Uint8Array): Rep
   const opener = openLiveResult(key, header, result);
   const reader = new UnitReader('result', result.length, LIMITS.batch);
   const outcomes: Outcome[] = [];
-  for (const body of opener.push(result.subarray(SIZE.resultHeader))) {
+  for (const body of runSync(opener.push(result.subarray(SIZE.resultHeader)))) {
     for (const { kind, stream, bytes } of reader.push(body)) {
       if (kind === UNIT.status) return decodeReply(bytes);
       if (kind === UNIT.outcome) outcomes[stream] = decodeOutcome(bytes);

@@ -15,7 +15,6 @@ import {
   nextEpochSecret,
   openLiveResult,
   openResult,
-  type Primitives,
   type Random,
   type Reply,
   run,
@@ -125,10 +124,13 @@ export class Session implements Provable {
     this.#advance();
     const epoch = this.#epoch;
     const number = { lane: this.lane, counter: ++this.#counter };
-    const key = { primitives: this.#primitives as Primitives, keySize: this.keySize, secret: epoch.clientToServer };
+    const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number, repeatable };
     const { sealer, first } = sealLiveCall(key, clear, this.random, firstBody, false);
-    return { sent: this.#sent(number, calls, { frame: first, header: sealer.header }, first.length, epoch), sealer };
+    const { header } = sealer;
+    const frame = run(first);
+    const sealed = isPending(frame) ? frame.then((bytes) => ({ frame: bytes, header })) : { frame, header };
+    return { sent: this.#sent(number, calls, sealed, callFrameLength(firstBody.length), epoch), sealer };
   }
 
   /** Asks what became of first calls, which have a number of the session but no frame of their own. It runs nothing. */
@@ -165,7 +167,7 @@ export class Session implements Provable {
   }
 
   openLive(callHeader: Uint8Array, epoch: Epoch, header: Uint8Array): LiveOpener {
-    const key = { primitives: this.#primitives as Primitives, keySize: this.keySize, secret: epoch.serverToClient };
+    const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.serverToClient };
     return openLiveResult(key, callHeader, header);
   }
 

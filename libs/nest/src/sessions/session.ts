@@ -9,6 +9,7 @@ import {
   openLiveCall,
   type Primitives,
   type Random,
+  runSync,
   SealwireError,
   type SessionSecrets,
   sealLiveResult,
@@ -202,7 +203,7 @@ export class Session implements LedgerSession {
     const key = { primitives, keySize: this.#keySize, secret: secrets.clientToServer };
     if (!frame.live) return { payload: openCall(key, frame), secrets, live: undefined };
     const opener = openLiveCall(key, frame);
-    return { payload: NONE, secrets, live: { opener, bodies: opener.push(frame.chunks) } };
+    return { payload: NONE, secrets, live: { opener, bodies: runSync(opener.push(frame.chunks)) } };
   }
 
   advance(epoch: number): void {
