@@ -13,6 +13,7 @@ const ENTRIES = [
   ['@sealwire/client/testing', 'client/src/testing/index.ts'],
   ['@sealwire/angular', 'angular/src/index.ts'],
   ['@sealwire/angular/testing', 'angular/testing/index.ts'],
+  ['@sealwire/angular/inspector', 'angular/inspector/index.ts'],
   ['@sealwire/nest', 'nest/src/index.ts'],
   ['@sealwire/nest/ports', 'nest/src/ports/index.ts'],
   ['@sealwire/typeorm', 'typeorm/src/index.ts'],

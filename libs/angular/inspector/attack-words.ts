@@ -6,7 +6,7 @@ const WHAT: Readonly<Record<AttackKind, string>> = {
   'flip-answer': 'The proxy flipped one bit of this answer before the application got it.',
   'lose-answer': 'The proxy let the call through and threw this answer away.',
   replay: 'The proxy sent the bytes of an earlier call.',
-  'swap-answers': 'The proxy exchanged the answers of two calls.',
+  'swap-answers': 'The proxy exchanged this answer with that of another call.',
   'cut-stream': 'The proxy closed the connection in the middle of the stream.',
   'forge-session-unknown': 'The proxy threw this answer away and wrote 409 session_unknown instead.',
   'wrong-module': 'The proxy delivered the call to another module.',
@@ -36,19 +36,22 @@ export const describe = {
   /** What the calls came to, and after how many requests. */
   seen(calls: readonly RecordedCall[], exchanges: readonly Exchange[]): string {
     if (calls.length === 0) return 'Nothing.';
-    return calls.map((call) => `${call.name} ${outcome(call)}, ${effort(call, exchanges)}.`).join(' ');
+    return calls.map((call) => `${call.name} ${outcome(call)} (${effort(call, exchanges)}).`).join(' ');
   },
 };
 
 function outcome({ state, outcome, items }: RecordedCall): string {
-  if (state === 'failed') return `failed with ${outcome}`;
+  if (state === 'failed') return `failed with ${outcome?.replace(/\.$/, '')}`;
   if (state === 'streaming') return `goes on after ${items} items: the client called again and named its position`;
-  return items > 0 ? `gave ${items} items, none missing and none twice` : `gave ${outcome}`;
+  return items > 0 ? `gave ${items} items, none missing and none twice` : `gave ${outcome}, once`;
 }
 
-function effort({ id, ms = 0 }: RecordedCall, exchanges: readonly Exchange[]): string {
-  const sent = exchanges.filter(({ calls }) => calls.includes(id)).length;
-  return `once, after ${sent} ${sent === 1 ? 'request' : 'requests'} in ${Math.round(ms)} ms`;
+function effort({ id, module, ms = 0 }: RecordedCall, exchanges: readonly Exchange[]): string {
+  const own = exchanges.filter(({ calls }) => calls.includes(id));
+  const from = own[0]?.id ?? Number.POSITIVE_INFINITY;
+  const shook = exchanges.some((one) => one.kind === 'start' && one.module === module && one.id > from);
+  const requests = `${own.length} ${own.length === 1 ? 'request' : 'requests'}`;
+  return `${requests}${shook ? ' and a handshake' : ''}, ${Math.round(ms)} ms`;
 }
 
 function status({ status, contentType }: TransportResponse, answer: Uint8Array): string {

@@ -2,7 +2,7 @@ import { computed, Injectable, inject, type Signal, signal, untracked } from '@a
 import type { TransportRequest, TransportResponse } from '@sealwire/client';
 import { describe } from './attack-words.js';
 import type { AttackKind, Exchange, RecordedCall, Tampering } from './exchange.js';
-import { cut, flipped, forged, read, readerOf, spliced } from './forgeries.js';
+import { cut, flipped, forged, kept, read, readerOf, spliced } from './forgeries.js';
 import type { Passed, Passing } from './recording.js';
 import { WireRecorder } from './wire-recorder.js';
 
@@ -117,7 +117,7 @@ export class WireAttacks {
     return this.#report({
       kind: 'replay',
       proxy: describe.replayed(response, answer, isSame),
-      application: 'Nothing: no function ran a second time.',
+      application: 'Nothing. Its call has its outcome, and no function ran again.',
       calls: [],
       exchanges: exchange === undefined ? [] : [exchange],
     });
@@ -144,9 +144,10 @@ export class WireAttacks {
   async #pass(passing: Passing): Promise<TransportResponse> {
     const last = this.#last;
     const { response } = await passing.send();
-    if (!(response.body instanceof Uint8Array) || !last || last.request !== passing.request) return response;
-    if (response.body.length <= REPLAYED) last.answer = response.body;
-    return response;
+    if (!last || last.request !== passing.request) return response;
+    return kept(response, REPLAYED, (answer) => {
+      last.answer = answer;
+    });
   }
 
   async #alter(passing: Passing, armed: Armed, before: Uint8Array): Promise<TransportResponse> {
@@ -189,6 +190,7 @@ export class WireAttacks {
     return cut(passed.response, after, () => {
       if (untracked(this.#armed) !== armed) return false;
       this.#armed.set(undefined);
+      this.#recorder.mark(passed.exchange, { kind: 'cut-stream', side: 'answer', what: describe.what('cut-stream') });
       this.#tell(armed, passed, `The proxy closed the connection after ${after} bytes of the stream.`);
       return true;
     });
@@ -214,6 +216,9 @@ export class WireAttacks {
     this.#armed.set(undefined);
     const [one, two] = await Promise.all([first.passed, passed]);
     const [mine, others] = await Promise.all([read(one.response, REPLAYED), read(two.response, REPLAYED)]);
+    for (const { exchange } of [one, two]) {
+      this.#recorder.mark(exchange, { kind: 'swap-answers', side: 'answer', what: describe.what('swap-answers') });
+    }
     this.#tell(armed, [one, two], describe.swapped(mine, others));
     first.swap({ ...two.response, body: readerOf(others) });
     return { ...one.response, body: readerOf(mine) };

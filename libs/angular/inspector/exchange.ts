@@ -70,7 +70,8 @@ export interface Exchange {
   readonly startedAt: number;
   /** milliseconds to the end of the answer */
   readonly ms: number | undefined;
-  readonly state: 'sending' | 'arriving' | 'done' | 'failed';
+  /** `closed`: by the application, which needs no more of it */
+  readonly state: 'sending' | 'arriving' | 'done' | 'closed' | 'failed';
   readonly request: WireSide;
   readonly answer: WireSide | undefined;
   /** why no answer came, or not all of it */
@@ -98,9 +99,10 @@ export interface RecordedCall {
   /** the value, or code and message of the error */
   readonly outcome: string | undefined;
   readonly outcomeJson: string | undefined;
-  /** items that the application took from the stream, and the last of them */
+  /** items that the application took from the stream, and the last 20 of them, as texts and as JSON */
   readonly items: number;
   readonly lastItems: readonly string[];
+  readonly lastItemsJson: readonly string[];
 }
 
 /** A handshake; its exchanges name it. */

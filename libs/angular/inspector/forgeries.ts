@@ -1,7 +1,6 @@
 import type { BodyReader, TransportResponse } from '@sealwire/client';
 
 const HEADER = 36;
-const NOTHING = new Uint8Array(0);
 
 /** One bit of the ciphertext, far behind the header. */
 export function flipped(bytes: Uint8Array): { readonly bytes: Uint8Array; readonly offset: number } {
@@ -38,18 +37,51 @@ export function forged(): TransportResponse {
 /** The whole body, or its first bytes. */
 export async function read({ body }: TransportResponse, maximum: number): Promise<Uint8Array> {
   if (body instanceof Uint8Array) return body;
-  let all: Uint8Array = NOTHING;
-  for (;;) {
+  const parts: Uint8Array[] = [];
+  for (let size = 0; ; ) {
     const { value } = await body.read();
-    if (!value) return all;
-    const more = new Uint8Array(all.length + value.length);
-    more.set(all);
-    more.set(value, all.length);
-    all = more;
-    if (all.length <= maximum) continue;
-    await body.cancel();
-    return all;
+    if (value) parts.push(value);
+    size += value?.length ?? 0;
+    if (size > maximum) await body.cancel();
+    if (!value || size > maximum) return joined(parts, size);
   }
+}
+
+/** The same answer; what it was is told when all of it has passed, unless it is longer than `maximum`. */
+export function kept(
+  response: TransportResponse,
+  maximum: number,
+  tell: (answer: Uint8Array) => void,
+): TransportResponse {
+  const { body } = response;
+  if (body instanceof Uint8Array) {
+    if (body.length <= maximum) tell(body);
+    return response;
+  }
+  let parts: Uint8Array[] | undefined = [];
+  let size = 0;
+  const reader: BodyReader = {
+    async read() {
+      const result = await body.read();
+      size += result.value?.length ?? 0;
+      if (size > maximum) parts = undefined;
+      else if (result.value) parts?.push(result.value);
+      else if (parts) tell(joined(parts, size));
+      return result;
+    },
+    cancel: (reason) => body.cancel(reason),
+  };
+  return { ...response, body: reader };
+}
+
+function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 /** A body as it arrives from the network. */

@@ -20,6 +20,8 @@ const WIDEST = 760;
   selector: 'sealwire-handshake-view',
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
+    <div class="views">
+    <div>
     @for (one of sequences(); track one.handshake.id) {
       <figure>
         <figcaption>
@@ -36,7 +38,7 @@ const WIDEST = 760;
           @for (step of one.steps; track step.n) {
             <g>
               <rect class="halo" [attr.x]="one.width / 2 - 3" [attr.y]="step.y + 20" width="6" height="6" />
-              <text class="title" [attr.x]="28" [attr.y]="step.y + 14">{{ step.n }} {{ step.title }}</text>
+              <text class="title" [attr.x]="28" [attr.y]="step.y + 14">{{ step.n }}&nbsp; {{ step.title }}</text>
               <text class="note" [attr.x]="one.width - 28" [attr.y]="step.y + 14" text-anchor="end">{{ step.note }}</text>
               <line class="arrow" x1="20" [attr.x2]="one.width - 20" [attr.y1]="step.y + 23" [attr.y2]="step.y + 23" />
               <path class="tip" [attr.d]="step.toServer ? 'M' + (one.width - 17) + ' ' + (step.y + 23) + 'l-9 -5v10z' : 'M17 ' + (step.y + 23) + 'l9 -5v10z'" />
@@ -57,17 +59,23 @@ const WIDEST = 760;
     } @empty {
       <p class="empty muted">No handshake yet. The first call shakes hands.</p>
     }
+    </div>
     @if (sequences().length > 0) {
       <dl>
         <div><dt>C1 S1 C2 S2</dt><dd>32 random bytes, two from each side. Each travels sealed and goes into the keys of all that follows.</dd></div>
         <div><dt>A B</dt><dd>16 random bytes of the application that come back under seal: only who opened the step can send them.</dd></div>
+        <div><dt>e_c e_s e_f</dt><dd>Fresh X25519 keys, their public halves. ek_c and the KEM ciphertext are the post-quantum half, ML-KEM-768.</dd></div>
+        <div><dt>cookie</dt><dd>What the server must remember between steps 2 and 3, sealed for itself. It keeps nothing until step 3.</dd></div>
       </dl>
     }
+    </div>
   `,
   styles: [
     THEME,
     `
-    :host { padding: 16px; }
+    :host { padding: 16px; container-type: inline-size; }
+    .views { display: grid; grid-template-columns: minmax(0, 760px) minmax(0, 1fr); gap: 16px 32px; }
+    @container (max-width: 1000px) { .views { grid-template-columns: minmax(0, 1fr); } }
     figure { margin: 0 0 24px; }
     figcaption { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; margin-bottom: 8px; }
     svg { display: block; max-width: 100%; font: 12px var(--sans); }
@@ -91,7 +99,7 @@ const WIDEST = 760;
     .text.number { font-weight: 700; }
     .text { paint-order: stroke; }
     .empty { text-align: center; padding: 16px; }
-    dl { margin: 0; display: grid; gap: 8px; font-size: 13px; max-width: 760px; }
+    dl { margin: 0; display: grid; gap: 12px; align-content: start; font-size: 13px; max-width: 760px; }
     dl div { display: flex; gap: 12px; }
     dt { font-weight: 700; color: var(--app); flex: none; width: 96px; }
     dd { margin: 0; color: var(--muted); }

@@ -9,15 +9,15 @@ interface Run {
   readonly isAltered: boolean;
 }
 
-const PER_ROW = 16;
-const FIRST_ROWS = 6;
+const PER_ROW = 8;
+const FIRST_ROWS = 12;
 
 /** A body as bytes, coloured by field. */
 @Component({
   selector: 'sealwire-hex-view',
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
-    <div class="rows mono" role="img" [attr.aria-label]="label()">
+    <div class="rows mono" role="img" [attr.tabindex]="isOpen() ? 0 : null" [attr.aria-label]="label()">
       @for (row of rows(); track row.offset) {
         <div class="row">
           <span class="offset">{{ row.at }}</span>
@@ -38,15 +38,19 @@ const FIRST_ROWS = 6;
     THEME,
     `
     :host { container-type: inline-size; }
-    .rows { max-height: 320px; overflow: auto; padding: 8px 0; }
+    .rows { display: grid; grid-template-columns: repeat(2, max-content); gap: 2px 8px; max-height: 320px; overflow: auto; padding: 8px 0; }
     .row { display: flex; gap: 12px; }
+    .row:nth-child(even) .offset { display: none; }
     .offset { color: var(--muted); user-select: none; flex: none; }
-    .bytes { overflow-wrap: anywhere; }
+    .bytes { white-space: nowrap; }
     .run { background: color-mix(in srgb, var(--hue) 22%, transparent); padding: 1px 3px; margin-right: 1px; border-radius: 2px; box-decoration-break: clone; -webkit-box-decoration-break: clone; }
     .run.altered { outline: 2px solid var(--danger); font-weight: 700; }
     button { font-size: 12px; margin-top: 4px; }
     p { margin: 4px 0 0; font-size: 12px; }
-    @container (max-width: 440px) { .offset { display: none; } }
+    @container (max-width: 480px) {
+      .rows { grid-template-columns: max-content; }
+      .row:nth-child(even) .offset { display: inline; }
+    }
   `,
   ],
 })
@@ -67,7 +71,8 @@ export class HexView {
 
   readonly #shown = computed(() => {
     const head = this.#body()?.head ?? new Uint8Array(0);
-    return this.isOpen() ? head : head.subarray(0, FIRST_ROWS * PER_ROW);
+    const altered = Math.ceil(((this.#altered() ?? 0) + 1) / PER_ROW);
+    return this.isOpen() ? head : head.subarray(0, Math.max(FIRST_ROWS, altered) * PER_ROW);
   });
   protected readonly hidden = computed(() => (this.#body()?.head.length ?? 0) - this.#shown().length);
   protected readonly lost = computed(() => (this.#body()?.size ?? 0) - (this.#body()?.head.length ?? 0));

@@ -31,10 +31,11 @@ let instances = 0;
   imports: [HandshakeView, MessageList, ProxyLog],
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
-    <section class="frame" aria-label="Wire inspector">
+    <div class="frame" role="group" aria-label="Wire inspector">
       <header>
+        @if (tabs) {
         <div class="tabs" role="tablist" aria-label="Views of the wire">
-          @for (tab of tabs; track tab.id) {
+          @for (tab of all; track tab.id) {
             <button
               type="button"
               role="tab"
@@ -47,26 +48,33 @@ let instances = 0;
             >{{ tab.name }}</button>
           }
         </div>
+        }
         <span class="total muted">{{ count() }} messages, {{ total() }}</span>
         <div class="tools">
-          <button type="button" [attr.aria-pressed]="recorder.paused()" (click)="pause()">{{ recorder.paused() ? 'Record' : 'Pause' }}</button>
-          <button type="button" (click)="recorder.clear()">Clear</button>
+          <button type="button" [attr.aria-pressed]="recorder.paused()" aria-label="Pause recording" (click)="pause()">
+            <svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true"><path [attr.d]="recorder.paused() ? 'M3 1v10l7-5z' : 'M2 1h3v10H2zM7 1h3v10H7z'" /></svg>
+            <span class="word" aria-hidden="true">{{ recorder.paused() ? 'Record' : 'Pause' }}</span>
+          </button>
+          <button type="button" aria-label="Clear what was recorded" (click)="recorder.clear()">
+            <svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true"><path d="M2.5 1.5 6 5l3.5-3.5 1 1L7 6l3.5 3.5-1 1L6 7l-3.5 3.5-1-1L5 6 1.5 2.5z" /></svg>
+            <span class="word" aria-hidden="true">Clear</span>
+          </button>
         </div>
       </header>
-      <div class="panel" role="tabpanel" tabindex="0" [id]="name + 'panel'" [attr.aria-labelledby]="name + current()">
+      <div class="panel" tabindex="0" [attr.role]="tabs ? 'tabpanel' : 'region'" [attr.aria-label]="tabs ? null : title()" [id]="name + 'panel'" [attr.aria-labelledby]="tabs ? name + current() : null">
         @switch (current()) {
           @case ('messages') { <sealwire-message-list /> }
           @case ('handshake') { <sealwire-handshake-view /> }
           @case ('log') { <sealwire-proxy-log /> }
         }
       </div>
-    </section>
+    </div>
   `,
   styles: [
     THEME,
     `
     :host { container-type: inline-size; display: flex; flex-direction: column; min-height: 0; }
-    .frame { display: flex; flex-direction: column; min-height: 0; background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; }
+    .frame { flex: 1 1 auto; display: flex; flex-direction: column; min-height: 0; background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; }
     header { display: flex; align-items: center; gap: 8px 16px; flex-wrap: wrap; padding: 8px 16px; border-bottom: 1px solid var(--line); background: var(--surface); }
     .tabs { display: flex; gap: 4px; }
     .tabs button { border: 0; padding: 6px 12px; color: var(--muted); font-weight: 500; }
@@ -74,14 +82,26 @@ let instances = 0;
     .tabs button[aria-selected="true"] { background: var(--bg); color: var(--text); box-shadow: 0 0 0 1px var(--line); }
     .total { margin-left: auto; font-size: 12.5px; font-variant-numeric: tabular-nums; }
     .tools { display: flex; gap: 8px; }
+    .tools button { display: inline-flex; align-items: center; gap: 8px; min-height: 32px; }
+    .tools svg { fill: currentColor; }
     .panel { overflow: auto; min-height: 0; }
     .panel:focus-visible { outline-offset: -2px; border-radius: 0 0 16px 16px; }
-    @container (max-width: 560px) { .total { display: none; } .tools { margin-left: auto; } .tabs button { padding: 6px 8px; } }
+    @container (max-width: 560px) {
+      header { padding: 8px; flex-wrap: nowrap; gap: 4px; }
+      .total, .word { display: none; }
+      .tools { margin-left: auto; gap: 4px; }
+      .tools button { padding: 4px 10px; }
+      .tabs { gap: 0; }
+      .tabs button { padding: 6px 8px; font-size: 13px; }
+    }
   `,
   ],
 })
 export class SealwireInspector {
-  protected readonly tabs = TABS;
+  /** false: only `view` is shown, and the user cannot choose another one (default true) */
+  @Input() tabs = true;
+  protected readonly all = TABS;
+  protected readonly title = computed(() => TABS.find(({ id }) => id === this.current())?.name);
   protected readonly name = `sealwire-inspector-${++instances}-`;
   protected readonly recorder = inject(WireRecorder);
   protected readonly current = signal<InspectorView>('messages');

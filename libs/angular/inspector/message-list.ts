@@ -1,5 +1,5 @@
 import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@angular/core';
-import type { Exchange, RecordedCall } from './exchange.js';
+import type { Exchange, RecordedCall, WireSide } from './exchange.js';
 import { SizeBar } from './size-bar.js';
 import { type Segment, segmentsOf } from './sizes.js';
 import { bytes, clock, THEME, time } from './theme.js';
@@ -9,6 +9,8 @@ import { WireView } from './wire-view.js';
 interface Row {
   readonly exchange: Exchange;
   readonly calls: readonly RecordedCall[];
+  /** of an answer that is no frame */
+  readonly code: string;
   readonly step: string | undefined;
   readonly request: readonly Segment[];
   readonly answer: readonly Segment[];
@@ -21,6 +23,11 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
   ask: 'asks for the result of a first call',
 };
 
+function codeOf(answer: WireSide | undefined): string {
+  if (!answer || answer.body.fields.length > 0) return '';
+  return /"code":"(\w+)"/.exec(new TextDecoder().decode(answer.body.head))?.[1] ?? '';
+}
+
 /** Each message, the newest first: left the application's call, right what a proxy sees of it. */
 @Component({
   selector: 'sealwire-message-list',
@@ -29,7 +36,9 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
   template: `
     <div class="heads" aria-hidden="true">
       <span class="app-head">Your application sees</span>
-      <span class="wire-head">A proxy that ends TLS sees</span>
+      <span class="wire-head">A proxy <span class="wide">that ends TLS</span> sees
+        <span class="legend"><i class="header"></i>header<i class="payload"></i>payload<i class="padding"></i>padding<i class="tag"></i>tag</span>
+      </span>
     </div>
     <ol>
       @for (row of rows(); track row.exchange.id) {
@@ -38,12 +47,12 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
             <span class="side app">
               <span class="meta">
                 <span>{{ clockOf(row.exchange.startedAt) }}</span>
-                @if (row.exchange.attempt > 1) { <span class="badge">sent again, {{ row.exchange.attempt }}</span> }
+                @if (row.exchange.attempt > 1 && row.exchange.tampering?.kind !== 'replay') { <span class="badge">sent again, {{ row.exchange.attempt }}</span> }
                 @if (row.exchange.tampering) { <span class="badge danger">attacked</span> }
                 @if (row.isLive) { <span class="badge live">stream</span> }
               </span>
               @if (row.step; as step) {
-                <span class="mono"><b>{{ row.exchange.kind === 'ask' ? 'ask' : 'connect' }}</b> <span class="muted sans">{{ step }}</span></span>
+                <span class="mono step"><b>{{ row.exchange.kind === 'ask' ? 'ask' : 'connect' }}</b><span class="muted sans">{{ step }}</span></span>
               }
               @for (call of row.calls; track call.id) {
                 <span class="mono call"><b>{{ call.name }}</b>({{ call.args.join(', ') }})</span>
@@ -59,11 +68,11 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
               }
             </span>
             <span class="side wire">
-              <span class="mono http"><b>{{ row.exchange.request.line }}</b> <span class="sizes">{{ size(row.exchange.request.body.size) }}</span></span>
+              <span class="mono http"><b>{{ row.exchange.request.line }}</b><span class="sizes">{{ size(row.exchange.request.body.size) }}</span></span>
               <sealwire-size-bar [segments]="row.request" />
               <span class="mono http">
                 @if (row.exchange.answer; as answer) {
-                  <b [class.failed]="answer.line !== 'HTTP 200'">{{ answer.line }}</b>
+                  <b [class.failed]="answer.line !== 'HTTP 200'">{{ answer.line }} {{ row.code }}</b>
                   <span class="sizes">{{ size(answer.body.size) }}</span>
                   <span class="muted">{{ row.exchange.ms === undefined ? 'arriving …' : timeOf(row.exchange.ms) }}</span>
                 } @else {
@@ -71,7 +80,7 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
                 }
               </span>
               @if (row.answer.length > 0) { <sealwire-size-bar [segments]="row.answer" /> }
-              @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="failed">{{ failure }}</span> }
+              @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="note" [class.failed]="row.exchange.state === 'failed'">{{ failure }}</span> }
               @if (row.exchange.tampering; as tampering) { <span class="failed">{{ tampering.what }}</span> }
             </span>
           </button>
@@ -109,8 +118,14 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
     `
     :host { container-type: inline-size; }
     .heads { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 24px; padding: 8px 16px; font-size: 12px; font-weight: 600; position: sticky; top: 0; background: var(--bg); border-bottom: 1px solid var(--line); z-index: 1; }
+    .legend { display: inline-flex; align-items: center; gap: 6px; margin-left: auto; font-weight: 400; color: var(--muted); }
+    .legend i { width: 10px; height: 10px; border-radius: 3px; margin-left: 6px; }
+    .legend .header { background: var(--c-head); }
+    .legend .payload { background: var(--app); }
+    .legend .padding { background: repeating-linear-gradient(135deg, var(--c-number) 0 3px, transparent 3px 6px); outline: 1px solid var(--c-number); outline-offset: -1px; }
+    .legend .tag { background: var(--c-tag); }
     .app-head { color: var(--app); }
-    .wire-head { color: var(--wire); }
+    .wire-head { display: flex; flex-wrap: wrap; gap: 0 4px; color: var(--wire); }
     ol { list-style: none; margin: 0; padding: 0; }
     li { border-bottom: 1px solid var(--line); }
     .row { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 24px; width: 100%; padding: 12px 16px; text-align: left; border: 0; border-radius: 0; }
@@ -122,10 +137,13 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
     .meta { display: flex; flex-wrap: wrap; gap: 8px; font-size: 11.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
     .badge { border: 1px solid currentColor; border-radius: 999px; padding: 0 8px; }
     .danger, .failed { color: var(--danger); }
+    .wire.side > .failed, .note { font-size: 12.5px; }
+    .note:not(.failed) { color: var(--muted); }
     .live { color: var(--app); }
     .call, .outcome { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
     .outcome { color: var(--app); }
     .outcome.failed { color: var(--danger); }
+    .step { display: flex; flex-wrap: wrap; gap: 0 12px; align-items: baseline; }
     .sans { font-family: var(--sans); }
     .http { display: flex; flex-wrap: wrap; gap: 0 12px; }
     .http b { font-weight: 600; color: var(--wire); }
@@ -139,12 +157,14 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
     h4 { margin: 0 0 8px; font-size: 12px; font-weight: 600; color: var(--wire); }
     sealwire-wire-view + h4 { margin-top: 24px; }
     p { margin: 0 0 8px; }
-    pre { margin: 0 0 8px; padding: 8px 12px; border-radius: 8px; background: var(--app-soft); white-space: pre-wrap; overflow-wrap: anywhere; max-height: 240px; overflow: auto; }
+    pre { margin: 0 0 8px; padding: 8px 12px; border-radius: 8px; background: var(--app-soft); white-space: pre-wrap; overflow-wrap: anywhere; }
     pre.item { margin-bottom: 2px; padding: 2px 12px; }
     .empty { padding: 32px 16px; text-align: center; border: 0; }
     @container (max-width: 720px) {
       .row, .detail { grid-template-columns: minmax(0, 1fr); gap: 12px; }
-      .heads { grid-template-columns: auto auto; justify-content: space-between; }
+      .heads { grid-template-columns: auto 1fr; gap: 4px 16px; }
+      .wire-head { justify-content: flex-end; }
+      .legend, .wide { display: none; }
     }
     @media (prefers-reduced-motion: no-preference) {
       li { animation: arrive 240ms ease-out; }
@@ -166,7 +186,9 @@ export class MessageList {
       .exchanges()
       .map((exchange) => ({
         exchange,
-        calls: exchange.calls.flatMap((id) => calls.get(id) ?? []),
+        // the application did not send what a proxy sends again
+        calls: exchange.tampering?.kind === 'replay' ? [] : exchange.calls.flatMap((id) => calls.get(id) ?? []),
+        code: codeOf(exchange.answer),
         step: STEPS[exchange.kind],
         request: segmentsOf(exchange, 'request'),
         answer: segmentsOf(exchange, 'answer'),

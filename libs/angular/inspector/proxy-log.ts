@@ -1,15 +1,21 @@
 import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
-import type { Exchange } from './exchange.js';
+import type { Exchange, WireBody } from './exchange.js';
 import { bytes, clock, THEME } from './theme.js';
 import { WireRecorder } from './wire-recorder.js';
 
 const SHOWN_BYTES = 48;
+
+/** Sent by the application, and not asked for later. */
+function isOwn({ tampering, kind }: Exchange): boolean {
+  return tampering?.kind !== 'replay' && kind !== 'ask';
+}
 
 /** What a proxy's log would hold of the same calls with plain JSON, beside what it holds now. */
 @Component({
   selector: 'sealwire-proxy-log',
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
+    <p class="lead">With plain JSON whoever ends TLS, or reads its log, has every name and every amount. Now it has a URL, sizes and times.</p>
     <div class="heads" aria-hidden="true">
       <span class="plain-head">The proxy's log with plain JSON</span>
       <span class="sealed-head">The proxy's log now</span>
@@ -21,23 +27,25 @@ const SHOWN_BYTES = 48;
             <p class="who">{{ clockOf(entry.call.startedAt) }}</p>
             <p><b>POST /{{ entry.call.module }}/{{ entry.call.name }}</b></p>
             <p>{{ entry.call.json }}</p>
-            @if (entry.call.outcomeJson; as outcome) {
-              <p><b>{{ entry.call.state === 'failed' ? 'error' : '200' }}</b> {{ outcome }}</p>
+            @if (entry.call.items === 0 && entry.call.outcomeJson; as outcome) {
+              <p><b>{{ entry.call.state === 'failed' ? 'error' : '200' }}</b><span>{{ outcome }}</span></p>
             }
-            @for (item of entry.call.lastItems; track $index) { <p>{{ item }}</p> }
+            @for (item of entry.call.lastItemsJson.slice(-4); track $index) { <p>{{ item }}</p> }
+            @if (entry.call.items > 4) { <p class="who">… {{ entry.call.items }} items, all of them readable</p> }
           </div>
           <div class="sealed mono">
             <p class="who">{{ clockOf(entry.call.startedAt) }}</p>
-            @for (one of entry.exchanges; track one.id) {
-              <p><b>{{ one.request.line }}</b> {{ size(one.request.body.size) }}</p>
+            @for (one of entry.exchanges.slice(-1); track one.id) {
+              <p><b>{{ one.request.line }}</b><span>{{ size(one.request.body.size) }}</span></p>
               <p class="hex">{{ hex(one.request.body.head) }}</p>
               @if (one.answer; as answer) {
-                <p><b>{{ answer.line }}</b> {{ size(answer.body.size) }}</p>
-                <p class="hex">{{ hex(answer.body.head) }}</p>
+                <p><b>{{ answer.line }}</b><span>{{ size(answer.body.size) }}</span></p>
+                <p class="hex">{{ contentOf(answer.body) }}</p>
               }
             } @empty {
               <p class="muted">nothing left this machine</p>
             }
+            @if (entry.exchanges.length > 1) { <p class="who">… sent {{ entry.exchanges.length }} times, the same bytes</p> }
           </div>
         </li>
       } @empty {
@@ -58,6 +66,8 @@ const SHOWN_BYTES = 48;
     li > div { padding: 12px; border-radius: 12px; min-width: 0; background: var(--surface); border-left: 3px solid var(--danger); overflow-wrap: anywhere; }
     li > div.sealed { border-color: var(--app); }
     p { margin: 0; }
+    p b + span { margin-left: 12px; }
+    .lead { padding: 16px 16px 8px; max-width: 100ch; color: var(--muted); }
     .who, .hex { color: var(--muted); }
     .plain b { color: var(--danger); }
     .sealed b { color: var(--app); }
@@ -75,9 +85,14 @@ export class ProxyLog {
     const exchanges = this.#recorder.exchanges();
     return this.#recorder
       .calls()
-      .map((call) => ({ call, exchanges: exchanges.filter(({ calls }: Exchange) => calls.includes(call.id)) }))
+      .map((call) => ({ call, exchanges: exchanges.filter((one) => one.calls.includes(call.id) && isOwn(one)) }))
       .reverse();
   });
+
+  /** What is no frame is readable, today and then. */
+  protected contentOf({ fields, head }: WireBody): string {
+    return fields.length > 0 ? this.hex(head) : new TextDecoder().decode(head);
+  }
 
   protected hex(head: Uint8Array): string {
     const shown = [...head.subarray(0, SHOWN_BYTES)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');

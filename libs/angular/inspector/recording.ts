@@ -71,7 +71,7 @@ class Recording {
   readonly #request = new BodyMeter();
   readonly #answer = new BodyMeter();
   readonly #began = performance.now();
-  readonly #startedAt = Date.now();
+  readonly #startedAt = performance.timeOrigin + this.#began;
 
   constructor(
     private readonly log: WireLog,
@@ -121,7 +121,7 @@ class Recording {
     const { body } = this.sent;
     if (body instanceof Uint8Array) return this.sent;
     if (!(body instanceof ReadableStream)) {
-      void this.#look(body);
+      this.#look(body).catch(() => {});
       return this.sent;
     }
     const reader = body.getReader();
@@ -186,7 +186,8 @@ class Recording {
         try {
           const result = await body.read();
           if (result.value) this.#take(response, result.value);
-          if (result.done) this.#done(response);
+          // a live result is read to its last piece, and not on
+          if (result.done || this.#answer.isOver) this.#done(response);
           return result;
         } catch (error) {
           this.#failed(error);
@@ -194,7 +195,9 @@ class Recording {
         }
       },
       cancel: (reason) => {
-        this.#failed(reason ?? new Error('the application closed the connection'));
+        // a proxy that cuts it does so on purpose
+        if (this.log.exchanges.get(this.id)?.tampering) this.#failed(reason);
+        else this.#closed();
         return body.cancel(reason);
       },
     };
@@ -207,6 +210,7 @@ class Recording {
   }
 
   #done(response: TransportResponse): void {
+    if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
     this.#answer.end();
     const { handshake, kind } = this.log.exchanges.get(this.id) ?? {};
     const { head } = this.#answer;
@@ -218,7 +222,13 @@ class Recording {
 
   #failed(error: unknown): void {
     if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
-    this.#end({ state: 'failed', failure: error instanceof Error ? error.message : String(error) });
+    if (this.sent.signal.aborted) this.#closed();
+    else this.#end({ state: 'failed', failure: error instanceof Error ? error.message : String(error) });
+  }
+
+  #closed(): void {
+    if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
+    this.#end({ state: 'closed', failure: 'closed by the application, which needs no more of it' });
   }
 
   #end(changes: Partial<Exchange>): void {
@@ -229,7 +239,10 @@ class Recording {
   #requestSide(): WireSide {
     const { url, contentType, headers, body } = this.sent;
     const base = (globalThis as { location?: { href: string } }).location?.href;
-    const { host, pathname, search } = new URL(url, base);
+    // what is no URL fails in the transport, with a sentence
+    const { host, pathname, search } = URL.canParse(url, base)
+      ? new URL(url, base)
+      : { host: '', pathname: url, search: '' };
     const size = body instanceof Uint8Array ? body.length : body instanceof ReadableStream ? undefined : body.size;
     const length =
       size === undefined ? (['transfer-encoding', 'chunked'] as const) : (['content-length', `${size}`] as const);

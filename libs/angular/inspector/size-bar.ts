@@ -15,7 +15,7 @@ import { bytes, THEME } from './theme.js';
     @if (legend) {
       <ul class="legend" aria-hidden="true">
         @for (segment of shown(); track $index) {
-          <li><span [class]="'dot ' + segment.kind"></span>{{ segment.label }} <b>{{ segment.bytes }}</b></li>
+          <li><span [class]="'dot ' + segment.kind"></span>{{ segment.label }}<b>{{ segment.bytes }}</b></li>
         }
       </ul>
     }
@@ -26,6 +26,7 @@ import { bytes, THEME } from './theme.js';
     .bar { display: flex; gap: 1px; height: 8px; border-radius: 4px; overflow: hidden; background: var(--line); }
     .part { min-width: 2px; flex-basis: 0; }
     .header { background: var(--c-head); }
+    .readable { background: var(--danger); }
     .random { background: var(--c-session); }
     .payload { background: var(--app); }
     .sealed { background: var(--c-sealed); }

@@ -2,7 +2,7 @@ import type { Exchange, WireBody } from './exchange.js';
 
 /** A part of a body, as its length was made. */
 export interface Segment {
-  readonly kind: 'header' | 'random' | 'payload' | 'padding' | 'sealed' | 'tag';
+  readonly kind: 'header' | 'random' | 'readable' | 'payload' | 'padding' | 'sealed' | 'tag';
   readonly label: string;
   readonly bytes: number;
 }
@@ -40,7 +40,7 @@ export function segmentsOf(exchange: Exchange, side: 'request' | 'answer'): read
 function messageSegments(body: WireBody): Segment[] {
   const { size, head, pieceCount, payload } = body;
   if (head[1] !== 1 || (head[0] !== 0x11 && head[0] !== 0x12)) {
-    return [{ kind: 'payload', label: 'readable', bytes: size }];
+    return [{ kind: 'readable', label: 'readable', bytes: size }];
   }
   const header = head[0] === 0x11 ? CALL_HEADER : RESULT_HEADER;
   const tags = pieceCount > 0 ? pieceCount * (CHUNK_HEAD + TAG) : TAG;

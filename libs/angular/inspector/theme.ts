@@ -75,9 +75,7 @@ const COLOURS: Readonly<Record<string, string>> = {
 
 /** What a field is for, in a few words. */
 export const MEANINGS: Readonly<Record<string, string>> = {
-  type: 'which frame this is',
   version: 'of the protocol',
-  flags: 'chunked, live; in step 1 pin and SecureKey',
   reserved: 'always zero',
   epoch: 'which keys of the session',
   'session id': 'names the session, says nothing',
@@ -110,7 +108,7 @@ export function bytes(n: number): string {
 
 /** `4 ms`, `1.3 s`. */
 export function time(ms: number): string {
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms > 0 && ms < 10) return `${ms.toFixed(1)} ms`;
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 

@@ -91,13 +91,14 @@ class Watch {
       name,
       args: args.map(show),
       json: json(isObject ? only : args),
-      startedAt: Date.now(),
+      startedAt: performance.timeOrigin + this.#began,
       ms: undefined,
       state: 'pending',
       outcome: undefined,
       outcomeJson: undefined,
       items: 0,
       lastItems: [],
+      lastItemsJson: [],
     });
   }
 
@@ -176,8 +177,12 @@ class Watch {
   }
 
   #item(item: unknown): void {
-    const { items = 0, lastItems = [] } = this.log.calls.get(this.id) ?? {};
-    this.#change({ items: items + 1, lastItems: [...lastItems.slice(1 - LAST_ITEMS), show(item)] });
+    const { items = 0, lastItems = [], lastItemsJson = [] } = this.log.calls.get(this.id) ?? {};
+    this.#change({
+      items: items + 1,
+      lastItems: [...lastItems.slice(1 - LAST_ITEMS), show(item)],
+      lastItemsJson: [...lastItemsJson.slice(1 - LAST_ITEMS), json(item)],
+    });
   }
 }
 

@@ -133,7 +133,7 @@ export class WireLog {
 
   /** What became of a call tells how long its outcome was before it was padded. */
   settled(id: number, outcome: Outcome): void {
-    const carrying = this.exchanges.all().filter(({ calls }) => calls.includes(id));
+    const carrying = untracked(this.exchanges.all).filter(({ calls }) => calls.includes(id));
     if (carrying.every(({ answer }) => (answer?.body.size ?? 0) > MEASURED)) return;
     try {
       remember(this.#outcomes, id, encodeReply({ outcomes: [outcome] }).length - ALONE);

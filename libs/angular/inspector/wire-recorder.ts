@@ -1,6 +1,6 @@
-import { computed, Injectable, type Signal, signal } from '@angular/core';
+import { computed, Injectable, type Signal, signal, untracked } from '@angular/core';
 import type { Remote, Transport } from '@sealwire/client';
-import type { Exchange, Handshake, RecordedCall } from './exchange.js';
+import type { Exchange, Handshake, RecordedCall, Tampering } from './exchange.js';
 import { type Between, recordingTransport } from './recording.js';
 import { watchedRemote } from './watched.js';
 import { WireLog } from './wire-log.js';
@@ -29,6 +29,8 @@ export class WireRecorder {
   between: Between | undefined;
   readonly #log = new WireLog();
   readonly #paused = signal(false);
+  /** a call inside an effect must not make it depend on the recorder */
+  readonly #isPaused = (): boolean => untracked(this.#paused);
 
   constructor() {
     this.exchanges = this.#log.exchanges.all;
@@ -62,16 +64,27 @@ export class WireRecorder {
    */
   record(inner: Transport, module: string): Transport {
     return recordingTransport(this.#log, inner, module, {
-      isPaused: () => this.#paused(),
+      isPaused: this.#isPaused,
       between: () => this.between,
     });
   }
 
-  /** A remote that does what the given one does, and whose calls are recorded. */
-  watch<Api>(remote: Remote<Api>, module: string): Remote<Api> {
-    remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
-    remote.$events.on('renewed', ({ reason }) => this.#opened(module, { reason }));
-    return watchedRemote(this.#log, remote, module, () => this.#paused());
+  /**
+   * A remote that does what the given one does, and whose calls are recorded.
+   *
+   * @param follow false for another face of a remote that is watched already, as `onSession` is given one
+   */
+  watch<Api>(remote: Remote<Api>, module: string, follow = true): Remote<Api> {
+    if (follow) {
+      remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
+      remote.$events.on('renewed', ({ reason }) => this.#opened(module, { reason }));
+    }
+    return watchedRemote(this.#log, remote, module, this.#isPaused);
+  }
+
+  /** Says of a recorded exchange what was done to it on the way. */
+  mark(exchange: number | undefined, tampering: Tampering): void {
+    this.#log.exchanges.change(exchange, { tampering });
   }
 
   /** @returns what the function gives, as soon as it gives something; it is asked again after each change */
@@ -81,7 +94,7 @@ export class WireRecorder {
 
   /** The newest handshake of the module is the one that was completed. */
   #opened(module: string, changes: Partial<Handshake>): void {
-    const newest = this.handshakes().findLast((one) => one.module === module);
+    const newest = untracked(this.handshakes).findLast((one) => one.module === module);
     this.#log.handshakes.change(newest?.id, changes);
   }
 }

@@ -6,12 +6,29 @@ import { SizeBar } from './size-bar.js';
 import { segmentsOf } from './sizes.js';
 import { bytes, clock, colourOf, MEANINGS, THEME } from './theme.js';
 
+/** as many as a call, a result or a step has */
+const FIRST_FIELDS = 12;
+
 const INSIDE: Readonly<Record<number, string>> = {
   1: 'C1 and A, under a key from pin and SecureKey',
   2: 'S1, A again, session id and options, under X25519 and ML-KEM',
   3: 'C2, B, renewals and the first calls',
   4: 'S2, B again, terms and the first answers',
 };
+
+const TYPES: Readonly<Record<number, string>> = {
+  1: 'step 1',
+  2: 'step 2',
+  3: 'step 3',
+  4: 'step 4',
+  17: 'call',
+  18: 'result',
+};
+
+function flagsOf(type: number, flags: number): string {
+  const names = type === 1 ? ['pinned key', 'SecureKey'] : ['chunked', 'live'];
+  return names.filter((_, bit) => (flags & (1 << bit)) !== 0).join(', ') || 'none';
+}
 
 /** A request or an answer as a proxy that ends TLS sees it. */
 @Component({
@@ -20,10 +37,10 @@ const INSIDE: Readonly<Record<number, string>> = {
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
     @if (side(); as one) {
-      <p class="line mono"><b>{{ one.line }}</b> <span class="muted">{{ size(one.body.size) }}</span></p>
+      <p class="line mono"><b>{{ one.line }}</b><span class="muted">{{ size(one.body.size) }}</span></p>
       <dl class="headers mono">
         @for (header of one.headers; track $index) {
-          <div><dt>{{ header[0] }}:</dt> <dd>{{ header[1] }}</dd></div>
+          <div><dt>{{ header[0] }}:</dt><dd>{{ header[1] }}</dd></div>
         }
       </dl>
       <sealwire-size-bar [segments]="segments()" [legend]="true" />
@@ -46,17 +63,20 @@ const INSIDE: Readonly<Record<number, string>> = {
             <caption>Fields that anybody can tell apart</caption>
             <thead><tr><th scope="col">field</th><th scope="col">at</th><th scope="col">bytes</th><th scope="col">value</th></tr></thead>
             <tbody>
-              @for (field of fields(); track field.offset) {
+              @for (field of shown(); track field.offset) {
                 <tr [class]="colour(field.name)">
                   <th scope="row"><span class="swatch"></span>{{ field.name }}</th>
                   <td>{{ field.offset }}</td>
                   <td>{{ field.length }}</td>
-                  <td><span class="value">{{ valueOf(field) }}</span> <span class="muted meaning">{{ meaning(field.name) }}</span></td>
+                  <td><span class="value">{{ valueOf(field) }}</span><span class="muted meaning">{{ meaning(field.name) }}</span></td>
                 </tr>
               }
             </tbody>
           </table>
         </div>
+        @if (shown().length < fields().length) {
+          <button type="button" (click)="isOpen.set(true)">Show {{ fields().length - shown().length }} more fields</button>
+        }
         <sealwire-hex-view [body]="one.body" [altered]="altered()" />
       }
     }
@@ -64,11 +84,13 @@ const INSIDE: Readonly<Record<number, string>> = {
   styles: [
     THEME,
     `
-    .line { margin: 0; overflow-wrap: anywhere; }
+    :host { container-type: inline-size; }
+    .line { display: flex; flex-wrap: wrap; gap: 0 12px; margin: 0; overflow-wrap: anywhere; }
+    button { font-size: 12px; margin-bottom: 8px; }
     .headers { margin: 4px 0 12px; color: var(--muted); }
     .headers div { overflow-wrap: anywhere; }
     .headers dt, .headers dd { display: inline; margin: 0; }
-    .headers dd { color: var(--text); }
+    .headers dd { color: var(--text); margin-left: 8px; }
     .inside { margin: 8px 0 0; font-size: 12.5px; color: var(--muted); }
     .scroll { overflow-x: auto; margin: 12px 0 8px; }
     table { border-collapse: collapse; width: 100%; }
@@ -79,7 +101,9 @@ const INSIDE: Readonly<Record<number, string>> = {
     tbody th .swatch { margin-right: 8px; }
     td:nth-child(2), td:nth-child(3) { font-variant-numeric: tabular-nums; color: var(--muted); }
     .value { overflow-wrap: anywhere; }
+    .value:not(:empty) + .meaning { margin-left: 12px; }
     .meaning { font-family: var(--sans); font-size: 12px; }
+    @container (max-width: 480px) { .value:not(:empty) + .meaning { display: none; } }
     .pieces { display: flex; align-items: flex-end; gap: 2px; height: 32px; margin-top: 8px; overflow: hidden; }
     .pieces span { flex: 1 1 0; max-width: 8px; min-width: 2px; background: var(--c-sealed); border-radius: 2px 2px 0 0; }
     .pieces .last { background: var(--app); }
@@ -107,6 +131,8 @@ export class WireView {
     const exchange = this.#exchange();
     return exchange ? segmentsOf(exchange, this.#which()) : [];
   });
+  protected readonly isOpen = signal(false);
+  protected readonly shown = computed(() => (this.isOpen() ? this.fields() : this.fields().slice(0, FIRST_FIELDS)));
   protected readonly fields = computed(() => this.side()?.body.fields ?? []);
   protected readonly inside = computed(() => {
     const head = this.side()?.body.head;
@@ -122,8 +148,11 @@ export class WireView {
     return body && body.size > 0 && body.fields.length === 0 ? new TextDecoder().decode(body.head) : undefined;
   });
 
-  protected valueOf({ value, text }: FrameField): string {
-    return text ?? (value === undefined ? '' : `${value}`);
+  protected valueOf({ name, value, text }: FrameField): string {
+    if (value === undefined) return text ?? '';
+    if (name === 'type') return `${value.toString(16).padStart(2, '0')} ${TYPES[value] ?? ''}`;
+    if (name === 'flags') return flagsOf(this.side()?.body.head[0] ?? 0, value);
+    return `${value}`;
   }
 
   protected meaning(name: string): string {

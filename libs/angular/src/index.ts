@@ -21,7 +21,6 @@ export { type InjectOptions, injectConnection, injectRemote, type Remote$, remot
 export { sealwireStreams } from './live-requests.js';
 export { type ApiOf, pathOf as ɵpathOf, type RemoteModule, remoteModule, SEALWIRE as ɵSEALWIRE } from './module.js';
 export {
-  type FetchOptions,
   provideSealwire,
   type SealwireFeature,
   type SealwireFeatureKind,

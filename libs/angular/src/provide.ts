@@ -7,7 +7,7 @@ import {
   type Provider,
   provideEnvironmentInitializer,
 } from '@angular/core';
-import { fetchTransport, SealwireError } from '@sealwire/client';
+import { type FetchTransportOptions, fetchTransport, SealwireError } from '@sealwire/client';
 import {
   CONFIG,
   MODULES,
@@ -98,43 +98,18 @@ export function withHttpClient(): SealwireFeature<'transport'> {
   return transport(httpClientTransport);
 }
 
-/** Options of `fetch` that {@link withFetch} sets on every request. */
-export interface FetchOptions {
-  /** `include` sends cookies to another origin too, whose CORS rules must allow it */
-  readonly credentials?: 'omit' | 'same-origin' | 'include';
-  /** a call goes on when the page is left */
-  readonly keepalive?: boolean;
-  readonly mode?: 'cors' | 'same-origin';
-  readonly priority?: 'high' | 'low' | 'auto';
-  readonly referrerPolicy?:
-    | 'no-referrer'
-    | 'origin'
-    | 'same-origin'
-    | 'strict-origin'
-    | 'strict-origin-when-cross-origin';
-}
-
-/** Bytes that a browser keeps alive after the page, less what headers may take. */
-const KEPT_ALIVE = 60_000;
-
 /**
- * Frames travel by `fetch`, around HttpClient and its interceptors. `keepalive` applies to bodies below 60,000 bytes, for
- * browsers refuse it on larger ones.
+ * Frames travel by `fetch`, around HttpClient and its interceptors.
  *
+ * @param options those of `fetchTransport` of `@sealwire/client`
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  * @example
  * const config = { url: 'https://api.example.com/remote', serverKey: 'swp1…' };
  * provideSealwire(config, withFetch({ credentials: 'include' }));
  */
-export function withFetch(init: FetchOptions = {}): SealwireFeature<'transport'> {
-  return transport(() =>
-    fetchTransport({
-      fetch: (url, request) => {
-        const size = (request?.body as Uint8Array | undefined)?.byteLength ?? 0;
-        const keepalive = init.keepalive === true && size < KEPT_ALIVE;
-        return fetch(url, { ...request, ...init, keepalive });
-      },
-    }),
-  );
+export function withFetch(options: FetchTransportOptions = {}): SealwireFeature<'transport'> {
+  const transportOfAll = fetchTransport(options);
+  return transport(() => transportOfAll);
 }
 
 function transport(factory: TransportFactory): SealwireFeature<'transport'> {

@@ -24,8 +24,8 @@ export {
   type SentFrame,
 } from './remote.js';
 export type { BodyReader } from './transport/body.js';
+export type { FetchTransportOptions } from './transport/fetch-options.js';
 export {
-  type FetchTransportOptions,
   fetchTransport,
   type Transport,
   type TransportRequest,

@@ -10,6 +10,7 @@ import {
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
+import { checkUrl } from './transport/network.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
 
 type Headers = Readonly<Record<string, string>>;
@@ -126,7 +127,8 @@ export function resolveOptions(
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
   const modulePath = options.modulePath ?? lastSegment(options.url);
-  transport.check?.(options.url);
+  if (transport.check) transport.check(options.url);
+  else checkUrl(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');
   const pins = [options.serverKey ?? []].flat().map(parseServerPublicKey);
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);

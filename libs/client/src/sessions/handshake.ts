@@ -19,11 +19,12 @@ import {
   type Step,
   startHandshake,
 } from '@sealwire/core';
-import { backoff, within } from '../delivery/limits.js';
+import { backoff, leaveRoom, takeRoom, within } from '../delivery/limits.js';
 import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
 import type { Hint } from '../transport/hint.js';
+import { originOf, whenOnline } from '../transport/network.js';
 import { HeadersError, post } from '../transport/transport.js';
 import type { FinishPlan, Handshaken } from './renewal.js';
 
@@ -61,6 +62,7 @@ interface Exchange<T> {
 export class Handshaker {
   /** the pin that worked last comes first */
   #pins: readonly (Uint8Array | undefined)[];
+  readonly #origin: string;
   /** No step 2 has opened yet. */
   #cold = true;
   /** why the last try did not get through */
@@ -72,6 +74,7 @@ export class Handshaker {
     private readonly suite: HandshakeSuite<ClientPrimitives>,
     private readonly events: EventHub,
   ) {
+    this.#origin = originOf(settings.url);
     this.#pins = settings.pins.length > 0 ? settings.pins : [undefined];
   }
 
@@ -110,6 +113,7 @@ export class Handshaker {
       this.#cold = false;
       this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
       this.#checkPolicy(answered.serverOptions, pin !== undefined);
+      await this.#online(signal);
       const { asked, firstCalls } = await run(plan.prepare(answered));
       const sent = await run(finishHandshake(answered, asked, firstCalls));
       finish = sent;
@@ -139,8 +143,8 @@ export class Handshaker {
     signal: AbortSignal,
     { frame, attemptMs, open }: Exchange<T>,
   ): Promise<{ opened: T; bytes: number }> {
-    const requests = new AbortController();
-    const pending = new Set<Promise<Uint8Array | Hint>>();
+    const pending: Sending[] = [];
+    const room = { rouse: () => {} };
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
     const silent = { status: undefined, code: undefined, wait: 0, error: noAnswer(attemptMs) };
@@ -150,23 +154,31 @@ export class Handshaker {
     let pausing = false;
     try {
       for (let tries = 0; ; ) {
-        const now = performance.now();
-        if (now >= due) {
+        if (performance.now() >= due) {
+          await this.#online(signal);
+          const now = performance.now();
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
           if (refusal) throw refusal;
           if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-          const sending = complete(post(this.settings, frame, requests.signal)).finally(() => pending.delete(sending));
-          pending.add(sending);
+          const kept = pending.length > 0 && takeRoom(this.#origin, room) ? 1 : 0;
+          if (pending.length > kept) {
+            // the first may still be answered, and another connection may do better than the second
+            for (const { controller } of pending.splice(kept)) controller.abort();
+            due = now + backoff(0);
+            pausing = true;
+            continue;
+          }
+          pending.push(send(this.settings, frame));
           tries++;
           due = now + attemptMs;
           pausing = false;
         }
-        const answer = await within(
-          due - performance.now(),
-          signal,
-          pending.size > 0 ? Promise.race(pending) : undefined,
-        );
-        if (answer === undefined && (pausing || performance.now() < due)) continue;
+        const first = pending.length > 0 ? Promise.race(pending.map(({ answer }) => answer)) : undefined;
+        const answered = await within(due - performance.now(), signal, first, pausing);
+        const answer = answered?.answer;
+        if (answered) pending.splice(pending.indexOf(answered.sending), 1);
+        else if (pausing) due = 0;
+        if (!answered && (pausing || performance.now() < due)) continue;
         // one after the other: a forged answer must not meet the true one half way
         const tried = answer instanceof Uint8Array ? await run(attempt(open(answer))) : undefined;
         if (tried && 'value' in tried) return { opened: tried.value, bytes: (answer as Uint8Array).length };
@@ -174,18 +186,27 @@ export class Handshaker {
           ? { status: 200, code: undefined, wait: 0, ...tried }
           : ((answer as Hint | undefined) ?? silent);
         this.lastError = hint.error;
-        const first = frame[0] === FRAME_TYPE.start;
-        if (FINAL.has(hint.code) && !(first && OF_STEP_3.has(hint.code))) refusal = hint.error;
-        else this.#retry(hint, tries, first);
-        if (refusal && pending.size === 0) throw refusal;
+        const isStart = frame[0] === FRAME_TYPE.start;
+        if (FINAL.has(hint.code) && !(isStart && OF_STEP_3.has(hint.code))) refusal = hint.error;
+        else this.#retry(hint, tries, isStart);
+        if (refusal && pending.length === 0) throw refusal;
         if (answer === undefined) continue;
         due = performance.now() + (refusal ? attemptMs / 4 : backoff(tries - 1, hint.wait));
         pausing = true;
       }
     } finally {
       // a request that nobody waits for would stay open as long as the server likes
-      requests.abort();
+      for (const { controller } of pending) controller.abort();
+      leaveRoom(this.#origin, room);
     }
+  }
+
+  /** Offline nothing is sent, and no number taken. @throws the reason of the signal */
+  async #online(signal: AbortSignal): Promise<void> {
+    const back = whenOnline(signal);
+    if (!back) return;
+    this.events.offline();
+    await back;
   }
 
   /** @throws RemoteError if this client has never reached a server and need not wait for one */
@@ -210,6 +231,19 @@ export class Handshaker {
     ].flat();
     if (missing.length > 0) throw new PolicyError(`The server requires ${missing.join(' and ')} for this module.`);
   }
+}
+
+/** A request that is under way. */
+interface Sending {
+  readonly controller: AbortController;
+  readonly answer: Promise<{ readonly sending: Sending; readonly answer: Uint8Array | Hint }>;
+}
+
+function send(settings: Settings, frame: Uint8Array): Sending {
+  const controller = new AbortController();
+  const answer = complete(post(settings, frame, controller.signal));
+  const sending: Sending = { controller, answer: answer.then((one) => ({ sending, answer: one })) };
+  return sending;
 }
 
 /** A step is no live message, whoever answers with one. */

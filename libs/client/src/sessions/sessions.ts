@@ -223,7 +223,7 @@ export class Sessions {
       this.current = this.#session;
       this.#tellWaiting();
     }
-    await within(delay, signal);
+    await within(delay, signal, undefined, true);
   }
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {

@@ -84,10 +84,10 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
 
   /**
    * The bytes of a body.
-   * @param parsed what the platform made of the body, where it did
+   * @param parsed what the platform made of the body, if it did
    * @param limit bytes
    * @throws SealwireError `too_large`; `unsupported_media_type` for a content encoding; `bad_frame` for a body that breaks off;
-   *   `busy` where too many bytes wait already, or the body took longer than `bodyTimeout`
+   *   `busy` if too many bytes wait already, or the body took longer than `bodyTimeout`
    */
   read(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
     return this.open(request, parsed, limit, undefined) as Uint8Array | Promise<Uint8Array>;
@@ -195,7 +195,7 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
   }
 }
 
-/** Appends a chunk, in a buffer of that size where the present one is too small. */
+/** Appends a chunk, in a buffer of that size if the present one is too small. */
 function write(bytes: Uint8Array, length: number, chunk: Uint8Array, size: number): Uint8Array {
   let target = bytes;
   if (size > bytes.length) {

@@ -115,7 +115,7 @@ export class Receiver {
   }
 
   /**
-   * Undefined where another instance may have led a shared session to an epoch that this copy does not know. A frame that does
+   * Undefined if another instance may have led a shared session to an epoch that this copy does not know. A frame that does
    * not open is its sender's failure: above some a second from one address they are answered `busy`, and the session knows
    * nothing of it.
    */
@@ -133,7 +133,7 @@ export class Receiver {
     }
   }
 
-  /** The result frame; undefined where the session is not this process's (any more) and has to be found again. */
+  /** The result frame; undefined if the session is not this process's (any more) and has to be found again. */
   private async answer(
     session: Session,
     frame: CallFrame,

@@ -194,7 +194,7 @@ export class Session implements LedgerSession {
 
   /**
    * Opens a call of this epoch, of the one before while that is kept, or of the next. Nothing changes here.
-   * @throws SealwireError `open_failed`; `session_unknown` where there are no keys for its epoch
+   * @throws SealwireError `open_failed`; `session_unknown` if there are no keys for its epoch
    */
   open(frame: CallFrame): OpenedFrame {
     const secrets = this.#keys.of(frame.epoch);
@@ -210,7 +210,7 @@ export class Session implements LedgerSession {
     this.#keys.advance(epoch);
   }
 
-  /** @throws SealwireError `session_unknown` where the keys of the call's epoch are erased by now */
+  /** @throws SealwireError `session_unknown` if the keys of the call's epoch are erased by now */
   seal(frame: CallFrame, secrets: EpochSecrets, reply: Uint8Array): Uint8Array {
     secrets.assertKept();
     const { primitives, random } = this.#suite;

@@ -27,7 +27,7 @@ const PAYLOAD = 3 * LIMITS.chunk;
 export interface WaitingRoom {
   /** milliseconds that a body may take; of a live one, that may pass without a byte */
   readonly bodyTimeout: number;
-  /** Sets bytes aside. @throws SealwireError `busy` where too many bytes wait already */
+  /** Sets bytes aside. @throws SealwireError `busy` if too many bytes wait already */
   hold(bytes: number): void;
   free(bytes: number): void;
   /** @param giveUp called if the server stops meanwhile @returns takes that back */
@@ -64,7 +64,7 @@ export class LiveBody {
   /**
    * Reads until `isEnough` says so of what came. As long as a payload has no end its number is not asked for, and anybody can send its
    * beginning again: it waits like every other body, with its bytes counted and its time limited.
-   * @throws SealwireError `busy` where too many bytes wait already; `stream_cut` if it broke off, or took too long
+   * @throws SealwireError `busy` if too many bytes wait already; `stream_cut` if it broke off, or took too long
    */
   async until(isEnough: (bytes: Uint8Array) => boolean): Promise<void> {
     let held = 0;

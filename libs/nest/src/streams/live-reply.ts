@@ -37,7 +37,7 @@ export interface StreamingCall {
 
 const EMPTY = new Uint8Array(0);
 const TWO_STREAMS =
-  'is resumable and returned several streams, of which only one could go on after a cut: return one, and the others from functions of their own.';
+  'The function is resumable and returned several streams, of which only one could go on after a cut: return one, and the others from functions of their own.';
 const PROGRESS_WAITING = 256;
 
 /** The reply to one message that is sent as it comes about: outcomes, progress, and the streams in outcomes. */
@@ -156,13 +156,13 @@ export class LiveReply {
     const replace: Replace = (value) => {
       const stream = streamIn(value);
       if (!stream) return undefined;
-      if (call?.resumable && this.size > size) throw new TypeError(`${origin} ${TWO_STREAMS}`);
+      if (call?.resumable && this.size > size) throw new TypeError(TWO_STREAMS);
       return core(context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
     };
     try {
       return encodeOutcome(outcome, { replace });
     } catch (error) {
-      this.#logger.error(error);
+      this.#logger.error(`${origin ?? 'A function'}: ${(error as Error).message}`, (error as Error).stack);
       this.#out.drop(size, error);
       return encodeOutcome(INTERNAL);
     }

@@ -1,7 +1,7 @@
 import '@angular/compiler';
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,10 +10,11 @@ import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { launch } from '../../../test/support/browser.js';
+import { bundle } from '../../../test/support/browser-bundle.js';
 import { installedChromiums } from '../../../test/support/browser-install.js';
+import { buildPackages, root, run } from './packages.js';
 import { openServer, serverKey } from './server.js';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
 const application = fileURLToPath(new URL('ssr', import.meta.url));
 const NG = join(root, 'node_modules/@angular/cli/bin/ng.js');
 const TIME = 400_000;
@@ -21,37 +22,11 @@ const folder = mkdtempSync(join(tmpdir(), 'sealwire-ssr-'));
 let backend: Awaited<ReturnType<typeof openServer>>;
 let browser: Browser;
 
-/** Runs a program of the workspace to its end. */
-async function run(cwd: string, env: Record<string, string>, ...args: string[]) {
-  const child = spawn(process.execPath, args, { cwd, env: { ...process.env, NG_CLI_ANALYTICS: 'false', ...env } });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
-  const [code] = await once(child, 'close');
-  return { code, output };
-}
-
 /** Builds the application by the Angular CLI, with its prerendered page. */
 function build(out: string, env: Record<string, string>, ...options: string[]) {
   const define = `SERVER_KEY="${serverKey}"`;
   const path = join(folder, out);
   return run(application, env, NG, 'build', '--output-path', path, '--define', define, ...options);
-}
-
-/** The packages as they are published, if they are older than their sources. */
-async function buildPackages(): Promise<void> {
-  await run(root, {}, 'node_modules/typescript/bin/tsc', '-b', 'libs/core', 'libs/client');
-  const built = join(root, 'libs/angular/dist/fesm2022/sealwire-angular.mjs');
-  const newest = Math.max(
-    ...['angular/src', 'client/src'].flatMap((path) =>
-      readdirSync(join(root, 'libs', path), { recursive: true, encoding: 'utf8' }).map(
-        (file) => statSync(join(root, 'libs', path, file)).mtimeMs,
-      ),
-    ),
-  );
-  if (existsSync(built) && statSync(built).mtimeMs > newest) return;
-  const ngPackagr = 'node_modules/ng-packagr/src/cli/main.js';
-  const done = await run(root, {}, ngPackagr, '-p', 'libs/angular/ng-package.json', '-c', 'libs/angular/tsconfig.json');
-  expect(done.code, done.output).toBe(0);
 }
 
 /** Serves the built application until the test ends. */
@@ -187,6 +162,7 @@ describe('a server of remote functions that is not there', () => {
       const began = performance.now();
       const html = await page('values');
       expect(text(html, 'rate')).toMatch(/^error unreachable No Sealwire server was reached at http:/);
+      if (how === 'refuses') expect(text(html, 'rate')).toMatch(/\(connect ECONNREFUSED.*\): no network or no server$/);
       expect(performance.now() - began).toBeLessThan(20_000);
     },
     TIME,
@@ -202,3 +178,35 @@ it(
   },
   TIME,
 );
+
+/** What the built package brings into a production build that imports so much of it. */
+async function code(names: string, from = '@sealwire/angular', ngDevMode = 'false'): Promise<string> {
+  const source = `import { ${names} } from '${from}';\nconsole.log(${names});`;
+  const options = { external: ['@angular/*', 'rxjs'], define: { ngDevMode } };
+  const { files } = await bundle({ app: { source } }, 'packages', options);
+  return [...files.values()].map((bytes) => Buffer.from(bytes).toString()).join('\n');
+}
+
+/** Words that show that a part of the package is there. */
+const parts = {
+  action: 'another run of this action is under way',
+  stream: 'returned no stream of items',
+  warnings: 'replaced the body of a sealed request',
+  testing: 'Calls that nothing expected',
+  inspector: 'sealwire-inspector',
+};
+const partsOf = (text: string) => Object.keys(parts).filter((part) => text.includes(parts[part as keyof typeof parts]));
+
+it('an application carries what it imports, and of nothing else the words', async () => {
+  expect(partsOf(await code('remoteResource'))).toEqual([]);
+  expect(partsOf(await code('remoteAction'))).toEqual(['action']);
+  expect(partsOf(await code('remoteStream'))).toEqual(['stream']);
+  // with all that connects it
+  expect(partsOf(await code('remoteResource, provideSealwire, withModule, sealwireStreams, withServerCalls'))).toEqual(
+    [],
+  );
+  // the words are the right ones
+  expect(partsOf(await code('provideSealwireTesting', '@sealwire/angular/testing'))).toContain('testing');
+  expect(partsOf(await code('SealwireInspector', '@sealwire/angular/inspector'))).toContain('inspector');
+  expect(partsOf(await code('provideSealwire', '@sealwire/angular', 'true'))).toContain('warnings');
+});
