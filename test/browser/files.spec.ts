@@ -87,7 +87,7 @@ inChromium((suite) => {
     expect(hash).toBe(fileHash(SIZE));
     expect(opened.problems).toEqual([]);
     expect(up.longest).toBeLessThan(50);
-    expect(down.longest).toBeLessThan(200);
+    expect(down.longest).toBeLessThan(50);
   });
 
   it('never holds a file of 50 MB in the memory of the page', async () => {
