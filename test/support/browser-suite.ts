@@ -21,16 +21,19 @@ export function inChromium(suite: (browser: SuiteBrowser) => void): void {
   inBrowser(installedChromiums()[0]!, suite);
 }
 
+/** Milliseconds: a browser is several processes, and a busy machine starts them slowly. */
+const PATIENCE = 120_000;
+
 function inBrowser(
   installed: InstalledBrowser,
   suite: (browser: SuiteBrowser) => void,
   options: LaunchOptions = {},
 ): void {
-  describe(`in ${installed.name}`, () => {
+  describe(`in ${installed.name}`, { timeout: PATIENCE }, () => {
     let browser: Browser | undefined;
     beforeAll(async () => {
       browser = await launch(installed, options);
-    });
+    }, PATIENCE);
     afterAll(() => browser?.close());
     suite({
       installed,
