@@ -16,8 +16,9 @@ export async function exchange(
   const { meter } = message;
   try {
     const up = (total: number): void => meter?.sent(total);
+    const sealed = delivery.settings.transport.tellsUpload ? () => {} : up;
     // the server has the number: the first piece is enough to ask for its result
-    const body = upload && message.state !== 'running' ? await upload.body(message, up) : frame;
+    const body = upload && message.state !== 'running' ? await upload.body(message, sealed) : frame;
     const left = (total: number): void => {
       upload?.moved('left', total);
       up(total);
