@@ -40,5 +40,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // a busy machine takes longer than the second that Vitest gives
+    expect: { poll: { timeout: 20_000 } },
   },
 });
