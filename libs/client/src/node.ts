@@ -1,6 +1,7 @@
 import { nodePrimitives } from '@sealwire/core/node';
 import type { RemoteOptions } from './options.js';
 import { openRemote, type Remote } from './remote.js';
+import { httpTransport } from './transport/http.js';
 
 export * from './common.js';
 
@@ -18,5 +19,5 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>(options, nodePrimitives);
+  return openRemote<Api>({ ...options, transport: options.transport ?? httpTransport() }, nodePrimitives);
 }

@@ -17,7 +17,8 @@ export async function exchange(
   try {
     const up = (total: number): void => meter?.sent(total);
     // the server has the number: the first piece is enough to ask for its result
-    const body = upload && message.state !== 'running' ? await upload.body(message, up) : frame;
+    const handed = delivery.settings.transport.uploadProgress ? () => {} : up;
+    const body = upload && message.state !== 'running' ? await upload.body(message, handed) : frame;
     const answer = await post(delivery.settings, body, signal, meter && up);
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);

@@ -51,6 +51,8 @@ export interface Transport {
   readonly maxResponse?: number;
   /** Whether it takes a ReadableStream as the body of a request. Otherwise streams come as a Blob (default false). */
   readonly requestStreams?: boolean;
+  /** Whether it calls `onUpload`. Otherwise what was handed to it counts as sent (default false). */
+  readonly uploadProgress?: boolean;
   /** Called once, by `createRemote`. @throws SealwireError `bad_configuration` for a URL that it can never reach */
   check?(url: string): void;
 }
@@ -125,7 +127,7 @@ function checked(headers: Record<string, string>): Record<string, string> {
  * Reads a body to its end, but for a live result, of which it reads the beginning. Counted in bytes after any decoding, for
  * Content-Length says nothing of what a proxy compressed.
  */
-async function readBody(reader: BodyReader, maximum: number, sealed: boolean): Promise<Uint8Array | LiveBody> {
+export async function readBody(reader: BodyReader, maximum: number, sealed: boolean): Promise<Uint8Array | LiveBody> {
   let body = NOTHING;
   let length = 0;
   for (;;) {
