@@ -19,7 +19,12 @@ export async function exchange(
     // the server has the number: the first piece is enough to ask for its result
     const handed = delivery.settings.transport.uploadProgress ? () => {} : up;
     const body = upload && message.state !== 'running' ? await upload.body(message, handed) : frame;
-    const answer = await post(delivery.settings, body, signal, meter && up);
+    const written = body instanceof ReadableStream ? upload?.written : undefined;
+    const told = (total: number): void => {
+      up(total);
+      written?.(total);
+    };
+    const answer = await post(delivery.settings, body, signal, meter || written ? told : undefined);
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);

@@ -18,6 +18,11 @@ import type { Session } from '../sessions/session.js';
 
 const EMPTY = new Uint8Array(0);
 
+interface Handed {
+  readonly end: number;
+  readonly chunk: Uint8Array;
+}
+
 /** Finds the streams among the arguments of a call while they are encoded. */
 export class UploadFinder implements EncodeOptions {
   readonly #streams = new OutgoingStreams();
@@ -49,6 +54,8 @@ export class Upload implements Limited {
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
+  /** pieces that were handed to the transport, and where they end in the body */
+  #handed: Handed[] = [];
   /** ends the body of a request that is under way */
   #break: ((reason: unknown) => void) | undefined;
 
@@ -104,6 +111,14 @@ export class Upload implements Limited {
     this.#begun = true;
     this.#streams.finish();
     return message.delivery.settings.transport.requestStreams ? this.#stream(onBytes) : this.#collect(onBytes);
+  }
+
+  /** What is told how many bytes of the last body have been written: the memory of their pieces is used again. */
+  get written(): (total: number) => void {
+    const [handed, streams] = [this.#handed, this.#streams];
+    return (total) => {
+      while (handed[0] && handed[0].end <= total) streams.reuse((handed.shift() as Handed).chunk);
+    };
   }
 
   ring(now: number): void {
@@ -183,6 +198,9 @@ export class Upload implements Limited {
   ): (body: Uint8Array, last: boolean) => void {
     let total = 0;
     let plain = 0;
+    this.#handed = [];
+    const handed = this.#handed;
+    const told = this.#message?.delivery.settings.transport.uploadProgress === true;
     const give = (chunk: Uint8Array): void => {
       take(chunk);
       total += chunk.length;
@@ -202,7 +220,9 @@ export class Upload implements Limited {
       plain += body.length;
       if (plain > this.#maximum + plain / 64 + LIMITS.chunk) throw tooMuch(this.#maximum);
       whole = body.length < LIMITS.pieceBody;
-      give((this.#sealer as LiveSealer).sealInPlace(body, last));
+      const chunk = (this.#sealer as LiveSealer).sealInPlace(body, last);
+      give(chunk);
+      if (told) handed.push({ end: total, chunk });
       if (last) this.#over();
       else if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
     };

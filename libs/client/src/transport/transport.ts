@@ -14,7 +14,10 @@ export interface TransportRequest {
   readonly contentType: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  /** Tells the bytes of the body that have left so far. A transport that cannot see them never calls it. */
+  /**
+   * Tells the bytes of the body that have left so far; the memory of those that came in a stream may be used for others then. A
+   * transport that cannot see them never calls it.
+   */
   readonly onUpload?: (bytes: number) => void;
 }
 
