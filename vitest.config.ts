@@ -7,6 +7,8 @@ const packages: Record<string, string> = {
   '@sealwire/core/node': 'core/src/crypto/node',
   '@sealwire/core/noble': 'core/src/crypto/noble',
   '@sealwire/client': 'client/src/node',
+  '@sealwire/client/http': 'client/src/transport/http',
+  '@sealwire/client/undici': 'client/src/transport/undici',
   '@sealwire/client/testing': 'client/src/testing/index',
   '@sealwire/angular': 'angular/src/index',
   '@sealwire/angular/testing': 'angular/testing/index',

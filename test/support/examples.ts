@@ -9,6 +9,8 @@ const ENTRIES = [
   ['@sealwire/core/noble', 'core/src/crypto/noble.ts'],
   ['@sealwire/client', 'client/src/node.ts'],
   ['@sealwire/client', 'client/src/browser.ts'],
+  ['@sealwire/client/http', 'client/src/transport/http.ts'],
+  ['@sealwire/client/undici', 'client/src/transport/undici.ts'],
   ['@sealwire/client/testing', 'client/src/testing/index.ts'],
   ['@sealwire/angular', 'angular/src/index.ts'],
   ['@sealwire/angular/testing', 'angular/testing/index.ts'],

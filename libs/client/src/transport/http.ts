@@ -8,7 +8,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { SealwireError, unknownOption } from '@sealwire/core';
 import { checkUrl, explained } from './hint.js';
-import { answered } from './node-body.js';
+import { answered, headersOf, misused } from './node-body.js';
 import { maxResponse, type Transport, type TransportRequest } from './transport.js';
 
 /** Options of {@link httpTransport}. */
@@ -28,18 +28,6 @@ export interface HttpTransportOptions {
 const IDLE_MS = 4_000;
 const kept = { keepAlive: true, timeout: IDLE_MS };
 const agents: Partial<Record<string, HttpAgent>> = {};
-/** Headers that say how a body is sent, which only its sender knows. */
-const FRAMING: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
-
 /**
  * One request of `node:http` or `node:https` for each frame, over connections that are kept. It is what `createRemote` uses on
  * Node. Redirects are not followed, no content encoding is asked for, and of an answer that is no frame 4 KiB are read.
@@ -133,19 +121,6 @@ function open({ secure, ...target }: Target, headers: OutgoingHttpHeaders): Clie
   }
 }
 
-function headersOf({ headers, contentType, body }: TransportRequest): OutgoingHttpHeaders {
-  const all: OutgoingHttpHeaders = {};
-  for (const [name, value] of Object.entries(headers ?? {})) {
-    const lower = name.toLowerCase();
-    if (FRAMING.has(lower)) throw misused(`headers: ${name} is set by whoever sends the body.`);
-    all[lower] = value;
-  }
-  all['content-type'] = contentType;
-  all['accept-encoding'] = 'identity';
-  if (body instanceof Blob) all['content-length'] = body.size;
-  return all;
-}
-
 /** Whether its connection ever stood: before that no byte of the body left. */
 function watch(sending: ClientRequest, secure: boolean): () => boolean {
   let stood = false;
@@ -162,10 +137,6 @@ function watch(sending: ClientRequest, secure: boolean): () => boolean {
 function unreachable(error: Error): unknown {
   const known = explained(error);
   return known === error ? new SealwireError('unreachable', error.message, { cause: error }) : known;
-}
-
-function misused(message: string): SealwireError {
-  return new SealwireError('bad_configuration', message);
 }
 
 /** Sends a stream as fast as the connection takes it. */

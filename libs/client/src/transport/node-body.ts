@@ -1,8 +1,20 @@
 import type { Duplex, Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, constants as zlib } from 'node:zlib';
-import { CONTENT_TYPE } from '@sealwire/core';
+import { CONTENT_TYPE, SealwireError } from '@sealwire/core';
 import type { BodyReader } from './body.js';
 import { readBody, type TransportRequest, type TransportResponse } from './transport.js';
+
+/** Headers that say how a body is sent, which only its sender knows. */
+const FRAMING: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
 
 /** Bytes that wait for a reader before the connection is read no further. */
 const AHEAD = 65_536;
@@ -63,6 +75,24 @@ class NodeReader implements BodyReader {
     if (error === undefined) waiting?.resolve({ done: true });
     else waiting?.reject(error);
   }
+}
+
+/** @throws SealwireError `bad_configuration` for headers that say how the body is sent */
+export function headersOf({ headers, contentType, body }: TransportRequest): Record<string, string> {
+  const all: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers ?? {})) {
+    const lower = name.toLowerCase();
+    if (FRAMING.has(lower)) throw misused(`headers: ${name} is set by whoever sends the body.`);
+    all[lower] = value;
+  }
+  all['content-type'] = contentType;
+  all['accept-encoding'] = 'identity';
+  if (body instanceof Blob) all['content-length'] = String(body.size);
+  return all;
+}
+
+export function misused(message: string): SealwireError {
+  return new SealwireError('bad_configuration', message);
 }
 
 /** An answer as Node's clients give it: names of headers in lower case. */
