@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { CONTENT_TYPE, decodeReply, openResult } from '@sealwire/core';
+import { CONTENT_TYPE, decodeReply, openResult, runSync } from '@sealwire/core';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { CompactEncrypt, compactDecrypt } from 'jose';
 import { PeerClient } from '../test/support/peer/client.js';
@@ -81,7 +81,7 @@ export function sealedRequests(session: PeerClient, count: number, value: unknow
       const call = sealed[index];
       if (!call) return false;
       const key = { primitives, keySize: 32 as const, secret: call.secrets.serverToClient };
-      const reply = decodeReply(openResult(key, call.header, answer));
+      const reply = decodeReply(runSync(openResult(key, call.header, answer)));
       return (
         'outcomes' in reply &&
         reply.outcomes.length === batch &&

@@ -1,5 +1,5 @@
-// Builds what is missing, starts the application, lets a client in a process of its own show the protocol at work, and
-// keeps the server running until Ctrl-C. With --once it ends after that, and takes a temporary data folder.
+// Builds what is missing, starts the application as the demo, lets a client in a process of its own show the protocol at work, and
+// keeps the server running, with its page, until Ctrl-C. The page may have it restarted. With --once it ends after that, and takes a temporary data folder.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -21,23 +21,32 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stop(isOnce ? 130 : 0));
 
 try {
-  buildIfStale();
+  await buildIfStale();
   const data = dataFolder();
   const port = await choosePort(Number(process.env.PORT || 3000));
   let server = await startServer(data, port);
-  const passed = await runDemo(server, data, async () => {
+  /** @returns how many milliseconds it was down */
+  const restart = async () => {
     await end(server.child);
     const down = performance.now();
     server = await startServer(data, server.port);
     return Math.round(performance.now() - down);
-  });
+  };
+  const passed = await runDemo(server, data, restart);
   if (!passed) console.error(`\nThe server's log:\n${server.log()}`);
   if (isOnce || !passed) await stop(passed ? 0 : 1);
-  console.log(`\nThe server keeps running at ${server.url} (state: ${server.url}/health). Ctrl-C ends it.`);
-  server.child.stdout.pipe(process.stdout);
-  server.child.stderr.pipe(process.stderr);
-  const [code] = await once(server.child, 'exit');
-  if (!isStopping) await stop(code ?? 1);
+  console.log(`\nOpen ${server.url} in a browser: the page shows what it says beside what a proxy sees of it.`);
+  console.log(`The server keeps running at ${server.url} (state: ${server.url}/health). Ctrl-C ends it.`);
+  for (;;) {
+    server.child.stdout.pipe(process.stdout);
+    server.child.stderr.pipe(process.stderr);
+    const asked = once(server.child, 'message').then(() => true);
+    const code = await Promise.race([asked, once(server.child, 'exit').then(([status]) => status ?? 1)]);
+    if (isStopping) break;
+    if (code !== true) await stop(code);
+    const milliseconds = await restart();
+    console.log(`The page asked for a restart: the server was down for ${milliseconds} ms.`);
+  }
 } catch (error) {
   if (!isStopping) {
     console.error(error.message);
@@ -71,7 +80,7 @@ async function choosePort(wanted) {
 async function startServer(data, port) {
   const child = spawn(process.execPath, ['--import', END_WITH_PARENT, join(root, 'dist/src/main.js')], {
     cwd: root,
-    env: { ...process.env, SEALWIRE_DATA: data, PORT: String(port), NO_COLOR: '1' },
+    env: { ...process.env, SEALWIRE_DATA: data, PORT: String(port), SEALWIRE_DEMO: 'yes', NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   keep(child);

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { buildIfStale, root } from './build.mjs';
 
-buildIfStale();
+await buildIfStale();
 process.env.TS_NODE_PROJECT = join(root, 'tsconfig.app.json');
 await import('@oxc-node/core/register');
 const { traceCall } = await import('./trace/call.ts');

@@ -7,6 +7,7 @@ import type { Config, Secrets } from './config.js';
 import { HealthController } from './health/health.controller.js';
 import { PaymentsModule } from './payments/payments.module.js';
 import { PublicModule } from './public/public.module.js';
+import { WebModule } from './web/web.module.js';
 
 @Module({})
 export class AppModule {
@@ -30,11 +31,12 @@ export class AppModule {
           path: 'payments',
           forceEncryption: true,
           requirePinnedKey: true,
-          secureKeys: [secrets.secureKey],
+          secureKeys: [secrets.secureKey, ...(secrets.demoSecureKey ? [secrets.demoSecureKey] : [])],
         }),
         SealwireModule.forFeature({ path: 'public', forceEncryption: false }),
         PaymentsModule,
         PublicModule,
+        WebModule.register(config, secrets),
       ],
       controllers: [HealthController],
     };

@@ -11,6 +11,10 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
   readonly ledger: 'memory' | 'postgres';
+  /** what `npm run build` made of apps/web */
+  readonly pageFolder?: string;
+  /** hands out a SecureKey made for the demo, and restarts and revokes for whoever asks on this machine */
+  readonly demo?: boolean;
   /** for tests: start although the database may forget in a crash what it acknowledged */
   readonly allowFsyncOff?: boolean;
 }
@@ -20,6 +24,8 @@ export interface Secrets {
   readonly keyEncryptionKey: string;
   /** the key that clients of the module `payments` hold too */
   readonly secureKey: string;
+  /** the key that the demo hands out to each page */
+  readonly demoSecureKey?: string;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -31,6 +37,8 @@ export function readConfig(env: Environment = process.env): Config {
     databaseUrl: env.DATABASE_URL || undefined,
     dataFolder: resolve(env.SEALWIRE_DATA || 'data'),
     ledger: readNumberLedger(env.SEALWIRE_LEDGER || 'memory'),
+    pageFolder: resolve(env.SEALWIRE_PAGE || 'apps/web/dist'),
+    demo: env.SEALWIRE_DEMO === 'yes',
     allowFsyncOff: env.SEALWIRE_ALLOW_FSYNC_OFF === 'yes',
   };
 }
@@ -46,6 +54,8 @@ export function readSecrets(config: Config, env: Environment = process.env): Sec
   return {
     keyEncryptionKey: secret('SEALWIRE_KEK', 'swe1', 'key-encryption-key'),
     secureKey: secret('SEALWIRE_SECURE_KEY', 'swk1', 'secure-key'),
+    // one of its own: a key that somebody gave is handed out to nobody
+    ...(config.demo ? { demoSecureKey: privateText(config.dataFolder, 'demo-secure-key', 'swk1') } : {}),
   };
 }
 

@@ -26,7 +26,7 @@ function read(paths: readonly string[]): Map<string, string> {
 }
 
 describe('the repository', () => {
-  it.each([...libraries.map((library) => `${library}/src`), 'libs/angular/testing', 'src'])(
+  it.each([...libraries.map((library) => `${library}/src`), 'libs/angular/testing', 'libs/angular/inspector', 'src'])(
     'imports only downwards in %s',
     (folder) => {
       const files = sourcesBelow(folder);
@@ -132,6 +132,8 @@ describe('the walker', () => {
     ['libs/angular/src/a.ts', "import '@sealwire/nest';", 'goes up from angular to nest'],
     ['libs/angular/src/a.ts', "import '@sealwire/angular/testing';", 'goes up from angular to angular/testing'],
     ['libs/angular/src/a.ts', "import '../testing/b.js';", 'escapes its package'],
+    ['libs/angular/src/a.ts', "import '@sealwire/angular/inspector';", 'goes up from angular to angular/inspector'],
+    ['libs/angular/inspector/a.ts', "import '@sealwire/core';", 'goes up from angular/inspector to core'],
     ['libs/angular/testing/a.ts', "import '../src/b.js';", 'escapes its package'],
     ['libs/angular/src/a.ts', "import '@angular/router';", 'is not declared in package.json'],
   ])('refuses in %s: %s', (path, source, reason) => {
@@ -154,6 +156,7 @@ describe('the walker', () => {
       "import '@angular/core';\nimport '@angular/common/http';\nimport '@sealwire/client';\nimport 'rxjs';",
     ],
     ['libs/angular/testing/a.ts', "import '@sealwire/angular';\nimport './b.js';"],
+    ['libs/angular/inspector/a.ts', "import '@sealwire/angular';\nimport '@sealwire/client';\nimport './b.js';"],
     ['ormconfig.ts', "import { b } from './src/b.js';"],
   ])('accepts in %s: %s', (path, source) => {
     expect(layerViolations(path, source, manifests)).toEqual([]);

@@ -8,6 +8,7 @@ import {
   openLiveCall,
   openLiveResult,
   parseCall,
+  runSync,
   SealwireError,
   toHex,
   UNIT,
@@ -30,7 +31,7 @@ function takeCall(secret: string, keySize: 16 | 32, limit: number, frame: Uint8A
   const units = new UnitReader('call', limit);
   const streams = new IncomingStreams({ errorOf });
   let calls: ReturnType<typeof decodeCalls> = [];
-  for (const unit of opener.push(frame.subarray(36)).flatMap((body) => units.push(body))) {
+  for (const unit of runSync(opener.push(frame.subarray(36))).flatMap((body) => units.push(body))) {
     if (unit.kind === UNIT.payload) calls = decodeCalls(unit.bytes, { revive: streams.revive });
     else if (unit.kind !== UNIT.pulse) streams.accept(unit);
   }
@@ -47,7 +48,7 @@ describe('the live result of the vectors', () => {
     const frame = fromHex(result.frame);
     const opener = openLiveResult(key, fromHex(result.callHeader), frame.subarray(0, 12));
     const reader = new UnitReader('result', 1000, 2);
-    const units = opener.push(frame.subarray(12)).flatMap((body) => reader.push(body));
+    const units = runSync(opener.push(frame.subarray(12))).flatMap((body) => reader.push(body));
     opener.end();
     const noted = ({ kind, stream, bytes }: Unit) => ({ kind, stream, bytes: toHex(bytes) });
     expect(units.map(noted)).toEqual(result.pieces.flatMap((piece: { units: unknown[] }) => piece.units));

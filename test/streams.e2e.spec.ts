@@ -19,6 +19,7 @@ import {
 } from '@sealwire/nest';
 import { from, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { cutAfter, StreamProxy } from './support/stream-proxy.js';
 import { TcpProxy } from './support/tcp-proxy.js';
 
 const CONTENT = new Uint8Array(8_000_000).map((_, i) => i * 31);
@@ -63,6 +64,14 @@ class StreamsController {
   async store(file: RemoteFile, note: string): Promise<{ name: string; size: number; note: string }> {
     state.runs++;
     return { name: file.name, size: (await file.bytes()).length, note };
+  }
+
+  @RemoteFunction({ idempotent: true })
+  async keep(file: RemoteFile | AsyncIterable<Uint8Array>): Promise<number> {
+    state.runs++;
+    let bytes = 0;
+    for await (const chunk of file instanceof RemoteFile ? file.stream() : file) bytes += chunk.length;
+    return bytes;
   }
 
   @RemoteFunction()
@@ -271,6 +280,34 @@ describe('streams between the client and the server', () => {
     expect(await sessions.revokeModule('streams')).toBe(1);
     const file = new File([new Uint8Array(2_000_000)], 'big');
     expect(await remote.store(file, 'again')).toMatchObject({ size: 2_000_000 });
+    expect(state.runs).toBe(1);
+  });
+
+  it('sends a file again to a function that may run again, if a proxy cut it on its way', async () => {
+    const { url } = await start();
+    const { origin, pathname } = new URL(url);
+    const proxy = await StreamProxy.start({ upstreams: [{ url: origin }] });
+    onTestFinished(() => proxy.close());
+    const remote = createRemote<RemoteApi<StreamsController>>({ url: proxy.url + pathname, serverKey: pin });
+    onTestFinished(() => remote.$close());
+    await remote.add(0, 0);
+    const cutOnce = () => {
+      let left = 1;
+      proxy.up = cutAfter(() => (left-- > 0 ? 700_000 : Number.POSITIVE_INFINITY));
+      state.runs = 0;
+    };
+    cutOnce();
+    const file = new File([new Uint8Array(2_000_000)], 'big');
+    expect(await remote.keep(file)).toBe(2_000_000);
+    expect(state.runs).toBe(2);
+    cutOnce();
+    await expect(remote.store(file, 'once')).rejects.toMatchObject({ code: 'stream_cut', retryable: false });
+    expect(state.runs).toBe(1);
+    cutOnce();
+    async function* chunks() {
+      for (let i = 0; i < 100; i++) yield new Uint8Array(20_000);
+    }
+    await expect(remote.keep(chunks())).rejects.toMatchObject({ code: 'unavailable', retryable: true });
     expect(state.runs).toBe(1);
   });
 

@@ -21,6 +21,7 @@ import {
   parseFinish,
   parseKeyText,
   parseStart,
+  runSync,
   SealwireError,
   sealCookie,
   toHex,
@@ -120,7 +121,7 @@ describe.each([
     const payload = openCall(up, parsed);
     expect(toHex(payload)).toBe(call.payload);
     expect(payload.length === 0 || decodeCalls(payload).length === 2).toBe(true);
-    const reply = openResult(down, fromHex(call.header), fromHex(result.frame));
+    const reply = runSync(openResult(down, fromHex(call.header), fromHex(result.frame)));
     expect(toHex(reply)).toBe(result.payload);
     expect(() => decodeReply(reply)).not.toThrow();
   });
@@ -132,14 +133,14 @@ describe.each([
     const opened = openCall(up, parseCall(fromHex(call.frame)));
     expect(Buffer.compare(opened, body(call.bodyLength))).toBe(0);
     const down = { primitives, keySize, secret: fromHex(serverToClient) };
-    const answer = openResult(down, fromHex(call.header), fromHex(result.frame));
+    const answer = runSync(openResult(down, fromHex(call.header), fromHex(result.frame)));
     expect(Buffer.compare(answer, body(result.bodyLength))).toBe(0);
   });
 
   it.each(handshakes)('opens the result of the first call in %s, and kept ones of the old session', (name) => {
     const { keySize, step3, firstResult, oldResult } = read(name);
     const open = (secret: string, header: string, frame: string) =>
-      toHex(openResult({ primitives, keySize, secret: fromHex(secret) }, fromHex(header), fromHex(frame)));
+      toHex(runSync(openResult({ primitives, keySize, secret: fromHex(secret) }, fromHex(header), fromHex(frame))));
     if (firstResult) {
       expect(open(step3.firstResults, firstResult.callHeader, firstResult.frame)).toBe(firstResult.payload);
     }
@@ -151,7 +152,7 @@ it('has in the answer to a renewal by K_first what opens as the result of the fi
   const { firstResult, answers } = read('renewal');
   const key = { primitives: nodePrimitives, keySize: 32 as const, secret: fromHex(firstResult.secret) };
   const [{ result }] = answers[1];
-  expect(toHex(openResult(key, fromHex(firstResult.callHeader), fromHex(result)))).toBe(firstResult.payload);
+  expect(toHex(runSync(openResult(key, fromHex(firstResult.callHeader), fromHex(result))))).toBe(firstResult.payload);
 });
 
 const refusals = read('refused');

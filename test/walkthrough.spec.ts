@@ -32,6 +32,7 @@ import {
   ReplayWindow,
   receiveFinishAnswer,
   receiveStartAnswer,
+  runSync,
   SealwireError,
   sealCall,
   sealCookie,
@@ -74,7 +75,7 @@ it('plays a session from the first byte to a refused replay', () => {
   const server = drawn('e_s', 'kemCoins', 'S1', 'sessionRandom', 'cookieSalt', 'e_f', 'S2');
 
   // Step 1, client to server: two ephemeral public keys in clear, then sealed C1 and A.
-  const step1 = startHandshake(client, { modulePath: 'payments', keySize: 32, serverKey: pinned, secureKey });
+  const step1 = runSync(startHandshake(client, { modulePath: 'payments', keySize: 32, serverKey: pinned, secureKey }));
   expect(toHex(step1.frame)).toBe(vector.step1.frame);
   expect(step1.frame.length).toBe(1360);
   expect(frameType(step1.frame)).toBe('start');
@@ -110,14 +111,14 @@ it('plays a session from the first byte to a refused replay', () => {
   expect(toHex(frame2)).toBe(vector.step2.frame);
 
   // The client checks A, takes S1 in, and knows the session id and the server's policy.
-  const step2 = receiveStartAnswer(step1, frame2);
+  const step2 = runSync(receiveStartAnswer(step1, frame2));
   expect(stateOf(step2)).toEqual(after('step2', 'S1'));
   expect(toHex(step2.sessionId)).toBe(vector.sessionId);
   expect(step2.serverOptions).toEqual(options);
 
   // Step 3, client to server: a salt and the cookie, then sealed C2, B and the first calls, each a message of its own.
   const firstCalls = ['alice', 'bob'].map((account) => encodeCalls([{ name: 'balance', args: [account] }]));
-  const step3 = finishHandshake(step2, [], firstCalls);
+  const step3 = runSync(finishHandshake(step2, [], firstCalls));
   expect(toHex(step3.frame)).toBe(vector.step3.frame);
   expect(stateOf(step3)).toEqual(after('step3', 'C2'));
 
@@ -152,9 +153,9 @@ it('plays a session from the first byte to a refused replay', () => {
   expect(toHex(step4.frame)).toBe(vector.step4.frame);
 
   // The split: the same three secrets on both sides, and nothing else is left of the handshake.
-  const finished = receiveFinishAnswer(step3, step4.frame);
+  const finished = runSync(receiveFinishAnswer(step3, step4.frame));
   const [one, two] = finished.firstAnswers;
-  const opened = one?.known === 'result' ? openResult(firstSeal, firstHead, one.frame) : new Uint8Array();
+  const opened = one?.known === 'result' ? runSync(openResult(firstSeal, firstHead, one.frame)) : new Uint8Array();
   expect(decodeReply(opened)).toEqual({ outcomes: [{ ok: true, value: 1250n }] });
   expect(two).toEqual({ known: 'running' });
   expect(finished.terms).toEqual(terms);
@@ -170,11 +171,13 @@ it('plays a session from the first byte to a refused replay', () => {
   const up = { primitives, keySize: 32 as const, secret: clientToServer };
   const down = { primitives, keySize: 32 as const, secret: serverToClient };
   const header = fromHex(message.call.header);
-  const call = sealCall(
-    up,
-    { epoch: 0, sessionId: finished.sessionId, number: { lane: terms.lane, counter: 1 } },
-    () => header.slice(28),
-    fromHex(message.call.payload),
+  const call = runSync(
+    sealCall(
+      up,
+      { epoch: 0, sessionId: finished.sessionId, number: { lane: terms.lane, counter: 1 } },
+      () => header.slice(28),
+      fromHex(message.call.payload),
+    ),
   );
   expect(toHex(call.frame)).toBe(message.call.frame);
 
@@ -194,7 +197,7 @@ it('plays a session from the first byte to a refused replay', () => {
     fromHex(message.result.payload),
   );
   expect(toHex(result)).toBe(message.result.frame);
-  expect(decodeReply(openResult(down, call.header, result))).toEqual({
+  expect(decodeReply(runSync(openResult(down, call.header, result)))).toEqual({
     outcomes: [
       { ok: false, code: 'funds_short', message: 'Not enough money.', details: { missing: 50n } },
       { ok: true, value: 1250n },
@@ -207,11 +210,13 @@ it('plays a session from the first byte to a refused replay', () => {
   expect(frameDigest(primitives, call.frame).length).toBe(16);
 
   // The second of the first calls is asked for in lane 0, with nothing inside. The answer brings its result frame.
-  const asking = sealCall(
-    up,
-    { epoch: 0, sessionId: finished.sessionId, number: { lane: FIRST_LANE, counter: 1 } },
-    () => header.slice(28),
-    new Uint8Array(),
+  const asking = runSync(
+    sealCall(
+      up,
+      { epoch: 0, sessionId: finished.sessionId, number: { lane: FIRST_LANE, counter: 1 } },
+      () => header.slice(28),
+      new Uint8Array(),
+    ),
   );
   expect(openCall(up, parseCall(asking.frame)).length).toBe(0);
 

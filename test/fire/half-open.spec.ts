@@ -5,6 +5,7 @@ import {
   hedgedRandom,
   parseSecureKey,
   parseServerPublicKey,
+  runSync,
   startHandshake,
   toHex,
 } from '@sealwire/core';
@@ -25,14 +26,16 @@ it('keeps nothing of 100,000 handshakes that nobody finishes', { timeout: 300_00
   onTestFinished(() => world.end());
   const server = await world.server({ nodeFlags: ['--expose-gc'] }).start();
   // one valid step 1 serves: what the server would keep is its own half of each, which is always another
-  const { frame } = startHandshake(
-    { primitives: nodePrimitives, random: hedgedRandom(nodePrimitives) },
-    {
-      modulePath: 'trace',
-      keySize: 32,
-      serverKey: parseServerPublicKey(world.serverKey),
-      secureKey: parseSecureKey(world.secureKeys.trace),
-    },
+  const { frame } = runSync(
+    startHandshake(
+      { primitives: nodePrimitives, random: hedgedRandom(nodePrimitives) },
+      {
+        modulePath: 'trace',
+        keySize: 32,
+        serverKey: parseServerPublicKey(world.serverKey),
+        secureKey: parseSecureKey(world.secureKeys.trace),
+      },
+    ),
   );
   const body = Buffer.from(frame);
   const halfOpen = async (count: number) => {

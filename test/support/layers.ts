@@ -9,7 +9,16 @@ export interface Manifest {
   peerDependencies?: Record<string, string>;
 }
 
-type Unit = 'core' | 'client' | 'nest' | 'typeorm' | 'typeorm/cli' | 'angular' | 'angular/testing' | 'app';
+type Unit =
+  | 'core'
+  | 'client'
+  | 'nest'
+  | 'typeorm'
+  | 'typeorm/cli'
+  | 'angular'
+  | 'angular/testing'
+  | 'angular/inspector'
+  | 'app';
 
 /** What a unit may import besides itself. Imports only go down. */
 const allowed: Record<Unit, readonly Unit[]> = {
@@ -17,6 +26,7 @@ const allowed: Record<Unit, readonly Unit[]> = {
   client: ['core'],
   angular: ['client'],
   'angular/testing': ['angular', 'client'],
+  'angular/inspector': ['angular', 'client'],
   nest: ['core'],
   typeorm: ['nest', 'core'],
   'typeorm/cli': ['typeorm', 'nest', 'core'],
@@ -55,7 +65,7 @@ function violation(path: string, specifier: string, manifests: ReadonlyMap<strin
   if (manifest) {
     const subpath = `.${specifier.slice(name.length)}`;
     if (!(subpath in manifest.exports)) return 'reaches the inside of a package';
-    const inside = specifier === '@sealwire/angular/testing' ? 'testing' : 'src';
+    const inside = /^@sealwire\/angular\/(testing|inspector)$/.exec(specifier)?.[1] ?? 'src';
     return upward(from, unitOf(`libs/${name.replace('@sealwire/', '')}/${inside}/`));
   }
   if (from === 'app') return undefined;
@@ -71,7 +81,8 @@ function upward(from: Unit, to: Unit | undefined): string | undefined {
 
 function unitOf(path: string): Unit | undefined {
   if (path === 'ormconfig.ts' || path.startsWith('src/')) return 'app';
-  if (path.startsWith('libs/angular/testing/')) return 'angular/testing';
+  const entry = /^libs\/angular\/(testing|inspector)\//.exec(path)?.[1];
+  if (entry) return `angular/${entry}` as Unit;
   const inLibrary = /^libs\/(core|client|nest|typeorm|angular)\/src\/(cli\/)?/.exec(path);
   if (!inLibrary) return undefined;
   const [, library, inside] = inLibrary;
@@ -80,7 +91,7 @@ function unitOf(path: string): Unit | undefined {
 
 /** The application's root is the repository's; only its own two places count as inside. */
 function packageRoot(path: string): string | undefined {
-  return unitOf(path) === 'app' ? 'src' : /^libs\/[^/]+\/(src|testing)(?=\/)/.exec(path)?.[0];
+  return unitOf(path) === 'app' ? 'src' : /^libs\/[^/]+\/(src|testing|inspector)(?=\/)/.exec(path)?.[0];
 }
 
 function packageName(specifier: string): string {

@@ -30,6 +30,7 @@ import {
   proveSession,
   receiveFinishAnswer,
   receiveStartAnswer,
+  runSync,
   SUITE,
   sealCall,
   sealCookie,
@@ -101,7 +102,9 @@ export function oldResult(keySize: KeySize) {
   const number = { lane: LANE, counter: 9 };
   const random = (length: number) => bytesFrom('old salt', length);
   const payload = encodeCalls([FIRST_CALL]);
-  const { header } = sealCall({ primitives, keySize, secret: up }, { epoch: 0, sessionId, number }, random, payload);
+  const { header } = runSync(
+    sealCall({ primitives, keySize, secret: up }, { epoch: 0, sessionId, number }, random, payload),
+  );
   const reply = encodeReply(FIRST_REPLY);
   const frame = sealResult({ primitives, keySize, secret: down }, { epoch: 0, callHeader: header }, random, reply);
   return { serverToClient: toHex(down), callHeader: toHex(header), reply: toHex(reply), frame };
@@ -142,12 +145,14 @@ export function handshake(variant: Variant) {
   const old = oldResult(keySize);
 
   const step1 = record(() =>
-    startHandshake(client, {
-      modulePath: MODULE_PATH,
-      keySize,
-      serverKey: pinned ? SERVER_KEY.publicKey : undefined,
-      secureKey,
-    }),
+    runSync(
+      startHandshake(client, {
+        modulePath: MODULE_PATH,
+        keySize,
+        serverKey: pinned ? SERVER_KEY.publicKey : undefined,
+        secureKey,
+      }),
+    ),
   );
   const frame2 = answerStart(
     server,
@@ -162,13 +167,13 @@ export function handshake(variant: Variant) {
     (state) =>
       sealCookie({ ...server, primitives: noted.primitives }, cookieKey, MODULE_PATH, { ...state, issued: ISSUED }),
   );
-  const step2 = record(() => receiveStartAnswer(step1.result, frame2));
+  const step2 = record(() => runSync(receiveStartAnswer(step1.result, frame2)));
   const { sessionId } = step2.result;
   const renewals = asked.map(({ key, ...renewal }) => ({
     ...renewal,
     proof: proveSession(primitives, key, step2.result.h),
   }));
-  const step3 = record(() => finishHandshake(step2.result, asked, firstCalls));
+  const step3 = record(() => runSync(finishHandshake(step2.result, asked, firstCalls)));
   const { firstKey, firstResults } = {
     firstKey: step3.result.firstKey.slice(),
     firstResults: step3.result.firstResults,
@@ -192,7 +197,7 @@ export function handshake(variant: Variant) {
     : [];
   const given = asked.map(({ key }, i) => ({ key, answers: lists[i] ?? [] }));
   const { frame: frame4, secrets } = answerFinish(opened, TERMS, given, firstAnswers);
-  const step4 = record(() => receiveFinishAnswer(step3.result, frame4));
+  const step4 = record(() => runSync(receiveFinishAnswer(step3.result, frame4)));
   const beforeSealed4 = step4.operations[1]?.h ?? '';
 
   const labels = operationNames(pinned);

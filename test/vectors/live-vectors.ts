@@ -9,6 +9,7 @@ import {
   frameDigest,
   type MessageKey,
   OutgoingStreams,
+  runSync,
   StreamSource,
   sealLiveCall,
   sealLiveResult,
@@ -82,7 +83,10 @@ export function live(full: Handshake, short: Handshake): Json {
     },
     call: {
       ...{ keySize: short.keySize, clientToServer: toHex(up.secret) },
-      ...message(callUnits, call.seals, (body) => sealLiveCall(up, x, drawn('live call salt'), body, false)),
+      ...message(callUnits, call.seals, (body) => {
+        const { sealer, first } = sealLiveCall(up, x, drawn('live call salt'), body, false);
+        return { sealer, first: runSync(first) };
+      }),
     },
     status: toHex(encodeValue([1, 'session_ended'])),
     options: options(),
@@ -96,7 +100,7 @@ function message(
 ): Json {
   const bodies = pieces.map((units) => concat(...units.map((unit) => encodeUnit(...unit))));
   const { sealer, first } = begin(bodies[0] ?? NOTHING);
-  const frame = concat(first, ...bodies.slice(1).map((body, i) => sealer.seal(body, i === bodies.length - 2)));
+  const frame = concat(first, ...bodies.slice(1).map((body, i) => runSync(sealer.seal(body, i === bodies.length - 2))));
   return {
     header: toHex(sealer.header),
     digest: toHex(frameDigest(primitives, first)),

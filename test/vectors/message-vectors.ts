@@ -7,6 +7,7 @@ import {
   FIRST_LANE,
   nextEpochSecret,
   type Reply,
+  runSync,
   sealCall,
   sealResult,
 } from '../../libs/core/src/index.js';
@@ -62,7 +63,7 @@ function exchange(
   const noted = notingSeals(primitives);
   const up = { primitives: noted.primitives, keySize, secret: upSecret };
   const down = { primitives: noted.primitives, keySize, secret: downSecret };
-  const call = sealCall(up, { epoch, sessionId, number }, drawn('call salt'), calls);
+  const call = runSync(sealCall(up, { epoch, sessionId, number }, drawn('call salt'), calls));
   const result = sealResult(down, { epoch, callHeader: call.header }, drawn('result salt'), reply);
   const [sealedCall, sealedResult] = noted.seals;
   return {
@@ -91,7 +92,7 @@ export function chunked({ keySize, secrets, sessionId }: Handshake): Json {
   const up = { primitives: noted.primitives, keySize, secret: secrets.clientToServer };
   const down = { primitives: noted.primitives, keySize, secret: secrets.serverToClient };
   const number = { lane: LANE, counter: 2 };
-  const call = sealCall(up, { epoch: 0, sessionId, number }, drawn('chunked salt'), body(132_000));
+  const call = runSync(sealCall(up, { epoch: 0, sessionId, number }, drawn('chunked salt'), body(132_000)));
   const result = sealResult(down, { epoch: 0, callHeader: call.header }, drawn('chunked salt'), body(70_000));
   const describe = (bodyLength: number, header: Uint8Array, frame: Uint8Array, seals: typeof noted.seals) => ({
     bodyLength,

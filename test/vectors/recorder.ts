@@ -4,6 +4,7 @@ import { nodePrimitives } from '../../libs/core/src/crypto/node.js';
 import type { Primitives } from '../../libs/core/src/crypto/primitives.js';
 import type { HandshakeSuite } from '../../libs/core/src/handshake/frames.js';
 import { aeadKey, SymmetricState } from '../../libs/core/src/handshake/key-schedule.js';
+import { runSync, type Step } from '../../libs/core/src/steps.js';
 
 /** One operation on the handshake state and what the state was after it, in hexadecimal. */
 export interface Operation {
@@ -72,11 +73,22 @@ export function record<T>(play: () => T): { operations: Operation[]; result: T }
     };
   }
 
+  // these primitives answer at once
+  type Work = (this: SymmetricState, bytes: Uint8Array) => Step<Uint8Array>;
+  const at = (method: Work) =>
+    function (this: SymmetricState, bytes: Uint8Array) {
+      return runSync(method.call(this, bytes));
+    };
+  const sync = (method: ReturnType<typeof at>): Work =>
+    // biome-ignore lint/correctness/useYield: it never waits
+    function* (bytes) {
+      return method.call(this, bytes);
+    };
   state.mixHash = wrap('MixHash', original.mixHash);
   state.mixKey = wrap('MixKey', original.mixKey);
   state.mixKeyAndHash = wrap('MixKeyAndHash', original.mixKeyAndHash);
-  state.seal = wrap('seal', original.seal);
-  state.open = wrap('open', original.open);
+  state.seal = sync(wrap('seal', at(original.seal)));
+  state.open = sync(wrap('open', at(original.open)));
   try {
     return { operations, result: play() };
   } finally {

@@ -48,8 +48,14 @@ export const MODULES = new InjectionToken<readonly ModuleEntry[]>('Sealwire modu
 export type TransportFactory = (injector: Injector, modulePath: string) => Transport;
 export const TRANSPORT = new InjectionToken<TransportFactory>('Sealwire transport');
 
-/** Where calls go while a page is rendered on the server; undefined: nowhere. */
-export const SERVER_URL = new InjectionToken<string | undefined>('Sealwire calls on the server', {
+/** Calls while a page is rendered on the server. */
+export interface ServerCalls {
+  /** of the remote functions, as the server reaches them: `http://127.0.0.1:3000/remote` */
+  readonly url: string;
+  /** hands values over to the browser, which then makes no call for them (default false) */
+  readonly transfer?: boolean;
+}
+export const SERVER_CALLS = new InjectionToken<ServerCalls | undefined>('Sealwire calls on the server', {
   providedIn: 'root',
   factory: () => undefined,
 });

@@ -21,6 +21,7 @@ import {
   remoteFunctions,
 } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
+import type { HandedOver } from './transfer.js';
 import { type ReadOptions, Turn } from './turn.js';
 
 export interface HandleOptions<Api> {
@@ -29,6 +30,10 @@ export interface HandleOptions<Api> {
   readonly secureKey: string | (() => string | undefined) | undefined;
   /** nothing is called at all, for the page is rendered on the server */
   readonly isSilent: boolean;
+  /** of a browser: what came with the page as the value of a call */
+  readonly handedOver?: ((call: BatchCall<unknown>) => HandedOver | undefined) | undefined;
+  /** of the server: sends a value along with the page */
+  readonly handOver?: ((call: BatchCall<unknown>, value: unknown) => void) | undefined;
 }
 
 interface Opened<Api> {
@@ -57,6 +62,8 @@ export class Handle<Api> {
   /** Changes with the SecureKey. Reads depend on it; why nothing can be called now, or undefined. */
   readonly obstacle: Signal<{ readonly why: string | undefined }>;
   readonly connection = signal<ConnectionState>({ state: 'idle' });
+  readonly handedOver: HandleOptions<Api>['handedOver'];
+  readonly handOver: HandleOptions<Api>['handOver'];
   readonly #key: Signal<string | undefined>;
   readonly #zone: NgZone;
   readonly #tasks: PendingTasks;
@@ -70,6 +77,8 @@ export class Handle<Api> {
     private readonly options: HandleOptions<Api>,
   ) {
     const { secureKey, isSilent } = options;
+    this.handedOver = options.handedOver;
+    this.handOver = options.handOver;
     this.#zone = injector.get(NgZone);
     this.#tasks = injector.get(PendingTasks);
     this.#key = typeof secureKey === 'function' ? computed(secureKey) : signal(secureKey).asReadonly();

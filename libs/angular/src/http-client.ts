@@ -7,7 +7,7 @@ import {
   type HttpHeaders,
   type HttpResponse,
 } from '@angular/common/http';
-import { type Injector, isDevMode, NgZone } from '@angular/core';
+import { type Injector, NgZone } from '@angular/core';
 import {
   type BodyReader,
   fetchTransport,
@@ -17,8 +17,11 @@ import {
   type TransportRequest,
   type TransportResponse,
 } from '@sealwire/client';
-
+import { BodyWatch, isBuffer, Journey } from './bodies.js';
 import { CARRIED } from './live-requests.js';
+
+/** false in production builds, which leave out what depends on it */
+declare const ngDevMode: boolean | object | undefined;
 
 /** What interceptors can know of a sealed request. */
 export interface SealedRequest {
@@ -48,6 +51,9 @@ const MAX_RESPONSE = 64 * 1024 * 1024;
 /** Above it a Blob: Chromium copies other bodies on the main thread. */
 const BLOB_FROM = 256 * 1024;
 
+/** the content type of calls without encryption */
+const PLAIN = 'application/cbor';
+
 const { check } = fetchTransport();
 
 /** Frames travel through HttpClient: the application's interceptors, XSRF protection and backend apply. */
@@ -55,7 +61,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
   const http = injector.get(HttpClient);
   const zone = injector.get(NgZone);
   const attempts = new WeakMap<object, number>();
-  const answers = new Answers(module);
+  const watch = typeof ngDevMode !== 'undefined' && ngDevMode ? BodyWatch.of(injector) : undefined;
   return {
     ...(check ? { check } : {}),
     send(request) {
@@ -63,9 +69,11 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       const attempt = attempts.get(body) ?? 0;
       attempts.set(body, attempt + 1);
       const { onUpload } = request;
+      const sent = bodyOf(body);
+      const journey = watch && new Journey(watch, module, body, sent);
       const context = new HttpContext()
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
-        .set(CARRIED, { signal, wantsProgress: onUpload !== undefined });
+        .set(CARRIED, { signal, wantsProgress: onUpload !== undefined, journey });
       const options = {
         headers: checked({ ...headers, 'content-type': contentType }),
         observe: 'events',
@@ -76,17 +84,22 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       } as const;
       return new Promise<TransportResponse>((resolve, reject) => {
         signal.throwIfAborted();
+        const settle = (response: HttpResponse<unknown> | HttpErrorResponse, got: unknown): void => {
+          journey?.ends(got, contentType !== PLAIN && response.headers.get('content-type') === contentType);
+          const bytes = isBuffer(got) ? new Uint8Array(got) : new Uint8Array(0);
+          if (bytes.length > MAX_RESPONSE) {
+            reject(new SealwireError('too_large', `The answer is longer than ${MAX_RESPONSE} bytes.`));
+          } else resolve(responseOf(request, response, isReader(got) ? got : readerOf(bytes)));
+        };
         // interceptors run in Angular's zone, as they are used to
         const subscription = zone.run(() =>
-          http.post(url, bodyOf(body), options).subscribe({
+          http.post(url, sent, options).subscribe({
             next: (event) => {
               if (event.type === HttpEventType.UploadProgress) onUpload?.(event.loaded);
-              else if (event.type === HttpEventType.Response)
-                answers.settle(request, event, event.body, resolve, reject);
+              else if (event.type === HttpEventType.Response) settle(event, event.body);
             },
             error: (error: unknown) => {
-              if (error instanceof HttpErrorResponse && error.status > 0)
-                answers.settle(request, error, error.error, resolve, reject);
+              if (error instanceof HttpErrorResponse && error.status > 0) settle(error, error.error);
               else reject(unanswered(error, url));
             },
           }),
@@ -102,43 +115,6 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       });
     },
   };
-}
-
-/** Responses, whatever interceptors made of them. */
-class Answers {
-  readonly #seen = new WeakSet<object>();
-  #hasWarned = false;
-
-  constructor(private readonly module: string) {}
-
-  settle(
-    request: TransportRequest,
-    response: HttpResponse<unknown> | HttpErrorResponse,
-    body: unknown,
-    resolve: (response: TransportResponse) => void,
-    reject: (reason: unknown) => void,
-  ): void {
-    const bytes = isBuffer(body) ? new Uint8Array(body) : new Uint8Array(0);
-    if (bytes.length > MAX_RESPONSE) {
-      reject(new SealwireError('too_large', `The answer is longer than ${MAX_RESPONSE} bytes.`));
-      return;
-    }
-    if (isDevMode()) this.#look(body);
-    resolve(responseOf(request, response, isReader(body) ? body : readerOf(bytes)));
-  }
-
-  #look(body: unknown): void {
-    const isObject = typeof body === 'object' && body !== null;
-    const isSame = isObject && this.#seen.has(body);
-    if (isObject) this.#seen.add(body);
-    if (!isSame && (body === null || body === undefined || isBuffer(body) || isReader(body))) return;
-    if (this.#hasWarned) return;
-    this.#hasWarned = true;
-    console.warn(
-      `Sealwire: an interceptor ${isSame ? 'answered from a cache' : 'altered the body of an answer'} of module ` +
-        `"${this.module}". Sealed requests must pass as they are: leave out those that have SEALED_REQUEST in their context.`,
-    );
-  }
 }
 
 function responseOf(
@@ -179,17 +155,12 @@ function readerOf(bytes: Uint8Array): BodyReader {
   };
 }
 
-/** Of any realm: jsdom's requests answer with buffers of their own. */
-function isBuffer(body: unknown): body is ArrayBuffer {
-  return Object.prototype.toString.call(body) === '[object ArrayBuffer]';
-}
-
 function absolute(url: string): string {
   return new URL(url, globalThis.location?.href).href;
 }
 
 function kindOf({ body, contentType }: TransportRequest): SealedRequest['frame'] {
-  if (contentType === 'application/cbor') return 'plain';
+  if (contentType === PLAIN) return 'plain';
   const type = body instanceof Uint8Array ? frameType(body) : 'call';
   return type === 'start' || type === 'finish' ? type : 'call';
 }

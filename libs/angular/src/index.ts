@@ -13,6 +13,7 @@ export {
   type Backend as ɵBackend,
   type RemoteModuleConfig,
   type SealwireConfig,
+  type ServerCalls,
 } from './config.js';
 export { isRemoteError } from './errors.js';
 export { SEALED_REQUEST, type SealedRequest } from './http-client.js';
@@ -20,7 +21,6 @@ export { type InjectOptions, injectConnection, injectRemote, type Remote$, remot
 export { sealwireStreams } from './live-requests.js';
 export { type ApiOf, pathOf as ɵpathOf, type RemoteModule, remoteModule, SEALWIRE as ɵSEALWIRE } from './module.js';
 export {
-  type FetchOptions,
   provideSealwire,
   type SealwireFeature,
   type SealwireFeatureKind,

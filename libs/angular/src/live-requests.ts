@@ -6,7 +6,9 @@ import {
   type HttpRequest,
   HttpResponse,
 } from '@angular/common/http';
+import { inject, NgZone } from '@angular/core';
 import { Observable } from 'rxjs';
+import type { Journey } from './bodies.js';
 
 /** What the transport tells the interceptor below of one request. */
 export interface Carried {
@@ -14,6 +16,8 @@ export interface Carried {
   readonly signal: AbortSignal;
   /** the sender wants to hear of the bytes that have left, which only XMLHttpRequest tells */
   readonly wantsProgress: boolean;
+  /** of a development build */
+  readonly journey?: Journey | undefined;
 }
 export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined);
 
@@ -30,26 +34,32 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
 export const sealwireStreams: HttpInterceptorFn = (request, next) => {
   const carried = request.context.get(CARRIED);
   if (!carried || carried.wantsProgress) return next(request);
+  carried.journey?.left(request.body);
+  const zone = inject(NgZone);
   return new Observable((observer) => {
-    fetch(request.urlWithParams, initOf(request, carried.signal)).then(
-      (response) => {
-        const { status, statusText, body } = response;
-        const headers = headersOf(response.headers);
-        // a browser hides everything of a redirect that is not followed
-        const seen = {
-          status: response.type === 'opaqueredirect' ? 302 : status,
-          statusText,
-          headers,
-          url: request.url,
-        };
-        const reader = body?.getReader() ?? null;
-        if (response.ok) {
-          observer.next(new HttpResponse({ ...seen, body: reader }));
-          observer.complete();
-        } else observer.error(new HttpErrorResponse({ ...seen, error: reader }));
-      },
-      (error: unknown) => observer.error(new HttpErrorResponse({ status: 0, error, url: request.url })),
-    );
+    // the application is stable while a stream is open; HttpClient itself says that a request is under way
+    zone
+      .runOutsideAngular(() => fetch(request.urlWithParams, initOf(request, carried.signal)))
+      .then(
+        (response) => {
+          const { status, statusText, body } = response;
+          const headers = headersOf(response.headers);
+          // a browser hides everything of a redirect that is not followed
+          const seen = {
+            status: response.type === 'opaqueredirect' ? 302 : status,
+            statusText,
+            headers,
+            url: request.url,
+          };
+          const reader = body?.getReader() ?? null;
+          carried.journey?.came(reader);
+          if (response.ok) {
+            observer.next(new HttpResponse({ ...seen, body: reader }));
+            observer.complete();
+          } else observer.error(new HttpErrorResponse({ ...seen, error: reader }));
+        },
+        (error: unknown) => observer.error(new HttpErrorResponse({ status: 0, error, url: request.url })),
+      );
   });
 };
 

@@ -1,13 +1,22 @@
-import { type EnvironmentProviders, inject, makeEnvironmentProviders, type Provider } from '@angular/core';
-import { fetchTransport } from '@sealwire/client';
+import { isPlatformServer } from '@angular/common';
+import {
+  type EnvironmentProviders,
+  inject,
+  makeEnvironmentProviders,
+  PLATFORM_ID,
+  type Provider,
+  provideEnvironmentInitializer,
+} from '@angular/core';
+import { type FetchTransportOptions, fetchTransport, SealwireError } from '@sealwire/client';
 import {
   CONFIG,
   MODULES,
   type ModuleEntry,
   type OrFactory,
   type RemoteModuleConfig,
-  SERVER_URL,
+  SERVER_CALLS,
   type SealwireConfig,
+  type ServerCalls,
   TRANSPORT,
   type TransportFactory,
 } from './config.js';
@@ -16,12 +25,12 @@ import { type RemoteModule, SEALWIRE } from './module.js';
 import { Sealwire } from './sealwire.js';
 
 /** Kinds of what a `with...` function returns. */
-export type SealwireFeatureKind = 'module' | 'transport' | 'server';
+export type SealwireFeatureKind = 'module' | 'transport' | 'server' | 'inspector';
 
 /** What a `with...` function of this package returns. */
 export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {
   readonly ɵkind: Kind;
-  readonly ɵproviders: Provider[];
+  readonly ɵproviders: (Provider | EnvironmentProviders)[];
 }
 
 /**
@@ -89,43 +98,18 @@ export function withHttpClient(): SealwireFeature<'transport'> {
   return transport(httpClientTransport);
 }
 
-/** Options of `fetch` that {@link withFetch} sets on every request. */
-export interface FetchOptions {
-  /** `include` sends cookies to another origin too, whose CORS rules must allow it */
-  readonly credentials?: 'omit' | 'same-origin' | 'include';
-  /** a call goes on when the page is left */
-  readonly keepalive?: boolean;
-  readonly mode?: 'cors' | 'same-origin';
-  readonly priority?: 'high' | 'low' | 'auto';
-  readonly referrerPolicy?:
-    | 'no-referrer'
-    | 'origin'
-    | 'same-origin'
-    | 'strict-origin'
-    | 'strict-origin-when-cross-origin';
-}
-
-/** Bytes that a browser keeps alive after the page, less what headers may take. */
-const KEPT_ALIVE = 60_000;
-
 /**
- * Frames travel by `fetch`, around HttpClient and its interceptors. `keepalive` applies to bodies below 60,000 bytes, for
- * browsers refuse it on larger ones.
+ * Frames travel by `fetch`, around HttpClient and its interceptors.
  *
+ * @param options those of `fetchTransport` of `@sealwire/client`
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  * @example
  * const config = { url: 'https://api.example.com/remote', serverKey: 'swp1…' };
  * provideSealwire(config, withFetch({ credentials: 'include' }));
  */
-export function withFetch(init: FetchOptions = {}): SealwireFeature<'transport'> {
-  return transport(() =>
-    fetchTransport({
-      fetch: (url, request) => {
-        const size = (request?.body as Uint8Array | undefined)?.byteLength ?? 0;
-        const keepalive = init.keepalive === true && size < KEPT_ALIVE;
-        return fetch(url, { ...request, ...init, keepalive });
-      },
-    }),
-  );
+export function withFetch(options: FetchTransportOptions = {}): SealwireFeature<'transport'> {
+  const transportOfAll = fetchTransport(options);
+  return transport(() => transportOfAll);
 }
 
 function transport(factory: TransportFactory): SealwireFeature<'transport'> {
@@ -135,12 +119,29 @@ function transport(factory: TransportFactory): SealwireFeature<'transport'> {
 /**
  * Lets remote functions run while a page is rendered on the server. Without it resources stay `idle` there, calls are
  * rejected with a `PolicyError`, and the browser loads. What the server renders travels as readable HTML through the
- * proxies that Sealwire hides bodies from: only for what is public.
+ * proxies that Sealwire hides bodies from: only for what is public. With `transfer` the values of resources travel in the page
+ * too, so that the browser's resources are resolved from the start and make no call; errors, streams and files do not.
  *
- * @param options `url` of the remote functions as the server reaches them, for example `http://127.0.0.1:3000/remote`
+ * @param options for the server alone: a browser does not read them
+ * @throws Error without `url`, and for an option that does not exist; SealwireError `bad_configuration` when an application starts
+ * on the server with a `url` that is not absolute
  * @example
- * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote' }));
+ * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote', transfer: true }));
  */
-export function withServerCalls(options: { readonly url: string }): SealwireFeature<'server'> {
-  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_URL, useValue: options.url }] };
+export function withServerCalls(options: ServerCalls): SealwireFeature<'server'> {
+  const { url, transfer, ...unknown } = options;
+  const [name] = Object.keys(unknown);
+  if (name !== undefined) throw new Error(`withServerCalls() has no option "${name}".`);
+  if (typeof url !== 'string') throw new Error('withServerCalls() needs the url of the remote functions.');
+  // when the application starts, so that a build that prerenders ends there
+  const check = provideEnvironmentInitializer(() => isPlatformServer(inject(PLATFORM_ID)) && checkAbsolute(url));
+  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }, check] };
+}
+
+/** @throws SealwireError: a server has no page that an address could be relative to */
+function checkAbsolute(url: string): void {
+  if (URL.canParse(url)) return;
+  const example = "withServerCalls({ url: 'http://127.0.0.1:3000/remote' })";
+  const message = `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`;
+  throw new SealwireError('bad_configuration', message);
 }

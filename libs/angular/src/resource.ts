@@ -14,6 +14,7 @@ import type { BatchApi, BatchCall, CallOptions, RemoteError } from '@sealwire/cl
 import { asRemoteError } from './errors.js';
 import { handleOf, recorder } from './handle.js';
 import type { RemoteModule } from './module.js';
+import { type HandedOver, resolvedEarly } from './transfer.js';
 
 /** Options of {@link remoteResource}. */
 export interface RemoteResourceOptions<T> extends Pick<CallOptions, 'timeout'> {
@@ -71,17 +72,33 @@ export function remoteResource<Api, T>(
   let underWay: AbortController | undefined;
   // a resource that becomes idle lets its loader go on, and the application would wait for it
   untracked(() => effect(() => described() === undefined && underWay?.abort(), { injector }));
-  return resource({
+  const { handedOver, handOver } = handle;
+  const early = computed(() => {
+    const description = described();
+    return description && handedOver?.(description);
+  });
+  let used: HandedOver | undefined;
+  const loaded = resource({
     ...(others as object),
     injector,
     params: (): BatchCall<unknown> | undefined => described(),
-    loader: ({ params, abortSignal }) => {
+    loader: async ({ params, abortSignal }) => {
+      const first = untracked(early);
+      if (first && first !== used) {
+        used = first;
+        return first.value;
+      }
       const stop = new AbortController();
       underWay = stop;
       abortSignal.addEventListener('abort', () => stop.abort(), { once: true });
-      return handle.read(params, { signal: stop.signal, timeout, batch }).catch((error: unknown) => {
+      try {
+        const value = await handle.read(params, { signal: stop.signal, timeout, batch });
+        handOver?.(params, value);
+        return value;
+      } catch (error) {
         throw asRemoteError(error);
-      });
+      }
     },
-  }) as unknown as RemoteResourceRef<T | undefined>;
+  });
+  return (handedOver ? resolvedEarly(loaded, early) : loaded) as unknown as RemoteResourceRef<T | undefined>;
 }

@@ -1,5 +1,5 @@
 import { isPlatformServer } from '@angular/common';
-import { Injector, inject, PLATFORM_ID } from '@angular/core';
+import { Injector, inject, PLATFORM_ID, TransferState } from '@angular/core';
 import { createRemote, type RemoteOptions } from '@sealwire/client';
 import {
   BACKEND,
@@ -8,12 +8,13 @@ import {
   MODULES,
   type RemoteModuleConfig,
   resolve,
-  SERVER_URL,
+  SERVER_CALLS,
   TRANSPORT,
 } from './config.js';
 import { Handle } from './handle.js';
 import { httpClientTransport } from './http-client.js';
 import { pathOf, type RemoteModule } from './module.js';
+import { Transfer } from './transfer.js';
 
 export class Sealwire {
   readonly #injector = inject(Injector);
@@ -29,8 +30,10 @@ export class Sealwire {
       ...(own && resolve(own, injector)),
     };
     const isServer = isPlatformServer(injector.get(PLATFORM_ID));
-    const serverUrl = injector.get(SERVER_URL);
-    const base = (isServer ? serverUrl : undefined) ?? url ?? '/remote';
+    const calls = isServer ? injector.get(SERVER_CALLS) : undefined;
+    const base = calls?.url ?? url ?? '/remote';
+    const state = injector.get(TransferState);
+    const transfer = new Transfer(state, path);
     const options = (key: string | undefined): RemoteOptions => ({
       ...config,
       ...(key === undefined ? {} : { secureKey: key }),
@@ -42,7 +45,9 @@ export class Sealwire {
       open: (key) => this.#backend.open(module, () => options(key)) as never,
       endOfTurn: (run) => this.#backend.endOfTurn(run),
       secureKey,
-      isSilent: isServer && serverUrl === undefined,
+      isSilent: isServer && !calls,
+      handedOver: isServer || state.isEmpty ? undefined : (call) => transfer.take(call),
+      handOver: calls?.transfer ? (call, value) => transfer.keep(call, value) : undefined,
     });
   }
 }

@@ -10,10 +10,19 @@ import {
   signal,
 } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
-import { injectConnection, provideSealwire, remote$, remoteResource, withModule } from '@sealwire/angular';
+import {
+  injectConnection,
+  provideSealwire,
+  remote$,
+  remoteAction,
+  remoteResource,
+  remoteStream,
+  withModule,
+} from '@sealwire/angular';
 import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
 import { firstValueFrom } from 'rxjs';
 import { describe, expect, it, vi } from 'vitest';
+import { eventually } from './eventually.js';
 import { Payments, secureKeys, serverKey, startServer } from './server.js';
 
 describe('a SecureKey that comes and goes', () => {
@@ -83,6 +92,40 @@ describe('a SecureKey that comes and goes', () => {
     key.set(secureKeys[1]);
     await stable();
     expect([balance.status(), balance.value()]).toEqual(['resolved', 100n]);
+  });
+
+  it('rejects calls under way at the log-out, and loads resources and streams of the next user', async () => {
+    const { key, remote, seen, stable } = await connect();
+    const injector = TestBed.inject(Injector);
+    key.set(secureKeys[0]);
+    await remote.balance({ account: 'a' });
+    const action = remoteAction(Payments, (payments) => payments.transfer, { injector });
+    const under = remote.balance({ account: 'a' });
+    action.run('a', 'b', 1n);
+    const balance = remoteResource(Payments, (payments) => payments.balance({ account: 'b' }), { injector });
+    TestBed.tick();
+    expect(balance.status()).toBe('loading');
+    seen.length = 0;
+    key.set(secureKeys[1]);
+    TestBed.tick();
+    await expect(under).rejects.toMatchObject({ name: 'RemoteError', code: 'closed' });
+    await stable();
+    expect([action.status(), action.error()?.code]).toEqual(['error', 'closed']);
+    expect([balance.status(), balance.error()]).toEqual(['resolved', undefined]);
+  });
+
+  it('keeps a stream idle without one, and begins it anew with the next', async () => {
+    const { key, stable } = await connect();
+    const injector = TestBed.inject(Injector);
+    const lines = remoteStream(Payments, (payments) => payments.lines(2), { injector });
+    await stable();
+    expect(lines.status()).toBe('idle');
+    for (const secureKey of secureKeys) {
+      key.set(secureKey);
+      await eventually(() => [lines.status(), lines.items()]).toEqual(['ended', [1, 2]]);
+      key.set(undefined);
+      await eventually(() => [lines.status(), lines.items()]).toEqual(['idle', []]);
+    }
   });
 
   it('rejects a call with a text that is no key', async () => {

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { Blob } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Controller, type INestApplication } from '@nestjs/common';
@@ -52,6 +53,11 @@ export class PaymentsController {
   }
 
   @RemoteFunction()
+  async *lines(to: number): AsyncGenerator<number> {
+    for (let i = 1; i <= to; i++) yield i;
+  }
+
+  @RemoteFunction()
   echo(bytes: Uint8Array): Uint8Array {
     return bytes;
   }
@@ -62,7 +68,39 @@ export class PaymentsController {
 export class PublicController {
   @RemoteFunction()
   rate(currency: string): string {
+    if (currency === '') throw new RemoteFunctionError('no_currency', 'Name a currency.');
     return `${currency} 2`;
+  }
+
+  @RemoteFunction()
+  everything() {
+    const at = new Date(1_700_000_000_000);
+    return {
+      amount: 2n ** 70n,
+      at,
+      map: new Map([[1, at]]),
+      set: new Set(['a']),
+      bytes: Uint8Array.of(0, 255),
+      no: undefined,
+    };
+  }
+
+  @RemoteFunction()
+  nothing(): void {}
+
+  @RemoteFunction()
+  report(kind: 'file' | 'bytes' | 'items'): { readonly content: unknown } {
+    const blob = new Blob(['a;b']);
+    return {
+      content:
+        kind === 'file'
+          ? blob
+          : kind === 'bytes'
+            ? blob.stream()
+            : (async function* () {
+                yield 1;
+              })(),
+    };
   }
 }
 
@@ -101,12 +139,21 @@ export const Public = remoteModule<PublicController>('public');
 
 export interface Seen {
   readonly url: string | undefined;
-  readonly kind: ReturnType<typeof frameType>;
+  readonly kind: ReturnType<typeof kindOf>;
   readonly headers: IncomingMessage['headers'];
 }
 
-/** A real server on a free port, which remembers the frames that came and ends with the test. */
-export async function startServer() {
+/** undefined for what an interceptor made of a frame */
+function kindOf(bytes: Uint8Array) {
+  try {
+    return frameType(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A real server on a free port, which remembers the frames that came. */
+export async function openServer() {
   const testing = await Test.createTestingModule({
     imports: [
       SealwireModule.forRoot({ serverKey: privateKey, handshakeRate: false, handshakeRateTotal: false }),
@@ -125,13 +172,12 @@ export async function startServer() {
     const push = request.push.bind(request);
     request.push = (chunk: Buffer | null, encoding) => {
       request.push = push;
-      if (chunk) seen.push({ url: request.url, kind: frameType(chunk), headers: request.headers });
+      if (chunk) seen.push({ url: request.url, kind: kindOf(chunk), headers: request.headers });
       return push(chunk, encoding);
     };
     next();
   });
   await app.listen(0, '127.0.0.1');
-  onTestFinished(() => app.close());
   const { port } = app.getHttpServer().address() as AddressInfo;
   return {
     app,
@@ -141,4 +187,11 @@ export async function startServer() {
     seen,
     kinds: () => seen.map(({ kind }) => kind),
   };
+}
+
+/** The same, which ends with the test. */
+export async function startServer() {
+  const server = await openServer();
+  onTestFinished(() => server.app.close());
+  return server;
 }

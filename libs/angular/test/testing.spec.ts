@@ -1,17 +1,24 @@
 // @vitest-environment jsdom
 import './support.js';
+import { Injector } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
   injectRemote,
   OutcomeUnknownError,
   provideSealwire,
   RemoteError,
+  remoteAction,
   remoteModule,
   withModule,
 } from '@sealwire/angular';
 import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Payments, Public } from './server.js';
+import { Payments, Public, Rates } from './server.js';
+
+async function answered<T, S>(result: Promise<T>, answer: () => S): Promise<{ result: T; source: S }> {
+  const source = answer();
+  return { result: await result, source };
+}
 
 let sealwire: SealwireTestingController;
 beforeEach(() => {
@@ -71,6 +78,41 @@ describe('SealwireTestingController', () => {
     const other = sealwire.expectOne(Payments, 'balance');
     other.flush(1n);
     expect(() => other.flush(2n)).toThrow('answered already');
+  });
+
+  it('says how far a call is, to an action that shows it', async () => {
+    const injector = TestBed.inject(Injector);
+    const echo = remoteAction(Payments, (payments) => payments.echo, { injector, progress: true });
+    echo.run(Uint8Array.of(1));
+    const call = sealwire.expectOne(Payments, 'echo');
+    call.progress({ up: 10 });
+    call.progress({ value: 'read' });
+    expect(echo.progress()).toEqual({ up: 10, down: 0, value: 'read' });
+    call.flush(Uint8Array.of(1));
+    expect(() => call.progress({ up: 20 })).toThrow('answered already');
+    // nobody asked
+    const balance = TestBed.inject(Payments).balance({ account: 'a' });
+    const other = sealwire.expectOne(Payments, 'balance');
+    other.progress({ up: 1 });
+    other.flush(1n);
+    expect(await balance).toBe(1n);
+  });
+
+  it('cuts a stream, as a lost connection does, and names what is open at the end', async () => {
+    const count = await answered(TestBed.inject(Rates).count(9), () => sealwire.expectOne(Rates, 'count').stream());
+    count.source.next(1);
+    count.source.next(2);
+    count.source.cut();
+    const items: number[] = [];
+    const read = async () => {
+      for await (const item of count.result) items.push(item);
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'stream_cut', details: { items: 2 } });
+    expect(items).toEqual([1, 2]);
+    expect(() => count.source.next(3)).toThrow('has ended');
+    void TestBed.inject(Payments).balance({ account: 'a' });
+    void TestBed.inject(Rates).count(1);
+    expect(() => sealwire.verify()).toThrow('Calls that nothing expected. Open: payments.balance, rates.count.');
   });
 
   it('sees each call of a batch', async () => {

@@ -6,7 +6,6 @@ import {
   HttpErrorResponse,
   HttpEventType,
   type HttpInterceptorFn,
-  HttpResponse,
   provideHttpClient,
   withFetch as withFetchBackend,
   withInterceptors,
@@ -122,25 +121,6 @@ describe('interceptors of the application', () => {
     expect(attempts).toEqual([0, 1]);
     expect(payments.runs).toBe(2);
   });
-
-  it.each<[string, HttpInterceptorFn]>([
-    [
-      'altered the body',
-      (request, next) =>
-        next(request).pipe(map((event) => (event instanceof HttpResponse ? event.clone({ body: 'text' }) : event))),
-    ],
-    [
-      'answered from a cache',
-      (request, next) =>
-        next(request).pipe(map((event) => (event instanceof HttpResponse ? event.clone({ body: CACHED }) : event))),
-    ],
-  ])('that %s are told of, once', async (what, interceptor) => {
-    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
-    onTestFinished(() => warn.mockRestore());
-    const { remote } = await connect(provideHttpClient(withInterceptors([interceptor])), []);
-    await expect(remote.balance({ account: 'a' })).rejects.toMatchObject({ code: 'unreachable' });
-    expect(warn.mock.calls).toEqual([[expect.stringContaining(what)]]);
-  });
 });
 
 describe('XSRF protection', () => {
@@ -161,5 +141,3 @@ describe('XSRF protection', () => {
     expect(headers[0]).toBe('abc');
   });
 });
-
-const CACHED = new ArrayBuffer(8);

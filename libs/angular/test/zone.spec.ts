@@ -2,7 +2,7 @@
 import 'zone.js';
 import 'zone.js/testing';
 import './support.js';
-import { provideHttpClient } from '@angular/common/http';
+import { provideHttpClient, withInterceptors } from '@angular/common/http';
 import { ApplicationRef, ChangeDetectionStrategy, Component, NgZone, provideZoneChangeDetection } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
@@ -11,11 +11,13 @@ import {
   provideSealwire,
   remoteAction,
   remoteResource,
+  remoteStream,
+  sealwireStreams,
   withModule,
 } from '@sealwire/angular';
 import { expect, it } from 'vitest';
 import { eventually } from './eventually.js';
-import { Payments, secureKeys, serverKey, startServer } from './server.js';
+import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 @Component({
   selector: 'app-zoned',
@@ -63,4 +65,29 @@ it('works with zone.js: values show, continuations run in the zone, and timers o
   await TestBed.inject(ApplicationRef).whenStable();
   expect(performance.now() - began).toBeLessThan(5_000);
   expect([zone.hasPendingMacrotasks, zone.hasPendingMicrotasks]).toEqual([false, false]);
+});
+
+it('shows the items of a stream with zone.js, and an open stream keeps nothing unstable', async () => {
+  @Component({ selector: 'app-rates', template: '{{ rates.status() }} {{ rates.items().join() }}' })
+  class RatesPage {
+    readonly rates = remoteStream(Rates, (functions) => functions.watch('CHF'));
+  }
+  const { url, rates } = await startServer();
+  TestBed.configureTestingModule({
+    providers: [
+      provideZoneChangeDetection(),
+      provideHttpClient(withInterceptors([sealwireStreams])),
+      provideSealwire({ url, serverKey }),
+    ],
+  });
+  const fixture = TestBed.createComponent(RatesPage);
+  fixture.autoDetectChanges();
+  await eventually(() => [fixture.nativeElement.textContent, rates.news.observed]).toEqual(['open ', true]);
+  await TestBed.inject(ApplicationRef).whenStable();
+  rates.news.next(1);
+  rates.news.next(2);
+  await eventually(() => fixture.nativeElement.textContent).toBe('open CHF 1,CHF 2');
+  await TestBed.inject(ApplicationRef).whenStable();
+  fixture.destroy();
+  await eventually(() => rates.news.observed).toBe(false);
 });

@@ -2,10 +2,12 @@ import { RemoteError } from '@sealwire/angular';
 
 /** A stream that the test feeds, as the result of a call. */
 export interface TestStream<Item> {
-  /** @throws Error if the stream has ended, as the other two do */
+  /** @throws Error if the stream has ended, as the other three do */
   next(item: Item): void;
   end(): void;
-  /** Ends it with a RemoteError of that code; `stream_cut` is what a lost connection brings. */
+  /** Loses the connection for good: the RemoteError `stream_cut` says how many items had come. */
+  cut(): void;
+  /** Ends it with a RemoteError of that code. */
   error(code: string, message?: string, details?: unknown): void;
   /** the consumer broke off */
   readonly cancelled: boolean;
@@ -22,6 +24,7 @@ const DONE = { done: true, value: undefined } as const;
 export class FedStream implements TestStream<unknown> {
   cancelled = false;
   readonly #items: unknown[] = [];
+  #given = 0;
   readonly #waiting: Waiting[] = [];
   #end: { readonly error?: unknown } | undefined;
 
@@ -37,6 +40,7 @@ export class FedStream implements TestStream<unknown> {
 
   next(item: unknown): void {
     this.#check();
+    this.#given++;
     const waiting = this.#waiting.shift();
     if (waiting) waiting.resolve({ done: false, value: item });
     else this.#items.push(item);
@@ -45,6 +49,11 @@ export class FedStream implements TestStream<unknown> {
   end(): void {
     this.#check();
     this.#finish({});
+  }
+
+  cut(): void {
+    const items = this.#given;
+    this.error('stream_cut', `The stream was cut after ${items} items.`, { items });
   }
 
   error(code: string, message = code, details?: unknown): void {

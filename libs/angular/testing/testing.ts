@@ -17,7 +17,14 @@ import {
   ɵSEALWIRE,
   ɵSealwire,
 } from '@sealwire/angular';
-import { type BatchCall, type CallOptions, type Remote, remoteFunctions, type Settled } from '@sealwire/client';
+import {
+  type BatchCall,
+  type CallOptions,
+  type Progress,
+  type Remote,
+  remoteFunctions,
+  type Settled,
+} from '@sealwire/client';
 import { FedStream, type TestStream } from './test-stream.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: any module will do
@@ -43,17 +50,21 @@ export interface TestCall<Args extends readonly unknown[] = readonly unknown[], 
   outcomeUnknown(): void;
   /** Answers with a stream, whose items the test gives. */
   stream(): TestStream<ItemOf<R>>;
+  /** Says how far the call is, to a caller that wants to know; what is left out stays as it was. */
+  progress(now: Partial<Progress>): void;
 }
 
 class Call implements TestCall {
   cancelled = false;
   #isAnswered = false;
+  #progress: Progress = { up: 0, down: 0 };
   #stream: FedStream | undefined;
 
   constructor(
     readonly module: AnyModule,
     readonly functionName: string,
     readonly args: readonly unknown[],
+    private readonly onProgress: CallOptions['onProgress'],
     private readonly settle: (outcome: Settled) => void,
   ) {}
 
@@ -80,6 +91,12 @@ class Call implements TestCall {
     return stream;
   }
 
+  progress(now: Partial<Progress>): void {
+    this.#check();
+    this.#progress = { ...this.#progress, ...now };
+    this.onProgress?.(this.#progress);
+  }
+
   /** @returns whether it was still to be answered */
   cancel(reason: unknown): boolean {
     this.#stream?.cancel(reason);
@@ -88,10 +105,14 @@ class Call implements TestCall {
   }
 
   #answer(outcome: Settled): void {
-    if (this.#isAnswered) throw new Error(`The call of ${this.name} was answered already.`);
-    if (this.cancelled) throw new Error(`The call of ${this.name} was cancelled.`);
+    this.#check();
     this.#isAnswered = true;
     this.settle(outcome);
+  }
+
+  #check(): void {
+    if (this.#isAnswered) throw new Error(`The call of ${this.name} was answered already.`);
+    if (this.cancelled) throw new Error(`The call of ${this.name} was cancelled.`);
   }
 }
 
@@ -155,10 +176,10 @@ export class SealwireTestingController implements OnDestroy {
   /** The remote that the code under test gets; for the provider below. */
   ɵopen(module: AnyModule): Remote<unknown> {
     const cancels = new Set<(reason: unknown) => void>();
-    const send = ({ name, args }: BatchCall<unknown>, signal?: AbortSignal): Promise<Settled> =>
+    const send = ({ name, args }: BatchCall<unknown>, { signal, onProgress }: CallOptions): Promise<Settled> =>
       new Promise((resolve, reject) => {
         signal?.throwIfAborted();
-        const call = new Call(module, name, args, resolve);
+        const call = new Call(module, name, args, onProgress, resolve);
         this.#open.add(call);
         const cancel = (reason: unknown): void => {
           if (call.cancel(reason)) reject(reason);
@@ -167,12 +188,12 @@ export class SealwireTestingController implements OnDestroy {
         cancels.add(cancel);
         signal?.addEventListener('abort', () => cancel(signal.reason), { once: true });
       });
-    const api = (controls: object, signal?: AbortSignal) =>
-      remoteFunctions<object>(controls, (call) => unwrapped(send(call, signal)));
+    const api = (controls: object, how: CallOptions = {}) =>
+      remoteFunctions<object>(controls, (call) => unwrapped(send(call, how)));
     return api({
-      $call: ({ signal }: CallOptions) => api({}, signal),
-      $batch: (build: (remote: object) => BatchCall<unknown>[], { signal }: CallOptions = {}) =>
-        batchOf(build(remoteFunctions<object>({}, (call) => call)).map((call) => send(call, signal))),
+      $call: (how: CallOptions) => api({}, how),
+      $batch: (build: (remote: object) => BatchCall<unknown>[], how: CallOptions = {}) =>
+        batchOf(build(remoteFunctions<object>({}, (call) => call)).map((call) => send(call, how))),
       $events: { on: () => () => {} },
       $connection: () => ({ state: 'idle' }),
       $close: () => {

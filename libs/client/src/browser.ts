@@ -1,4 +1,4 @@
-import { noblePrimitives } from '@sealwire/core/noble';
+import { webPrimitives } from '@sealwire/core/webcrypto';
 import type { RemoteOptions } from './options.js';
 import { openRemote, type Remote } from './remote.js';
 
@@ -16,5 +16,8 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>(options, noblePrimitives);
+  return openRemote<Api>(options, webPrimitives);
 }
+
+/** SHA-256 of bytes, for packages that build on this one. */
+export const ɵsha256 = (bytes: Uint8Array): Uint8Array => webPrimitives.sha256(bytes);

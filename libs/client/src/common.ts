@@ -1,4 +1,14 @@
-export { describeFrame, type FrameField, frameType, type Injected, RemoteFile, SealwireError } from '@sealwire/core';
+export {
+  decodeValue,
+  describeFrame,
+  encodeReply,
+  encodeValue,
+  type FrameField,
+  frameType,
+  type Injected,
+  RemoteFile,
+  SealwireError,
+} from '@sealwire/core';
 export type { Batch, BatchEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
@@ -14,8 +24,8 @@ export {
   type SentFrame,
 } from './remote.js';
 export type { BodyReader } from './transport/body.js';
+export type { FetchTransportOptions } from './transport/fetch-options.js';
 export {
-  type FetchTransportOptions,
   fetchTransport,
   type Transport,
   type TransportRequest,

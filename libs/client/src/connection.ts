@@ -1,5 +1,6 @@
 import { type RemoteError, remoteError } from './errors.js';
 import type { RemoteEvents, RenewalReason } from './events.js';
+import { offline } from './transport/network.js';
 
 /** How a remote stands with its server, for a banner. A remote without encryption stays `idle`. */
 export type ConnectionState =
@@ -16,12 +17,12 @@ export type ConnectionState =
       /** why this session replaced another one */
       readonly renewed?: RenewalReason;
     }
-  /** calls wait: no network, no server, or answers that do not open */
+  /** calls wait: no network, no server, or answers that do not open; `cause` says so, also if the device is offline */
   | {
       readonly state: 'waiting';
       /** milliseconds since 1970 */
       readonly since: number;
-      /** how often the same bytes were sent by now */
+      /** how often the same bytes were sent by now; 0 while the device is offline */
       readonly attempt: number;
       readonly cause: unknown;
     }
@@ -34,6 +35,11 @@ type Open = Extract<ConnectionState, { state: 'open' }>;
 export class Connection {
   state: ConnectionState = { state: 'idle' };
   #open: Open | undefined;
+  readonly #offline = offline();
+
+  get isOffline(): boolean {
+    return this.state.state === 'waiting' && this.state.cause === this.#offline;
+  }
 
   /** @returns whether the event changed the state */
   follow<K extends keyof RemoteEvents>(name: K, event: RemoteEvents[K]): boolean {
@@ -54,13 +60,16 @@ export class Connection {
       if (this.#open) this.#open = { ...this.#open, renewed: reason };
       return this.#open;
     },
-    retrying: ({ attempt, cause }) => {
-      const since = this.state.state === 'waiting' ? this.state.since : Date.now();
-      return { state: 'waiting', since, attempt, cause };
-    },
+    retrying: ({ attempt, cause }) => this.#waiting(attempt, cause),
+    offline: () => this.#waiting(0, this.#offline),
     answered: () => (this.state.state === 'waiting' ? this.#open : undefined),
     refused: ({ cause }) => ({ state: 'refused', error: remoteError(cause) }),
     rested: () => (this.state.state === 'waiting' || this.state.state === 'connecting' ? { state: 'idle' } : undefined),
     closed: () => ({ state: 'idle' }),
   };
+
+  #waiting(attempt: number, cause: unknown): ConnectionState {
+    const since = this.state.state === 'waiting' ? this.state.since : Date.now();
+    return { state: 'waiting', since, attempt, cause };
+  }
 }

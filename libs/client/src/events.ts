@@ -37,9 +37,11 @@ export interface RemoteEvents {
     readonly status: number | undefined;
     readonly cause: unknown;
   };
-  /** follows `retrying`: an answer opened again */
+  /** the device is offline (`navigator.onLine`): calls wait, within their time, and nothing is sent until it is online */
+  offline: Readonly<Record<never, never>>;
+  /** follows `retrying` or `offline`: an answer opened again */
   answered: Readonly<Record<never, never>>;
-  /** after `connecting` or `retrying` the last call ended, so that nothing is tried any more */
+  /** after `connecting`, `retrying` or `offline` the last call ended, so that nothing is tried any more */
   rested: Readonly<Record<never, never>>;
   /** a resumable stream was cut, or could not go on yet, and its function is called once more to go on with it */
   resuming: {
@@ -72,6 +74,11 @@ export class EventHub {
     return () => {
       listeners.delete(listener);
     };
+  }
+
+  /** Tells it once, however many calls wait. */
+  offline(): void {
+    if (!this.connection.isOffline) this.emit('offline', {});
   }
 
   emit<K extends keyof RemoteEvents>(name: K, event: RemoteEvents[K]): void {

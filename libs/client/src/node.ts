@@ -21,3 +21,6 @@ export * from './common.js';
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
   return openRemote<Api>({ ...options, transport: options.transport ?? httpTransport() }, nodePrimitives);
 }
+
+/** SHA-256 of bytes, for packages that build on this one. */
+export const ɵsha256 = (bytes: Uint8Array): Uint8Array => nodePrimitives.sha256(bytes);

@@ -1,7 +1,7 @@
 import {
+  type ClientPrimitives,
   type KeySize,
   LIMITS,
-  type Primitives,
   parseSecureKey,
   parseServerPublicKey,
   type SecureKey,
@@ -10,6 +10,7 @@ import {
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
+import { checkUrl } from './transport/network.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
 
 type Headers = Readonly<Record<string, string>>;
@@ -59,8 +60,8 @@ export interface RemoteOptions<Api = any> {
    * createRemote<Api>({ url, serverKey, onSession: (remote) => remote.login(token) });
    */
   readonly onSession?: (remote: Remote<Api>) => unknown;
-  /** default: node:crypto on Node, noble elsewhere */
-  readonly primitives?: Primitives;
+  /** default: node:crypto on Node, WebCrypto elsewhere, and noble for what that lacks */
+  readonly primitives?: ClientPrimitives;
   /** Connects without any key: whoever answers is taken for the server. For experiments only. */
   readonly dangerouslyAllowAnyServer?: true;
 }
@@ -109,7 +110,7 @@ export interface Settings {
   readonly onSession: RemoteOptions['onSession'];
   /** milliseconds that travel as the deadline of every call; undefined if the application set no time */
   readonly deadline: number | undefined;
-  readonly primitives: Primitives;
+  readonly primitives: ClientPrimitives;
   readonly tuning: Tuning;
 }
 
@@ -117,12 +118,17 @@ export interface Settings {
 export const LONGEST = 2 ** 31 - 1;
 
 /** @throws PolicyError or SealwireError with a sentence that says what to do */
-export function resolveOptions(options: RemoteOptions, primitives: Primitives, tuning: Partial<Tuning>): Settings {
+export function resolveOptions(
+  options: RemoteOptions,
+  primitives: ClientPrimitives,
+  tuning: Partial<Tuning>,
+): Settings {
   unknownOption(options, Object.keys(KNOWN), 'createRemote');
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
   const modulePath = options.modulePath ?? lastSegment(options.url);
-  transport.check?.(options.url);
+  if (transport.check) transport.check(options.url);
+  else checkUrl(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');
   const pins = [options.serverKey ?? []].flat().map(parseServerPublicKey);
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);

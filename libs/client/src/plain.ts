@@ -3,11 +3,12 @@ import { rejection } from './delivery/failure.js';
 import type { How } from './delivery/how.js';
 import { listen, unlisten } from './delivery/limits.js';
 import { type Parcel, pack } from './delivery/payload.js';
-import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
+import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError, unreachable } from './errors.js';
 import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
 import { Meter } from './streams/exchange.js';
 import { hasType, hintOf } from './transport/hint.js';
+import { offline, whenOnline } from './transport/network.js';
 import { type CompleteResponse, headersOf, wholeBody } from './transport/transport.js';
 import type { Settled } from './types.js';
 
@@ -70,6 +71,9 @@ export class PlainCaller {
     this.#pending.add(controller);
     if (signal) listen(signal, item);
     try {
+      await whenOnline(controller.signal)?.catch(() => {
+        throw unreachable('Nothing was sent within the time of the call', offline());
+      });
       const { url, transport } = this.settings;
       const response = await Promise.race([
         transport.send({

@@ -1,4 +1,4 @@
-import { type Call, isCallable, type Primitives } from '@sealwire/core';
+import { type Call, type ClientPrimitives, isCallable } from '@sealwire/core';
 import { type Batch, openBatch } from './batch.js';
 import type { ConnectionState } from './connection.js';
 import { Delivery } from './delivery/delivery.js';
@@ -79,7 +79,7 @@ export type Remote<Api> = Api & RemoteControls<Api>;
 /** `createRemote` without its default for `primitives`. */
 export function openRemote<Api>(
   options: RemoteOptions<Api>,
-  primitives: Primitives,
+  primitives: ClientPrimitives,
   tuning: Partial<Tuning> = {},
 ): Remote<Api> {
   const settings = resolveOptions(options, primitives, tuning);

@@ -138,6 +138,48 @@ it('counts the bytes that a compressed response unfolds to', async () => {
   });
 });
 
+it('gives the options of fetch to each request, and keepalive as long as the bodies under way are small enough', async () => {
+  const seen: RequestInit[] = [];
+  const answers: (() => void)[] = [];
+  const fetched = (_url: unknown, init: RequestInit) => {
+    seen.push(init);
+    return new Promise<Response>((resolve) => answers.push(() => resolve(new Response(''))));
+  };
+  const options = {
+    credentials: 'include',
+    priority: 'high',
+    mode: 'cors',
+    referrerPolicy: 'no-referrer',
+    cache: 'no-store',
+  } as const;
+  const transport = fetchTransport({ ...options, keepalive: true, fetch: fetched as never });
+  const send = (length: number) => transport.send({ ...request('http://a.test/b'), body: new Uint8Array(length) });
+  const sent = [send(40_000), send(20_001), send(20_000), send(1)];
+  expect(seen.map(({ keepalive }) => keepalive ?? false)).toEqual([true, false, true, false]);
+  expect(seen[1]).toMatchObject(options);
+  for (const answer of answers.splice(0)) answer();
+  await Promise.all(sent);
+  void send(60_000);
+  void fetchTransport({ fetch: fetched as never }).send(request('http://a.test/b'));
+  expect(seen.slice(4).map(({ keepalive }) => keepalive ?? false)).toEqual([true, false]);
+  for (const answer of answers) answer();
+});
+
+it('names both possibilities if a browser does not tell a server that is not there from a refusal by CORS', async () => {
+  vi.stubGlobal('location', { href: 'https://app.test/page', origin: 'https://app.test' });
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const transport = fetchTransport({ fetch: () => Promise.reject(new TypeError('Failed to fetch')) });
+  const said = (url: string) => transport.send(request(url)).catch((error: Error) => error.message);
+  expect(await said('http://api.test/remote')).toBe(
+    'http://api.test gave no answer (Failed to fetch); no server is there, or something on the way or in the browser blocks it, ' +
+      'or its CORS rules refuse https://app.test: they must allow POST with the header content-type, and answer every status, ' +
+      'or the browser refuses http: from a page of https:.',
+  );
+  expect(await said('https://app.test/remote')).toBe(
+    'https://app.test gave no answer (Failed to fetch); no server is there, or something on the way or in the browser blocks it.',
+  );
+});
+
 it('reads Retry-After and follows no redirect', async () => {
   let requests = 0;
   const url = await listen((_request, response) => {

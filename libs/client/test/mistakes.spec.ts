@@ -40,7 +40,8 @@ describe('a cold client', () => {
     closed.close();
     const { error, tries, ms } = await firstCall(`http://127.0.0.1:${port}/remote/payments`);
     expect(error).toMatchObject({ code: 'unreachable', retryable: true });
-    expect(error.message).toContain(`ECONNREFUSED 127.0.0.1:${port}`);
+    expect(error.message).toContain(`Nothing answers at http://127.0.0.1:${port}; start the server or correct`);
+    expect(error.message).toMatch(new RegExp(`connect ECONNREFUSED 127.0.0.1:${port}$`));
     expect(tries).toBe(1);
     expect(ms).toBeLessThan(2_000);
   });
@@ -62,6 +63,43 @@ describe('a cold client', () => {
     expect(error).toMatchObject({ code: 'unreachable' });
     expect(error.message).toMatch(/HTTP 404/);
     expect(tries).toBe(1);
+  });
+
+  it.each([
+    ['an HTML page of a proxy', 200, 'text/html; charset=utf-8', /HTTP 200 with an HTML page.*log-in page/],
+    ['an HTML page of a gateway', 502, 'text/html', /HTTP 502 with an HTML page.*does not reach the server/],
+    ['a path without a module', 404, 'application/json', /HTTP 404, .*check the path and the global prefix/],
+    ['something else', 403, 'text/plain', /HTTP 403, .*check `url`/],
+  ])('is told what to do about %s, within two tries', async (_name, status, type, sentence) => {
+    let requests = 0;
+    const port = await listenHttp((_request, response) => {
+      requests++;
+      response.writeHead(status, { 'content-type': type }).end('<!doctype html><title>Log in</title>');
+    });
+    const { error, tries } = await firstCall(`http://127.0.0.1:${port}/remote/payments`);
+    expect(error).toMatchObject({ name: 'RemoteError', code: 'unreachable' });
+    expect(error.message).toMatch(sentence);
+    expect([requests, tries]).toEqual([2, 1]);
+  });
+
+  it.each([
+    ['pin', { serverKey: new PeerServer().serverKeyText }],
+    ['SecureKey', { secureKey: new PeerServer().secureKeyText }],
+    ['module path', { modulePath: 'other' }],
+  ])('is told at once of a wrong %s, and what to compare', async (_name, wrong) => {
+    const kinds: unknown[] = [];
+    const remote = connect(server, {
+      ...wrong,
+      network: (_request, next, kind) => {
+        kinds.push(kind);
+        return next();
+      },
+    });
+    const error = await remote.add(1, 2).catch((e: unknown) => e);
+    expect(error).toMatchObject({ name: 'RemoteError', code: 'handshake_failed' });
+    expect((error as Error).message).toMatch(/Compare serverKey .* secureKey .* and modulePath/);
+    expect(kinds.length).toBeLessThanOrEqual(2);
+    expect(remote.$connection().state).toBe('refused');
   });
 
   it('is told of a redirect at once, and where it leads', async () => {
@@ -194,6 +232,54 @@ describe('options', () => {
     expect(open).toThrow(
       expect.objectContaining({ code: 'bad_configuration', message: expect.stringMatching(message) }),
     );
+  });
+
+  it.each([
+    ['a credentials mode', { credentials: 'yes' }, /credentials must be one of omit, same-origin, include/],
+    ['a keepalive', { keepalive: 'yes' }, /keepalive must be one of true, false/],
+    ['a priority', { priority: 1 }, /priority must be one of high, low, auto/],
+    ['a mode', { mode: 'no-cors' }, /mode must be one of cors, same-origin/],
+    ['a referrer policy', { referrerPolicy: 'none' }, /referrerPolicy must be one of no-referrer, /],
+    ['a cache mode', { cache: 'only-if-cached' }, /cache must be one of default, no-store/],
+    ['maxResponse', { maxResponse: 0 }, /maxResponse must be a number of bytes above 0/],
+    ['fetch', { fetch: true }, /fetch must be a function/],
+  ])('refuse %s that there is not', (_name, wrong, message) => {
+    expect(() => fetchTransport(wrong as never)).toThrow(
+      expect.objectContaining({ code: 'bad_configuration', message: expect.stringMatching(message) }),
+    );
+  });
+
+  it.each([undefined, { send: async () => refused('busy') }])(
+    'refuse a relative URL at once, where no page is (%#)',
+    (transport) => {
+      const options = { url: '/remote/payments', ...keys, ...(transport ? { transport } : {}) };
+      expect(() => createRemote(options)).toThrow(
+        expect.objectContaining({
+          code: 'bad_configuration',
+          message: expect.stringContaining('give the whole address'),
+        }),
+      );
+    },
+  );
+
+  it.each([
+    ['page', { document: { baseURI: 'https://app.test/base/' } }, 'https://app.test/remote/payments'],
+    [
+      'worker',
+      { location: { href: 'https://app.test/x/worker.js', origin: 'https://app.test' } },
+      'https://app.test/remote/payments',
+    ],
+  ])('take a relative URL in a %s', async (_name, globals, address) => {
+    for (const [name, value] of Object.entries(globals)) vi.stubGlobal(name, value);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const fetched = vi.fn(async () => new Response(''));
+    const transport = fetchTransport({ fetch: fetched as never });
+    const remote = createRemote<Api>({ url: '/remote/payments', ...keys, transport });
+    await remote.add(1, 2).catch(() => {});
+    expect(fetched).toHaveBeenCalledWith(address, expect.anything());
+    vi.stubGlobal('location', { href: 'about:blank', origin: 'null' });
+    vi.stubGlobal('document', undefined);
+    expect(() => createRemote({ url: '/remote/payments', ...keys })).toThrow(/give the whole address/);
   });
 
   it.each([

@@ -6,6 +6,8 @@ const ROWS = `
 waiting   session          sent      seal transmit
 waiting   boarded          riding
 waiting   late_result      done      deliver
+waiting   offline          waiting   hold
+waiting   wake             waiting   want
 pausing   wake             waiting   want
 pausing   late_result      done      deliver
 
@@ -30,10 +32,10 @@ riding    told_running     running   transmit
 sent      result           done      deliver
 sent      unavailable      pausing   deliver identify pause
 sent      unauthorized     pausing   deliver refresh
-sent      live             streaming
+sent      live             streaming single
 sent      late_result      done      deliver
-sent      running          running   pause
-sent      busy             sent      pause
+sent      running          running   single pause
+sent      busy             sent      single pause
 sent      result_gone      pausing   note identify rest
 sent      number_conflict  pausing   end forget rest
 sent      number_too_old   pausing   identify rest
@@ -51,16 +53,17 @@ sent      told_ran         doubtful  note linger
 sent      told_unknown     doubtful  linger
 sent      told_running     running   pause
 sent      wake             sent      transmit
+sent      offline          sent      hold
 sent      spent            asking    hint
 sent      unmade           done      fail
 
 running   result           done      deliver
 running   unavailable      pausing   deliver identify pause
 running   unauthorized     pausing   deliver refresh
-running   live             streaming
+running   live             streaming single
 running   late_result      done      deliver
-running   running          running   pause
-running   busy             running   pause
+running   running          running   single pause
+running   busy             running   single pause
 running   result_gone      pausing   note identify rest
 running   number_conflict  pausing   end forget rest
 running   number_too_old   pausing   identify rest
@@ -78,6 +81,7 @@ running   told_ran         doubtful  note linger
 running   told_unknown     doubtful  linger
 running   told_running     running   pause
 running   wake             running   transmit
+running   offline          running   hold
 
 streaming result           done      deliver
 streaming unavailable      pausing   deliver identify pause
@@ -104,9 +108,9 @@ streaming told_running     streaming
 asking    result           done      deliver
 asking    unavailable      pausing   deliver identify pause
 asking    unauthorized     pausing   deliver refresh
-asking    live             streaming
+asking    live             streaming single
 asking    late_result      done      deliver
-asking    running          running   pause
+asking    running          running   single pause
 asking    result_gone      pausing   note identify rest
 asking    number_conflict  pausing   end forget rest
 asking    number_too_old   pausing   identify rest
@@ -124,9 +128,9 @@ asking    told_running     running   pause
 doubtful  result           done      deliver
 doubtful  unavailable      pausing   deliver identify pause
 doubtful  unauthorized     pausing   deliver refresh
-doubtful  live             streaming
+doubtful  live             streaming single
 doubtful  late_result      done      deliver
-doubtful  running          running   pause
+doubtful  running          running   single pause
 doubtful  result_gone      pausing   note identify rest
 doubtful  number_conflict  pausing   end forget rest
 doubtful  number_too_old   pausing   identify rest

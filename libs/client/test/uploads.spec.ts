@@ -128,6 +128,23 @@ describe.each([
     expect(server.runs.map(({ name }) => name)).toEqual(['store']);
   });
 
+  it('has its time and no more if every connection is cut', async () => {
+    const server = new LivePeerServer();
+    store(server);
+    let cuts = 0;
+    const network = async (request: Any, next: () => Promise<Any>) => {
+      if (request.body instanceof Uint8Array) return next();
+      await new Response(request.body).arrayBuffer();
+      cuts++;
+      throw new Error('reset');
+    };
+    const { remote } = await openedLive({ server, transport: transport(server, network) as Any, timeout: 1_500 });
+    const before = performance.now();
+    await expect(remote.store(megabytes(1))).rejects.toBeInstanceOf(OutcomeUnknownError);
+    expect(performance.now() - before).toBeLessThan(3_000);
+    expect(cuts).toBeGreaterThan(1);
+  });
+
   it('tells how far it is', async () => {
     const { remote } = await connect();
     const up: number[] = [];

@@ -1,6 +1,6 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
 export { type Injected, isCallable, RESERVED_NAMES, type RemoteParameters, unknownOption } from './contract.js';
-export type { KemKeyPair, KeyPair, Primitives } from './crypto/primitives.js';
+export type { ClientPrimitives, KemKeyPair, KeyPair, NativeKey, Primitives, PrivateKey } from './crypto/primitives.js';
 export { describeFrame, type FrameField } from './describe.js';
 export {
   type ErrorCode,
@@ -100,6 +100,7 @@ export { LiveSealer, sealLiveCall, sealLiveResult } from './message/live-seal.js
 export {
   type CallFrame,
   CONTENT_TYPE,
+  callFrameLength,
   FRAME_TYPE,
   firstHeader,
   frameType,
@@ -141,3 +142,4 @@ export {
   type Revive,
   UnsupportedValueError,
 } from './payload/calls.js';
+export { type Attempt, attempt, isPending, run, runSync, type Soon, type Step, wait } from './steps.js';

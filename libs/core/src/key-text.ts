@@ -1,5 +1,5 @@
 import { concat, utf8 } from './bytes.js';
-import type { KeyPair, Primitives } from './crypto/primitives.js';
+import type { ClientPrimitives, KeyPair, Primitives } from './crypto/primitives.js';
 import { SealwireError } from './errors.js';
 import { SIZE } from './limits.js';
 
@@ -43,7 +43,7 @@ export interface KeyEncryptionKey {
  * const { publicKey } = parseServerPrivateKey(serverKey, primitives);
  * const pin = formatKeyText('swp1', publicKey);
  */
-export function generateKeyText(kind: KeyKind, primitives: Primitives): string {
+export function generateKeyText(kind: KeyKind, primitives: ClientPrimitives): string {
   return formatKeyText(kind, primitives.random(KINDS[kind].length));
 }
 
@@ -148,7 +148,7 @@ export function parseServerPrivateKey(text: string, primitives: Primitives): Key
  * @example
  * const pin = serverKeyId(parseServerPublicKey('swp1...'), primitives);
  */
-export function serverKeyId(publicKey: Uint8Array, primitives: Primitives): Uint8Array {
+export function serverKeyId(publicKey: Uint8Array, primitives: ClientPrimitives): Uint8Array {
   return primitives.sha256(publicKey).slice(0, SIZE.serverKeyId);
 }
 

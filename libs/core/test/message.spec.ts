@@ -11,6 +11,7 @@ import {
   openCall,
   openResult,
   parseCall,
+  runSync,
   SIZE,
   sealCall,
   sealResult,
@@ -36,7 +37,7 @@ const keyOf = (keySize: KeySize, from = secret) => ({ primitives, keySize, secre
 const key = keyOf(32);
 const random = hedgedRandom(primitives);
 const call = (body: Uint8Array, over: { sessionId?: Uint8Array; number?: CallNumber; epoch?: number } = {}) =>
-  sealCall(key, { epoch: 0, sessionId, number, ...over }, random, body);
+  runSync(sealCall(key, { epoch: 0, sessionId, number, ...over }, random, body));
 
 /** A deep comparison of long arrays takes seconds. */
 function expectSame(opened: Uint8Array, body: Uint8Array): void {
@@ -51,12 +52,12 @@ describe('a call and its result', () => {
       fc.property(length, fc.nat(255), fc.nat(2 ** 32 - 1), fc.nat(2 ** 32 - 2), (size, epoch, lane, counter) => {
         const body = primitives.random(size);
         const x = { lane: lane || 1, counter };
-        const sent = sealCall(either, { epoch, sessionId, number: x }, random, body);
+        const sent = runSync(sealCall(either, { epoch, sessionId, number: x }, random, body));
         const parsed = parseCall(sent.frame);
         expect(parsed).toMatchObject({ epoch, number: x, sessionId });
         expectSame(openCall(either, parsed), body);
         const answer = sealResult(either, { epoch, callHeader: sent.header }, random, body);
-        expectSame(openResult(either, parsed.header, answer), body);
+        expectSame(runSync(openResult(either, parsed.header, answer)), body);
       }),
       { numRuns: 60, examples: BOUNDARIES.map((size) => [size, 0, 1, 0]) },
     );
@@ -67,8 +68,8 @@ describe('a call and its result', () => {
       const body = new Uint8Array(size).fill(7);
       const x = { epoch: 0, sessionId, number };
       const fixed = (length: number) => new Uint8Array(length).fill(5);
-      const one = sealCall(key, x, fixed, body).frame;
-      expect(toHex(sealCall({ ...key, primitives: noblePrimitives }, x, fixed, body).frame)).toBe(toHex(one));
+      const one = runSync(sealCall(key, x, fixed, body)).frame;
+      expect(toHex(runSync(sealCall({ ...key, primitives: noblePrimitives }, x, fixed, body)).frame)).toBe(toHex(one));
       expectSame(openCall({ ...key, primitives: noblePrimitives }, parseCall(one)), body);
     }
   });
@@ -94,7 +95,7 @@ describe('a call and its result', () => {
     };
     const x = { epoch: 0, sessionId, number };
     for (let i = 0; i < 20; i++) {
-      const { header } = sealCall(noting, x, random, new Uint8Array(5));
+      const { header } = runSync(sealCall(noting, x, random, new Uint8Array(5)));
       sealResult(noting, { epoch: 0, callHeader: header }, random, new Uint8Array(5));
     }
     expect(keys.size).toBe(40);
@@ -116,11 +117,15 @@ describe('the key of a message', () => {
       const { seal, open } = primitives;
       const noted = { ...keyOf(size), primitives: { ...primitives, seal: noting(seal), open: noting(open) } };
       for (const length of [5, 140_000]) {
-        const { frame, header } = sealCall(noted, { epoch: 0, sessionId, number }, random, new Uint8Array(length));
+        const { frame, header } = runSync(
+          sealCall(noted, { epoch: 0, sessionId, number }, random, new Uint8Array(length)),
+        );
         openCall(noted, parseCall(frame));
         const result = sealResult(noted, { epoch: 0, callHeader: header }, random, new Uint8Array(length));
-        openResult(noted, header, result);
-        expect(codeOf(() => openResult(noted, header, flipped(result, result.length - 1)))).toBe('open_failed');
+        runSync(openResult(noted, header, result));
+        expect(codeOf(() => runSync(openResult(noted, header, flipped(result, result.length - 1))))).toBe(
+          'open_failed',
+        );
       }
       expect(keys.length).toBe(5 + 4 * 3 + 1);
       expect(keys.filter((use) => use.some((byte) => byte !== 0))).toEqual([]);
@@ -139,7 +144,7 @@ describe('the salt of a message', () => {
       return stuck(length, context);
     };
     const bodies = [new Uint8Array(5), new Uint8Array(6), new Uint8Array(70_000)];
-    const calls = bodies.map((body) => sealCall(key, { epoch: 0, sessionId, number }, noting, body));
+    const calls = bodies.map((body) => runSync(sealCall(key, { epoch: 0, sessionId, number }, noting, body)));
     const results = bodies.map((body) => sealResult(key, { epoch: 0, callHeader: head36 }, noting, body));
     expect(contexts).toEqual([...bodies, ...bodies].map((body) => toHex(pad(body))));
     expect(new Set(calls.map(({ frame }) => at(frame, 28))).size).toBe(3);
@@ -157,10 +162,10 @@ describe('a key of 16 bytes', () => {
       return primitives.seal(...use);
     };
     const short = { ...keyOf(16), primitives: { ...primitives, seal } };
-    for (let i = 0; i < 5; i++) sealCall(short, { epoch: 0, sessionId, number }, random, new Uint8Array(4));
+    for (let i = 0; i < 5; i++) runSync(sealCall(short, { epoch: 0, sessionId, number }, random, new Uint8Array(4)));
     expect(new Set([...nonces, `${'00'.repeat(11)}01`]).size).toBe(6);
     nonces.length = 0;
-    sealCall({ ...short, keySize: 32 }, { epoch: 0, sessionId, number }, random, new Uint8Array(4));
+    runSync(sealCall({ ...short, keySize: 32 }, { epoch: 0, sessionId, number }, random, new Uint8Array(4)));
     expect(nonces).toEqual([`${'00'.repeat(11)}01`]);
   });
 });
@@ -177,8 +182,8 @@ describe('first calls', () => {
   it('have results that open for their own place only', () => {
     const [one, two] = [0, 1].map((index) => firstHeader(sessionId, digest, index)) as [Uint8Array, Uint8Array];
     const result = sealResult(key, { epoch: 0, callHeader: one }, random, new Uint8Array(9));
-    expectSame(openResult(key, one, result), new Uint8Array(9));
-    expect(codeOf(() => openResult(key, two, result))).toBe('open_failed');
+    expectSame(runSync(openResult(key, one, result)), new Uint8Array(9));
+    expect(codeOf(() => runSync(openResult(key, two, result)))).toBe('open_failed');
   });
 
   it('can be asked for by a frame of lane 0', () => {
@@ -199,9 +204,11 @@ describe('a damaged frame', () => {
     expectSame(openCall(key, parseCall(frame)), body);
     const result = sealResult(key, { epoch: 0, callHeader: header }, random, body);
     for (let bit = 0; bit < 8 * result.length; bit++) {
-      expect(REFUSED, `result bit ${bit}`).toContain(codeOf(() => openResult(key, header, flipped(result, bit))));
+      expect(REFUSED, `result bit ${bit}`).toContain(
+        codeOf(() => runSync(openResult(key, header, flipped(result, bit)))),
+      );
     }
-    expectSame(openResult(key, header, result), body);
+    expectSame(runSync(openResult(key, header, result)), body);
   });
 
   it('is refused with any bit of a long message flipped', () => {
@@ -225,10 +232,10 @@ describe('a damaged frame', () => {
       expect(REFUSED).toContain(codeOf(() => openCall(key, parseCall(frame.slice(0, length)))));
     }
     for (let length = 0; length < result.length; length++) {
-      expect(REFUSED).toContain(codeOf(() => openResult(key, header, result.slice(0, length))));
+      expect(REFUSED).toContain(codeOf(() => runSync(openResult(key, header, result.slice(0, length)))));
     }
     expect(codeOf(() => openCall(key, parseCall(concat(frame, u32(0)))))).toBe('open_failed');
-    expect(codeOf(() => openResult(key, header, concat(result, u32(0))))).toBe('open_failed');
+    expect(codeOf(() => runSync(openResult(key, header, concat(result, u32(0)))))).toBe('open_failed');
   });
 
   it('is told apart by what is visible: type, version, flags', () => {
@@ -365,19 +372,19 @@ describe('a result', () => {
       call(body, { sessionId: primitives.random(16) }).header,
       one.header.slice(0, 35),
     ];
-    for (const header of strangers) expect(codeOf(() => openResult(key, header, result))).toBe('open_failed');
-    expectSame(openResult(key, one.header, result), body);
+    for (const header of strangers) expect(codeOf(() => runSync(openResult(key, header, result)))).toBe('open_failed');
+    expectSame(runSync(openResult(key, one.header, result)), body);
   });
 
   it('does not open with the secret of the other direction', () => {
-    expect(codeOf(() => openResult(keyOf(32, other), one.header, result))).toBe('open_failed');
+    expect(codeOf(() => runSync(openResult(keyOf(32, other), one.header, result)))).toBe('open_failed');
     expect(codeOf(() => openCall(keyOf(32, other), parseCall(one.frame)))).toBe('open_failed');
   });
 
   it('sealed again is another frame that opens too', () => {
     const again = sealResult(key, { epoch: 0, callHeader: one.header }, random, body);
     expect(toHex(again)).not.toBe(toHex(result));
-    expectSame(openResult(key, one.header, again), body);
+    expectSame(runSync(openResult(key, one.header, again)), body);
   });
 });
 

@@ -9,6 +9,7 @@ import {
   type Primitives,
   receiveFinishAnswer,
   receiveStartAnswer,
+  runSync,
   type ServerOptions,
   startHandshake,
 } from '@sealwire/core';
@@ -67,14 +68,14 @@ export function handshake(
   primitives = both(nodePrimitives),
 ) {
   const sides = pair(use, primitives);
-  const sent1 = startHandshake(sides.client, sides.clientConfig);
+  const sent1 = runSync(startHandshake(sides.client, sides.clientConfig));
   const frame2 = sides.answer1(sent1.frame);
-  const opened2 = receiveStartAnswer(sent1, frame2);
-  const sent3 = finishHandshake(opened2, first.asked ?? [], first.calls ?? []);
+  const opened2 = runSync(receiveStartAnswer(sent1, frame2));
+  const sent3 = runSync(finishHandshake(opened2, first.asked ?? [], first.calls ?? []));
   const sentKeys = { firstKey: sent3.firstKey.slice(), firstResults: sent3.firstResults.slice() };
   const opened3 = sides.open3(sent3.frame);
   const answer = answerFinish(opened3, TERMS, first.answers ?? [], first.firstAnswers ?? []);
-  const finished = receiveFinishAnswer(sent3, answer.frame);
+  const finished = runSync(receiveFinishAnswer(sent3, answer.frame));
   return {
     ...sides,
     sent1,

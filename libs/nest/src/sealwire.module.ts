@@ -178,6 +178,7 @@ class SealwireRuntime implements OnModuleInit, OnApplicationBootstrap, BeforeApp
     @Inject(SessionStore) private readonly store: SessionStore,
     @Inject(NumberLedger) private readonly ledger: NumberLedger,
     @Inject(Sessions) private readonly sessions: Sessions,
+    @Inject(BodyReader) private readonly bodies: BodyReader,
   ) {}
 
   onModuleInit(): void {
@@ -193,6 +194,7 @@ class SealwireRuntime implements OnModuleInit, OnApplicationBootstrap, BeforeApp
 
   /** While connections and database are still there. */
   async beforeApplicationShutdown(): Promise<void> {
+    this.bodies.stop();
     await this.sessions.stop();
     await this.ledger.drain();
     await this.store.stop();

@@ -261,7 +261,12 @@ describe('a sealed call', () => {
     channel.unsubscribe(tracer);
     vi.restoreAllMocks();
     expect(await call()).toBe(0);
-    const { stack } = instance().router;
+    const { stack, params } = instance().router;
+    instance().param('module', (_request: unknown, _response: unknown, next: () => void) => next());
+    expect(await call()).toBe(1);
+    delete params.module;
+    vi.restoreAllMocks();
+    expect(await call()).toBe(0);
     instance().use(step);
     stack.unshift(stack.pop());
     expect(await call()).toBe(1);

@@ -10,6 +10,7 @@ import {
   outerMessage,
   parseSecureKey,
   receiveStartAnswer,
+  runSync,
 } from '@sealwire/core';
 import { type SealwireEventMap, SealwireEvents, SealwireSessions } from '@sealwire/nest';
 import fc from 'fast-check';
@@ -204,7 +205,9 @@ describe.each([
       { numRuns: 100 },
     );
     expect({ sessions: await sessions(), runs: app.get(Ledger).runs }).toEqual(before);
-    expect(receiveStartAnswer(started, (await post(client.url, started.frame)).body).sessionId).toHaveLength(16);
+    expect(runSync(receiveStartAnswer(started, (await post(client.url, started.frame)).body)).sessionId).toHaveLength(
+      16,
+    );
     expect(only(fresh.step4((await post(client.url, finish)).body))).toBe(2);
   });
 

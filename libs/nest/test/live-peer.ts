@@ -15,6 +15,7 @@ import {
   type Outcome,
   OutgoingStreams,
   openLiveResult,
+  runSync,
   SealwireError,
   sealLiveCall,
   UNIT,
@@ -110,7 +111,7 @@ export class LiveAnswer {
           this.opener = openLiveResult(key, this.keyed.header, head.subarray(0, 12));
           rest = head.subarray(12);
         }
-        for (const body of this.opener.push(rest)) {
+        for (const body of runSync(this.opener.push(rest))) {
           this.pieces += 1;
           for (const unit of this.reader.push(body)) await this.take(unit);
         }
@@ -203,14 +204,14 @@ export class LiveCall {
     const call = { epoch: client.epoch & 0xff, sessionId: client.session.sessionId, number: client.next() };
     const { sealer, first } = sealLiveCall(key, call, random, payload, last);
     this.sealer = sealer;
-    this.first = first;
-    ({ request: this.request, answer: this.answer } = openRequest(client, first.subarray(0, 36), calls.length));
-    this.request.write(first);
+    this.first = runSync(first);
+    ({ request: this.request, answer: this.answer } = openRequest(client, this.first.subarray(0, 36), calls.length));
+    this.request.write(this.first);
   }
 
   /** The next piece, of those bytes or units. */
   piece(body: Uint8Array, last = false): void {
-    const bytes = this.sealer.seal(body, last);
+    const bytes = runSync(this.sealer.seal(body, last));
     if (last) this.request.end(bytes);
     else this.request.write(bytes);
   }
@@ -224,7 +225,7 @@ export class LiveCall {
     this.streams.finish();
     await this.streams.run(
       (body, last) => {
-        const bytes = this.sealer.seal(body, last);
+        const bytes = runSync(this.sealer.seal(body, last));
         if (last) {
           this.request.end(bytes);
           return;

@@ -253,6 +253,14 @@ describe('the end of a session', () => {
     expect(summary).toMatchObject({ module: 'payments', keyId: toHex(client.config.secureKey!.keyId), epoch: 0 });
     expect(await admin.revoke(toHex(client.session.sessionId))).toBe(true);
     expect(await admin.revoke(toHex(client.session.sessionId))).toBe(false);
+    for (const wrong of ['abc', '', undefined, client.session.sessionId, 'z'.repeat(32)]) {
+      await expect(admin.revoke(wrong as string)).rejects.toThrow(
+        'The id of a session is text of 32 hexadecimal digits',
+      );
+    }
+    await expect(admin.revokeSecureKey('swk1secret')).rejects.toThrow(/^The id of a SecureKey is text of 16 [^:']*$/);
+    await expect(admin.list({ id: '12' })).rejects.toThrow('The id of a session');
+    await expect(admin.revokeModule(undefined as never)).rejects.toThrow('A module is named by its path');
     expect(status(await client.call('add', 1))).toBe('session_ended');
     expect(only(await other.call('add', 1))).toBe(1);
     expect(await admin.revokeSecureKey(toHex(client.config.secureKey!.keyId))).toBe(1);

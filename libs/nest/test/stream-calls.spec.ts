@@ -276,6 +276,54 @@ describe('metadata', () => {
   });
 });
 
+it('the log says of which function and which item an item is that cannot be sent', async () => {
+  @RemoteFunctions('live')
+  @Injectable()
+  class Unfit {
+    @RemoteFunction()
+    async *items(): AsyncGenerator<unknown> {
+      yield 0;
+      yield { at: [() => 1] };
+    }
+  }
+  const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+  const { client } = await startStreams({ functions: Unfit });
+  const answer = await callLive(await client(), { name: 'items', args: [] });
+  const items = (await answer.value<AsyncIterable<unknown>>())[Symbol.asyncIterator]();
+  expect(await items.next()).toEqual({ done: false, value: 0 });
+  await expect(items.next()).rejects.toMatchObject({ code: 'internal' });
+  expect(error.mock.calls.map(([sentence]) => String(sentence))).toEqual([
+    expect.stringMatching(/^Unfit\.items, item 1 \(from 0\) of what it streams: .*at\[0\]/),
+  ]);
+  error.mockRestore();
+});
+
+it('a resumable function whose result holds several streams is refused with a sentence, and none of them is read', async () => {
+  let begun = 0;
+  @RemoteFunctions('live')
+  @Injectable()
+  class Two {
+    @RemoteFunction({ resumable: true })
+    both(): unknown {
+      const items = async function* () {
+        begun++;
+        yield 1;
+      };
+      return [items(), items()];
+    }
+  }
+  const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+  const { client } = await startStreams({ functions: Two });
+  const answer = await callLive(await client(), { name: 'both', args: [] });
+  await expect(answer.value()).rejects.toMatchObject({ code: 'internal' });
+  expect(await answer.ended).toBeUndefined();
+  expect(begun).toBe(0);
+  expect(String(error.mock.calls[0]?.[0])).toMatch(
+    /^Two\.both: .*The function is resumable and returned several streams/,
+  );
+  error.mockRestore();
+});
+
 it('a function that takes a resume has to be resumable', async () => {
   @RemoteFunctions('live')
   @Injectable()

@@ -10,7 +10,7 @@ import {
   UseInterceptors,
 } from '@nestjs/common';
 import { RemoteFunction, RemoteFunctions, remoteCall } from '@sealwire/nest';
-import { Observable } from 'rxjs';
+import { Observable, type Subscriber } from 'rxjs';
 import { expect, it } from 'vitest';
 import { callLive, type LiveAnswer } from './live-peer.js';
 import { startStreams } from './streams-application.js';
@@ -54,6 +54,19 @@ class Streams {
   }
 
   @RemoteFunction()
+  @UseGuards(Entering)
+  inside(_name: string): unknown {
+    return { deep: [{ rows: stores() }] };
+  }
+
+  @RemoteFunction()
+  @UseGuards(Entering)
+  @UseInterceptors(Running)
+  observed(_name: string): unknown {
+    return { rows: new Observable((subscriber) => subscriber.add(subscribed(subscriber))) };
+  }
+
+  @RemoteFunction()
   async *entering(name: string): AsyncGenerator<unknown> {
     const before = store.getStore();
     store.enterWith(name);
@@ -62,15 +75,31 @@ class Streams {
   }
 }
 
+function subscribed(subscriber: Subscriber<unknown>): void {
+  const atStart = store.getStore();
+  setImmediate(() => {
+    subscriber.next(atStart);
+    subscriber.next(store.getStore());
+    subscriber.complete();
+  });
+}
+
+/** The first stream in a value. */
+function streamIn(value: object): AsyncIterable<unknown> {
+  return Symbol.asyncIterator in value ? (value as AsyncIterable<unknown>) : streamIn(Object.values(value)[0]);
+}
+
 async function all(answer: LiveAnswer, place: number): Promise<unknown[]> {
   const items: unknown[] = [];
-  for await (const item of await answer.value<AsyncIterable<unknown>>(place)) items.push(item);
+  for await (const item of streamIn(await answer.value<object>(place))) items.push(item);
   return items;
 }
 
 it.each([
   ['guarded', ['guard a', 'guard a'], ['guard b', 'guard b']],
   ['intercepted', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
+  ['inside', ['guard a', 'guard a'], ['guard b', 'guard b']],
+  ['observed', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
   ['entering', [undefined, 'a', 'a'], [undefined, 'b', 'b']],
 ])('the generator of %s runs in the async context of its call, and of no other', async (name, first, second) => {
   const { client } = await startStreams({ functions: Streams });

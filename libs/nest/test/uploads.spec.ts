@@ -362,6 +362,28 @@ it('the beginning of a payload that is sent again without its end takes its plac
   expect(await long.value()).toHaveLength(150_000);
 });
 
+it.each(['a part of the first chunk', 'a payload without its end'])(
+  '%s, which anybody can replay, keeps no server from stopping',
+  async (kind) => {
+    const { app, peer } = await start({ options: { bodyTimeout: 60_000 } });
+    const unit = encodeUnit(UNIT.payload, 0, encodeCalls([{ name: 'plain', args: ['x'.repeat(90_000)] }]));
+    const { first, request, answer } = new LiveCall(peer, [{ name: 'plain', args: [] }], unit.subarray(0, 60_000));
+    request.destroy();
+    await answer.catch(() => undefined);
+    const arrived = new Promise((resolve) => app.getHttpServer().once('request', resolve));
+    const replay = httpRequest(peer.url, { method: 'POST', headers: { 'content-type': CONTENT_TYPE } });
+    const status = new Promise((resolve) => {
+      replay.on('response', (response) => resolve(response.resume().statusCode)).on('error', resolve);
+    });
+    replay.write(kind === 'a part of the first chunk' ? first.subarray(0, 20_000) : first);
+    await arrived;
+    const before = performance.now();
+    await app.close();
+    expect(performance.now() - before).toBeLessThan(2_500);
+    expect(await status).toBe(503);
+  },
+);
+
 it('what is left of an upload that nobody reads is read if it is short, and its connection is used again', async () => {
   const { peer, app } = await start();
   const connections: unknown[] = [];

@@ -2,6 +2,8 @@ import 'reflect-metadata';
 import type { INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { callIdentity, frameDigest, parseCall } from '@sealwire/core';
+import { nodePrimitives } from '@sealwire/core/node';
 import {
   type Injected,
   RemoteFunction,
@@ -14,7 +16,7 @@ import {
 import { typeOrmStore } from '@sealwire/typeorm';
 import type { DataSource, EntityManager } from 'typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { callLive, LiveCall } from '../../nest/test/live-peer.js';
+import { callLive, LiveCall, sendLive } from '../../nest/test/live-peer.js';
 import { only, PeerClient, serverKey, serverKeyText, urlOf } from '../../nest/test/support.js';
 import { connect, kek, openPglite, openPostgres, type TestDatabase } from './support.js';
 
@@ -136,6 +138,32 @@ describe.each([
     call.piece(new Uint8Array(0), true);
     await expect(call.value()).rejects.toMatchObject({ code: 'stream_cut' });
     expect(await payments()).toEqual([]);
+  });
+
+  it('rolls back one whose connection was cut, says so, and runs it when it is sent again', async () => {
+    const calls = [{ name: 'payAll', args: [names('ann')] }];
+    const call = new LiveCall(client, calls);
+    call.answer.catch(() => undefined);
+    call.unit(3, 0, Uint8Array.of(0x63, 0x61, 0x6e, 0x6e));
+    await vi.waitFor(async () => expect(call.request.socket?.writableLength).toBe(0));
+    call.request.destroy();
+    // header and first chunk ask what became of the number
+    const ask = async () => client.open(call.first, (await sendLive(client, call.first)) as Uint8Array);
+    await vi.waitFor(async () => {
+      expect(await ask()).toMatchObject({ outcomes: [{ ok: false, code: 'unavailable' }] });
+    });
+    expect(await payments()).toEqual([]);
+    const callId = callIdentity(
+      nodePrimitives,
+      client.secrets.renewal,
+      { number: parseCall(call.first).number, digest: frameDigest(nodePrimitives, call.first) },
+      0,
+    );
+    const resend = { callId, incarnation: client.session.terms.incarnation };
+    const again = new LiveCall(client, [{ name: 'payAll', args: [names('ann')], resend }]);
+    await again.rest();
+    expect(await again.value()).toBe(1);
+    expect(await payments()).toEqual(['ann']);
   });
 
   it('rolls back what its signal broke off, commits what goes on nevertheless, and keeps no outcome of the one', async () => {

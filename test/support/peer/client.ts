@@ -27,6 +27,7 @@ import {
   type Reply,
   receiveFinishAnswer,
   receiveStartAnswer,
+  runSync,
   type SessionSecrets,
   SIZE,
   type StartAnswered,
@@ -108,12 +109,12 @@ export class PeerClient {
   }
 
   start(): StartSent {
-    return startHandshake(suite, this.config);
+    return runSync(startHandshake(suite, this.config));
   }
 
   async steps1and2(): Promise<StartAnswered> {
     const started = this.start();
-    this.answered = receiveStartAnswer(started, await postFrame(this.url, started.frame));
+    this.answered = runSync(receiveStartAnswer(started, await postFrame(this.url, started.frame)));
     return this.answered;
   }
 
@@ -123,14 +124,14 @@ export class PeerClient {
   }
 
   step3Of(messages: Uint8Array[], asked: Asked[] = []): Uint8Array {
-    this.finishSent = finishHandshake(this.answered, asked, messages);
+    this.finishSent = runSync(finishHandshake(this.answered, asked, messages));
     this.firstKey = this.finishSent.firstKey.slice();
     return this.finishSent.frame;
   }
 
   /** The reply of the first message where step 4 has it. */
   step4(frame: Uint8Array): Reply | undefined {
-    this.session = receiveFinishAnswer(this.finishSent, frame);
+    this.session = runSync(receiveFinishAnswer(this.finishSent, frame));
     this.secrets = this.session.secrets;
     this.lane = this.session.terms.lane;
     const [first] = this.session.firstAnswers;
@@ -141,7 +142,7 @@ export class PeerClient {
   openFirst(result: Uint8Array, index = 0): Reply {
     const { sessionId, digest, firstResults } = this.finishSent;
     const key = { primitives, keySize: this.config.keySize, secret: firstResults };
-    return decodeReply(openResult(key, firstHeader(sessionId, digest, index), result));
+    return decodeReply(runSync(openResult(key, firstHeader(sessionId, digest, index), result)));
   }
 
   async connect(calls: Call[] = [], asked: Asked[] = [], finishUrl = this.url): Promise<Reply | undefined> {
@@ -173,14 +174,15 @@ export class PeerClient {
     const { sessionId } = this.session;
     const epoch = this.epoch & 0xff;
     const key = { primitives, keySize: this.config.keySize, secret: secrets.clientToServer };
-    return { ...sealCall(key, { epoch, sessionId, number }, suite.random, payload), number, epoch, secrets };
+    const sealed = runSync(sealCall(key, { epoch, sessionId, number }, suite.random, payload));
+    return { ...sealed, number, epoch, secrets };
   }
 
   /** @param secrets of the epoch of the call */
   open(frame: Uint8Array, result: Uint8Array, secrets: Pick<SessionSecrets, 'serverToClient'> = this.secrets): Reply {
     const key = { primitives, keySize: this.config.keySize, secret: secrets.serverToClient };
     const header = frame.subarray(0, SIZE.callHeader);
-    return isLive(result) ? liveReply(key, header, result) : decodeReply(openResult(key, header, result));
+    return isLive(result) ? liveReply(key, header, result) : decodeReply(runSync(openResult(key, header, result)));
   }
 
   /** @throws Error with the code of an unsealed answer */
@@ -271,7 +273,7 @@ function liveReply(key: MessageKey, header: Uint8Array, result: Uint8Array): Rep
   const opener = openLiveResult(key, header, result);
   const reader = new UnitReader('result', result.length, LIMITS.batch);
   const outcomes: Outcome[] = [];
-  for (const body of opener.push(result.subarray(SIZE.resultHeader))) {
+  for (const body of runSync(opener.push(result.subarray(SIZE.resultHeader)))) {
     for (const { kind, stream, bytes } of reader.push(body)) {
       if (kind === UNIT.status) return decodeReply(bytes);
       if (kind === UNIT.outcome) outcomes[stream] = decodeOutcome(bytes);

@@ -14,6 +14,7 @@ import {
   openCall,
   openLiveCall,
   parseCall,
+  runSync,
   type SealedStatus,
   SealwireError,
   SIZE,
@@ -125,13 +126,13 @@ export class LivePeerServer extends PeerServer {
       const value = await next().catch(() => undefined);
       if (!value) return undefined;
       bytes += value.length;
-      if (opener) return opener.push(value).flatMap((piece) => units.push(piece));
+      if (opener) return runSync(opener.push(value)).flatMap((piece) => units.push(piece));
       head = new Uint8Array([...head, ...value]);
       if (head.length < SIZE.callHeader) return [];
       found = this.#find(parseCall(head.subarray(0, SIZE.callHeader)));
       if (!found) throw new SealwireError('session_unknown');
       opener = openLiveCall(found.key.up, found.parsed);
-      return opener.push(head.subarray(SIZE.callHeader)).flatMap((piece) => units.push(piece));
+      return runSync(opener.push(head.subarray(SIZE.callHeader))).flatMap((piece) => units.push(piece));
     };
     try {
       let got: Awaited<ReturnType<typeof more>> = [];
@@ -186,7 +187,7 @@ export class LivePeerServer extends PeerServer {
         start: (controller) => {
           const write = (piece: Uint8Array, last: boolean) => {
             let chunk: Uint8Array;
-            if (sealer) chunk = sealer.seal(piece, last);
+            if (sealer) chunk = runSync(sealer.seal(piece, last));
             else {
               const begun = sealLiveResult(
                 found.key.down,

@@ -3,6 +3,7 @@ import { closedError, notReached } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
 import { Sessions } from '../sessions/sessions.js';
+import { originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How } from './how.js';
 import { type Abortable, listen, unlisten, within } from './limits.js';
@@ -27,6 +28,7 @@ const WITHOUT_STREAMS: EncodeOptions = {
 export class Delivery {
   readonly alarms = new Alarms();
   readonly sessions: Sessions;
+  readonly origin: string;
   /** live results and pauses, which `$close()` ends */
   readonly receptions = new Set<Abortable>();
   /** messages under way, at most {@link LIMITS.callsInFlight} */
@@ -40,6 +42,7 @@ export class Delivery {
     readonly events: EventHub,
     greet?: () => unknown,
   ) {
+    this.origin = originOf(settings.url);
     this.sessions = new Sessions(settings, keySize, events, this.#messages, greet);
   }
 
@@ -115,20 +118,27 @@ export class Delivery {
     if (state === 'connecting' || state === 'waiting') this.events.emit('rested', {});
   }
 
-  /** @throws the reason of the signal, or RemoteError `closed` */
+  /**
+   * Until the time is over, or the network or the page comes back.
+   *
+   * @throws the reason of the signal, or RemoteError `closed`
+   */
   pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
       const end = (): void => {
         this.alarms.clear(item);
+        rouseNoMore(item);
         this.receptions.delete(item);
         if (signal) unlisten(signal, item);
       };
-      const item: Limited & Abortable = {
-        ring: () => {
-          end();
-          resolve();
-        },
+      const ring = (): void => {
+        end();
+        resolve();
+      };
+      const item: Limited & Abortable & Rousable = {
+        ring,
+        rouse: ring,
         abort: (reason) => {
           end();
           reject(reason);
@@ -137,6 +147,7 @@ export class Delivery {
       if (this.#closed) return reject(closedError());
       this.receptions.add(item);
       if (signal) listen(signal, item);
+      rouseLater(item);
       this.alarms.set(item, performance.now() + ms);
     });
   }

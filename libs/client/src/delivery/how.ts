@@ -1,8 +1,9 @@
-import { unknownOption } from '@sealwire/core';
+import { type Call, unknownOption } from '@sealwire/core';
 import { badConfiguration } from '../errors.js';
 import { type Lower, metadataOf, Refresher } from '../metadata.js';
 import { deadlineOf, milliseconds, type Settings } from '../options.js';
 import type { CallOptions } from '../remote.js';
+import type { Sent } from '../sessions/sent.js';
 import type { Settled } from '../types.js';
 
 /** What a call says beside its arguments. */
@@ -27,6 +28,19 @@ export interface How {
   readonly refresher?: Refresher | undefined;
   /** told of each outcome as it comes */
   readonly onSettled?: ((place: number, settled: Settled) => void) | undefined;
+}
+
+/** What was asked for in one go; a message carries all of it or a part. */
+export interface Work {
+  readonly calls: readonly Call[];
+  readonly settled: Settled[];
+  readonly how: How;
+}
+
+/** A request that is under way. */
+export interface Flight {
+  readonly sent: Sent;
+  readonly controller: AbortController;
 }
 
 const REFRESHERS = new WeakMap<Settings, Refresher>();

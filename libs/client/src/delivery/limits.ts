@@ -1,3 +1,6 @@
+import { type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
+import type { Message } from './message.js';
+
 /** Ends by a signal of the application. */
 export interface Abortable {
   abort(reason: unknown): void;
@@ -39,24 +42,90 @@ export function backoff(attempt: number, retryAfter = 0): number {
   return Math.max(delay, Math.min(retryAfter, 10_000));
 }
 
-/** The first of the work, and undefined after `ms`. @throws the reason of the signal */
+/**
+ * The first of the work, and undefined after `ms`.
+ *
+ * @param rousable whether the time is over sooner if the network or the page comes back
+ * @throws the reason of the signal
+ */
 export async function within<T = never>(
   ms: number,
   signal: AbortSignal | undefined,
   work?: Promise<T>,
+  rousable = false,
 ): Promise<T | undefined> {
   signal?.throwIfAborted();
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let end = (): void => {};
   let stop = (): void => {};
   const time = new Promise<undefined>((resolve, reject) => {
-    timer = setTimeout(() => resolve(undefined), ms);
+    end = () => resolve(undefined);
     stop = () => reject(signal?.reason);
     signal?.addEventListener('abort', stop);
   });
+  const timer = setTimeout(end, ms);
+  const item = { rouse: end };
+  if (rousable) rouseLater(item);
   try {
     return await Promise.race(work ? [work, time] : [time]);
   } finally {
     clearTimeout(timer);
+    if (rousable) rouseNoMore(item);
     signal?.removeEventListener('abort', stop);
   }
+}
+
+/** A browser has six connections to an origin: four are left for what is sent the first time. */
+const COPIES = 2;
+
+interface Copies {
+  readonly held: Set<Rousable>;
+  readonly queue: Set<Rousable>;
+}
+
+/** of all remotes of this page or process */
+const ORIGINS = new Map<string, Copies>();
+
+/** @returns whether there is room for a second request; if not, the item is roused when there may be */
+export function takeRoom(origin: string, item: Rousable): boolean {
+  const copies = ORIGINS.get(origin) ?? { held: new Set(), queue: new Set() };
+  ORIGINS.set(origin, copies);
+  const { held, queue } = copies;
+  if (held.size >= COPIES && !held.has(item)) {
+    queue.add(item);
+    return false;
+  }
+  queue.delete(item);
+  held.add(item);
+  return true;
+}
+
+/** The second request is over, or is not wanted any more. */
+export function leaveRoom(origin: string, item: Rousable): void {
+  const copies = ORIGINS.get(origin);
+  if (!copies) return;
+  const { held, queue } = copies;
+  queue.delete(item);
+  held.delete(item);
+  for (const next of [...queue]) {
+    if (held.size >= COPIES) break;
+    queue.delete(next);
+    next.rouse();
+  }
+  if (held.size + queue.size === 0) ORIGINS.delete(origin);
+}
+
+/** Whether a copy may go out beside the request that is under way. */
+export function mayCopy(message: Message): boolean {
+  const { flights, delivery } = message;
+  message.copying = true;
+  if (flights.length < 2) return takeRoom(delivery.origin, message);
+  // neither was answered: the first may still be, and another connection may do better than the second
+  flights.at(-1)?.controller.abort();
+  message.wakeIn(backoff(0));
+  return false;
+}
+
+export function endCopying(message: Message): void {
+  message.copying = false;
+  leaveRoom(message.delivery.origin, message);
 }

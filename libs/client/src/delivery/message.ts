@@ -1,30 +1,31 @@
-import type { Call, Outcome, Reply } from '@sealwire/core';
-import { notReached } from '../errors.js';
+import {
+  type Attempt,
+  attempt,
+  callFrameLength,
+  isPending,
+  LIMITS,
+  type Outcome,
+  type Reply,
+  run,
+} from '@sealwire/core';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
 import { announce, exchange, type Meter } from '../streams/exchange.js';
 import { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
+import { RUNTIME, rouseNoMore } from '../transport/network.js';
 import { post } from '../transport/transport.js';
-import type { Settled } from '../types.js';
 import type { Delivery, Limited } from './delivery.js';
-import { isMisread, rejection, traceOf, unauthorized } from './failure.js';
-import type { How } from './how.js';
-import { type Abortable, listen, unlisten } from './limits.js';
+import { isMisread } from './failure.js';
+import type { Flight, Work } from './how.js';
+import { type Abortable, endCopying, listen, mayCopy, unlisten } from './limits.js';
 import { type Parcel, tooLarge } from './payload.js';
-import { SETBACKS, stop, unanswered } from './setbacks.js';
+import { frameless, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
 const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
-
-/** What was asked for in one go; a message carries all of it or a part. */
-interface Work {
-  readonly calls: readonly Call[];
-  readonly settled: Settled[];
-  readonly how: How;
-}
 
 /** Calls that travel together under one number, in one state of the table. */
 export class Message implements Limited, Abortable {
@@ -62,7 +63,11 @@ export class Message implements Limited, Abortable {
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
   #deadline: number;
-  #controller: AbortController | undefined;
+  /** requests under way, the oldest first: one, or two while a copy is not answered */
+  readonly flights: Flight[] = [];
+  /** it has room for a second request, or waits for it; a pause of it ends sooner if the network or the page comes back */
+  copying = false;
+  rousable = false;
   /** earlier numbers whose requests are still under way */
   #past: Sent[] | undefined;
 
@@ -104,12 +109,19 @@ export class Message implements Limited, Abortable {
 
   ring(at: number, late: number): void {
     if (at >= this.#deadline && late > SLEPT_MS) this.#deadline = at + LOOK_AGAIN_MS;
-    this.delivery.alarms.set(this, this.#deadline);
-    if (at < this.#deadline) this.on('wake');
-    else stop(this, notReached(this.lastError ?? this.delivery.sessions.lastError));
+    if (at < this.#deadline) this.rouse();
+    else stop(this, outOfTime(this));
   }
 
-  /** Bytes of its arguments have left: progress enough, unless a time was set for this call. */
+  /** A pause is over, or there is room for another request. */
+  rouse(): void {
+    if (this.rousable) rouseNoMore(this);
+    this.rousable = false;
+    this.delivery.alarms.set(this, this.#deadline);
+    this.on('wake');
+  }
+
+  /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
   moved(): void {
     if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
   }
@@ -128,7 +140,8 @@ export class Message implements Limited, Abortable {
 
   want(): void {
     const { sessions } = this.delivery;
-    if (sessions.current && !sessions.current.over) {
+    if (RUNTIME.navigator?.onLine === false) this.on('offline');
+    else if (sessions.current && !sessions.current.over) {
       if (!sessions.greeting || sessions.admits(this)) this.on('session');
     } else sessions.want();
   }
@@ -142,24 +155,25 @@ export class Message implements Limited, Abortable {
       stop(this, refusal);
       return;
     }
-    if (payload.length <= session.maxBody) {
-      this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
-    }
-    if ((this.sent?.frame()?.length ?? Number.POSITIVE_INFINITY) <= session.maxBody) return;
-    this.detach();
-    stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    // the payload of a call with streams goes in pieces
+    const longest = upload ? Math.min(payload.length, LIMITS.pieceBody) : payload.length;
+    if (Math.max(payload.length, callFrameLength(longest)) > session.maxBody) {
+      stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    } else this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
   }
 
   transmit(): void {
-    const { sent, delivery, upload } = this;
-    const frame = sent?.frame();
-    const again = this.tries++ > 0;
-    if (!sent || !frame) {
-      // without step 4 only a renewal can ask
-      if (again) delivery.sessions.want();
-      else SETBACKS.pause(this);
+    const { sent, upload, flights } = this;
+    if (RUNTIME.navigator?.onLine === false) {
+      this.on('offline');
       return;
     }
+    const frame = sent?.frame();
+    if (isPending(frame) || !sent || !frame) {
+      frameless(this, isPending(frame) ? frame : undefined);
+      return;
+    }
+    const again = this.tries > 0;
     // its streams are read by one request at a time
     this.wakeIn(this.timeout / 3);
     if (upload && sent.requests > 0) return;
@@ -167,42 +181,46 @@ export class Message implements Limited, Abortable {
       this.on('spent');
       return;
     }
+    if (flights.length > 0 && !mayCopy(this)) return;
+    this.tries++;
     if (again && !this.left && sent.requests === 0) sent.at = now();
     sent.requests++;
-    this.#controller ??= new AbortController();
-    void this.#request(sent, frame, this.#controller);
+    const flight = { sent, controller: new AbortController() };
+    flights.push(flight);
+    void this.#request(flight, frame);
   }
 
-  async #request(sent: Sent, frame: Uint8Array, controller: AbortController): Promise<void> {
-    const { places, upload, delivery } = this;
+  async #request(flight: Flight, frame: Uint8Array): Promise<void> {
+    const { places, upload, delivery, flights } = this;
+    const { sent, controller } = flight;
     if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
     const answer =
       upload || this.work.how.onProgress
         ? await exchange(this, frame, controller.signal)
         : await post(delivery.settings, frame, controller.signal);
+    // what reads a live result may go on when all outcomes are there, so it aborts the request itself
+    flights.splice(flights.indexOf(flight), 1);
+    if (this.copying && flights.length < 2) endCopying(this);
     if ('read' in answer) {
-      // what reads it may go on when all outcomes are there, so it aborts the request itself
-      if (this.#controller === controller) this.#controller = undefined;
       await new Reception(this, sent, places, controller).read(answer);
     }
+    // it counts as under way until it is opened, for which its keys are needed
+    const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;
+    const opened = isPending(opening) ? await opening : opening;
     sent.requests--;
     if (this.state === 'done') return;
-    if (answer instanceof Uint8Array) this.#answered(sent, places, answer);
-    else if ('error' in answer) unanswered(this, sent, answer);
+    if (opened) this.#answered(sent, places, opened);
+    else if ('error' in answer && !controller.signal.aborted) unanswered(this, sent, answer);
     if (sent.requests > 0) return;
     if (sent === this.sent) this.on('alone');
     else sent.release();
   }
 
-  #answered(sent: Sent, places: readonly number[], frame: Uint8Array): void {
-    let reply: Reply | undefined;
-    try {
-      reply = sent.open(frame);
-    } catch (error) {
-      if (!isMisread(error)) {
-        unanswered(this, sent, { status: 200, code: undefined, wait: 0, error });
-        return;
-      }
+  #answered(sent: Sent, places: readonly number[], opened: Attempt<Reply>): void {
+    const reply = 'value' in opened ? opened.value : undefined;
+    if ('error' in opened && !isMisread(opened.error)) {
+      unanswered(this, sent, { status: 200, code: undefined, wait: 0, error: opened.error });
+      return;
     }
     const event = reply ? this.eventOf(reply, sent.total) : 'malformed';
     // under seal the server says that nothing of the frame ran
@@ -231,22 +249,9 @@ export class Message implements Limited, Abortable {
     const { settled, calls, how } = this.work;
     if (!outcome || place === undefined || settled[place]) return;
     if (outcome.ok) settled[place] = { status: 'fulfilled', value: outcome.value };
-    else if (this.goesAgain(outcome)) return;
-    else {
-      // its streams cannot be read again, but the next call has new metadata
-      if (unauthorized(outcome)) how.refresher?.after(this.round).catch(() => undefined);
-      const reason = rejection(calls[place]?.name ?? '', outcome, this.ran, traceOf(this.last));
-      settled[place] = { status: 'rejected', reason };
-    }
+    else if (goesAgain(this, outcome)) return;
+    else settled[place] = { status: 'rejected', reason: rejectionOf(this, calls[place]?.name ?? '', outcome) };
     how.onSettled?.(place, settled[place]);
-  }
-
-  /** Whether nothing of the call was committed, and it goes out again. */
-  goesAgain(outcome: Extract<Outcome, { ok: false }>): boolean {
-    if (outcome.code === 'unavailable') return true;
-    // a guard refused it, and the application has not been asked for new metadata yet
-    if (!this.work.how.refresher || this.refreshed || this.upload?.repeatable === false) return false;
-    return unauthorized(outcome);
   }
 
   eventOf(reply: Reply, total: number): Event {
@@ -255,7 +260,7 @@ export class Message implements Limited, Abortable {
     if (reply.outcomes.length !== total) return 'malformed';
     let event: Event = 'result';
     for (const outcome of reply.outcomes) {
-      if (outcome.ok || !this.goesAgain(outcome)) continue;
+      if (outcome.ok || !goesAgain(this, outcome)) continue;
       if (outcome.code === 'unavailable') return 'unavailable';
       event = 'unauthorized';
     }
@@ -288,8 +293,9 @@ export class Message implements Limited, Abortable {
     const { signal } = this.work.how;
     if (signal) unlisten(signal, this);
     this.detach();
-    // an abort costs an error object with its stack, too much for every call that went well
-    if (this.#past?.some(({ requests }) => requests > 0)) this.#controller?.abort();
+    if (this.rousable) rouseNoMore(this);
+    if (this.flights.length > 0) SETBACKS.single(this);
+    if (this.copying) endCopying(this);
     for (const sent of this.#past ?? []) sent.release();
     for (const reception of [...(this.receptions ?? [])]) reception.left();
     if (!this.receptions?.size) this.upload?.cancel(undefined);

@@ -1,13 +1,23 @@
-import type { MessageStatus, NumberAnswer, Reply } from '@sealwire/core';
-import { ChannelBlockedError, RemoteError } from '../errors.js';
+import {
+  type Attempt,
+  attempt,
+  type MessageStatus,
+  type NumberAnswer,
+  type Outcome,
+  type Reply,
+  type Step,
+} from '@sealwire/core';
+import { ChannelBlockedError, notReached, RemoteError, unreachable } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
-import { failure, isRefusal, misread, readHint, traceOf } from './failure.js';
+import { isOffline, offline, rouseLater } from '../transport/network.js';
+import { failure, isRefusal, misread, readHint, rejection, traceOf, unauthorized } from './failure.js';
 import { backoff } from './limits.js';
 import type { Message } from './message.js';
 import { rewrite } from './payload.js';
 import type { Action } from './table.js';
 
+type Failed = Extract<Outcome, { ok: false }>;
 type Setback = Exclude<Action, 'deliver' | 'seal' | 'transmit' | 'want'>;
 
 /** The actions of the table that no call needs which goes well. */
@@ -16,11 +26,20 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
     const tries = Math.max(message.tries, message.numbers) - 1;
     const wait = what && 'wait' in what ? what.wait : 0;
     // what runs is asked about soon
-    message.wakeIn(backoff(message.state === 'running' ? Math.min(tries, 3) : tries, wait));
+    pause(message, backoff(message.state === 'running' ? Math.min(tries, 3) : tries, wait));
   },
   rest(message) {
     if (message.numbers < 2) message.on('wake');
-    else message.wakeIn(backoff(message.numbers - 2));
+    else pause(message, backoff(message.numbers - 2));
+  },
+  single({ flights }) {
+    // an abort costs an error object with its stack, too much for every call that went well
+    for (const { controller } of [...flights]) controller.abort();
+  },
+  hold(message) {
+    message.rousable = true;
+    rouseLater(message);
+    message.delivery.events.offline();
   },
   hint(message, hint?: Hint) {
     const { sent, delivery } = message;
@@ -75,6 +94,24 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
   },
 };
 
+/** It is over sooner if the network or the page comes back. */
+function pause(message: Message, ms: number): void {
+  message.wakeIn(ms);
+  message.rousable = true;
+  rouseLater(message);
+}
+
+/** The frame is not sealed yet, or there is none: without step 4 only a renewal can ask. */
+export function frameless(message: Message, pending: PromiseLike<Uint8Array> | undefined): void {
+  const { sent, tries } = message;
+  const sealed = (): void => {
+    if (sent === message.sent && tries === message.tries) message.transmit();
+  };
+  if (pending) pending.then(sealed, (error) => sent === message.sent && stop(message, error));
+  else if (message.tries++ > 0) message.delivery.sessions.want();
+  else SETBACKS.pause(message);
+}
+
 /** Nothing ran under the number. */
 function forget(message: Message): void {
   message.detach();
@@ -103,6 +140,41 @@ export function stop(message: Message, error: unknown): void {
   message.finish();
 }
 
+/** The time of the message is over. */
+export function outOfTime(message: Message): RemoteError {
+  const { lastError, delivery } = message;
+  if (!isOffline()) return notReached(lastError ?? delivery.sessions.lastError);
+  return isFresh(message)
+    ? unreachable('Nothing was sent within the time of the call', offline())
+    : notReached(offline());
+}
+
+/** Whether nothing of the call was committed, and it goes out again. */
+export function goesAgain({ work, refreshed, upload }: Message, outcome: Failed): boolean {
+  // its streams cannot be read again
+  if (upload?.repeatable === false) return false;
+  if (outcome.code === 'unavailable') return true;
+  // a guard refused it, and the application has not been asked for new metadata yet
+  return work.how.refresher !== undefined && !refreshed && unauthorized(outcome);
+}
+
+export function rejectionOf(
+  { work, upload, refreshed, ran, last, round }: Message,
+  name: string,
+  outcome: Failed,
+): RemoteError {
+  const { refresher } = work.how;
+  if (refresher && unauthorized(outcome)) {
+    // the next call has new metadata
+    refresher.after(round).catch(() => undefined);
+    if (!refreshed && upload?.repeatable === false) {
+      const message = `${outcome.message} With new metadata it was not sent again, for its streams cannot be read twice: call it once more.`;
+      return rejection(name, { ...outcome, message }, ran, traceOf(last));
+    }
+  }
+  return rejection(name, outcome, ran, traceOf(last));
+}
+
 /** Whether nothing of the message ever left, or will arrive. */
 export function isFresh({ left, mayRun, resent, sent }: Message): boolean {
   return !left && !mayRun && !resent && (sent?.requests ?? 0) === 0;
@@ -122,21 +194,25 @@ export function unanswered(message: Message, sent: Sent, hint: Hint): void {
   message.on(event, hint);
 }
 
-/** What a handshake tells of the number that the message is under. */
-export function told(message: Message, sent: Sent, answer: NumberAnswer): void {
+/** A result that a handshake brought, if it brought one. */
+export type Opened = Attempt<Reply> | undefined;
+
+/** Opens the result that a handshake brought of a number, if it brought one. */
+export function* openTold(sent: Sent, answer: NumberAnswer): Step<Opened> {
+  return answer.known === 'result' ? yield* attempt(sent.openTold(answer.frame)) : undefined;
+}
+
+/** What a handshake tells of the number that the message is under. @param opened its result */
+export function told(message: Message, sent: Sent, answer: NumberAnswer, opened: Opened): void {
   if (sent !== message.sent) return;
-  if (answer.known !== 'result') {
-    message.on(`told_${answer.known}`);
-    return;
+  if (answer.known !== 'result') message.on(`told_${answer.known}`);
+  else if (opened && 'value' in opened) {
+    const { value: reply } = opened;
+    message.on('outcomes' in reply ? message.eventOf(reply, sent.total) : 'malformed', reply);
+  } else {
+    message.lastError = opened?.error;
+    message.on('told_unknown');
   }
-  let reply: Reply | undefined;
-  try {
-    reply = sent.openTold(answer.frame);
-  } catch (error) {
-    message.lastError = error;
-  }
-  if (!reply) message.on('told_unknown');
-  else message.on('outcomes' in reply ? message.eventOf(reply, sent.total) : 'malformed', reply);
 }
 
 function refreshFailed(error: unknown): RemoteError {

@@ -62,8 +62,10 @@ export type Event =
   | 'told_running'
   /** the result of an earlier number of the same calls, whose request was still under way */
   | 'late_result'
-  // time and sessions
-  /** a pause is over, or a request took so long that another one goes out */
+  // time, the network and sessions
+  /** the device has no network, so that neither a number is taken nor a frame sent */
+  | 'offline'
+  /** a pause is over, the network or the page is back, or a request took so long that a copy goes out beside it */
   | 'wake'
   /** no request of the frame is under way any more */
   | 'alone'
@@ -77,8 +79,12 @@ export type Action =
   | 'deliver'
   /** takes a number in the session and seals */
   | 'seal'
-  /** sends the frame, the same bytes each time */
+  /** sends the frame, the same bytes each time; at most two requests of a message are under way */
   | 'transmit'
+  /** an answer came, so that one request is enough: ends the others */
+  | 'single'
+  /** waits until the device is online */
+  | 'hold'
   /** sets the next sending off after a pause */
   | 'pause'
   /** before another number is taken: no pause the first time, then growing ones */
@@ -135,31 +141,39 @@ const SETTLED: Rows = {
   told_running: row('running', 'pause'),
 };
 
-const LIVE: Rows = { ...SETTLED, live: row('streaming') };
+const LIVE: Rows = { ...SETTLED, live: row('streaming', 'single') };
 
 const SENT: Rows = {
   ...LIVE,
-  running: row('running', 'pause'),
-  busy: row('sent', 'pause'),
+  running: row('running', 'single', 'pause'),
+  busy: row('sent', 'single', 'pause'),
   session_ended: row('asking', 'end'),
   refused: row('sent', 'hint', 'pause'),
   unanswered: row('sent', 'pause'),
   wake: row('sent', 'transmit'),
+  offline: row('sent', 'hold'),
 };
 
 const RESENT: Row = row('pausing', 'identify', 'rest');
 
 export const TABLE: Readonly<Record<State, Rows>> = {
-  waiting: { session: row('sent', 'seal', 'transmit'), boarded: row('riding'), late_result: LATE },
+  waiting: {
+    session: row('sent', 'seal', 'transmit'),
+    boarded: row('riding'),
+    late_result: LATE,
+    offline: row('waiting', 'hold'),
+    wake: row('waiting', 'want'),
+  },
   pausing: { wake: row('waiting', 'want'), late_result: LATE },
   riding: { ...SETTLED, told_running: row('running', 'transmit') },
   sent: { ...SENT, spent: row('asking', 'hint'), unmade: row('done', 'fail') },
   running: {
     ...SENT,
-    busy: row('running', 'pause'),
+    busy: row('running', 'single', 'pause'),
     refused: row('running', 'hint', 'pause'),
     unanswered: row('running', 'pause'),
     wake: row('running', 'transmit'),
+    offline: row('running', 'hold'),
   },
   streaming: {
     ...SETTLED,
@@ -169,7 +183,7 @@ export const TABLE: Readonly<Record<State, Rows>> = {
     cut: row('sent', 'pause'),
     told_running: row('streaming'),
   },
-  asking: { ...LIVE, running: row('running', 'pause') },
-  doubtful: { ...LIVE, running: row('running', 'pause'), alone: RESENT, wake: RESENT },
+  asking: { ...LIVE, running: row('running', 'single', 'pause') },
+  doubtful: { ...LIVE, running: row('running', 'single', 'pause'), alone: RESENT, wake: RESENT },
   done: {},
 };

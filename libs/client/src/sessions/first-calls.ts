@@ -1,5 +1,6 @@
 import {
   type CallNumber,
+  type ClientPrimitives,
   callIdentity,
   decodeReply,
   erase,
@@ -9,9 +10,10 @@ import {
   type KeySize,
   type LiveOpener,
   openResult,
-  type Primitives,
   type Reply,
   SealwireError,
+  type Soon,
+  type Step,
 } from '@sealwire/core';
 import type { Provable, Sent } from './sent.js';
 import { now, type Session } from './session.js';
@@ -30,7 +32,7 @@ export class FirstCalls implements Provable {
   #named = false;
 
   constructor(
-    readonly primitives: Primitives,
+    readonly primitives: ClientPrimitives,
     private readonly keySize: KeySize,
     private readonly finish: FinishSent,
     readonly incarnation: Uint8Array,
@@ -57,9 +59,9 @@ export class FirstCalls implements Provable {
     return new SentFirst(this, number, identities);
   }
 
-  open(index: number, frame: Uint8Array): Reply {
+  *open(index: number, frame: Uint8Array): Step<Reply> {
     const key = { primitives: this.primitives, keySize: this.keySize, secret: this.#results };
-    return decodeReply(openResult(key, firstHeader(this.id, this.digest, index), frame));
+    return decodeReply(yield* openResult(key, firstHeader(this.id, this.digest, index), frame));
   }
 
   release(): void {
@@ -104,7 +106,7 @@ class SentFirst implements Sent {
   }
 
   /** A question, for the calls themselves were in step 3; without step 4 only a renewal can ask. */
-  frame(): Uint8Array | undefined {
+  frame(): Soon<Uint8Array> | undefined {
     this.#question ??= this.first.session?.ask(this.number.counter);
     return this.#question?.frame();
   }
@@ -113,12 +115,12 @@ class SentFirst implements Sent {
     return this.first.digest;
   }
 
-  open(frame: Uint8Array): Reply {
-    const reply = this.#question?.open(frame);
-    if (!reply) throw new SealwireError('open_failed');
+  *open(frame: Uint8Array): Step<Reply> {
+    if (!this.#question) throw new SealwireError('open_failed');
+    const reply = yield* this.#question.open(frame);
     if (!('first' in reply)) return reply;
     try {
-      return this.openTold(reply.first);
+      return yield* this.openTold(reply.first);
     } catch {
       // what brought it is authentic
       throw new SealwireError('bad_payload');
@@ -135,7 +137,7 @@ class SentFirst implements Sent {
     this.#question?.alive();
   }
 
-  openTold(frame: Uint8Array): Reply {
+  openTold(frame: Uint8Array): Step<Reply> {
     return this.first.open(this.number.counter, frame);
   }
 

@@ -1,4 +1,6 @@
 import {
+  attempt,
+  type ClientPrimitives,
   discardHandshake,
   erase,
   type FinishSent,
@@ -10,16 +12,19 @@ import {
   type OuterCode,
   receiveFinishAnswer,
   receiveStartAnswer,
+  run,
   SealwireError,
   type ServerOptions,
   type StartAnswered,
+  type Step,
   startHandshake,
 } from '@sealwire/core';
-import { backoff, within } from '../delivery/limits.js';
+import { backoff, leaveRoom, takeRoom, within } from '../delivery/limits.js';
 import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
 import type { Hint } from '../transport/hint.js';
+import { originOf, whenOnline } from '../transport/network.js';
 import { HeadersError, post } from '../transport/transport.js';
 import type { FinishPlan, Handshaken } from './renewal.js';
 
@@ -50,13 +55,14 @@ const COLD_TRIES = 2;
 interface Exchange<T> {
   readonly frame: Uint8Array;
   readonly attemptMs: number;
-  open(frame: Uint8Array): T;
+  open(frame: Uint8Array): Step<T>;
 }
 
 /** Plays steps 1 to 4 as the client. */
 export class Handshaker {
   /** the pin that worked last comes first */
   #pins: readonly (Uint8Array | undefined)[];
+  readonly #origin: string;
   /** No step 2 has opened yet. */
   #cold = true;
   /** why the last try did not get through */
@@ -65,9 +71,10 @@ export class Handshaker {
   constructor(
     private readonly settings: Settings,
     private readonly keySize: KeySize,
-    private readonly suite: HandshakeSuite,
+    private readonly suite: HandshakeSuite<ClientPrimitives>,
     private readonly events: EventHub,
   ) {
+    this.#origin = originOf(settings.url);
     this.#pins = settings.pins.length > 0 ? settings.pins : [undefined];
   }
 
@@ -91,7 +98,8 @@ export class Handshaker {
   async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
     const { modulePath, secureKey, connectTimeout } = this.settings;
     const began = performance.now();
-    const start = startHandshake(this.suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey });
+    const config = { modulePath, keySize: this.keySize, serverKey: pin, secureKey };
+    const start = await run(startHandshake(this.suite, config));
     let answered: StartAnswered | undefined;
     let finish: FinishSent | undefined;
     try {
@@ -105,10 +113,15 @@ export class Handshaker {
       this.#cold = false;
       this.#pins = [pin, ...this.#pins.filter((other) => other !== pin)];
       this.#checkPolicy(answered.serverOptions, pin !== undefined);
-      const { asked, firstCalls } = plan.prepare(answered);
-      const sent = finishHandshake(answered, asked, firstCalls);
+      await this.#online(signal);
+      const { asked, firstCalls } = await run(plan.prepare(answered));
+      const sent = await run(finishHandshake(answered, asked, firstCalls));
       finish = sent;
-      plan.sent(sent);
+      if (signal.aborted || !plan.sent(sent)) {
+        discardHandshake(sent);
+        signal.throwIfAborted();
+        throw new Error('A first call was given up before it was sent.');
+      }
       const step4 = await this.#exchange(signal, {
         frame: sent.frame,
         attemptMs: FINISH_MS,
@@ -130,8 +143,8 @@ export class Handshaker {
     signal: AbortSignal,
     { frame, attemptMs, open }: Exchange<T>,
   ): Promise<{ opened: T; bytes: number }> {
-    const requests = new AbortController();
-    const pending = new Set<Promise<Uint8Array | Hint>>();
+    const pending: Sending[] = [];
+    const room = { rouse: () => {} };
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
     const silent = { status: undefined, code: undefined, wait: 0, error: noAnswer(attemptMs) };
@@ -140,39 +153,60 @@ export class Handshaker {
     /** whether `due` ends a pause, and not the time that an answer may take */
     let pausing = false;
     try {
-      for (let attempt = 0; ; ) {
-        const now = performance.now();
-        if (now >= due) {
+      for (let tries = 0; ; ) {
+        if (performance.now() >= due) {
+          await this.#online(signal);
+          const now = performance.now();
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
           if (refusal) throw refusal;
           if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-          const sending = complete(post(this.settings, frame, requests.signal)).finally(() => pending.delete(sending));
-          pending.add(sending);
-          attempt++;
+          const kept = pending.length > 0 && takeRoom(this.#origin, room) ? 1 : 0;
+          if (pending.length > kept) {
+            // the first may still be answered, and another connection may do better than the second
+            for (const { controller } of pending.splice(kept)) controller.abort();
+            due = now + backoff(0);
+            pausing = true;
+            continue;
+          }
+          pending.push(send(this.settings, frame));
+          tries++;
           due = now + attemptMs;
           pausing = false;
         }
-        const answer = await within(
-          due - performance.now(),
-          signal,
-          pending.size > 0 ? Promise.race(pending) : undefined,
-        );
-        if (answer === undefined && (pausing || performance.now() < due)) continue;
-        const hint = answer instanceof Uint8Array ? tryOpen(open, answer) : (answer ?? silent);
-        if ('opened' in hint) return { opened: hint.opened, bytes: (answer as Uint8Array).length };
+        const first = pending.length > 0 ? Promise.race(pending.map(({ answer }) => answer)) : undefined;
+        const answered = await within(due - performance.now(), signal, first, pausing);
+        const answer = answered?.answer;
+        if (answered) pending.splice(pending.indexOf(answered.sending), 1);
+        else if (pausing) due = 0;
+        if (!answered && (pausing || performance.now() < due)) continue;
+        // one after the other: a forged answer must not meet the true one half way
+        const tried = answer instanceof Uint8Array ? await run(attempt(open(answer))) : undefined;
+        if (tried && 'value' in tried) return { opened: tried.value, bytes: (answer as Uint8Array).length };
+        const hint = tried
+          ? { status: 200, code: undefined, wait: 0, ...tried }
+          : ((answer as Hint | undefined) ?? silent);
         this.lastError = hint.error;
-        const first = frame[0] === FRAME_TYPE.start;
-        if (FINAL.has(hint.code) && !(first && OF_STEP_3.has(hint.code))) refusal = hint.error;
-        else this.#retry(hint, attempt, first);
-        if (refusal && pending.size === 0) throw refusal;
+        const isStart = frame[0] === FRAME_TYPE.start;
+        if (FINAL.has(hint.code) && !(isStart && OF_STEP_3.has(hint.code))) refusal = hint.error;
+        else this.#retry(hint, tries, isStart);
+        if (refusal && pending.length === 0) throw refusal;
         if (answer === undefined) continue;
-        due = performance.now() + (refusal ? attemptMs / 4 : backoff(attempt - 1, hint.wait));
+        due = performance.now() + (refusal ? attemptMs / 4 : backoff(tries - 1, hint.wait));
         pausing = true;
       }
     } finally {
       // a request that nobody waits for would stay open as long as the server likes
-      requests.abort();
+      for (const { controller } of pending) controller.abort();
+      leaveRoom(this.#origin, room);
     }
+  }
+
+  /** Offline nothing is sent, and no number taken. @throws the reason of the signal */
+  async #online(signal: AbortSignal): Promise<void> {
+    const back = whenOnline(signal);
+    if (!back) return;
+    this.events.offline();
+    await back;
   }
 
   /** @throws RemoteError if this client has never reached a server and need not wait for one */
@@ -199,6 +233,19 @@ export class Handshaker {
   }
 }
 
+/** A request that is under way. */
+interface Sending {
+  readonly controller: AbortController;
+  readonly answer: Promise<{ readonly sending: Sending; readonly answer: Uint8Array | Hint }>;
+}
+
+function send(settings: Settings, frame: Uint8Array): Sending {
+  const controller = new AbortController();
+  const answer = complete(post(settings, frame, controller.signal));
+  const sending: Sending = { controller, answer: answer.then((one) => ({ sending, answer: one })) };
+  return sending;
+}
+
 /** A step is no live message, whoever answers with one. */
 async function complete(posted: ReturnType<typeof post>): Promise<Uint8Array | Hint> {
   const answer = await posted;
@@ -209,14 +256,6 @@ async function complete(posted: ReturnType<typeof post>): Promise<Uint8Array | H
 
 function noAnswer(ms: number): RemoteError {
   return new RemoteError('timeout', `No answer within ${ms} ms.`);
-}
-
-function tryOpen<T>(open: (frame: Uint8Array) => T, frame: Uint8Array): { readonly opened: T } | Hint {
-  try {
-    return { opened: open(frame) };
-  } catch (error) {
-    return { status: 200, code: undefined, wait: 0, error };
-  }
 }
 
 /** Handshakes in a row without a pause. */

@@ -1,18 +1,20 @@
 import {
   type Asked,
   type ClientFinished,
+  type ClientPrimitives,
   type FinishSent,
   type KeySize,
   LIMITS,
   type NumberAnswer,
-  type Primitives,
   type Sending,
   type ServerOptions,
   type StartAnswered,
+  type Step,
   toHex,
+  wait,
 } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
-import { told } from '../delivery/setbacks.js';
+import { type Opened, openTold, told } from '../delivery/setbacks.js';
 import { announce } from '../streams/exchange.js';
 import { FirstCalls } from './first-calls.js';
 import type { Provable, Sent } from './sent.js';
@@ -36,9 +38,11 @@ export class FinishPlan {
   #asked: { readonly message: Message; readonly sent: Sent; readonly list: number; readonly place: number }[] = [];
   #riders: Message[] = [];
   #boarded: Sent[] = [];
+  #told: { readonly message: Message; readonly sent: Sent; readonly answer: NumberAnswer; readonly opened: Opened }[] =
+    [];
 
   constructor(
-    private readonly primitives: Primitives,
+    private readonly primitives: ClientPrimitives,
     private readonly keySize: KeySize,
     /** the session that the new one replaces */
     private readonly session: Session | undefined,
@@ -54,16 +58,21 @@ export class FinishPlan {
     return this.#first;
   }
 
-  prepare({ serverOptions }: StartAnswered): { asked: Asked[]; firstCalls: Uint8Array[] } {
+  *prepare({ serverOptions }: StartAnswered): Step<{ asked: Asked[]; firstCalls: Uint8Array[] }> {
     this.answered = { serverOptions, at: now() };
-    const asked = this.#ask();
+    const asked = yield* this.#ask();
     // one place stays free, in case this handshake too is left half finished with calls in it
     this.#riders = asked.length < LIMITS.renewals ? chooseRiders(this.messages, this.greets) : [];
     return { asked, firstCalls: this.#riders.map(({ payload }) => payload) };
   }
 
-  /** From here on the first calls may run, under a session that step 4 may never complete. */
-  sent(finish: FinishSent): void {
+  /**
+   * From here on the first calls may run, under a session that step 4 may never complete.
+   *
+   * @returns false if one of them was given up while step 3 was sealed, so that it must not be sent
+   */
+  sent(finish: FinishSent): boolean {
+    if (this.#riders.some(({ state }) => state !== 'waiting')) return false;
     const { incarnation } = (this.answered as NonNullable<typeof this.answered>).serverOptions;
     const first = new FirstCalls(this.primitives, this.keySize, finish, incarnation, this.#riders.length);
     this.#first = first;
@@ -72,23 +81,27 @@ export class FinishPlan {
       announce(rider, finish.frame, false);
       rider.board(this.#boarded[i] as Sent);
     });
+    return true;
+  }
+
+  /** Opens the results that step 4 brought. */
+  *open({ renewalAnswers, firstAnswers }: ClientFinished): Step<void> {
+    const asked = this.#asked.map(({ message, sent, list, place }) => {
+      return { message, sent, answer: this.#aged(sent, renewalAnswers[list]?.[place] ?? UNKNOWN) };
+    });
+    const first = this.#riders.map((message, i) => {
+      return { message, sent: this.#boarded[i] as Sent, answer: firstAnswers[i] ?? UNKNOWN };
+    });
+    for (const { message, sent, answer } of [...asked, ...first]) {
+      this.#told.push({ message, sent, answer, opened: yield* openTold(sent, answer) });
+    }
   }
 
   /** Tells each message what became of its number. @returns whether that brought a call to its end */
-  settle({ renewalAnswers, firstAnswers }: ClientFinished, session: Session): boolean {
+  settle(session: Session): boolean {
     if (this.#first) this.#first.session = session;
-    let ended = false;
-    const tell = (message: Message, sent: Sent, answer: NumberAnswer): void => {
-      ended ||= answer.known === 'result' || answer.known === 'ran';
-      told(message, sent, answer);
-    };
-    for (const { message, sent, list, place } of this.#asked) {
-      tell(message, sent, this.#aged(sent, renewalAnswers[list]?.[place] ?? UNKNOWN));
-    }
-    this.#riders.forEach((rider, i) => {
-      tell(rider, this.#boarded[i] as Sent, firstAnswers[i] ?? UNKNOWN);
-    });
-    return ended;
+    for (const { message, sent, answer, opened } of this.#told) told(message, sent, answer, opened);
+    return this.#told.some(({ answer: { known } }) => known === 'result' || known === 'ran');
   }
 
   /**
@@ -109,7 +122,7 @@ export class FinishPlan {
    * Names the old sessions: the current one also with nothing to ask, so that the server ends it, and those of half-made
    * handshakes, the newest first, because one of them may hold the data by now.
    */
-  #ask(): Asked[] {
+  *#ask(): Step<Asked[]> {
     const lists = new Map<Provable, Sending[]>();
     if (this.session) lists.set(this.session, []);
     for (const first of this.halfMade.slice(-HALF_MADE).reverse()) lists.set(first, []);
@@ -123,8 +136,11 @@ export class FinishPlan {
       lists.set(sent.session, numbers);
       const list = [...lists.keys()].indexOf(sent.session);
       this.#asked.push({ message, sent, list, place: numbers.length });
-      numbers.push({ number: sent.number, digest: sent.digest() });
       total++;
+      const { number } = sent;
+      const place = numbers.push({ number, digest: NOTHING }) - 1;
+      // a frame may still be on its way to being sealed
+      numbers[place] = { number, digest: yield* wait(sent.digest()) };
     }
     return [...lists].map(([{ id, key }, numbers]) => ({ sessionId: id, key, numbers }));
   }
@@ -133,6 +149,7 @@ export class FinishPlan {
 /** How many half-made handshakes are remembered. With the current session they fill the places of a step 3 but one. */
 export const HALF_MADE = LIMITS.renewals - 2;
 
+const NOTHING = new Uint8Array(0);
 const UNKNOWN: NumberAnswer = { known: 'unknown' };
 
 /** Those that wait, as many as fit; what is too large goes after step 4, under a number of its own. */

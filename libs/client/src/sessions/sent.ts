@@ -1,4 +1,4 @@
-import type { CallNumber, LiveOpener, Reply } from '@sealwire/core';
+import type { CallNumber, LiveOpener, Reply, Soon, Step } from '@sealwire/core';
 import type { Moment } from './session.js';
 
 /** The subject that a renewal names and proves: a session, or a handshake whose step 4 never came. */
@@ -20,18 +20,18 @@ export interface Sent {
   at: Moment;
   /** requests of it that are under way */
   requests: number;
-  /** The bytes that are sent, and sent again: undefined while nothing can be. */
-  frame(): Uint8Array | undefined;
-  digest(): Uint8Array;
+  /** The bytes that are sent, and sent again; a promise as long as they are being sealed, undefined while nothing can be sent. */
+  frame(): Soon<Uint8Array> | undefined;
+  digest(): Soon<Uint8Array>;
   /** @throws SealwireError `bad_payload` for what is authentic and malformed, another code for what does not open */
-  open(frame: Uint8Array): Reply;
+  open(frame: Uint8Array): Step<Reply>;
   /** Opens a live result. @param header the first 12 bytes of the answer @throws SealwireError if they are none */
   openLive(header: Uint8Array): LiveOpener;
   /** Opens the result that a renewal tells of. */
-  openTold(frame: Uint8Array): Reply;
+  openTold(frame: Uint8Array): Step<Reply>;
   /** A piece of a live result opened. */
   alive(): void;
-  /** the identity of one of its calls */
+  /** the identity of one of its calls, once its frame is sealed */
   identity(index: number): Uint8Array;
   /** Nothing refers to it any more: keys that only it needed go. */
   release(): void;

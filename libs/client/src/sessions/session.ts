@@ -1,21 +1,26 @@
 import {
   type CallNumber,
   type ClientFinished,
+  type ClientPrimitives,
+  callFrameLength,
   callIdentity,
   decodeReply,
   erase,
   FIRST_LANE,
   frameDigest,
+  isPending,
   type KeySize,
   type LiveOpener,
   type LiveSealer,
   nextEpochSecret,
   openLiveResult,
   openResult,
-  type Primitives,
   type Random,
   type Reply,
+  run,
   type ServerOptions,
+  type Soon,
+  type Step,
   sealCall,
   sealLiveCall,
 } from '@sealwire/core';
@@ -74,7 +79,7 @@ export class Session implements Provable {
   #lastOpened = this.#began;
   readonly #idleMs: number;
   readonly #lifetimeMs: number;
-  readonly #primitives: Primitives;
+  readonly #primitives: ClientPrimitives;
   readonly #tuning: Tuning;
 
   constructor(
@@ -122,7 +127,10 @@ export class Session implements Provable {
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number, repeatable };
     const { sealer, first } = sealLiveCall(key, clear, this.random, firstBody, false);
-    return { sent: this.#sent(number, calls, first, sealer.header, epoch), sealer };
+    const { header } = sealer;
+    const frame = run(first);
+    const sealed = isPending(frame) ? frame.then((bytes) => ({ frame: bytes, header })) : { frame, header };
+    return { sent: this.#sent(number, calls, sealed, callFrameLength(firstBody.length), epoch), sealer };
   }
 
   /** Asks what became of first calls, which have a number of the session but no frame of their own. It runs nothing. */
@@ -135,22 +143,23 @@ export class Session implements Provable {
     const epoch = this.#epoch;
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number };
-    const { frame, header } = sealCall(key, clear, this.random, payload);
-    return this.#sent(number, calls, frame, header, epoch);
+    // up to its first operation that has to be waited for it runs now, so the message has its key
+    const sealed = run(sealCall(key, clear, this.random, payload));
+    return this.#sent(number, calls, sealed, callFrameLength(payload.length), epoch);
   }
 
-  #sent(number: CallNumber, calls: number, frame: Uint8Array, header: Uint8Array, epoch: Epoch): SentCall {
+  #sent(number: CallNumber, calls: number, sealed: Soon<Sealed>, bytes: number, epoch: Epoch): SentCall {
     epoch.calls++;
-    epoch.bytes += frame.length;
+    epoch.bytes += bytes;
     epoch.open++;
     this.#open++;
-    return new SentCall(this, number, calls, frame, header, epoch);
+    return new SentCall(this, number, calls, sealed, epoch);
   }
 
   /** @throws SealwireError if the frame is not the answer to that call */
-  open(header: Uint8Array, epoch: Epoch, frame: Uint8Array): Reply {
+  *open(header: Uint8Array, epoch: Epoch, frame: Uint8Array): Step<Reply> {
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.serverToClient };
-    const body = openResult(key, header, frame);
+    const body = yield* openResult(key, header, frame);
     epoch.bytes += frame.length;
     epoch.confirmed = true;
     this.#lastOpened = now();
@@ -172,8 +181,8 @@ export class Session implements Provable {
     return frameDigest(this.#primitives, frame);
   }
 
-  identity(sent: SentCall, index: number): Uint8Array {
-    return callIdentity(this.#primitives, this.key, { number: sent.number, digest: sent.digest() }, index);
+  identity(number: CallNumber, frame: Uint8Array, index: number): Uint8Array {
+    return callIdentity(this.#primitives, this.key, { number, digest: this.digest(frame) }, index);
   }
 
   /** Lanes only go forward: an answer to an older frame changes nothing. */
@@ -219,42 +228,56 @@ export class Session implements Provable {
   }
 }
 
+/** A call frame, and its header, which opens the answer. */
+interface Sealed {
+  readonly frame: Uint8Array;
+  readonly header: Uint8Array;
+}
+
 /** A call frame and what opens its answer. */
 class SentCall implements Sent {
   at = now();
   requests = 0;
   readonly incarnation: Uint8Array;
+  #sealed: Soon<Sealed>;
   #released = false;
 
   constructor(
     readonly session: Session,
     readonly number: CallNumber,
     readonly total: number,
-    private readonly bytes: Uint8Array,
-    private readonly header: Uint8Array,
+    sealed: Soon<Sealed>,
     private readonly epoch: Epoch,
   ) {
     this.incarnation = session.incarnation;
+    this.#sealed = sealed;
+    if (!isPending(sealed)) return;
+    const there = (done: Sealed): void => {
+      this.#sealed = done;
+    };
+    // whoever waits for the frame is told of an error
+    sealed.then(there, () => {});
   }
 
-  frame(): Uint8Array {
-    return this.bytes;
+  frame(): Soon<Uint8Array> {
+    return isPending(this.#sealed) ? this.#sealed.then(({ frame }) => frame) : this.#sealed.frame;
   }
 
-  digest(): Uint8Array {
-    return this.session.digest(this.bytes);
+  digest(): Soon<Uint8Array> {
+    const frame = this.frame();
+    return isPending(frame) ? frame.then((bytes) => this.session.digest(bytes)) : this.session.digest(frame);
   }
 
-  open(frame: Uint8Array): Reply {
-    return this.session.open(this.header, this.epoch, frame);
+  open(frame: Uint8Array): Step<Reply> {
+    return this.session.open(this.#there.header, this.epoch, frame);
   }
 
-  openTold(frame: Uint8Array): Reply {
+  openTold(frame: Uint8Array): Step<Reply> {
     return this.open(frame);
   }
 
   openLive(header: Uint8Array): LiveOpener {
-    return this.session.openLive(this.header, this.epoch, header);
+    return this.session.openLive(this.#there.header, this.epoch, header);
   }
 
   alive(): void {
@@ -262,13 +285,18 @@ class SentCall implements Sent {
   }
 
   identity(index: number): Uint8Array {
-    return this.session.identity(this, index);
+    return this.session.identity(this.number, this.#there.frame, index);
   }
 
   release(): void {
     if (this.#released) return;
     this.#released = true;
     this.session.release(this.epoch);
+  }
+
+  /** It was sent, so it is sealed. */
+  get #there(): Sealed {
+    return this.#sealed as Sealed;
   }
 }
 

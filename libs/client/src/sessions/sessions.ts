@@ -1,8 +1,10 @@
 import {
+  type ClientPrimitives,
   type HandshakeSuite,
   hedgedRandom,
   type KeySize,
   type MessageStatus,
+  run,
   SealwireError,
   toHex,
 } from '@sealwire/core';
@@ -37,7 +39,7 @@ export class Sessions {
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
   #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
-  readonly #suite: HandshakeSuite;
+  readonly #suite: HandshakeSuite<ClientPrimitives>;
   readonly #handshaker: Handshaker;
 
   constructor(
@@ -191,6 +193,7 @@ export class Sessions {
         this.#pace.started();
         this.events.emit('connecting', {});
         const done = await this.#handshaker.run(flight.signal, plan);
+        await run(plan.open(done.finished));
         if (this.#flight === flight) this.#install(done, plan);
       } catch (error) {
         if (plan.first) this.#remember(plan.first);
@@ -220,7 +223,7 @@ export class Sessions {
       this.current = this.#session;
       this.#tellWaiting();
     }
-    await within(delay, signal);
+    await within(delay, signal, undefined, true);
   }
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
@@ -237,7 +240,7 @@ export class Sessions {
     if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
     this.#reason = 'session_unknown';
     this.#greet();
-    if (plan.settle(finished, session)) this.#pace.opened();
+    if (plan.settle(session)) this.#pace.opened();
     this.#forgetHalfMade();
     this.#tellWaiting();
     old?.retire();

@@ -20,11 +20,12 @@ export async function exchange(
     const handed = delivery.settings.transport.uploadProgress ? () => {} : up;
     const body = upload && message.state !== 'running' ? await upload.body(message, handed) : frame;
     const written = body instanceof ReadableStream ? upload?.written : undefined;
-    const told = (total: number): void => {
-      up(total);
+    const left = (total: number): void => {
+      upload?.moved('left', total);
       written?.(total);
+      up(total);
     };
-    const answer = await post(delivery.settings, body, signal, meter || written ? told : undefined);
+    const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);

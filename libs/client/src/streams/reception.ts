@@ -5,9 +5,11 @@ import {
   decodeValue,
   type IncomingStream,
   IncomingStreams,
+  isPending,
   type LiveOpener,
   type MessageStatus,
   type Outcome,
+  run,
   SealwireError,
   SIZE,
   UNIT,
@@ -117,7 +119,10 @@ export class Reception implements Limited, Abortable {
       bytes = this.#head;
       this.#head = EMPTY;
     }
-    for (const piece of this.#opener.push(bytes)) {
+    const opening = run(this.#opener.push(bytes));
+    const pieces = isPending(opening) ? await opening : opening;
+    for (const piece of pieces) {
+      if (this.#closed) return;
       await this.#piece(piece);
       if (this.#closed) return;
     }

@@ -1,12 +1,17 @@
 import {
   type EncodeOptions,
   encodeUnit,
+  isPending,
   LIMITS,
   type LiveSealer,
   OutgoingStreams,
+  run,
   SealwireError,
+  type Soon,
+  type Step,
   type StreamFailure,
   UNIT,
+  wait,
 } from '@sealwire/core';
 import type { Limited } from '../delivery/delivery.js';
 import { spent } from '../delivery/failure.js';
@@ -45,7 +50,7 @@ export class Upload implements Limited {
   #streams: OutgoingStreams;
   /** bodies of the pieces of the payload, and these pieces, sealed when the number was taken */
   #bodies: readonly Uint8Array[] = [];
-  #head: readonly Uint8Array[] = [];
+  #head: Soon<readonly Uint8Array[]> = [];
   #sealer: LiveSealer | undefined;
   #begun = false;
   /** the whole body for a transport that takes no stream */
@@ -56,6 +61,8 @@ export class Upload implements Limited {
   #message: Message | undefined;
   /** pieces that were handed to the transport, and where they end in the body */
   #handed: Handed[] = [];
+  /** bytes of the body that were sealed, or left, in that sending which came furthest */
+  readonly #furthest = { sealed: 0, left: 0 };
   /** ends the body of a request that is under way */
   #break: ((reason: unknown) => void) | undefined;
 
@@ -80,8 +87,10 @@ export class Upload implements Limited {
     const [first = EMPTY, ...rest] = bodies;
     const { sent, sealer } = session.sealLive(first, this.repeatable, calls);
     this.#bodies = bodies;
-    this.#head = [sent.frame() ?? EMPTY, ...rest.map((body) => sealer.seal(body, false))];
     this.#sealer = sealer;
+    this.#head = run(sealHead(sent, sealer, rest));
+    // whoever waits for the frame is told of an error
+    if (isPending(this.#head)) this.#head.then(undefined, () => {});
     this.#pulseMs = session.pulse * 1000;
     this.#maximum = session.maxUpload;
     return sent;
@@ -99,18 +108,28 @@ export class Upload implements Limited {
   }
 
   /** The body of one request. */
-  body(message: Message, onBytes: (total: number) => void): ReadableStream<Uint8Array> | Promise<Blob> {
+  async body(message: Message, onBytes: (total: number) => void): Promise<ReadableStream<Uint8Array> | Blob> {
     this.#message = message;
-    if (this.#blob) return Promise.resolve(this.#blob);
-    if (this.#begun) {
+    if (this.#blob) return this.#blob;
+    const again = this.#begun;
+    this.#begun = true;
+    const head = await this.#head;
+    if (again) {
       this.#rewind();
       this.#sealer?.again();
       // they must be the same, or nothing is sent
-      for (const body of this.#bodies) this.#sealer?.seal(body, false);
+      for (const body of this.#bodies) await run((this.#sealer as LiveSealer).seal(body, false));
     }
-    this.#begun = true;
     this.#streams.finish();
-    return message.delivery.settings.transport.requestStreams ? this.#stream(onBytes) : this.#collect(onBytes);
+    const { requestStreams } = message.delivery.settings.transport;
+    return requestStreams ? this.#stream(head, onBytes) : this.#collect(head, onBytes);
+  }
+
+  /** What is sent again is no progress: a call whose connections are cut has its time and no more. */
+  moved(how: 'sealed' | 'left', total: number): void {
+    if (total <= this.#furthest[how]) return;
+    this.#furthest[how] = total;
+    this.#message?.moved();
   }
 
   /** What is told how many bytes of the last body have been written: the memory of their pieces is used again. */
@@ -134,23 +153,26 @@ export class Upload implements Limited {
     this.#sealer?.erase();
   }
 
-  #stream(onBytes: (total: number) => void): ReadableStream<Uint8Array> {
+  #stream(head: readonly Uint8Array[], onBytes: (total: number) => void): ReadableStream<Uint8Array> {
     let go: (() => void) | undefined;
     const streams = this.#streams;
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
           this.#break = (reason) => controller.error(reason);
-          const pieces = this.#pieces((chunk) => controller.enqueue(chunk), onBytes);
+          const pieces = this.#pieces(head, (chunk) => controller.enqueue(chunk), onBytes);
           streams
             .run(
               (body, last) => {
-                pieces(body, last);
-                if (last) return controller.close();
-                if ((controller.desiredSize ?? 0) > 0) return undefined;
-                return new Promise<void>((resolve) => {
-                  go = resolve;
-                });
+                const sealing = run(pieces(body, last));
+                const sealed = () => {
+                  if (last) return controller.close();
+                  if ((controller.desiredSize ?? 0) > 0) return undefined;
+                  return new Promise<void>((resolve) => {
+                    go = resolve;
+                  });
+                };
+                return isPending(sealing) ? sealing.then(sealed) : sealed();
               },
               failureOf,
               this.#order,
@@ -171,13 +193,13 @@ export class Upload implements Limited {
   }
 
   /** The browser keeps the parts of a Blob off the heap, so a file is never in memory twice. */
-  async #collect(onBytes: (total: number) => void): Promise<Blob> {
+  async #collect(head: readonly Uint8Array[], onBytes: (total: number) => void): Promise<Blob> {
     const parts: Blob[] = [];
-    const pieces = this.#pieces((chunk) => parts.push(new Blob([chunk as Uint8Array<ArrayBuffer>])), onBytes);
+    const pieces = this.#pieces(head, (chunk) => parts.push(new Blob([chunk as Uint8Array<ArrayBuffer>])), onBytes);
     try {
       await this.#streams.run(
         async (body, last) => {
-          pieces(body, last);
+          await run(pieces(body, last));
           await oneTurn();
         },
         failureOf,
@@ -193,9 +215,10 @@ export class Upload implements Limited {
 
   /** @returns what seals one piece behind the payload and hands it on */
   #pieces(
+    head: readonly Uint8Array[],
     take: (chunk: Uint8Array) => void,
     onBytes: (total: number) => void,
-  ): (body: Uint8Array, last: boolean) => void {
+  ): (body: Uint8Array, last: boolean) => Step<void> {
     let total = 0;
     let plain = 0;
     this.#handed = [];
@@ -205,26 +228,39 @@ export class Upload implements Limited {
       take(chunk);
       total += chunk.length;
       onBytes(total);
-      this.#message?.moved();
+      this.moved('sealed', total);
     };
-    for (const chunk of this.#head) give(chunk);
+    for (const chunk of head) give(chunk);
+    const sealer = this.#sealer as LiveSealer;
     // a unit that spans pieces takes no pulse inside
     let whole = true;
+    // pieces leave in the order of their numbers
+    let sealing: Soon<void>;
+    const seal = function* (piece: Step<Uint8Array>): Step<void> {
+      const chunk = yield* piece;
+      give(chunk);
+      if (told) handed.push({ end: total, chunk });
+    };
     this.#pulse = () => {
-      if (whole) give((this.#sealer as LiveSealer).seal(encodeUnit(UNIT.pulse, 0, EMPTY), false));
+      if (whole) sealing = run(seal(sealer.seal(encodeUnit(UNIT.pulse, 0, EMPTY), false)));
     };
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
     if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
-    return (body, last) => {
+    const over = (): void => this.#over();
+    const next = (): void => {
+      if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
+    };
+    const limit = this.#maximum;
+    return function* (body, last) {
       plain += body.length;
-      if (plain > this.#maximum + plain / 64 + LIMITS.chunk) throw tooMuch(this.#maximum);
+      if (plain > limit + plain / 64 + LIMITS.chunk) throw tooMuch(limit);
+      whole = false;
+      yield* wait(sealing);
+      yield* seal(sealer.sealInPlace(body, last));
       whole = body.length < LIMITS.pieceBody;
-      const chunk = (this.#sealer as LiveSealer).sealInPlace(body, last);
-      give(chunk);
-      if (told) handed.push({ end: total, chunk });
-      if (last) this.#over();
-      else if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
+      if (last) over();
+      else next();
     };
   }
 
@@ -250,6 +286,13 @@ export class Upload implements Limited {
     this.#streams = streams;
     this.#begun = false;
   }
+}
+
+/** The pieces of the payload. */
+function* sealHead(sent: Sent, sealer: LiveSealer, rest: readonly Uint8Array[]): Step<Uint8Array[]> {
+  const head = [yield* wait(sent.frame() ?? EMPTY)];
+  for (const body of rest) head.push(yield* sealer.seal(body, false));
+  return head;
 }
 
 function tooMuch(maximum: number): SealwireError {

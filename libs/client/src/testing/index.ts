@@ -1,4 +1,4 @@
-import type { Primitives } from '@sealwire/core';
+import type { ClientPrimitives } from '@sealwire/core';
 import type { RemoteOptions, Tuning } from '../options.js';
 import { openRemote, type Remote } from '../remote.js';
 import type { Transport, TransportRequest, TransportResponse } from '../transport/transport.js';
@@ -41,7 +41,7 @@ export function loopbackTransport(
  * await remote.rates();
  */
 export function createTestRemote<Api>(
-  options: RemoteOptions & { readonly primitives: Primitives },
+  options: RemoteOptions & { readonly primitives: ClientPrimitives },
   tuning: Partial<Tuning>,
 ): Remote<Api> {
   return openRemote<Api>(options, options.primitives, tuning);

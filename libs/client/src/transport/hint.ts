@@ -1,4 +1,5 @@
 import { LIMITS, OUTER_STATUS, type OuterCode, SealwireError } from '@sealwire/core';
+import { isOffline, pageOrigin } from './network.js';
 import type { CompleteResponse } from './transport.js';
 
 /** An answer that is no frame, or none at all: unsealed, it proves nothing, whatever it says. */
@@ -17,17 +18,43 @@ export function hintOf(response: CompleteResponse, url: string): Hint {
   return { status, code, wait: retryAfter * 1000, error: errorOf(response, code, url) };
 }
 
+/** What to do about refusals that another try would meet again. */
+const ADVICE: Readonly<Partial<Record<OuterCode, string>>> = {
+  handshake_failed:
+    'Compare serverKey with the public key that the server logs at start, secureKey with the keys of the module, and modulePath ' +
+    'with its path; the server never says which of them is wrong.',
+  module_unknown: 'No module has this path: compare `url` with the `path` of forFeature().',
+  version: 'The two sides speak different versions of the protocol: bring both to the same release.',
+  unsupported_media_type: 'Something on the way may have changed the content type.',
+  encryption_required: 'Its calls must be sealed: leave out `keySize: 0`, and give serverKey or secureKey.',
+};
+
 function errorOf(response: CompleteResponse, code: OuterCode | undefined, url: string): SealwireError {
   const { status, location } = response;
-  if (code !== undefined) return new SealwireError(code, `The server answered HTTP ${status} ${code}.`);
+  if (code !== undefined) {
+    const advice = ADVICE[code] === undefined ? '' : ` ${ADVICE[code]}`;
+    return new SealwireError(code, `The server answered HTTP ${status} ${code}.${advice}`);
+  }
   if (status >= 300 && status < 400) {
     const where = location === undefined ? '' : ` to ${location}`;
     return new SealwireError(
       'bad_configuration',
-      `${url} answers with a redirect${where} (HTTP ${status}), which is not followed.`,
+      `${url} answers with a redirect${where} (HTTP ${status}), which is not followed: give the address that it leads to.`,
     );
   }
-  return new SealwireError('bad_frame', `${url} answered HTTP ${status}, and not as a Sealwire server does.`);
+  const page = hasType(response, 'text/html') ? ' with an HTML page' : '';
+  return new SealwireError(
+    'bad_frame',
+    `${url} answered HTTP ${status}${page}, and not as a Sealwire server does: ${adviceFor(status, page !== '')}.`,
+  );
+}
+
+function adviceFor(status: number, page: boolean): string {
+  if (status === 404 || status === 405) return 'no module is there, so check the path and the global prefix in `url`';
+  if (status >= 502 && status <= 504) return 'a proxy is there that does not reach the server behind it';
+  return page
+    ? 'a proxy, a log-in page or another application is there, so check `url` and what stands before the server'
+    : 'check `url`, and what stands before the server';
 }
 
 export function hasType(response: CompleteResponse, type: string): boolean {
@@ -46,10 +73,10 @@ function outerCode(response: CompleteResponse): OuterCode | undefined {
   }
 }
 
-/** The error that began it: what fetch throws wraps what the socket said, twice for a name with two addresses. */
+/** The error that began it, or one of this client that explains it: what fetch throws wraps what the socket said, twice for a name with two addresses. */
 export function deepestCause(error: unknown): unknown {
   let deepest = error;
-  for (let level = 0; level < 8; level++) {
+  for (let level = 0; level < 8 && !(deepest instanceof SealwireError); level++) {
     const cause = deepest instanceof AggregateError ? deepest.errors.at(-1) : (deepest as Error | undefined)?.cause;
     if (cause === undefined || cause === null) break;
     deepest = cause;
@@ -57,38 +84,50 @@ export function deepestCause(error: unknown): unknown {
   return deepest;
 }
 
-export function checkUrl(url: string): void {
-  const page = (globalThis as { location?: { href: string } }).location?.href;
-  const parsed = URL.canParse(url, page) ? new URL(url, page) : undefined;
-  if (parsed === undefined) {
-    throw new SealwireError(
-      'bad_configuration',
-      `url must be absolute, as in https://example.com/remote/payments, not ${url}.`,
-    );
-  }
-  if (parsed.username !== '' || parsed.password !== '') {
-    throw new SealwireError(
-      'bad_configuration',
-      'url must hold no user and no password, which fetch refuses; use `headers`.',
-    );
-  }
-  if (parsed.protocol === 'http:' || parsed.protocol === 'https:') return;
-  throw new SealwireError('bad_configuration', `url must begin with https:// or http://, not ${parsed.protocol}//.`);
-}
-
 const CERTIFICATE = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED|HOSTNAME_|EPROTO)/;
 
-/** Node says in the deepest cause whether the connection came about; elsewhere an error of fetch tells nothing. */
-export function explained(error: unknown): unknown {
+/**
+ * What can be said of a request without an answer. Node says in the deepest cause whether the connection came about; a browser
+ * says the same of a server that is not there and of one whose CORS rules refuse the page.
+ */
+export function explained(error: unknown, url: string): unknown {
   const cause = deepestCause(error);
   const { code, syscall, message } = cause as { code?: unknown; syscall?: unknown; message?: string };
-  if ((typeof code === 'string' && CERTIFICATE.test(code)) || message === 'bad port') {
+  if ((typeof code === 'string' && CERTIFICATE.test(code)) || message === 'bad port' || code === 'ERR_INVALID_URL') {
     return new SealwireError('bad_configuration', `${message}${code === undefined ? '' : ` (${code})`}`, {
       cause: error,
     });
   }
   if (syscall === 'connect' || syscall === 'getaddrinfo' || code === 'UND_ERR_CONNECT_TIMEOUT') {
-    return new SealwireError('unreachable', message, { cause: error });
+    return unreachable(error, url);
   }
-  return error;
+  const page = pageOrigin();
+  return error instanceof TypeError && error.cause === undefined && page !== undefined
+    ? unanswered(error, new URL(url), page)
+    : error;
+}
+
+/** The connection never stood. */
+export function unreachable(error: unknown, url: string): SealwireError {
+  const { message } = deepestCause(error) as Error;
+  const { origin } = new URL(url);
+  return new SealwireError(
+    'unreachable',
+    `Nothing answers at ${origin}; start the server or correct \`url\`: ${message}`,
+    { cause: error },
+  );
+}
+
+/** It has no cause, for what the browser said is in it. */
+function unanswered({ message }: TypeError, { origin, protocol }: URL, page: string): Error {
+  if (isOffline()) return new Error(`${origin} gave no answer (${message}): this device is offline.`);
+  const hints = ['no server is there, or something on the way or in the browser blocks it'];
+  if (origin !== page) {
+    hints.push(
+      `or its CORS rules refuse ${page}: they must allow POST with the header content-type, and answer every status`,
+    );
+  }
+  if (page.startsWith('https:') && protocol === 'http:')
+    hints.push('or the browser refuses http: from a page of https:');
+  return new Error(`${origin} gave no answer (${message}); ${hints.join(', ')}.`);
 }

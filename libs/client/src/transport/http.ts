@@ -7,7 +7,8 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { SealwireError, unknownOption } from '@sealwire/core';
-import { checkUrl, explained } from './hint.js';
+import { explained, unreachable } from './hint.js';
+import { checkUrl } from './network.js';
 import { answered, headersOf, misused } from './node-body.js';
 import { maxResponse, type Transport, type TransportRequest } from './transport.js';
 
@@ -60,7 +61,7 @@ export function httpTransport(options: HttpTransportOptions = {}): Transport {
     maxResponse: most,
     requestStreams: true,
     uploadProgress: true,
-    send(request) {
+    async send(request) {
       const { url } = request;
       if (parsed?.url !== url) parsed = { url, target: targetOf(url, agent, ca) };
       return post(request, parsed.target, most);
@@ -101,7 +102,7 @@ function post(request: TransportRequest, target: Target, most: number): ReturnTy
     };
     signal.addEventListener('abort', abort);
     sending.once('close', () => signal.removeEventListener('abort', abort));
-    sending.on('error', (error) => reject(connected() ? explained(error) : unreachable(error)));
+    sending.on('error', (error) => reject(misfortune(error, request.url, connected())));
     sending.once('response', (response) => {
       destroy = (reason) => response.destroy(reason as Error);
       const { statusCode: status = 0, headers } = response;
@@ -134,9 +135,9 @@ function watch(sending: ClientRequest, secure: boolean): () => boolean {
   return () => stood;
 }
 
-function unreachable(error: Error): unknown {
-  const known = explained(error);
-  return known === error ? new SealwireError('unreachable', error.message, { cause: error }) : known;
+function misfortune(error: Error, url: string, stood: boolean): unknown {
+  const known = explained(error, url);
+  return stood || known !== error ? known : unreachable(error, url);
 }
 
 /** Sends a stream as fast as the connection takes it. */

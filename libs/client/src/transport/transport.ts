@@ -1,7 +1,9 @@
-import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, unknownOption } from '@sealwire/core';
+import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
-import { checkUrl, explained, type Hint, hintOf } from './hint.js';
+import { type FetchTransportOptions, IS_NODE, initOf } from './fetch-options.js';
+import { explained, type Hint, hintOf } from './hint.js';
+import { absolute, checkUrl } from './network.js';
 
 /** One body to be posted. */
 export interface TransportRequest {
@@ -56,49 +58,68 @@ export interface Transport {
   readonly requestStreams?: boolean;
   /** Whether it calls `onUpload`. Otherwise what was handed to it counts as sent (default false). */
   readonly uploadProgress?: boolean;
-  /** Called once, by `createRemote`. @throws SealwireError `bad_configuration` for a URL that it can never reach */
+  /**
+   * Called once, by `createRemote`. Without it `url` must be one that `fetch` takes here.
+   *
+   * @throws SealwireError `bad_configuration` for a URL that it can never reach
+   */
   check?(url: string): void;
 }
 
-/** Options of {@link fetchTransport}. */
-export interface FetchTransportOptions {
-  /** bytes of an answer that are read at most; a longer result ends its call with `too_large` (default 64 MiB) */
-  readonly maxResponse?: number;
-  readonly fetch?: typeof fetch;
+/** Bytes of bodies that a browser keeps alive after the page together, less what headers may take. */
+const KEPT_ALIVE = 60_000;
+let keptAlive = 0;
+
+/** Chromium copies other bodies on the main thread: 8 MB block it for 250 ms. */
+const BLOB_FROM = 256 * 1024;
+
+function asBody(body: TransportRequest['body']): TransportRequest['body'] {
+  const large = !IS_NODE && body instanceof Uint8Array && body.length > BLOB_FROM;
+  return large ? new Blob([body as Uint8Array<ArrayBuffer>]) : body;
 }
 
 /**
  * One `fetch` for each frame. Redirects are not followed, no content encoding is asked for, and of an answer that is no
  * frame 4 KiB are read.
  *
- * @throws SealwireError `bad_configuration` for an option that does not exist
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  * @example
  * createRemote({
  *   url: 'https://api.example.com/remote/payments',
  *   serverKey: 'swp1...',
- *   transport: fetchTransport({ maxResponse: 1024 * 1024 }),
+ *   transport: fetchTransport({ credentials: 'include', maxResponse: 1024 * 1024 }),
  * });
  */
 export function fetchTransport(options: FetchTransportOptions = {}): Transport {
-  unknownOption(options, ['maxResponse', 'fetch'], 'fetchTransport');
+  const { keepalive = false, ...fixed } = initOf(options);
   const maxResponse = options.maxResponse ?? MAX_RESPONSE;
   return {
     check: checkUrl,
     maxResponse,
     requestStreams: IS_NODE,
     async send({ url, body, contentType, headers, signal }) {
+      const target = url.startsWith('http') ? url : absolute(url);
       const init: RequestInit & { duplex?: 'half' } = {
+        ...fixed,
         method: 'POST',
         // a copy would be made anyway; the cast only says that no SharedArrayBuffer is behind it
-        body: body as Uint8Array<ArrayBuffer>,
+        body: asBody(body) as Uint8Array<ArrayBuffer>,
         headers: checked({ ...headers, 'content-type': contentType, 'accept-encoding': 'identity' }),
         signal,
         redirect: 'manual',
       };
       if (body instanceof ReadableStream) init.duplex = 'half';
-      const response = await (options.fetch ?? fetch)(url, init).catch((error: unknown) => {
-        throw explained(error);
-      });
+      const size = body instanceof Uint8Array ? body.length : body instanceof Blob ? body.size : KEPT_ALIVE;
+      const kept = keepalive && keptAlive + size <= KEPT_ALIVE ? size : 0;
+      if (kept > 0) init.keepalive = true;
+      keptAlive += kept;
+      const response = await (options.fetch ?? fetch)(target, init)
+        .catch((error: unknown) => {
+          throw explained(error, target);
+        })
+        .finally(() => {
+          keptAlive -= kept;
+        });
       const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
       const location = response.headers.get('location');
       return {
@@ -178,8 +199,6 @@ export function headersOf({ headers }: Settings): Readonly<Record<string, string
 }
 
 const VERSION = 1;
-/** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
-const IS_NODE = (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
 const MAX_RESPONSE = 64 * 1024 * 1024;
 const NOTHING = new Uint8Array(0);
 

@@ -1,6 +1,7 @@
 import { SealwireError, unknownOption } from '@sealwire/core';
 import { Agent, type Dispatcher } from 'undici';
-import { checkUrl, explained } from './hint.js';
+import { explained } from './hint.js';
+import { checkUrl } from './network.js';
 import { answered, headersOf } from './node-body.js';
 import { maxResponse, type Transport } from './transport.js';
 
@@ -60,7 +61,7 @@ export function undiciTransport(options: UndiciTransportOptions = {}): Transport
           bodyTimeout: 0,
         } as object as Dispatcher.RequestOptions)
         .catch((error: unknown) => {
-          throw misconfigured(error) ?? explained(error);
+          throw misconfigured(error) ?? explained(error, url);
         });
       const { statusCode: status } = answer;
       return answered({ status, headers: answer.headers, body: answer.body }, request, most);

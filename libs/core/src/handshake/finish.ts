@@ -3,6 +3,7 @@ import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/message.js';
 import { frameDigest, type Sending } from '../message/numbers.js';
+import { runSync, type Step, wait } from '../steps.js';
 import type { CookieState } from './cookie.js';
 import {
   FINISH,
@@ -11,6 +12,7 @@ import {
   frameHead,
   type HandshakeSuite,
   opaquely,
+  opaqueStep,
   parseFinishAnswer,
   SEALED_3,
   SEALED_4,
@@ -29,7 +31,7 @@ import {
   type NumberAnswer,
   proveSession,
 } from './renewal.js';
-import type { StartAnswered, StartSent } from './start.js';
+import { eraseKey, type ResultOf, type StartAnswered, type StartSent } from './start.js';
 
 /** An old session of a client that step 3 names, and the numbers whose answers it misses. */
 export interface Asked {
@@ -47,7 +49,7 @@ export interface Answered {
 }
 
 /** A client's state between steps 3 and 4. Its `frame` is step 3. */
-export type FinishSent = ReturnType<typeof finishHandshake>;
+export type FinishSent = ResultOf<typeof finishHandshake>;
 /** A server's state between steps 3 and 4, with the renewals and the first calls that step 3 held. */
 export type FinishOpened = ReturnType<typeof openFinish>;
 
@@ -74,10 +76,11 @@ export interface ClientFinished {
  * @returns the state for {@link receiveFinishAnswer}; its `frame` is to be sent
  * @throws SealwireError `too_large` for more renewals, numbers or first calls than a server reads
  * @example
- * const answered = receiveStartAnswer(started, frame);
- * const finishing = finishHandshake(answered, [], [encodeCalls([{ name: 'balance', args: ['alice'] }])]);
+ * const answered = await run(receiveStartAnswer(started, frame));
+ * const payload = encodeCalls([{ name: 'balance', args: ['alice'] }]);
+ * const finishing = await run(finishHandshake(answered, [], [payload]));
  */
-export function finishHandshake(state: StartAnswered, asked: readonly Asked[], firstCalls: readonly Uint8Array[]) {
+export function* finishHandshake(state: StartAnswered, asked: readonly Asked[], firstCalls: readonly Uint8Array[]) {
   const { suite, sessionId, ephemeral, cookie, c1, s1 } = state;
   const { primitives, random } = suite;
   const renewals = asked.map(({ sessionId, key, numbers }) => ({
@@ -98,7 +101,7 @@ export function finishHandshake(state: StartAnswered, asked: readonly Asked[], f
   const clear = FINISH.write({ head, salt, cookieSize: cookie.length }, cookie);
   symmetric.mixHash(clear);
   symmetric.mixKey(salt);
-  const frame = concat(clear, symmetric.seal(plaintext));
+  const frame = concat(clear, yield* symmetric.seal(plaintext));
   symmetric.mixKey(c2);
   return {
     ...{ frame, sessionId, suite, symmetric, ephemeral, b, asked },
@@ -125,7 +128,7 @@ export const openFinish = opaquely((suite: HandshakeSuite, state: CookieState, f
   symmetric.mixKey(s1);
   symmetric.mixHash(finish.clear);
   symmetric.mixKey(finish.salt);
-  const { c2, b, rest } = SEALED_3.read(symmetric.open(finish.sealed));
+  const { c2, b, rest } = SEALED_3.read(runSync(symmetric.open(finish.sealed)));
   const { body, rest: calls } = unpadFirst(rest);
   const renewals = decodeRenewals(body);
   const firstCalls = decodeFirstCalls(unpad(calls));
@@ -187,7 +190,7 @@ export function answerFinish(
   });
   symmetric.mixHash(clear);
   symmetric.mixSecret(ephemeral.sharedSecret);
-  const frame = concat(clear, symmetric.seal(plaintext(s2, symmetric.h)));
+  const frame = concat(clear, runSync(symmetric.seal(plaintext(s2, symmetric.h))));
   symmetric.mixKey(s2);
   return { frame, secrets: split(symmetric, { ...keys, s2 }) };
 }
@@ -198,18 +201,18 @@ export function answerFinish(
  *
  * @throws SealwireError `handshake_failed` or `version`; `state` stays usable for the true step 4
  * @example
- * const { sessionId, secrets, terms } = receiveFinishAnswer(finishing, frame);
+ * const { sessionId, secrets, terms } = await run(receiveFinishAnswer(finishing, frame));
  * const key = { primitives, keySize: 32 as const, secret: secrets.clientToServer };
  */
-export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Array): ClientFinished => {
+export const receiveFinishAnswer = opaqueStep(function* (state: FinishSent, frame: Uint8Array): Step<ClientFinished> {
   const { suite, sessionId, keys, ephemeral, asked } = state;
   const { primitives } = suite;
   const { clear, secondEphemeral, sealed } = parseFinishAnswer(frame);
   const symmetric = state.symmetric.clone();
   symmetric.mixHash(clear);
   const { h } = symmetric;
-  symmetric.mixSecret(primitives.x25519(ephemeral, secondEphemeral));
-  const { s2, b, rest, ...terms } = SEALED_4.read(symmetric.open(sealed));
+  symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, secondEphemeral)));
+  const { s2, b, rest, ...terms } = SEALED_4.read(yield* symmetric.open(sealed));
   if (!primitives.equal(b, state.b)) throw new SealwireError('handshake_failed');
   const { body, rest: first } = unpadFirst(rest);
   const lists = decodeRenewalAnswers(body);
@@ -225,7 +228,8 @@ export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Arra
   });
   symmetric.mixKey(s2);
   const secrets = split(symmetric, { ...keys, s2 });
-  erase(ephemeral, state.firstKey);
+  eraseKey(ephemeral);
+  erase(state.firstKey);
   state.symmetric.erase();
   return { sessionId, secrets, terms, renewalAnswers, firstAnswers };
 });
@@ -234,7 +238,7 @@ export const receiveFinishAnswer = opaquely((state: FinishSent, frame: Uint8Arra
  * Erases what a handshake holds that is given up, after whichever step.
  *
  * @example
- * const started = startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey });
+ * const started = await run(startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey }));
  * discardHandshake(started);
  */
 export function discardHandshake(state: StartSent | StartAnswered | FinishSent | FinishOpened): void {
@@ -242,8 +246,8 @@ export function discardHandshake(state: StartSent | StartAnswered | FinishSent |
   if ('keys' in state) erase(...Object.values(state.keys), state.firstKey, state.firstResults);
   else erase(state.c1);
   if ('s1' in state) erase(state.s1);
-  if ('decapsulationKey' in state) erase(state.decapsulationKey);
-  if ('ephemeral' in state) erase(state.ephemeral);
+  if ('decapsulationKey' in state) eraseKey(state.decapsulationKey);
+  if ('ephemeral' in state) eraseKey(state.ephemeral);
 }
 
 /** K_first and F_results, after MixKey(C2). */

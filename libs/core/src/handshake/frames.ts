@@ -1,13 +1,14 @@
 import { concat } from '../bytes.js';
-import type { Primitives } from '../crypto/primitives.js';
+import type { ClientPrimitives, Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/message.js';
+import type { Step } from '../steps.js';
 import { type KeySize, PROTOCOL_VERSION, type Random } from './key-schedule.js';
 
 /** The means that both roles of the handshake share. */
-export interface HandshakeSuite {
-  readonly primitives: Primitives;
+export interface HandshakeSuite<P extends ClientPrimitives = Primitives> {
+  readonly primitives: P;
   readonly random: Random;
 }
 
@@ -221,10 +222,24 @@ export function opaquely<P extends unknown[], R>(step: (...parameters: P) => R):
     try {
       return step(...parameters);
     } catch (error) {
-      if (error instanceof SealwireError && error.code !== 'version') throw new SealwireError('handshake_failed');
-      throw error;
+      throw opaqueError(error);
     }
   };
+}
+
+/** The same for a step of the client. */
+export function opaqueStep<P extends unknown[], R>(step: (...parameters: P) => Step<R>): (...parameters: P) => Step<R> {
+  return function* (...parameters) {
+    try {
+      return yield* step(...parameters);
+    } catch (error) {
+      throw opaqueError(error);
+    }
+  };
+}
+
+function opaqueError(error: unknown): unknown {
+  return error instanceof SealwireError && error.code !== 'version' ? new SealwireError('handshake_failed') : error;
 }
 
 /** The server's policy for a module, repeated under seal in step 2: a client sees if something suppressed an upgrade. */

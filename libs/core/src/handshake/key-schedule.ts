@@ -1,6 +1,7 @@
 import { concat, EMPTY, erase, u16, utf8 } from '../bytes.js';
-import type { Primitives } from '../crypto/primitives.js';
+import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
+import { type Step, wait } from '../steps.js';
 
 export const PROTOCOL_VERSION = 0x01;
 /** The name of the one suite, with which every key schedule begins (PROTOCOL.md section 3.1). */
@@ -34,7 +35,7 @@ export function aeadKey(block: Uint8Array, keySize: KeySize): AeadKey {
 }
 
 /** Expand(K, info) = HMAC(K, info || 01), 32 bytes (RFC 5869 with one block). */
-export function expand(primitives: Primitives, key: Uint8Array, ...info: Uint8Array[]): Uint8Array {
+export function expand(primitives: ClientPrimitives, key: Uint8Array, ...info: Uint8Array[]): Uint8Array {
   return primitives.hmac(key, ...info, ONE);
 }
 
@@ -52,14 +53,14 @@ interface Prologue {
 /** Chaining key `ck`, transcript hash `h` and one block `k`, as in Noise revision 34 (PROTOCOL.md section 3). */
 export class SymmetricState {
   private constructor(
-    private readonly primitives: Primitives,
+    private readonly primitives: ClientPrimitives,
     readonly keySize: KeySize,
     public ck: Uint8Array,
     public h: Uint8Array,
     public k: Uint8Array,
   ) {}
 
-  static start(primitives: Primitives, prologue: Prologue): SymmetricState {
+  static start(primitives: ClientPrimitives, prologue: Prologue): SymmetricState {
     const initial = primitives.sha256(utf8(SUITE));
     const state = new SymmetricState(primitives, prologue.keySize, initial, initial.slice(), EMPTY);
     const path = utf8(prologue.modulePath);
@@ -75,7 +76,7 @@ export class SymmetricState {
   }
 
   /** The state that the server left in its cookie between steps 2 and 3. */
-  static restore(primitives: Primitives, keySize: KeySize, ck: Uint8Array, h: Uint8Array): SymmetricState {
+  static restore(primitives: ClientPrimitives, keySize: KeySize, ck: Uint8Array, h: Uint8Array): SymmetricState {
     return new SymmetricState(primitives, keySize, ck.slice(), h.slice(), EMPTY);
   }
 
@@ -108,19 +109,19 @@ export class SymmetricState {
   }
 
   /** AEAD under `k` with nonce 0 and `h` as associated data. Each `k` seals once: a MixKey follows before the next use. */
-  seal(plaintext: Uint8Array): Uint8Array {
+  *seal(plaintext: Uint8Array): Step<Uint8Array> {
     const block = this.takeBlock();
     const { key, nonce } = aeadKey(block, this.keySize);
-    const sealed = this.primitives.seal(key, nonce, this.h, plaintext);
+    const sealed = yield* wait(this.primitives.seal(key, nonce, this.h, plaintext));
     erase(block);
     this.mixHash(sealed);
     return sealed;
   }
 
-  open(sealed: Uint8Array): Uint8Array {
+  *open(sealed: Uint8Array): Step<Uint8Array> {
     const block = this.takeBlock();
     const { key, nonce } = aeadKey(block, this.keySize);
-    const plaintext = this.primitives.open(key, nonce, this.h, sealed);
+    const plaintext = yield* wait(this.primitives.open(key, nonce, this.h, sealed));
     erase(block);
     this.mixHash(sealed);
     return plaintext;
@@ -194,7 +195,7 @@ export type Direction = 'c2s' | 's2c';
  * const next = nextEpochSecret(primitives, secrets.clientToServer, 'c2s');
  * erase(secrets.clientToServer);
  */
-export function nextEpochSecret(primitives: Primitives, secret: Uint8Array, direction: Direction): Uint8Array {
+export function nextEpochSecret(primitives: ClientPrimitives, secret: Uint8Array, direction: Direction): Uint8Array {
   return primitives.hmac(secret, utf8('sealwire next'), utf8(direction));
 }
 
@@ -207,7 +208,7 @@ export function nextEpochSecret(primitives: Primitives, secret: Uint8Array, dire
  * const random = hedgedRandom(primitives);
  * const salt = random(8, primitives.sha256(frame));
  */
-export function hedgedRandom(primitives: Primitives): Random {
+export function hedgedRandom(primitives: ClientPrimitives): Random {
   const processSecret = primitives.random(32);
   // counter, two clocks, block
   const state = new Float64Array(4);

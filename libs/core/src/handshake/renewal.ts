@@ -1,5 +1,5 @@
 import { concat, readU16, readU32, u16, u32, utf8 } from '../bytes.js';
-import type { Primitives } from '../crypto/primitives.js';
+import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { encodeCallNumber, type Sending } from '../message/numbers.js';
@@ -37,7 +37,7 @@ const KNOWN = ['unknown', 'never_ran', 'ran', 'result', 'running'] as const;
  * const proven = opened.renewals.filter((renewal) => primitives.equal(renewal.proof, proof));
  */
 export function proveSession(
-  primitives: Primitives,
+  primitives: ClientPrimitives,
   key: Uint8Array,
   h: Uint8Array,
   role: 'prove' | 'answer' = 'prove',

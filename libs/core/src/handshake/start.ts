@@ -1,9 +1,10 @@
 import { concat, erase } from '../bytes.js';
-import type { KeyPair } from '../crypto/primitives.js';
+import type { ClientPrimitives, KeyPair, PrivateKey } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { type SecureKey, serverKeyId } from '../key-text.js';
 import { SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/message.js';
+import { runSync, type Step, wait } from '../steps.js';
 import type { CookieState } from './cookie.js';
 import {
   decodeServerOptions,
@@ -13,6 +14,7 @@ import {
   frameHead,
   type HandshakeSuite,
   opaquely,
+  opaqueStep,
   parseStartAnswer,
   SEALED_1,
   SEALED_2,
@@ -45,10 +47,12 @@ export interface ServerHandshakeConfig {
   readonly sessionId: (random10: Uint8Array) => Uint8Array;
 }
 
+/** @internal what a step gives */
+export type ResultOf<S> = S extends (...parameters: never) => Step<infer T> ? T : never;
 /** A client's state between steps 1 and 2. Its `frame` is step 1. */
-export type StartSent = ReturnType<typeof startHandshake>;
+export type StartSent = ResultOf<typeof startHandshake>;
 /** A client's state between steps 2 and 3. */
-export type StartAnswered = ReturnType<typeof receiveStartAnswer>;
+export type StartAnswered = ResultOf<typeof receiveStartAnswer>;
 
 /**
  * Step 1, client: makes a fresh handshake and seals C1, A and the client options (PROTOCOL.md section 3.2).
@@ -57,21 +61,22 @@ export type StartAnswered = ReturnType<typeof receiveStartAnswer>;
  * @throws SealwireError `open_failed` if the pinned key is of low order
  * @example
  * const serverKey = parseServerPublicKey(process.env.SEALWIRE_SERVER_PUBLIC_KEY ?? '');
- * const started = startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey });
+ * const started = await run(startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey }));
  * await fetch('https://api.example/remote/payments', {
  *   method: 'POST',
  *   headers: { 'content-type': CONTENT_TYPE },
  *   body: started.frame.slice(),
  * });
  */
-export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeConfig) {
+export function* startHandshake(suite: HandshakeSuite<ClientPrimitives>, config: ClientHandshakeConfig) {
   const { primitives, random } = suite;
   const { modulePath, keySize, serverKey, secureKey } = config;
   const flags = (serverKey ? FLAG_PINNED : 0) | (secureKey ? FLAG_SECURE_KEY : 0);
   const prologue = { modulePath, keySize, flags, serverKey, secureKey: secureKey?.secret };
   const symmetric = SymmetricState.start(primitives, prologue);
-  const { publicKey, privateKey: ephemeral } = primitives.x25519KeyPair(random(SIZE.key, symmetric.h));
-  const { encapsulationKey, decapsulationKey } = primitives.kemKeyPair(random(SIZE.kemSeed, symmetric.h));
+  const { publicKey, privateKey: ephemeral } = yield* wait(primitives.x25519KeyPair(random(SIZE.key, symmetric.h)));
+  const kemSeed = random(SIZE.kemSeed, symmetric.h);
+  const { encapsulationKey, decapsulationKey } = yield* wait(primitives.kemKeyPair(kemSeed));
   const c1 = random(SIZE.randomKey, symmetric.h);
   const a = random(SIZE.nonceNumber, symmetric.h);
   const clear = START.write({
@@ -83,8 +88,9 @@ export function startHandshake(suite: HandshakeSuite, config: ClientHandshakeCon
   });
   symmetric.mixHash(clear);
   symmetric.mixKey(publicKey);
-  if (serverKey) symmetric.mixSecret(primitives.x25519(ephemeral, serverKey));
-  const frame = concat(clear, symmetric.seal(SEALED_1.write({ c1, a, options: new Uint8Array(SIZE.options) })));
+  if (serverKey) symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverKey)));
+  const plaintext = SEALED_1.write({ c1, a, options: new Uint8Array(SIZE.options) });
+  const frame = concat(clear, yield* symmetric.seal(plaintext));
   symmetric.mixKey(c1);
   return { frame, suite, symmetric, ephemeral, decapsulationKey, c1, a };
 }
@@ -125,7 +131,7 @@ export const answerStart = opaquely(
     symmetric.mixHash(start.clear);
     symmetric.mixKey(clientEphemeral);
     if (pinned) symmetric.mixSecret(primitives.x25519(serverKey.privateKey, clientEphemeral));
-    const { c1, a, options: clientOptions } = SEALED_1.read(symmetric.open(start.sealed));
+    const { c1, a, options: clientOptions } = SEALED_1.read(runSync(symmetric.open(start.sealed)));
     if (refused || clientOptions.some((byte) => byte !== 0)) throw new SealwireError('handshake_failed');
     symmetric.mixKey(c1);
 
@@ -146,7 +152,7 @@ export const answerStart = opaquely(
     symmetric.mixHash(clear);
     symmetric.mixSecret(ephemeral.sharedSecret);
     symmetric.mixSecret(kem.sharedSecret);
-    const sealed = symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded }));
+    const sealed = runSync(symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded })));
     const { ck, h } = symmetric;
     const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
     erase(c1, s1);
@@ -160,23 +166,28 @@ export const answerStart = opaquely(
  *
  * @throws SealwireError `handshake_failed` or `version`
  * @example
- * const started = startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey });
- * const answered = receiveStartAnswer(started, frame);
+ * const started = await run(startHandshake(suite, { modulePath: 'payments', keySize: 32, serverKey }));
+ * const answered = await run(receiveStartAnswer(started, frame));
  * console.log(`The module takes ${answered.serverOptions.maxBody} bytes in one body.`);
  */
-export const receiveStartAnswer = opaquely((state: StartSent, frame: Uint8Array) => {
+export const receiveStartAnswer = opaqueStep(function* (state: StartSent, frame: Uint8Array) {
   const { suite, ephemeral, c1 } = state;
   const { primitives } = suite;
   const { clear, serverEphemeral, kemCiphertext, cookie, sealed } = parseStartAnswer(frame);
   const symmetric = state.symmetric.clone();
   symmetric.mixHash(clear);
-  symmetric.mixSecret(primitives.x25519(ephemeral, serverEphemeral));
-  symmetric.mixSecret(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey));
-  const { s1, a, sessionId, options } = SEALED_2.read(symmetric.open(sealed));
+  symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverEphemeral)));
+  symmetric.mixSecret(yield* wait(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey)));
+  const { s1, a, sessionId, options } = SEALED_2.read(yield* symmetric.open(sealed));
   const serverOptions = decodeServerOptions(options);
   if (!primitives.equal(a, state.a)) throw new SealwireError('handshake_failed');
   symmetric.mixKey(s1);
   state.symmetric.erase();
-  erase(state.decapsulationKey);
+  eraseKey(state.decapsulationKey);
   return { sessionId, serverOptions, h: symmetric.h.slice(), suite, symmetric, ephemeral, cookie, c1, s1 };
 });
+
+/** A key of the platform cannot be erased; it goes with what refers to it. */
+export function eraseKey(key: PrivateKey): void {
+  if (key instanceof Uint8Array) erase(key);
+}

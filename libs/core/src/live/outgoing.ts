@@ -8,6 +8,8 @@ import { Pieces, type WritePiece } from './pieces.js';
 import { abandon, hold, isBlob, type Outgoing, readerOf, sourceOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
+type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
+
 /**
  * The streams of one live message on the side that sends them: sources become units, units become the bodies of pieces.
  * Every unit of the message goes through it, for a unit may span pieces.
@@ -19,7 +21,7 @@ import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.
  * let sealer: LiveSealer | undefined;
  * await streams.run(
  *   (body, last) => {
- *     if (sealer) return send(sealer.sealInPlace(body, last));
+ *     if (sealer) return send(runSync(sealer.sealInPlace(body, last)));
  *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, last);
  *     sealer = begun.sealer;
  *     return send(begun.first);
@@ -36,7 +38,7 @@ export class OutgoingStreams {
   private over = false;
   private steady = false;
   private write: WritePiece | undefined;
-  private errorOf: (thrown: unknown) => StreamFailure = () => ({ code: 'internal', message: '' });
+  private errorOf: ErrorOf = () => ({ code: 'internal', message: '' });
   private writing = false;
   private scheduled = false;
   private waiting: (() => void)[] = [];
@@ -112,15 +114,11 @@ export class OutgoingStreams {
 
   /**
    * Reads the sources and writes pieces until everything is sent.
-   * @param errorOf what the other side gets to know of an error of a source
+   * @param errorOf what the other side gets to know of an error of a source, of which stream and which of its items or chunks, from 0
    * @param order `steady`: one stream after the other, only full pieces. What can be read again makes the same pieces again.
    * @returns a promise that is rejected with what `write` threw, and is fulfilled after `cancel`
    */
-  run(
-    write: WritePiece,
-    errorOf: (thrown: unknown) => StreamFailure,
-    order: 'ready' | 'steady' = 'ready',
-  ): Promise<void> {
+  run(write: WritePiece, errorOf: ErrorOf, order: 'ready' | 'steady' = 'ready'): Promise<void> {
     this.write = write;
     this.errorOf = errorOf;
     this.steady = order === 'steady';
@@ -170,6 +168,7 @@ export class OutgoingStreams {
 
   private async pump(k: number, stream: Outgoing): Promise<void> {
     let reading = false;
+    let place = -1;
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
@@ -177,6 +176,7 @@ export class OutgoingStreams {
         while (this.behind) await this.room();
         if (stream.over) return;
         reading = true;
+        place++;
         const { done, value } = await reader.next();
         reading = false;
         if (stream.over) return;
@@ -191,7 +191,7 @@ export class OutgoingStreams {
       // a source that threw has closed itself
       if (reading) stream.over = true;
       else this.close(stream, thrown);
-      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown)));
+      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
     }
     this.active--;
     this.start();

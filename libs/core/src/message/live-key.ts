@@ -1,4 +1,5 @@
 import { erase } from '../bytes.js';
+import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { aeadKey, expand } from '../handshake/key-schedule.js';
 import { LIMITS } from '../limits.js';
@@ -12,13 +13,13 @@ export class LiveKey {
   private index = 0;
   private readonly block: Uint8Array;
   private readonly mask: Uint8Array;
-  readonly primitives: MessageKey['primitives'];
+  readonly primitives: ClientPrimitives;
   readonly aes: Uint8Array;
   /** the last one is over, or the key is gone */
   done = false;
 
   constructor(
-    key: MessageKey,
+    key: MessageKey<ClientPrimitives>,
     label: Uint8Array,
     readonly ad: Uint8Array,
   ) {

@@ -1,6 +1,8 @@
 import { concat, unpad } from '../bytes.js';
+import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
+import { type Step, wait } from '../steps.js';
 import { LiveKey } from './live-key.js';
 import {
   CALL_LABEL,
@@ -21,7 +23,7 @@ const MOST = LIMITS.chunk + SIZE.tag;
  *
  * @example
  * const opener = openLiveResult(key, call.header, frame);
- * for await (const bytes of arriving) for (const body of opener.push(bytes)) await consume(body);
+ * for await (const bytes of arriving) for (const body of await run(opener.push(bytes))) await consume(body);
  * opener.end();
  */
 export class LiveOpener {
@@ -43,13 +45,15 @@ export class LiveOpener {
   }
 
   /**
+   * Opens what is complete. Each call ends before the next one begins.
+   *
    * @returns bodies of the pieces that are complete with these bytes; views of memory that nothing else uses
    * @throws SealwireError `open_failed`, `bad_frame` or `bad_payload`
    */
-  push(bytes: Uint8Array): Uint8Array[] {
+  *push(bytes: Uint8Array): Step<Uint8Array[]> {
     if (this.failed !== undefined) throw this.failed;
     try {
-      return this.take(bytes);
+      return yield* this.take(bytes);
     } catch (error) {
       this.failed = error;
       this.lastOpened = false;
@@ -73,7 +77,7 @@ export class LiveOpener {
     this.pieces.erase();
   }
 
-  private take(bytes: Uint8Array): Uint8Array[] {
+  private *take(bytes: Uint8Array): Step<Uint8Array[]> {
     const bodies: Uint8Array[] = [];
     let at = 0;
     while (at < bytes.length) {
@@ -95,7 +99,7 @@ export class LiveOpener {
         if (arrived.length < missing) break;
         sealed = part;
       }
-      bodies.push(this.open(sealed, (high & 0x80) !== 0));
+      bodies.push(yield* this.open(sealed, (high & 0x80) !== 0));
       // a long stream has one full piece after the other; one that rests holds no memory
       if (length < MOST) this.part = undefined;
       this.headLength = this.partLength = 0;
@@ -103,9 +107,11 @@ export class LiveOpener {
     return bodies;
   }
 
-  private open(sealed: Uint8Array, last: boolean): Uint8Array {
+  private *open(sealed: Uint8Array, last: boolean): Step<Uint8Array> {
     const { primitives, aes, ad } = this.pieces;
-    const body = unpad(primitives.open(aes, this.pieces.next(last).nonce, ad, sealed));
+    const body = unpad(yield* wait(primitives.open(aes, this.pieces.next(last).nonce, ad, sealed)));
+    // erased meanwhile: then nobody takes it, and it is not the end
+    if (this.failed !== undefined) throw this.failed;
     if (last) this.pieces.erase();
     this.lastOpened = last;
     return body;
@@ -119,7 +125,7 @@ export class LiveOpener {
  * @throws SealwireError `bad_frame` if it is not live
  * @example
  * const opener = openLiveCall(key, call);
- * for await (const bytes of arriving) for (const body of opener.push(bytes)) await consume(body);
+ * for await (const bytes of arriving) for (const body of runSync(opener.push(bytes))) await consume(body);
  * opener.end();
  */
 export function openLiveCall(key: MessageKey, call: CallFrame): LiveOpener {
@@ -134,10 +140,14 @@ export function openLiveCall(key: MessageKey, call: CallFrame): LiveOpener {
  * @throws SealwireError `bad_frame` or `version`
  * @example
  * const opener = openLiveResult(key, call.header, frame);
- * for await (const bytes of arriving) for (const body of opener.push(bytes)) await consume(body);
+ * for await (const bytes of arriving) for (const body of await run(opener.push(bytes))) await consume(body);
  * opener.end();
  */
-export function openLiveResult(key: MessageKey, callHeader: Uint8Array, resultHeader: Uint8Array): LiveOpener {
+export function openLiveResult(
+  key: MessageKey<ClientPrimitives>,
+  callHeader: Uint8Array,
+  resultHeader: Uint8Array,
+): LiveOpener {
   const header = resultHeader.slice(0, SIZE.resultHeader);
   if (!parseHead(header, FRAME_TYPE.result, SIZE.resultHeader).live) throw new SealwireError('bad_frame');
   return new LiveOpener(new LiveKey(key, RESULT_LABEL, concat(header, callHeader)));

@@ -1,19 +1,21 @@
 import { concat, erase, u32, writeU32 } from '../bytes.js';
+import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
+import { runSync, type Step, wait } from '../steps.js';
 import { LAST, LiveKey } from './live-key.js';
 import { BODY_AT, newPiece, roomOf } from './live-room.js';
 import { CALL_LABEL, CHUNK_HEAD, FLAGS_LIVE, FRAME_TYPE, type MessageKey, RESULT_LABEL } from './message.js';
 import type { CallNumber } from './numbers.js';
 
 /**
- * Seals the pieces of one live message in one direction (PROTOCOL.md section 8).
+ * Seals the pieces of one live message in one direction (PROTOCOL.md section 8), one after the other.
  *
  * @example
  * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
- * await send(first);
- * await send(sealer.seal(new Uint8Array(), true));
+ * await send(await run(first));
+ * await send(await run(sealer.seal(new Uint8Array(), true)));
  */
 export class LiveSealer {
   /** tags of all pieces, if they can be sealed again */
@@ -35,25 +37,26 @@ export class LiveSealer {
    * @returns u24 head || sealed piece, in memory of its own
    * @throws SealwireError `bad_frame` after the last piece; `stream_changed` for another piece than the first time
    */
-  seal(body: Uint8Array, last: boolean): Uint8Array {
+  seal(body: Uint8Array, last: boolean): Step<Uint8Array> {
     return this.sealPadded(newChunk(body), last);
   }
 
   /**
-   * The same for a body of `OutgoingStreams`, without a copy: it is overwritten by what is sent.
+   * The same for a body of `OutgoingStreams`, without a copy: it is overwritten by what is sent, and belongs to the sealer until
+   * then.
    * @returns in the memory of the body
    */
-  sealInPlace(body: Uint8Array, last: boolean): Uint8Array {
+  sealInPlace(body: Uint8Array, last: boolean): Step<Uint8Array> {
     return this.sealPadded(padded(body), last);
   }
 
   /** @internal `chunk`: room for head and tag around the padded body */
-  sealPadded(chunk: Uint8Array, last: boolean): Uint8Array {
+  *sealPadded(chunk: Uint8Array, last: boolean): Step<Uint8Array> {
     const { primitives, aes, ad } = this.pieces;
     const sealed = chunk.subarray(CHUNK_HEAD);
     chunk.set(u32(sealed.length | (last ? LAST : 0)).subarray(1));
     const { index, nonce } = this.pieces.next(last);
-    primitives.seal(aes, nonce, ad, sealed.subarray(0, sealed.length - SIZE.tag), sealed);
+    yield* wait(primitives.seal(aes, nonce, ad, sealed.subarray(0, sealed.length - SIZE.tag), sealed));
     if (this.repeatable) this.compare(chunk, index);
     else if (last) this.erase();
     return chunk;
@@ -78,7 +81,7 @@ export class LiveSealer {
   private compare(chunk: Uint8Array, index: number): void {
     const tag = chunk.slice(chunk.length - SIZE.tag);
     const before = this.tags[index];
-    if (!before) this.tags.push(tag);
+    if (!before) this.tags[index] = tag;
     else if (!this.pieces.primitives.equal(before, tag)) {
       erase(chunk);
       this.erase();
@@ -104,22 +107,22 @@ function padded(body: Uint8Array): Uint8Array {
 }
 
 /**
- * Begins a live call. `first` is sent first: header and first chunk, of which the digest of the call is made.
+ * Begins a live call. `first` seals what is sent first: header and first chunk, of which the digest of the call is made.
  *
  * @param call with `repeatable` the same pieces can be sealed once more, as long as nobody erases the sealer
  * @example
  * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
- * await send(first);
- * await send(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), false));
- * await send(sealer.seal(encodeUnit(UNIT.end, 0, new Uint8Array()), true));
+ * await send(await run(first));
+ * await send(await run(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), false)));
+ * await send(await run(sealer.seal(encodeUnit(UNIT.end, 0, new Uint8Array()), true)));
  */
 export function sealLiveCall(
-  key: MessageKey,
+  key: MessageKey<ClientPrimitives>,
   call: { epoch: number; sessionId: Uint8Array; number: CallNumber; repeatable?: boolean },
   random: Random,
   firstBody: Uint8Array,
   last: boolean,
-): { sealer: LiveSealer; first: Uint8Array } {
+): { sealer: LiveSealer; first: Step<Uint8Array> } {
   return begin(random, firstBody, last, call.repeatable === true, (salt) => {
     const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, FLAGS_LIVE, call.epoch);
     const header = concat(head, call.sessionId, u32(call.number.lane), u32(call.number.counter), salt);
@@ -133,7 +136,7 @@ export function sealLiveCall(
  * @example
  * const { sealer, first } = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, false);
  * await send(first);
- * await send(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), true));
+ * await send(runSync(sealer.seal(encodeUnit(UNIT.item, 0, encodeValue(1n)), true)));
  */
 export function sealLiveResult(
   key: MessageKey,
@@ -142,10 +145,11 @@ export function sealLiveResult(
   firstBody: Uint8Array,
   last: boolean,
 ): { sealer: LiveSealer; first: Uint8Array } {
-  return begin(random, firstBody, last, false, (salt) => {
+  const { sealer, first } = begin(random, firstBody, last, false, (salt) => {
     const header = concat(Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, FLAGS_LIVE, result.epoch), salt);
     return { header, pieces: new LiveKey(key, RESULT_LABEL, concat(header, result.callHeader)) };
   });
+  return { sealer, first: runSync(first) };
 }
 
 /** The salt depends on the first padded piece, as that of every message does on its plaintext. */
@@ -155,10 +159,14 @@ function begin(
   last: boolean,
   repeatable: boolean,
   open: (salt: Uint8Array) => { header: Uint8Array; pieces: LiveKey },
-): { sealer: LiveSealer; first: Uint8Array } {
+): { sealer: LiveSealer; first: Step<Uint8Array> } {
   const chunk = newChunk(firstBody);
   const padded = chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag);
   const { header, pieces } = open(random(SIZE.salt, padded));
   const sealer = new LiveSealer(header, pieces, repeatable);
-  return { sealer, first: concat(header, sealer.sealPadded(chunk, last)) };
+  return { sealer, first: withHeader(header, sealer.sealPadded(chunk, last)) };
+}
+
+function* withHeader(header: Uint8Array, sealing: Step<Uint8Array>): Step<Uint8Array> {
+  return concat(header, yield* sealing);
 }

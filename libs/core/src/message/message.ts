@@ -1,5 +1,5 @@
 import { concat, erase, pad, padLength, readU32, u32, unpad, utf8, writeU32 } from '../bytes.js';
-import type { Primitives } from '../crypto/primitives.js';
+import type { ClientPrimitives, Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import {
   type AeadKey,
@@ -10,6 +10,7 @@ import {
   type Random,
 } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
+import { runSync, type Step, wait } from '../steps.js';
 import { type CallNumber, encodeCallNumber, FIRST_LANE } from './numbers.js';
 
 /** Media type of every frame (PROTOCOL.md section 5.7). */
@@ -50,8 +51,8 @@ export interface CallFrame {
 }
 
 /** A traffic secret and the primitives that use it. */
-export interface MessageKey {
-  readonly primitives: Primitives;
+export interface MessageKey<P extends ClientPrimitives = Primitives> {
+  readonly primitives: P;
   readonly keySize: KeySize;
   /** traffic secret of that direction and epoch, 32 bytes; F_results for results of first calls */
   readonly secret: Uint8Array;
@@ -75,20 +76,20 @@ export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefine
  * @example
  * const key = { primitives, keySize: 32 as const, secret: secrets.clientToServer };
  * const message = { epoch: 0, sessionId, number: { lane: 1, counter: 0 } };
- * const { frame, header } = sealCall(key, message, random, encodeCalls([{ name: 'rates', args: [] }]));
+ * const { frame, header } = await run(sealCall(key, message, random, encodeCalls([{ name: 'rates', args: [] }])));
  */
-export function sealCall(
-  key: MessageKey,
+export function* sealCall(
+  key: MessageKey<ClientPrimitives>,
   call: { epoch: number; sessionId: Uint8Array; number: CallNumber },
   random: Random,
   body: Uint8Array,
-): { frame: Uint8Array; header: Uint8Array } {
+): Step<{ frame: Uint8Array; header: Uint8Array }> {
   const message = newFrame(FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
   message.frame.set(call.sessionId, 4);
   writeU32(message.frame, 20, call.number.lane);
   writeU32(message.frame, 24, call.number.counter);
   const header = message.frame.slice(0, SIZE.callHeader);
-  sealChunks(key, CALL_LABEL, header, message);
+  yield* sealChunks(key, CALL_LABEL, header, message);
   return { frame: message.frame, header };
 }
 
@@ -118,7 +119,7 @@ export function parseCall(frame: Uint8Array): CallFrame {
  * const calls = decodeCalls(openCall({ primitives, keySize: 32, secret: secrets.clientToServer }, parseCall(frame)));
  */
 export function openCall(key: MessageKey, call: CallFrame): Uint8Array {
-  return openChunks(key, CALL_LABEL, call.header, call);
+  return runSync(openChunks(key, CALL_LABEL, call.header, call));
 }
 
 /**
@@ -137,7 +138,8 @@ export function sealResult(
   body: Uint8Array,
 ): Uint8Array {
   const message = newFrame(FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
-  sealChunks(key, RESULT_LABEL, concat(message.frame.subarray(0, SIZE.resultHeader), result.callHeader), message);
+  const bound = concat(message.frame.subarray(0, SIZE.resultHeader), result.callHeader);
+  runSync(sealChunks(key, RESULT_LABEL, bound, message));
   return message.frame;
 }
 
@@ -145,12 +147,17 @@ export function sealResult(
  * Opens the answer to the call with that header of 36 bytes, and no other, and returns its payload.
  * @throws SealwireError `open_failed`, `bad_frame`, `version` or `bad_payload`
  * @example
- * const reply = decodeReply(openResult({ primitives, keySize: 32, secret: secrets.serverToClient }, call.header, frame));
+ * const key = { primitives, keySize: 32 as const, secret: secrets.serverToClient };
+ * const reply = decodeReply(await run(openResult(key, call.header, frame)));
  */
-export function openResult(key: MessageKey, callHeader: Uint8Array, frame: Uint8Array): Uint8Array {
+export function* openResult(
+  key: MessageKey<ClientPrimitives>,
+  callHeader: Uint8Array,
+  frame: Uint8Array,
+): Step<Uint8Array> {
   const { chunked, live } = parseHead(frame, FRAME_TYPE.result, SIZE.resultHeader);
   const bound = concat(frame.subarray(0, SIZE.resultHeader), callHeader);
-  return openChunks(key, RESULT_LABEL, bound, { chunked, live, chunks: frame.subarray(SIZE.resultHeader) });
+  return yield* openChunks(key, RESULT_LABEL, bound, { chunked, live, chunks: frame.subarray(SIZE.resultHeader) });
 }
 
 /**
@@ -158,7 +165,7 @@ export function openResult(key: MessageKey, callHeader: Uint8Array, frame: Uint8
  * u32 index || first 8 bytes of the digest of step 3 (PROTOCOL.md section 3.4).
  * @example
  * const header = firstHeader(sessionId, finishing.digest, 0);
- * openResult({ primitives, keySize: 32, secret: finishing.firstResults }, header, frame);
+ * await run(openResult({ primitives, keySize: 32, secret: finishing.firstResults }, header, frame));
  */
 export function firstHeader(sessionId: Uint8Array, digest: Uint8Array, index: number): Uint8Array {
   const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, 0, 0);
@@ -192,9 +199,8 @@ interface NewFrame {
  */
 function newFrame(type: number, epoch: number, header: number, random: Random, body: Uint8Array): NewFrame {
   const length = padLength(body.length);
-  const chunks = Math.ceil(length / LIMITS.chunk);
-  const flags = chunks > 1 ? FLAG_CHUNKED : 0;
-  const overhead = chunks * (SIZE.tag + (flags ? CHUNK_HEAD : 0));
+  const flags = length > LIMITS.chunk ? FLAG_CHUNKED : 0;
+  const overhead = sealedOverhead(length);
   const frame = new Uint8Array(header + overhead + length);
   const padded = frame.subarray(header + overhead);
   pad(body, padded);
@@ -206,6 +212,21 @@ function newFrame(type: number, epoch: number, header: number, random: Random, b
   return { frame, padded, header };
 }
 
+function sealedOverhead(paddedLength: number): number {
+  const chunks = Math.ceil(paddedLength / LIMITS.chunk);
+  return chunks * (SIZE.tag + (chunks > 1 ? CHUNK_HEAD : 0));
+}
+
+/**
+ * Bytes of the call frame that {@link sealCall} makes of a body of that length.
+ * @example
+ * callFrameLength(200); // 260
+ */
+export function callFrameLength(bodyLength: number): number {
+  const length = padLength(bodyLength);
+  return SIZE.callHeader + sealedOverhead(length) + length;
+}
+
 /** STREAM: nonce = 0^7 || u32 chunk index || last. A cut, moved or dropped chunk has another nonce and does not open. */
 export function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint8Array {
   const nonce = mask.slice();
@@ -214,7 +235,12 @@ export function chunkNonce(mask: Uint8Array, index: number, last: boolean): Uint
   return nonce;
 }
 
-function sealChunks(key: MessageKey, label: Uint8Array, ad: Uint8Array, { frame, padded, header }: NewFrame): void {
+function* sealChunks(
+  key: MessageKey<ClientPrimitives>,
+  label: Uint8Array,
+  ad: Uint8Array,
+  { frame, padded, header }: NewFrame,
+): Step<void> {
   const block = expand(key.primitives, key.secret, label, ad);
   const { key: aes, nonce } = aeadKey(block, key.keySize);
   const chunked = padded.length > LIMITS.chunk;
@@ -226,31 +252,39 @@ function sealChunks(key: MessageKey, label: Uint8Array, ad: Uint8Array, { frame,
       at += CHUNK_HEAD;
     }
     const last = offset + LIMITS.chunk >= padded.length;
-    key.primitives.seal(aes, chunkNonce(nonce, index, last), ad, piece, frame.subarray(at, at + length));
+    const out = frame.subarray(at, at + length);
+    yield* wait(key.primitives.seal(aes, chunkNonce(nonce, index, last), ad, piece, out));
     at += length;
   }
   erase(block);
 }
 
-function openChunks(
-  key: MessageKey,
+function* openChunks(
+  key: MessageKey<ClientPrimitives>,
   label: Uint8Array,
   ad: Uint8Array,
   { chunked, live, chunks }: { chunked: boolean; live: boolean; chunks: Uint8Array },
-): Uint8Array {
+): Step<Uint8Array> {
   if (live || (!chunked && chunks.length > LIMITS.chunk + SIZE.tag)) throw new SealwireError('bad_frame');
   const { primitives } = key;
   const block = expand(primitives, key.secret, label, ad);
   const aead = aeadKey(block, key.keySize);
   try {
-    if (!chunked) return unpad(primitives.open(aead.key, chunkNonce(aead.nonce, 0, true), ad, chunks));
-    return unpad(openEach(primitives, aead, ad, chunks));
+    const opened = chunked
+      ? yield* openEach(primitives, aead, ad, chunks)
+      : yield* wait(primitives.open(aead.key, chunkNonce(aead.nonce, 0, true), ad, chunks));
+    return unpad(opened);
   } finally {
     erase(block);
   }
 }
 
-function openEach(primitives: Primitives, { key, nonce }: AeadKey, ad: Uint8Array, chunks: Uint8Array): Uint8Array {
+function* openEach(
+  primitives: ClientPrimitives,
+  { key, nonce }: AeadKey,
+  ad: Uint8Array,
+  chunks: Uint8Array,
+): Step<Uint8Array> {
   const padded = new Uint8Array(chunks.length);
   let opened = 0;
   for (let index = 0, offset = 0; offset < chunks.length; index++) {
@@ -264,7 +298,8 @@ function openEach(primitives: Primitives, { key, nonce }: AeadKey, ad: Uint8Arra
     if (length < minimum || length > maximum || offset > chunks.length || index >= LIMITS.chunksPerMessage) {
       throw new SealwireError('bad_frame');
     }
-    padded.set(primitives.open(key, chunkNonce(nonce, index, last), ad, chunks.subarray(start, offset)), opened);
+    const piece = chunks.subarray(start, offset);
+    padded.set(yield* wait(primitives.open(key, chunkNonce(nonce, index, last), ad, piece)), opened);
     opened += length - SIZE.tag;
   }
   return padded.subarray(0, opened);

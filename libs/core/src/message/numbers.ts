@@ -1,5 +1,5 @@
 import { concat, readU32, u32, utf8 } from '../bytes.js';
-import type { Primitives } from '../crypto/primitives.js';
+import type { ClientPrimitives } from '../crypto/primitives.js';
 import { LIMITS, SIZE } from '../limits.js';
 
 /** X, 64 bits on the wire: names one message of calls in its session and is never used twice. */
@@ -31,7 +31,7 @@ export interface Sending {
  * @example
  * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
  */
-export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Array {
+export function frameDigest(primitives: ClientPrimitives, frame: Uint8Array): Uint8Array {
   return primitives.sha256(frame).slice(0, SIZE.digest);
 }
 
@@ -45,7 +45,7 @@ export function frameDigest(primitives: Primitives, frame: Uint8Array): Uint8Arr
  * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
  * const callId = callIdentity(primitives, secrets.renewal, sent, 0);
  */
-export function callIdentity(primitives: Primitives, key: Uint8Array, first: Sending, index: number): Uint8Array {
+export function callIdentity(primitives: ClientPrimitives, key: Uint8Array, first: Sending, index: number): Uint8Array {
   const number = encodeCallNumber(first.number);
   return primitives.hmac(key, utf8('sealwire call'), number, first.digest, u32(index)).slice(0, SIZE.callId);
 }

@@ -1,19 +1,10 @@
-import {
-  concat,
-  isLive,
-  LIMITS,
-  openLiveCall,
-  openLiveResult,
-  openResult,
-  parseCall,
-  sealLiveCall,
-} from '@sealwire/core';
+import { concat, isLive, LIMITS, openLiveCall, openLiveResult, openResult, parseCall, runSync } from '@sealwire/core';
 import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { codeOf, flipped } from '../session.js';
-import { bytesOf, collect, key, random, reading, sealed, sealing } from './support.js';
+import { beginCall, bytesOf, collect, key, random, reading, sealed, sealing } from './support.js';
 
 /** `__proto__` is no name that a payload can hold. */
 const json = fc.jsonValue().filter((value) => !JSON.stringify(value).includes('__proto__'));
@@ -25,14 +16,17 @@ const REFUSED = ['bad_frame', 'open_failed', 'bad_payload', 'stream_cut', 'versi
 /** Bodies as a live call, and the chunks it is sent as. */
 function call(bodies: readonly Uint8Array[], over: { repeatable?: boolean } = {}) {
   const [firstBody = new Uint8Array(), ...others] = bodies;
-  const begun = sealLiveCall(key, { epoch: 3, sessionId, number, ...over }, random, firstBody, others.length === 0);
-  const chunks = [begun.first.slice(36), ...others.map((body, i) => begun.sealer.seal(body, i === others.length - 1))];
+  const begun = beginCall(key, { epoch: 3, sessionId, number, ...over }, random, firstBody, others.length === 0);
+  const chunks = [
+    begun.first.slice(36),
+    ...others.map((body, i) => runSync(begun.sealer.seal(body, i === others.length - 1))),
+  ];
   return { sealer: begun.sealer, header: begun.sealer.header, chunks };
 }
 
 function open(header: Uint8Array, bytes: readonly Uint8Array[], from = key): Uint8Array[] {
   const opener = openLiveCall(from, parseCall(header));
-  const bodies = bytes.flatMap((part) => opener.push(part));
+  const bodies = bytes.flatMap((part) => runSync(opener.push(part)));
   opener.end();
   return bodies;
 }
@@ -40,15 +34,15 @@ function open(header: Uint8Array, bytes: readonly Uint8Array[], from = key): Uin
 describe('a live call', () => {
   it.each([16, 32] as const)('opens piece by piece to what was sealed, with keys of %i bytes', (keySize) => {
     const either = { ...key, keySize };
-    const begun = sealLiveCall(either, { epoch: 258, sessionId, number }, random, Uint8Array.of(1), false);
+    const begun = beginCall(either, { epoch: 258, sessionId, number }, random, Uint8Array.of(1), false);
     const head = parseCall(begun.first.subarray(0, 36));
     expect(head).toMatchObject({ live: true, chunked: true, epoch: 2, number, sessionId });
     expect(isLive(begun.first)).toBe(true);
     const opener = openLiveCall(either, head);
-    expect(opener.push(begun.first.subarray(36))).toEqual([Uint8Array.of(1)]);
-    expect(opener.push(begun.sealer.seal(new Uint8Array(), false))).toEqual([new Uint8Array()]);
+    expect(runSync(opener.push(begun.first.subarray(36)))).toEqual([Uint8Array.of(1)]);
+    expect(runSync(opener.push(runSync(begun.sealer.seal(new Uint8Array(), false))))).toEqual([new Uint8Array()]);
     expect(opener.ended).toBe(false);
-    expect(opener.push(begun.sealer.seal(Uint8Array.of(2, 3), true))).toEqual([Uint8Array.of(2, 3)]);
+    expect(runSync(opener.push(runSync(begun.sealer.seal(Uint8Array.of(2, 3), true))))).toEqual([Uint8Array.of(2, 3)]);
     expect(opener.ended).toBe(true);
     opener.end();
   });
@@ -56,14 +50,8 @@ describe('a live call', () => {
   it('is the same bytes with either set of primitives', () => {
     const fixed = (length: number) => new Uint8Array(length).fill(5);
     const [one, two] = [primitives, noblePrimitives].map((either) => {
-      const begun = sealLiveCall(
-        { ...key, primitives: either },
-        { epoch: 0, sessionId, number },
-        fixed,
-        number8,
-        false,
-      );
-      return concat(begun.first, begun.sealer.seal(number8, true));
+      const begun = beginCall({ ...key, primitives: either }, { epoch: 0, sessionId, number }, fixed, number8, false);
+      return concat(begun.first, runSync(begun.sealer.seal(number8, true)));
     });
     expect(one).toEqual(two);
   });
@@ -79,7 +67,7 @@ describe('a live call', () => {
   it('does not open as a whole frame, nor a whole frame as a live one', async () => {
     const { header, chunks } = call([Uint8Array.of(1)]);
     const { chunks: result, callHeader } = await sealed(1n);
-    expect(codeOf(() => openResult(key, callHeader, concat(...result)))).toBe('bad_frame');
+    expect(codeOf(() => runSync(openResult(key, callHeader, concat(...result))))).toBe('bad_frame');
     const plain = header.map((byte, i) => (i === 2 ? 1 : byte));
     expect(codeOf(() => openLiveCall(key, parseCall(concat(plain, ...chunks))))).toBe('bad_frame');
     const alone = header.map((byte, i) => (i === 2 ? 2 : byte));
@@ -90,29 +78,29 @@ describe('a live call', () => {
 
   it('seals nothing after its last piece, nor once its key is erased', () => {
     const { sealer } = call([Uint8Array.of(1)]);
-    expect(codeOf(() => sealer.seal(new Uint8Array(), true))).toBe('bad_frame');
-    const begun = sealLiveCall(key, { epoch: 0, sessionId, number }, random, new Uint8Array(), false);
+    expect(codeOf(() => runSync(sealer.seal(new Uint8Array(), true)))).toBe('bad_frame');
+    const begun = beginCall(key, { epoch: 0, sessionId, number }, random, new Uint8Array(), false);
     begun.sealer.erase();
-    expect(codeOf(() => begun.sealer.seal(new Uint8Array(), false))).toBe('bad_frame');
+    expect(codeOf(() => runSync(begun.sealer.seal(new Uint8Array(), false)))).toBe('bad_frame');
   });
 
   it('can be sealed once more if it was made so, with the same pieces only', () => {
     const bodies = [1, 2, 3].map((byte) => new Uint8Array(100).fill(byte));
     const { sealer, chunks } = call(bodies, { repeatable: true });
     sealer.again();
-    expect(bodies.map((body, i) => sealer.seal(body, i === 2))).toEqual(chunks);
+    expect(bodies.map((body, i) => runSync(sealer.seal(body, i === 2)))).toEqual(chunks);
     sealer.again();
-    sealer.seal(bodies[0] as Uint8Array, false);
-    expect(codeOf(() => sealer.seal(bodies[0] as Uint8Array, false))).toBe('stream_changed');
-    expect(codeOf(() => sealer.seal(bodies[1] as Uint8Array, false))).toBe('bad_frame');
+    runSync(sealer.seal(bodies[0] as Uint8Array, false));
+    expect(codeOf(() => runSync(sealer.seal(bodies[0] as Uint8Array, false)))).toBe('stream_changed');
+    expect(codeOf(() => runSync(sealer.seal(bodies[1] as Uint8Array, false)))).toBe('bad_frame');
     expect(codeOf(() => sealer.again())).toBe('bad_frame');
     expect(codeOf(() => call(bodies).sealer.again())).toBe('bad_frame');
   });
 
   it('can be sealed further than the first time', () => {
-    const begun = sealLiveCall(key, { epoch: 0, sessionId, number, repeatable: true }, random, number8, false);
+    const begun = beginCall(key, { epoch: 0, sessionId, number, repeatable: true }, random, number8, false);
     begun.sealer.again();
-    const chunks = [begun.sealer.seal(number8, false), begun.sealer.seal(number8, true)];
+    const chunks = [runSync(begun.sealer.seal(number8, false)), runSync(begun.sealer.seal(number8, true))];
     expect(open(begun.sealer.header, chunks)).toEqual([number8, number8]);
   });
 });
@@ -166,12 +154,12 @@ describe('whoever changes a live message', () => {
     };
     const begun = call([new Uint8Array(10), new Uint8Array(10)]);
     const opener = openLiveCall({ ...key, primitives: { ...primitives, hmac } }, parseCall(begun.header));
-    opener.push(begun.chunks[0] as Uint8Array);
+    runSync(opener.push(begun.chunks[0] as Uint8Array));
     expect(keys).toHaveLength(1);
     expect(keys[0]).not.toEqual(new Uint8Array(32));
     opener.erase();
     expect(keys[0]).toEqual(new Uint8Array(32));
-    expect(codeOf(() => opener.push(begun.chunks[1] as Uint8Array))).toBe('stream_cut');
+    expect(codeOf(() => runSync(opener.push(begun.chunks[1] as Uint8Array)))).toBe('stream_cut');
     expect(codeOf(() => opener.end())).toBe('stream_cut');
     expect(opener.ended).toBe(false);
   });
@@ -197,8 +185,8 @@ describe('whoever changes a live message', () => {
 
   it('meets the same error ever after', () => {
     const opener = openLiveCall(key, parseCall(header));
-    expect(codeOf(() => opener.push(new Uint8Array(3)))).toBe('bad_frame');
-    expect(codeOf(() => opener.push(chunks[0] as Uint8Array))).toBe('bad_frame');
+    expect(codeOf(() => runSync(opener.push(new Uint8Array(3))))).toBe('bad_frame');
+    expect(codeOf(() => runSync(opener.push(chunks[0] as Uint8Array)))).toBe('bad_frame');
     expect(codeOf(() => opener.end())).toBe('bad_frame');
     expect(opener.ended).toBe(false);
   });

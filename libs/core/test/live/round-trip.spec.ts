@@ -11,13 +11,14 @@ import {
   openLiveResult,
   parseCall,
   RemoteFile,
-  sealLiveCall,
+  runSync,
   sealLiveResult,
   UNIT,
   UnitReader,
 } from '@sealwire/core';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { describe, expect, it } from 'vitest';
+import { beginCall } from './support.js';
 
 const random = hedgedRandom(primitives);
 const key = { primitives, keySize: 32 as const, secret: primitives.random(32) };
@@ -52,7 +53,7 @@ function result(value: unknown) {
     found = resolve;
   });
   const take = async (bytes: Uint8Array) => {
-    for (const body of opener!.push(bytes)) {
+    for (const body of runSync(opener!.push(bytes))) {
       for (const unit of units.push(body)) {
         if (unit.kind === UNIT.outcome) found(decodeOutcome(unit.bytes, { revive: streams.revive }));
         else if (unit.kind !== UNIT.run) await streams.accept(unit);
@@ -60,7 +61,7 @@ function result(value: unknown) {
     }
   };
   const done = out.run((body, last) => {
-    if (sealer) return take(sealer.sealInPlace(body, last));
+    if (sealer) return take(runSync(sealer.sealInPlace(body, last)));
     const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, body, last);
     sealer = begun.sealer;
     opener = openLiveResult(key, callHeader, begun.first);
@@ -116,8 +117,8 @@ describe('a body that is sealed where it is', () => {
       lengths.push(body.length);
       buffers.add(body.buffer);
       const begin = () => sealLiveResult(key, { epoch: 0, callHeader: sessionId }, () => sessionId, body, last).sealer;
-      const before = copied?.seal(body, last);
-      const chunk = inPlace?.sealInPlace(body, last);
+      const before = copied && runSync(copied.seal(body, last));
+      const chunk = inPlace && runSync(inPlace.sealInPlace(body, last));
       if (before && chunk) expect(Buffer.compare(chunk, before)).toBe(0);
       expect(chunk?.buffer).toBe(inPlace && body.buffer);
       copied ??= begin();
@@ -139,9 +140,9 @@ describe('a body that is sealed where it is', () => {
   });
 
   it('is refused without room around it', () => {
-    const begun = sealLiveCall(key, { epoch: 0, sessionId, number }, random, new Uint8Array(), false);
-    expect(() => begun.sealer.sealInPlace(new Uint8Array(100), true)).toThrow(RangeError);
-    expect(() => begun.sealer.sealInPlace(new Uint8Array(110).subarray(7), true)).toThrow(RangeError);
+    const begun = beginCall(key, { epoch: 0, sessionId, number }, random, new Uint8Array(), false);
+    expect(() => runSync(begun.sealer.sealInPlace(new Uint8Array(100), true))).toThrow(RangeError);
+    expect(() => runSync(begun.sealer.sealInPlace(new Uint8Array(110).subarray(7), true))).toThrow(RangeError);
   });
 });
 
@@ -156,9 +157,9 @@ describe('a live call', () => {
     const sent: Uint8Array[] = [];
     let sealer: LiveSealer | undefined;
     await out.run((body, last) => {
-      if (sealer) sent.push(sealer.sealInPlace(body, last));
+      if (sealer) sent.push(runSync(sealer.sealInPlace(body, last)));
       else {
-        const begun = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, last);
+        const begun = beginCall(key, { epoch: 0, sessionId, number }, random, body, last);
         sealer = begun.sealer;
         sent.push(begun.first);
       }
@@ -171,7 +172,7 @@ describe('a live call', () => {
     sent[0] = sent[0]!.subarray(36);
     let calls: ReturnType<typeof decodeCalls> = [];
     for (const chunk of sent) {
-      for (const body of opener.push(chunk)) {
+      for (const body of runSync(opener.push(chunk))) {
         for (const unit of units.push(body)) {
           if (unit.kind === UNIT.payload) calls = decodeCalls(unit.bytes, { revive: streams.revive });
           else streams.accept(unit);

@@ -8,6 +8,8 @@ import {
   OutgoingStreams,
   openLiveResult,
   type Replace,
+  runSync,
+  sealLiveCall,
   sealLiveResult,
   UNIT,
   UnitReader,
@@ -52,7 +54,7 @@ export function sealing(value: unknown, wait: () => void | Promise<void> = () =>
   let sealer: LiveSealer | undefined;
   const run = () =>
     out.run((body, last) => {
-      if (sealer) chunks.push(sealer.seal(body, last));
+      if (sealer) chunks.push(runSync(sealer.seal(body, last)));
       else {
         const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, body, last);
         sealer = begun.sealer;
@@ -89,7 +91,7 @@ export function reading(callHeader: Uint8Array, maximum = 1_000_000) {
         if (header.length < 12) return;
         opener = openLiveResult(key, callHeader, header);
       }
-      for (const body of opener.push(rest)) {
+      for (const body of runSync(opener.push(rest))) {
         for (const unit of units.push(body)) {
           if (unit.kind === UNIT.outcome) {
             const outcome = decodeOutcome(unit.bytes, { revive: streams.revive });
@@ -105,4 +107,10 @@ export function reading(callHeader: Uint8Array, maximum = 1_000_000) {
     },
   };
   return reader;
+}
+
+/** `sealLiveCall` with the first piece sealed. */
+export function beginCall(...parameters: Parameters<typeof sealLiveCall>) {
+  const { sealer, first } = sealLiveCall(...parameters);
+  return { sealer, first: runSync(first) };
 }

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { fromHex } from '@sealwire/core';
+import { fromHex, SIZE } from '@sealwire/core';
 import { misconfigured } from '../options.js';
 import { KeyStore, SessionDirectory, type SessionSelector, type SessionSummary } from '../ports/index.js';
 
@@ -50,7 +50,7 @@ export class SealwireSessions {
 
   /** Ends a session. Its client is told under seal and makes a new one. Answers whether there was such a session. */
   async revoke(id: string): Promise<boolean> {
-    return (await this.#directory.end({ id: fromHex(id) }, 'revoked')) > 0;
+    return (await this.#directory.end({ id: bytesOf('session', id, SIZE.sessionId) }, 'revoked')) > 0;
   }
 
   /**
@@ -58,13 +58,14 @@ export class SealwireSessions {
    * @returns how many sessions ended
    */
   async revokeSecureKey(keyId: string): Promise<number> {
-    const id = fromHex(keyId);
+    const id = bytesOf('SecureKey', keyId, SIZE.keyId);
     await this.#keys.revokeSecureKey(id);
     return this.#directory.end({ keyId: id }, 'secure_key_revoked');
   }
 
   /** Ends the sessions of a module; their clients may open new ones. @returns how many */
-  revokeModule(module: string): Promise<number> {
+  async revokeModule(module: string): Promise<number> {
+    if (typeof module !== 'string') throw misconfigured('A module is named by its path, a text.');
     return this.#directory.end({ module }, 'revoked');
   }
 
@@ -78,12 +79,18 @@ export class SealwireSessions {
   }
 }
 
+function bytesOf(what: string, id: unknown, size: number): Uint8Array {
+  if (typeof id === 'string' && id.length === 2 * size && /^[0-9a-f]*$/i.test(id)) return fromHex(id);
+  // not repeated: it may be a key
+  throw misconfigured(`The id of a ${what} is text of ${2 * size} hexadecimal digits, and something else was given.`);
+}
+
 function selectorOf(filter: SessionFilter): SessionSelector {
   const { id, keyId, module } = filter;
   if ([id, keyId, module].filter((given) => given !== undefined).length > 1) {
     throw misconfigured('Sessions are chosen by their id, their keyId or their module, not by several of these.');
   }
-  if (id !== undefined) return { id: fromHex(id) };
-  if (keyId !== undefined) return { keyId: fromHex(keyId) };
+  if (id !== undefined) return { id: bytesOf('session', id, SIZE.sessionId) };
+  if (keyId !== undefined) return { keyId: bytesOf('SecureKey', keyId, SIZE.keyId) };
   return module === undefined ? { all: true } : { module };
 }

@@ -20,7 +20,7 @@ import { streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
-import { invoke, type OpenedCalls, report } from './invocation.js';
+import { invoke, type OpenedCalls, orAgain, report } from './invocation.js';
 import { failure, failureOf, INTERNAL } from './outcome.js';
 import type { RegisteredFunction } from './registry.js';
 import { refusedName } from './request-view.js';
@@ -78,7 +78,9 @@ export class RemoteFunctionDispatcher {
     bare: Bare,
   ): Promise<Uint8Array | LiveReply> {
     const refused = this.refusalOf(opened, call, found);
-    const ended = refused ? { outcome: refused, call: undefined } : await this.runBare(found, bare, call.args);
+    const ended = refused
+      ? { outcome: refused, call: undefined }
+      : await this.runBare(found, bare, call.args, opened.upload);
     let streams = false;
     const payload = this.encode([ended.outcome], () => {
       streams = true;
@@ -146,10 +148,10 @@ export class RemoteFunctionDispatcher {
     const refused = this.refusalOf(opened, call, found);
     if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
     if (found.exactlyOnce && sealed) return this.runOnce(found, opened, call, index, progress);
-    if (found.bare) return this.runBare(found, found.bare, call.args);
+    if (found.bare) return this.runBare(found, found.bare, call.args, opened.upload);
     const { outcome, unexpected, call: running } = await invoke(found, opened, call, progress, undefined);
     if (unexpected !== undefined) report(found, unexpected);
-    return { outcome, call: running };
+    return { outcome, call: running, origin: found.origin, context: running.context };
   }
 
   /** Why a call does not run at all. */
@@ -180,16 +182,22 @@ export class RemoteFunctionDispatcher {
     return name === undefined ? undefined : failure('bad_request', `The metadata may not hold '${name}'.`);
   }
 
-  private async runBare(found: RegisteredFunction, { host, method }: Bare, args: readonly unknown[]): Promise<Ended> {
+  private async runBare(
+    found: RegisteredFunction,
+    { host, method }: Bare,
+    args: readonly unknown[],
+    upload: OpenedCalls['upload'],
+  ): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
       const iterable = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
       const sent = isObservable(value) ? new Observed(value) : iterable ? inContext(value) : value;
-      return { outcome: { ok: true, value: sent }, call: found.resumable ? RESUMABLE : undefined };
+      const { resumable, origin } = found;
+      return { outcome: { ok: true, value: sent }, call: resumable ? RESUMABLE : undefined, origin };
     } catch (error) {
       const outcome = failureOf(error);
       if (outcome === INTERNAL) report(found, error);
-      return { outcome, call: undefined };
+      return { outcome: orAgain(found, outcome, upload), call: undefined };
     }
   }
 

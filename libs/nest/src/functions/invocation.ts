@@ -1,11 +1,11 @@
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
-import type { Call, Outcome } from '@sealwire/core';
+import { type Call, type Outcome, SealwireError } from '@sealwire/core';
 import type { SealedOrigin } from '../sessions/origin.js';
 import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
 import type { Upload } from '../streams/upload.js';
-import { failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
+import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
 import { RunningCall } from './running-call.js';
 
@@ -36,6 +36,17 @@ interface Settled {
   readonly call: RunningCall;
 }
 
+const CUT = failure('unavailable', 'The streams of the call were cut, and nothing of it was kept.');
+
+/** The outcome of a call, or that it may be sent again, if its function may run again and failed because its streams were cut. */
+export function orAgain(found: RegisteredFunction, outcome: Outcome, upload: Upload | undefined): Outcome {
+  if (!upload?.failed || outcome.ok || outcome.code !== 'stream_cut') return outcome;
+  const { cause } = upload.failed;
+  // it would be so again
+  if (cause instanceof SealwireError && cause.code === 'bad_payload') return outcome;
+  return found.exactlyOnce || found.idempotent || found.resumable ? CUT : outcome;
+}
+
 /** Runs a function with all that stands before it. It never throws: whatever happens is an outcome. */
 export async function invoke(
   found: RegisteredFunction,
@@ -57,9 +68,12 @@ export async function invoke(
   } catch (error) {
     settled = settledOf(error, running);
   }
-  const cut = upload?.failed;
-  // whatever the function made of what it had of it
-  if (cut && found.exactlyOnce) settled = { outcome: failureOf(cut), thrown: true, brokenOff: true, call: running };
+  if (upload?.failed) {
+    // whatever the function made of what it had of it
+    if (found.exactlyOnce)
+      settled = { outcome: failureOf(upload.failed), thrown: true, brokenOff: true, call: running };
+    settled = { ...settled, outcome: orAgain(found, settled.outcome, upload) };
+  }
   try {
     running.settle(settled.outcome);
   } catch (error) {

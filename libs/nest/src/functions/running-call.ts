@@ -1,9 +1,11 @@
+import { AsyncResource } from 'node:async_hooks';
 import { type Call, type Outcome, toHex } from '@sealwire/core';
 import type { CallSession } from '../sessions/call-session.js';
 import type { Arrival } from '../sessions/peer.js';
 import type { Audience } from '../streams/audience.js';
 import type { Resume } from '../streams/decorators.js';
 import type { StreamingCall } from '../streams/live-reply.js';
+import { inContext } from '../streams/observed.js';
 import { RemoteFunctionError } from './outcome.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
@@ -35,6 +37,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
   #thrown = false;
   #admitted = false;
   #signal: CallSignal | undefined;
+  #context: AsyncResource | undefined;
 
   constructor(
     readonly module: string,
@@ -112,6 +115,17 @@ export class RunningCall implements RemoteCall, StreamingCall {
   /** Whether its guards let it pass. */
   get admitted(): boolean {
     return this.#admitted;
+  }
+
+  /** In which its function ran, if that returned an object, which may hold streams. */
+  get context(): AsyncResource | undefined {
+    return this.#context;
+  }
+
+  /** Its function returned, in the async context that guards and interceptors made. */
+  returned(value: unknown): unknown {
+    if (typeof value === 'object' && value !== null) this.#context = new AsyncResource('SealwireStream');
+    return inContext(value);
   }
 
   admit(): void {

@@ -12,10 +12,12 @@ const FIRST = 4_096;
 const FLAGS_END = 3;
 /** How often bodies are looked at that take too long, in milliseconds. */
 const SWEEP_MS = 1_000;
+/** How long bodies may still take of which a part has come when the server stops, in milliseconds. */
+const STOP_MS = 500;
 
 interface Waiting {
-  /** of performance.now() */
-  readonly until: number;
+  /** of performance.now(); undefined if it has a time limit of its own */
+  readonly until?: number;
   readonly giveUp: () => void;
 }
 
@@ -28,17 +30,33 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
   private readonly waiting = new Set<Waiting>();
   private held = 0;
   private sweep: NodeJS.Timeout | undefined;
+  private stopping = false;
 
   constructor(
     @Inject(RESOLVED_OPTIONS) private readonly options: Pick<ResolvedOptions, 'maxWaitingBytes' | 'bodyTimeout'>,
   ) {}
 
+  get bodyTimeout(): number {
+    return this.stopping ? STOP_MS : this.options.bodyTimeout;
+  }
+
+  /** Whoever sends a part of a body and no more, which takes no key, must not keep the server from stopping. */
+  stop(): void {
+    this.stopping = true;
+    clearInterval(this.sweep);
+    this.sweep = setInterval(() => {
+      for (const { giveUp } of this.waiting) giveUp();
+    }, STOP_MS).unref();
+  }
+
   onApplicationShutdown(): void {
     clearInterval(this.sweep);
   }
 
-  get bodyTimeout(): number {
-    return this.options.bodyTimeout;
+  wait(giveUp: () => void): () => void {
+    const entry = { giveUp };
+    this.waiting.add(entry);
+    return () => this.waiting.delete(entry);
   }
 
   hold(bytes: number): void {
@@ -66,10 +84,10 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
 
   /**
    * The bytes of a body.
-   * @param parsed what the platform made of the body, where it did
+   * @param parsed what the platform made of the body, if it did
    * @param limit bytes
    * @throws SealwireError `too_large`; `unsupported_media_type` for a content encoding; `bad_frame` for a body that breaks off;
-   *   `busy` where too many bytes wait already, or the body took longer than `bodyTimeout`
+   *   `busy` if too many bytes wait already, or the body took longer than `bodyTimeout`
    */
   read(request: IncomingMessage, parsed: unknown, limit: number): Uint8Array | Promise<Uint8Array> {
     return this.open(request, parsed, limit, undefined) as Uint8Array | Promise<Uint8Array>;
@@ -152,7 +170,7 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
           if (live && length >= FLAGS_END) judge();
         }
       };
-      const entry: Waiting = { until: performance.now() + this.options.bodyTimeout, giveUp: () => fail('busy') };
+      const entry: Waiting = { until: performance.now() + this.bodyTimeout, giveUp: () => fail('busy') };
       this.waiting.add(entry);
       this.sweep ??= setInterval(() => this.expire(), SWEEP_MS).unref();
       request.on('data', onData);
@@ -170,14 +188,14 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
 
   private expire(): void {
     const now = performance.now();
-    for (const { until, giveUp } of this.waiting) if (until < now) giveUp();
+    for (const { until, giveUp } of this.waiting) if (until !== undefined && until < now) giveUp();
     if (this.waiting.size > 0) return;
     clearInterval(this.sweep);
     this.sweep = undefined;
   }
 }
 
-/** Appends a chunk, in a buffer of that size where the present one is too small. */
+/** Appends a chunk, in a buffer of that size if the present one is too small. */
 function write(bytes: Uint8Array, length: number, chunk: Uint8Array, size: number): Uint8Array {
   let target = bytes;
   if (size > bytes.length) {

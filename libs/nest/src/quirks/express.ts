@@ -79,7 +79,9 @@ export class ExpressFront {
    * @param path without anything that Express decodes
    */
   isClear(path: string): boolean {
-    const { stack } = this.app.router;
+    const { stack, params } = this.app.router;
+    // `app.param('module')` adds no layer
+    if ('module' in params) return false;
     if (stack.length !== this.known) {
       this.clear.clear();
       this.known = stack.length;
@@ -108,8 +110,7 @@ export class ExpressFront {
 
   /** The door's route if nothing else comes before it. */
   private reach(path: string): Route | undefined {
-    const { stack, params } = this.app.router;
-    if ('module' in params) return undefined;
+    const { stack } = this.app.router;
     let hooked = false;
     for (const { route, handle } of stack.filter((layer) => layer.match(path) !== false)) {
       if (route) {

@@ -9,7 +9,7 @@ import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.j
 import { CALL_ARGUMENT } from '../functions/remote-function.decorator.js';
 import type { RunningCall } from '../functions/running-call.js';
 import { restoreKept } from '../streams/kept-values.js';
-import { Intercepted, inContext, Observed } from '../streams/observed.js';
+import { Intercepted, Observed } from '../streams/observed.js';
 
 /*
  * All that is used of Nest beneath its documented API, for Nest 11 and 12. Nothing else in this package imports by a path into
@@ -41,9 +41,10 @@ export function contextsOf(
   const { interceptorsContextCreator: interceptors, interceptorsConsumer: consumer } = inside(contexts);
   const intercept = async (list: unknown[], ...rest: InterceptRest) => {
     const [args, instance, callback, next, type] = rest;
-    (args[CALL_ARGUMENT] as RunningCall).admit();
-    if (list.length === 0) return inContext(await next());
-    const intercepted = new Intercepted();
+    const call = args[CALL_ARGUMENT] as RunningCall;
+    call.admit();
+    if (list.length === 0) return call.returned(await next());
+    const intercepted = new Intercepted(call);
     const outcome = await consumer.intercept(list, args, instance, callback, intercepted.noting(next), type);
     return intercepted.result(outcome);
   };

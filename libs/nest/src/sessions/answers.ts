@@ -41,7 +41,7 @@ export class Answers {
   /** The result of a number that runs here; whoever asks for one that is live is told that it runs. */
   async settled(received: Received, settled: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
     const { session, frame, arrival } = received;
-    const flight = session.flights.join(frame.number, arrival.answer, this.limits.abandonAfter);
+    const flight = session.flights.join(frame.number, arrival.answer, this.limits.abandonAfter, settled);
     const live = flight.live().then((): 'running' => 'running');
     const result = await Promise.race([settled, live]);
     if (result === 'running') return this.status(received, result);

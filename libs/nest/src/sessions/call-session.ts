@@ -7,7 +7,7 @@ import type { Session } from './session.js';
  * The session of a call and the application's data in it, which every instance of the server sees. Values are JSON; `set`
  * refuses others. Within one call `set` builds on what that call read first: it throws a {@link SessionConflictError} if
  * another call wrote in between. In an exactlyOnce function the data belongs to its transaction: what was set is written as the
- * last of it, where such a conflict then becomes the outcome, and is gone with it where the function fails.
+ * last of it, in which such a conflict then becomes the outcome, and is gone with it if the function fails.
  */
 export class CallSession {
   /** hexadecimal */
@@ -43,7 +43,7 @@ export class CallSession {
     return (Object.hasOwn(data, name) ? structuredClone(data[name]) : undefined) as T | undefined;
   }
 
-  /** @throws SessionValueError where the value is not JSON */
+  /** @throws SessionValueError if the value is not JSON */
   async set(name: string, value: unknown): Promise<void> {
     const entry = jsonCopy({ [name]: value }, name);
     const version = this.#version ?? (await this.#read()).version;

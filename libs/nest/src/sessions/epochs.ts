@@ -68,7 +68,7 @@ export class Epochs {
     return this.#current.epoch;
   }
 
-  /** @throws SealwireError `session_unknown` where there are no keys for that low byte of an epoch (any more) */
+  /** @throws SealwireError `session_unknown` if there are no keys for that low byte of an epoch (any more) */
   of(lowByte: number): EpochSecrets {
     const current = this.#current;
     const previous = this.#previous?.secrets;

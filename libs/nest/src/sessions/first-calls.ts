@@ -23,7 +23,7 @@ import type { Sessions } from './sessions.js';
 /** How long a live result of first calls waits to be asked for, in milliseconds. */
 const PARKED_MS = 5_000;
 
-/** @throws SealwireError `bad_payload` where one is malformed, or they are more calls than a message may have */
+/** @throws SealwireError `bad_payload` if one is malformed, or they are more calls than a message may have */
 export function prepareFirstCalls(payloads: readonly Uint8Array[], prepare: Prepare): Prepared[] {
   const prepared = payloads.map(prepare);
   const calls = prepared.reduce((sum, message) => sum + message.calls, 0);
@@ -59,7 +59,7 @@ export function runFirstCalls(
   messages: readonly Prepared[],
 ): FirstCallsRun {
   const { primitives, random } = opened.suite;
-  // its own: calls go on where the handshake is given up, and what erasing leaves seals nothing
+  // its own: calls go on if the handshake is given up, and what erasing leaves seals nothing
   const secret = opened.firstResults.slice();
   const key = { primitives, keySize: opened.keySize, secret };
   const results: (Uint8Array | undefined)[] = [];
@@ -74,7 +74,9 @@ export function runFirstCalls(
       const header = firstHeader(session.id, digest, counter);
       results[counter] = sealResult(key, { epoch: 0, callHeader: header }, random, reply);
     };
+    let landed: Promise<void> | undefined;
     const over = (): void => {
+      landed = Promise.resolve();
       session.calls -= message.calls;
       session.land(number);
       ledger.finish(session, number, digest, results[counter]);
@@ -89,7 +91,7 @@ export function runFirstCalls(
       const reply = await message.run({
         session: (transaction) => new CallSession(data, session, transaction),
         callId: (place) => ids[place] ?? new Uint8Array(0),
-        audience: () => session.flights.join(number, answer, patience).audience,
+        audience: () => session.flights.join(number, answer, patience, landed).audience,
         together: true,
       });
       if (reply instanceof Uint8Array) seal(reply);

@@ -180,7 +180,7 @@ export class RecentIds {
 
   constructor(private readonly most = 20_000) {}
 
-  /** False where it is there already. */
+  /** False if it is there already. */
   add(id: string): boolean {
     if (this.recent.has(id) || this.older.has(id)) return false;
     if (this.recent.size >= this.most / 2) {

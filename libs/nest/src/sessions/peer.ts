@@ -6,7 +6,7 @@ import type { ResolvedOptions } from '../options.js';
 export interface Peer {
   /** for limits, logs and events: IPv4, or the first 64 bits of IPv6 (`2001:db8:0:1::/64`) */
   readonly address: string;
-  /** what sessions are locked to; undefined where they are not */
+  /** what sessions are locked to; undefined if they are not */
   readonly lock: string | undefined;
   /** A proxy tells of an address, and the platform is not set up to take it from there. */
   readonly forwardingIgnored: boolean;
@@ -15,7 +15,7 @@ export interface Peer {
 /** The request that a platform hands to its routes. Express hands out Node's own, Fastify wraps it. */
 export interface PlatformRequest {
   readonly raw?: IncomingMessage;
-  /** what the platform makes of the connection and, where it trusts a proxy, of X-Forwarded-For */
+  /** what the platform makes of the connection and, if it trusts a proxy, of X-Forwarded-For */
   readonly ip?: string;
 }
 

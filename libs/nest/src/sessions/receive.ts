@@ -115,7 +115,7 @@ export class Receiver {
   }
 
   /**
-   * Undefined where another instance may have led a shared session to an epoch that this copy does not know. A frame that does
+   * Undefined if another instance may have led a shared session to an epoch that this copy does not know. A frame that does
    * not open is its sender's failure: above some a second from one address they are answered `busy`, and the session knows
    * nothing of it.
    */
@@ -133,7 +133,7 @@ export class Receiver {
     }
   }
 
-  /** The result frame; undefined where the session is not this process's (any more) and has to be found again. */
+  /** The result frame; undefined if the session is not this process's (any more) and has to be found again. */
   private async answer(
     session: Session,
     frame: CallFrame,
@@ -202,7 +202,9 @@ export class Receiver {
     const { number } = frame;
     this.touch(session, false);
     const release = upload && this.sessions.addStream(session, upload);
+    let landed: Promise<void> | undefined;
     const over = (result: Uint8Array | undefined): void => {
+      landed = Promise.resolve();
       release?.();
       upload?.close();
       session.calls -= prepared.calls;
@@ -215,7 +217,7 @@ export class Receiver {
       reply = await prepared.run({
         session: (transaction) => new CallSession(this.data, session, transaction),
         callId: (index) => callIdentity(this.primitives, session.renewal, { number, digest }, index),
-        audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter).audience,
+        audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter, landed).audience,
         together: false,
       });
       if (reply instanceof LiveReply) return this.live(received, reply, over);
@@ -271,7 +273,7 @@ export class Receiver {
     if (known.kind === 'outcome_unknown') return this.answers.status(received, known.kind);
     if (known.kind === 'running' && !known.settled) return this.answers.status(received, known.kind);
     if (known.kind === 'done') return this.answers.firstResult(received, known.result);
-    const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter);
+    const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter, known.settled);
     const result = await Promise.race([known.settled, flight.live().then((): 'live' => 'live')]);
     if (result !== 'live') return this.answers.firstResult(received, result);
     const parked = flight.take();

@@ -9,6 +9,7 @@ import {
   openLiveCall,
   type Primitives,
   type Random,
+  runSync,
   SealwireError,
   type SessionSecrets,
   sealLiveResult,
@@ -193,7 +194,7 @@ export class Session implements LedgerSession {
 
   /**
    * Opens a call of this epoch, of the one before while that is kept, or of the next. Nothing changes here.
-   * @throws SealwireError `open_failed`; `session_unknown` where there are no keys for its epoch
+   * @throws SealwireError `open_failed`; `session_unknown` if there are no keys for its epoch
    */
   open(frame: CallFrame): OpenedFrame {
     const secrets = this.#keys.of(frame.epoch);
@@ -202,14 +203,14 @@ export class Session implements LedgerSession {
     const key = { primitives, keySize: this.#keySize, secret: secrets.clientToServer };
     if (!frame.live) return { payload: openCall(key, frame), secrets, live: undefined };
     const opener = openLiveCall(key, frame);
-    return { payload: NONE, secrets, live: { opener, bodies: opener.push(frame.chunks) } };
+    return { payload: NONE, secrets, live: { opener, bodies: runSync(opener.push(frame.chunks)) } };
   }
 
   advance(epoch: number): void {
     this.#keys.advance(epoch);
   }
 
-  /** @throws SealwireError `session_unknown` where the keys of the call's epoch are erased by now */
+  /** @throws SealwireError `session_unknown` if the keys of the call's epoch are erased by now */
   seal(frame: CallFrame, secrets: EpochSecrets, reply: Uint8Array): Uint8Array {
     secrets.assertKept();
     const { primitives, random } = this.#suite;

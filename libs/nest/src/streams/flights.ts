@@ -65,10 +65,15 @@ export class Flights {
     return flight;
   }
 
-  /** @param response of a request that waits for it */
-  join(number: CallNumber, response: ServerResponse, patience: number): Flight {
+  /**
+   * @param response of a request that waits for it
+   * @param settled resolves when the message has its result, at once if it has it already
+   */
+  join(number: CallNumber, response: ServerResponse, patience: number, settled?: Promise<unknown>): Flight {
     const flight = this.at(number, patience);
     flight.audience.join(response);
+    // whoever ended the message may have done so before
+    if (settled) void settled.then(() => this.end(number));
     return flight;
   }
 

@@ -1,1 +1,2 @@
 export { Audience } from './audience.js';
+export { Flights } from './flights.js';

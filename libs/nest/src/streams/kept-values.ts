@@ -21,7 +21,7 @@ export function keep<T extends object>(stream: T): T {
   return stream;
 }
 
-/** Puts the streams of a sent value back into what pipes made of it, where they made a copy nevertheless. */
+/** Puts the streams of a sent value back into what pipes made of it, if they made a copy nevertheless. */
 export function restoreKept(sent: unknown, received: unknown): void {
   if (!any || sent === received || !isObject(sent) || !isObject(received) || ArrayBuffer.isView(sent)) return;
   for (const [key, from] of Object.entries(sent)) {

@@ -30,9 +30,11 @@ const PARTS = 4;
 export interface WaitingRoom {
   /** milliseconds that a body may take; of a live one, that may pass without a byte */
   readonly bodyTimeout: number;
-  /** Sets bytes aside. @throws SealwireError `busy` where too many bytes wait already */
+  /** Sets bytes aside. @throws SealwireError `busy` if too many bytes wait already */
   hold(bytes: number): void;
   free(bytes: number): void;
+  /** @param giveUp called if the server stops meanwhile @returns takes that back */
+  wait(giveUp: () => void): () => void;
 }
 
 /** The body of a live call, of which header and first chunk have come. */
@@ -69,7 +71,7 @@ export class LiveBody {
   /**
    * Reads until `isEnough` says so of what came. As long as a payload has no end its number is not asked for, and anybody can send its
    * beginning again: it waits like every other body, with its bytes counted and its time limited.
-   * @throws SealwireError `busy` where too many bytes wait already; `stream_cut` if it broke off, or took too long
+   * @throws SealwireError `busy` if too many bytes wait already; `stream_cut` if it broke off, or took too long
    */
   async until(isEnough: (bytes: Uint8Array) => boolean): Promise<void> {
     let held = 0;
@@ -78,6 +80,7 @@ export class LiveBody {
       held += bytes;
     };
     const end = performance.now() + this.room.bodyTimeout;
+    const over = this.room.wait(() => this.#fail(new SealwireError('busy')));
     try {
       hold(this.head.length + PAYLOAD);
       for (;;) {
@@ -88,6 +91,7 @@ export class LiveBody {
         hold(2 * bytes.length);
       }
     } finally {
+      over();
       this.room.free(held);
     }
   }

@@ -1,3 +1,5 @@
+import type { AsyncResource } from 'node:async_hooks';
+import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import {
   encodeOutcome,
@@ -11,13 +13,17 @@ import {
   type WritePiece,
 } from '@sealwire/core';
 import { failureOf, INTERNAL, RemoteFunctionError } from '../functions/outcome.js';
-import { asSource, streamIn } from './sources.js';
+import { sourceInContext, streamIn } from './sources.js';
 
 /** A call that has its outcome; bytes are one that is encoded already. */
 export interface Ended {
   readonly outcome: Outcome | Uint8Array;
-  /** undefined if no function ran */
+  /** undefined if no function ran, or nothing of it outlives its outcome */
   readonly call: StreamingCall | undefined;
+  /** `Controller.method`, if a function ran */
+  readonly origin?: string;
+  /** in which the function ran: that of the streams inside what it returned */
+  readonly context?: AsyncResource | undefined;
 }
 
 /** A call as far as its streams outlive it. */
@@ -30,6 +36,8 @@ export interface StreamingCall {
 }
 
 const EMPTY = new Uint8Array(0);
+const TWO_STREAMS =
+  'The function is resumable and returned several streams, of which only one could go on after a cut: return one, and the others from functions of their own.';
 const PROGRESS_WAITING = 256;
 
 /** The reply to one message that is sent as it comes about: outcomes, progress, and the streams in outcomes. */
@@ -39,6 +47,8 @@ export class LiveReply {
   /** progress that came while the consumer was behind */
   readonly #waiting: { readonly place: number; readonly value: unknown }[] = [];
   readonly #streaming: StreamingCall[] = [];
+  /** whose each stream is, by its number */
+  readonly #origins: (string | undefined)[] = [];
   #blocked = true;
   #complete!: () => void;
   /** Resolves when every call has its outcome. */
@@ -67,10 +77,12 @@ export class LiveReply {
     return this.#out.size;
   }
 
-  outcome(place: number, { outcome, call }: Ended): void {
+  outcome(place: number, ended: Ended): void {
+    const { outcome, call, origin } = ended;
     this.#reportWaiting();
     const before = this.size;
-    this.#out.send(UNIT.outcome, place, outcome instanceof Uint8Array ? outcome : this.#encode(outcome, call));
+    this.#out.send(UNIT.outcome, place, outcome instanceof Uint8Array ? outcome : this.#encode(outcome, ended));
+    while (this.#origins.length < this.size) this.#origins.push(origin);
     if (this.size > before && call) this.#streaming.push(call);
     else call?.end();
   }
@@ -106,7 +118,7 @@ export class LiveReply {
           this.#blocked = true;
           return pending.then(() => this.#unblock());
         },
-        (thrown) => this.#failure(thrown),
+        (thrown, stream, item) => this.#failure(thrown, stream, item),
       );
     } finally {
       this.#end();
@@ -138,17 +150,19 @@ export class LiveReply {
     for (const call of this.#streaming.splice(0)) call.end();
   }
 
-  #encode(outcome: Outcome, call: StreamingCall | undefined): Uint8Array {
+  #encode(outcome: Outcome, { call, origin, context }: Ended): Uint8Array {
     const { size } = this;
     const core = call?.resumable ? this.#out.replaceResumable : this.#out.replace;
     const replace: Replace = (value) => {
       const stream = streamIn(value);
-      return stream && core(asSource(stream));
+      if (!stream) return undefined;
+      if (call?.resumable && this.size > size) throw new TypeError(TWO_STREAMS);
+      return core(context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
     };
     try {
       return encodeOutcome(outcome, { replace });
     } catch (error) {
-      this.#logger.error(error);
+      this.#logger.error(`${origin ?? 'A function'}: ${(error as Error).message}`, (error as Error).stack);
       this.#out.drop(size, error);
       return encodeOutcome(INTERNAL);
     }
@@ -171,9 +185,12 @@ export class LiveReply {
     for (const { place, value } of this.#waiting.splice(0)) this.#report(place, value);
   }
 
-  #failure(thrown: unknown): StreamFailure {
+  #failure(thrown: unknown, stream: number, item: number): StreamFailure {
     const failure = failureOf(thrown);
-    if (failure === INTERNAL) this.#logger.error(thrown);
+    if (failure !== INTERNAL) return failure;
+    const what = thrown instanceof Error ? thrown.message : inspect(thrown);
+    const sentence = `${this.#origins[stream] ?? 'A function'}, item ${item} (from 0) of what it streams: ${what}`;
+    this.#logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
     return failure;
   }
 }

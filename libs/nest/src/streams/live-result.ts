@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { concat, type LiveSealer } from '@sealwire/core';
+import { concat, type LiveSealer, runSync } from '@sealwire/core';
 import type { Stoppable } from './flights.js';
 import type { LiveReply } from './live-reply.js';
 
@@ -96,7 +96,7 @@ export class LiveResult implements Stoppable {
   }
 
   #seal(body: Uint8Array, last: boolean): Uint8Array {
-    if (this.#sealer) return this.#sealer.sealInPlace(body, last);
+    if (this.#sealer) return runSync(this.#sealer.sealInPlace(body, last));
     const { sealer, first } = this.#options.begin(body, last);
     this.#sealer = sealer;
     return first;

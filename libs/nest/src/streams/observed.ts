@@ -108,10 +108,12 @@ export class Intercepted {
   #returned = false;
   #stream: (() => void) | undefined;
 
+  constructor(private readonly call: { returned(value: unknown): unknown }) {}
+
   /** Around the function: notes whether it returned an Observable. */
   noting(next: () => unknown): () => Promise<unknown> {
     return async () => {
-      const value = inContext(await next());
+      const value = this.call.returned(await next());
       this.#returned = isObservable(value);
       // before its first item: a subscription may be silent for long
       if (this.#returned) this.#stream?.();
@@ -136,6 +138,7 @@ export class Intercepted {
 }
 
 const STEPS = ['next', 'return', 'throw'] as const;
+const bound = new WeakSet<object>();
 
 /**
  * Has a generator, whose body begins after the function has returned, run in the async context of its call: with the stores that
@@ -144,6 +147,8 @@ const STEPS = ['next', 'return', 'throw'] as const;
 export function inContext(value: unknown): unknown {
   if (Object.prototype.toString.call(value) !== '[object AsyncGenerator]') return value;
   const generator = value as AsyncGenerator;
+  if (bound.has(generator)) return generator;
+  bound.add(generator);
   const context = new AsyncResource('SealwireStream');
   for (const step of STEPS) {
     const run = generator[step];

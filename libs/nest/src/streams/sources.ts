@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
 import { type FileInfo, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
 import { isObservable } from 'rxjs';
-import { Observed } from './observed.js';
+import { inContext, Observed } from './observed.js';
 
 /** A source of bytes. */
 export type ByteSource = Readable | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Blob | RemoteFile;
@@ -66,6 +66,11 @@ export function streamIn(value: object): object | undefined {
 export function asSource(stream: object): object {
   if (isObservable(stream)) return new Observed(stream);
   return isStreamableFile(stream) ? fileOf(stream) : stream;
+}
+
+/** The same in the async context of this moment, whenever it is read. */
+export function sourceInContext(stream: object): object {
+  return inContext(asSource(stream)) as object;
 }
 
 /** By its methods: an application may have another copy of Nest. */

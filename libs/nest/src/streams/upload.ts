@@ -4,6 +4,7 @@ import {
   type LiveOpener,
   type Replace,
   type Revive,
+  runSync,
   SealwireError,
   UNIT,
   type Unit,
@@ -72,7 +73,7 @@ export class Upload implements Stoppable {
     this.#push(opened);
     if (this.#waiting.length === 0) {
       await this.body.until((bytes) => {
-        this.#push(opener.push(bytes));
+        this.#push(runSync(opener.push(bytes)));
         return this.#waiting.length > 0;
       });
     }
@@ -100,7 +101,7 @@ export class Upload implements Stoppable {
         if (this.#closed) return;
         const bytes = await this.body.next();
         if (!bytes) break;
-        this.#push((this.#opener as LiveOpener).push(bytes));
+        this.#push(runSync((this.#opener as LiveOpener).push(bytes)));
       }
       (this.#opener as LiveOpener).end();
       if (!this.#units.clean || this.#streams.open > 0) throw new SealwireError('bad_payload');

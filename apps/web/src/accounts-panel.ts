@@ -1,0 +1,47 @@
+import { ChangeDetectionStrategy, Component, inject } from '@angular/core';
+import { Bank } from './bank.js';
+import { adviceFor } from './connection.js';
+import { MoneyPipe } from './money.js';
+
+@Component({
+  selector: 'app-accounts-panel',
+  changeDetection: ChangeDetectionStrategy.OnPush,
+  imports: [MoneyPipe],
+  template: `
+    <div class="accounts">
+      @for (owner of bank.owners; track owner) {
+        <div class="card account">
+          <h3>{{ owner }}</h3>
+          <p class="amount" [attr.data-owner]="owner">
+            @let balance = bank.balances()[$index];
+            @if (balance !== undefined) {
+              {{ balance | money }}
+            } @else {
+              <span class="skeleton" aria-label="opening the account"></span>
+            }
+          </p>
+        </div>
+      }
+      <div class="account sum">
+        <h3>Sum</h3>
+        <p class="amount" data-owner="sum">
+          @if (bank.total(); as total) {
+            {{ total | money }}
+          } @else {
+            <span class="skeleton" aria-label="opening the accounts"></span>
+          }
+        </p>
+      </div>
+    </div>
+    @if (bank.openError() ?? bank.balanceError(); as error) {
+      <div class="problem" role="alert">
+        <p>{{ error.message }} {{ advice(error) }}</p>
+        <button type="button" (click)="bank.retry()">Try again</button>
+      </div>
+    }
+  `,
+})
+export class AccountsPanel {
+  protected readonly bank = inject(Bank);
+  protected readonly advice = adviceFor;
+}

@@ -1,0 +1,74 @@
+import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@angular/core';
+import { Bank, type Side } from './bank.js';
+import { adviceFor } from './connection.js';
+import { cents, money } from './money.js';
+
+@Component({
+  selector: 'app-pay-panel',
+  changeDetection: ChangeDetectionStrategy.OnPush,
+  template: `
+    <form class="card pay" (submit)="$event.preventDefault(); pay()">
+      <h3>Pay</h3>
+      <div class="fields">
+        <button type="button" class="direction" (click)="turn()" [attr.aria-label]="'Turn around: now from ' + names()">
+          {{ bank.owners[payer()] }} <span aria-hidden="true">→</span> {{ bank.owners[payee()] }}
+        </button>
+        <label>
+          <span>Amount in euros</span>
+          <input
+            inputmode="decimal"
+            autocomplete="off"
+            maxlength="16"
+            [value]="text()"
+            [attr.aria-invalid]="amount() === undefined"
+            aria-describedby="pay-said"
+            (input)="text.set($any($event.target).value)"
+          />
+        </label>
+        <label class="grows">
+          <span>Note</span>
+          <input autocomplete="off" maxlength="140" [value]="note()" (input)="note.set($any($event.target).value)" />
+        </label>
+        <button type="submit" class="primary" [disabled]="!isReady()">
+          {{ bank.transfer.isPending() ? 'Sending …' : 'Send' }}
+        </button>
+      </div>
+      <p id="pay-said" class="said" role="status" [class.bad]="isBad()">{{ said() }}</p>
+    </form>
+  `,
+})
+export class PayPanel {
+  protected readonly bank = inject(Bank);
+  protected readonly payer = signal<Side>(0);
+  protected readonly payee = computed((): Side => (this.payer() === 0 ? 1 : 0));
+  protected readonly text = signal('5.00');
+  protected readonly note = signal('lunch');
+  protected readonly amount = computed(() => cents(this.text()));
+  protected readonly names = computed(() => `${this.bank.owners[this.payer()]} to ${this.bank.owners[this.payee()]}`);
+  protected readonly isReady = computed(
+    () => this.bank.accounts() !== undefined && this.amount() !== undefined && !this.bank.transfer.isPending(),
+  );
+  protected readonly isBad = computed(() => this.amount() === undefined || this.bank.transfer.error() !== undefined);
+
+  protected readonly said = computed(() => {
+    const { transfer } = this.bank;
+    if (this.amount() === undefined)
+      return 'An amount is a number above zero with at most two decimals, such as 12.50.';
+    const error = transfer.error();
+    if (error) return `${error.message} ${adviceFor(error)}`;
+    const request = transfer.args()?.[0];
+    if (transfer.status() !== 'resolved' || !request) return '';
+    return `${money(request.amount)} sent, booked exactly once.`;
+  });
+
+  protected turn(): void {
+    this.payer.set(this.payee());
+  }
+
+  protected pay(): void {
+    const accounts = this.bank.accounts();
+    const amount = this.amount();
+    if (!accounts || amount === undefined || !this.isReady()) return;
+    this.bank.transfer.run({ from: accounts[this.payer()], to: accounts[this.payee()], amount, note: this.note() });
+  }
+}

@@ -1,0 +1,93 @@
+// Main-thread and wall time of a page that calls a Nest server, with plain `fetch` of JSON beside it, and bundle sizes.
+import { parseArgs } from 'node:util';
+import type { Browser } from 'playwright-core';
+import { launch, openPage } from '../test/support/browser.js';
+import { installedChromiums } from '../test/support/browser-install.js';
+import { startSite } from '../test/support/browser-site.js';
+import { type Cost, costOf } from '../test/support/browser-trace.js';
+import { ROWS, type Row, type Server } from './browser-rows.js';
+import { printSizes } from './browser-sizes.js';
+import { BrowserController, MB } from './servers/browser.js';
+import { median } from './statistics.js';
+
+const { values: options } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, sizes: { type: 'boolean', default: false } },
+});
+
+await printSizes();
+if (!options.sizes) await measure(options.quick ? 3 : 7);
+
+async function measure(rounds: number): Promise<void> {
+  const site = await startSite({
+    controllers: [BrowserController],
+    modules: { browser: { maxBody: 4 * MB } },
+    prepare: (app) => Object(app).useBodyParser('json', { limit: 4 * MB }),
+    pages: { of: 'packages' },
+  });
+  const server = { url: '/remote/browser', pin: site.pin };
+  for (const installed of installedChromiums()) {
+    const browser = await launch(installed);
+    try {
+      const native = await hasOwnKem(browser, site.origin);
+      for (const slower of [1, 4]) {
+        console.log(
+          `\n${installed.name}, ${browser.version()}, ${native ? "the browser's own" : "noble's"} ML-KEM${slower > 1 ? `, CPU ${slower} times slower` : ''}`,
+        );
+        console.log('milliseconds of each operation, medians: CPU of the main thread (its longest task), clock');
+        for (const row of ROWS) await printRow(browser, site.origin, server, { row, rounds, slower, native });
+      }
+    } finally {
+      await browser.close();
+    }
+  }
+  await site.close();
+}
+
+interface Plan {
+  readonly row: Row;
+  readonly rounds: number;
+  readonly slower: number;
+  readonly native: boolean;
+}
+
+async function printRow(browser: Browser, origin: string, server: Server, plan: Plan): Promise<void> {
+  const { row, rounds, slower, native } = plan;
+  const costs = { sealed: [] as Cost[], plain: [] as Cost[] };
+  for (let round = 0; round < rounds; round++) {
+    for (const kind of ['sealed', 'plain'] as const) {
+      const opened = await openPage(browser, origin);
+      if (kind === 'sealed') await row.before?.(opened, server);
+      const session = await opened.page.context().newCDPSession(opened.page);
+      await session.send('Emulation.setCPUThrottlingRate', { rate: slower });
+      costs[kind].push(await costOf(browser, opened.page, () => row[kind](opened, server)));
+      await opened.page.context().close();
+    }
+  }
+  const told = (all: readonly Cost[]) => {
+    const middle = (of: (cost: Cost) => number) => median(all.map(of));
+    const main = middle(({ main }) => main / row.operations);
+    return `${figure(main)} (${figure(middle(({ longest }) => longest))}) ${figure(middle(({ wall }) => wall / row.operations))}`;
+  };
+  const goal = slower === 1 && row.goal ? `   goal: ${row.goal[native ? 1 : 0]}` : '';
+  console.log(`  ${row.name.padEnd(20)} sealed ${told(costs.sealed)}   plain ${told(costs.plain)}${goal}`);
+}
+
+function figure(milliseconds: number): string {
+  return milliseconds.toFixed(milliseconds < 10 ? 2 : 0).padStart(6);
+}
+
+async function hasOwnKem(browser: Browser, url: string): Promise<boolean> {
+  const { page, run } = await openPage(browser, url);
+  try {
+    return await run(
+      async (_, name) =>
+        crypto.subtle.generateKey({ name }, false, ['encapsulateBits', 'decapsulateBits'] as never).then(
+          () => true,
+          () => false,
+        ),
+      'ML-KEM-768',
+    );
+  } finally {
+    await page.context().close();
+  }
+}

@@ -1,0 +1,261 @@
+import { computed, Injectable, inject, type Signal, signal, untracked } from '@angular/core';
+import type { TransportRequest, TransportResponse } from '@sealwire/client';
+import { describe } from './attack-words.js';
+import type { AttackKind, Exchange, RecordedCall, Tampering } from './exchange.js';
+import { cut, flipped, forged, kept, read, readerOf, spliced } from './forgeries.js';
+import type { Passed, Passing } from './recording.js';
+import { WireRecorder } from './wire-recorder.js';
+
+/** Options of {@link WireAttacks.arm}. */
+export interface AttackOptions {
+  /** of `cut-stream`: bytes of the answer that still pass (default 2000) */
+  readonly after?: number;
+  /** of `wrong-module`: the URL of another module */
+  readonly url?: string;
+}
+
+/** What an attack came to. */
+export interface AttackReport {
+  readonly id: number;
+  readonly kind: AttackKind;
+  /** what the proxy did and got back, a sentence */
+  readonly proxy: string;
+  /** what the application saw, a sentence */
+  readonly application: string;
+  /** the calls that met it */
+  readonly calls: readonly RecordedCall[];
+  /** ids of the exchanges that it altered */
+  readonly exchanges: readonly number[];
+}
+
+interface Armed {
+  readonly kind: Exclude<AttackKind, 'replay'>;
+  readonly options: AttackOptions;
+  resolve(report: AttackReport): void;
+}
+
+interface Waiting {
+  readonly passed: Promise<Passed>;
+  swap(other: TransportResponse): void;
+}
+
+/** How long the first of two answers is held back until the second one is there. */
+const SWAP_MS = 5_000;
+const REPLAYED = 1024 * 1024;
+const REPORTS = 20;
+
+/**
+ * What a hostile proxy can do to frames on their way. Each attack meets the next call of the application, once, and tells what the
+ * proxy got and what the application saw. Handshake steps pass unaltered.
+ *
+ * @example
+ * import { inject } from '@angular/core';
+ * async function attack(attacks = inject(WireAttacks), payments = injectRemote(Payments)) {
+ *   const report = attacks.arm('lose-answer');
+ *   await payments.transfer('alice', 'bob', 500n);
+ *   return (await report).application;
+ * }
+ */
+@Injectable({ providedIn: 'root' })
+export class WireAttacks {
+  /** the attack that waits for a call */
+  readonly armed: Signal<AttackKind | undefined>;
+  /** what the attacks came to, the newest first, at most 20 */
+  readonly reports: Signal<readonly AttackReport[]>;
+  readonly #recorder = inject(WireRecorder);
+  readonly #armed = signal<Armed | undefined>(undefined);
+  readonly #reports = signal<readonly AttackReport[]>([]);
+  #swapping: Waiting | undefined;
+  #ids = 0;
+  /** the last call frame that passed, and how it was sent */
+  #last:
+    | { readonly request: TransportRequest; readonly send: Passing['send']; answer: Uint8Array | undefined }
+    | undefined;
+
+  constructor() {
+    this.armed = computed(() => this.#armed()?.kind);
+    this.reports = computed(() => this.#reports());
+    this.#recorder.between = (passing) => this.#meet(passing);
+  }
+
+  /**
+   * The next call meets the attack; `swap-answers` takes the next two calls, which must be under way at the same time.
+   *
+   * @returns what it came to, once the calls that met it are settled
+   * @throws TypeError for `wrong-module` without a URL
+   */
+  arm(kind: Exclude<AttackKind, 'replay'>, options: AttackOptions = {}): Promise<AttackReport> {
+    if (kind === 'wrong-module' && !options.url) throw new TypeError('wrong-module needs the `url` of another module.');
+    return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));
+  }
+
+  /** Disarms. A call that is held back goes on. */
+  reset(): void {
+    this.#armed.set(undefined);
+    this.#swapping = undefined;
+  }
+
+  /**
+   * Sends the last call frame once more, as it was.
+   *
+   * @throws Error if no call has passed yet, or one above 1 MiB
+   */
+  async replay(): Promise<AttackReport> {
+    const last = this.#last;
+    if (!last) throw new Error('There is nothing to replay: no call has passed yet.');
+    const before = last.answer;
+    const tampering: Tampering = {
+      kind: 'replay',
+      side: 'request',
+      what: 'Sent by the proxy: the bytes of an earlier call.',
+    };
+    const request = { ...last.request, signal: new AbortController().signal };
+    const { response, exchange } = await last.send(request, tampering);
+    const answer = await read(response, REPLAYED);
+    const isSame =
+      before !== undefined && answer.length === before.length && answer.every((byte, i) => byte === before[i]);
+    return this.#report({
+      kind: 'replay',
+      proxy: describe.replayed(response, answer, isSame),
+      application: 'Nothing. Its call has its outcome, and no function ran again.',
+      calls: [],
+      exchanges: exchange === undefined ? [] : [exchange],
+    });
+  }
+
+  async #meet(passing: Passing): Promise<TransportResponse> {
+    const { kind, request } = passing;
+    if (kind !== 'call') return (await passing.send()).response;
+    const armed = untracked(this.#armed);
+    const before = this.#last?.request.body;
+    const isWhole = request.body instanceof Uint8Array;
+    if (isWhole && request.body.length <= REPLAYED) {
+      this.#last = { request, send: passing.send, answer: undefined };
+    }
+    if (!armed || (!isWhole && armed.kind !== 'cut-stream')) return this.#pass(passing);
+    if (armed.kind === 'cut-stream') return this.#cut(passing, armed);
+    if (armed.kind === 'swap-answers') return this.#swap(passing, armed);
+    if (armed.kind === 'splice' && !(before instanceof Uint8Array)) return this.#pass(passing);
+    this.#armed.set(undefined);
+    return this.#alter(passing, armed, before as Uint8Array);
+  }
+
+  /** Untouched; the answer is kept to compare a replay with. */
+  async #pass(passing: Passing): Promise<TransportResponse> {
+    const last = this.#last;
+    const { response } = await passing.send();
+    if (!last || last.request !== passing.request) return response;
+    return kept(response, REPLAYED, (answer) => {
+      last.answer = answer;
+    });
+  }
+
+  async #alter(passing: Passing, armed: Armed, before: Uint8Array): Promise<TransportResponse> {
+    const { request } = passing;
+    const body = request.body as Uint8Array;
+    const { kind, options } = armed;
+    if (kind === 'flip-request' || kind === 'splice') {
+      const altered = kind === 'splice' ? spliced(body, before) : flipped(body);
+      return this.#altered(passing, armed, { ...request, body: altered.bytes }, altered.offset);
+    }
+    if (kind === 'wrong-module') return this.#altered(passing, armed, { ...request, url: `${options.url}` });
+    const tampering: Tampering = { kind, side: 'answer', what: describe.what(kind) };
+    const passed = await passing.send(request, tampering);
+    const answer = await read(passed.response, REPLAYED);
+    if (this.#last?.request === request) this.#last.answer = answer;
+    this.#tell(armed, passed, describe.held(kind, passed.response, answer));
+    if (kind === 'lose-answer') throw new Error('The connection was closed before an answer came.');
+    if (kind === 'forge-session-unknown') return forged();
+    return { ...passed.response, body: readerOf(flipped(answer).bytes) };
+  }
+
+  async #altered(
+    passing: Passing,
+    armed: Armed,
+    request: TransportRequest,
+    offset?: number,
+  ): Promise<TransportResponse> {
+    const { kind } = armed;
+    const where = offset === undefined ? {} : { offset };
+    const passed = await passing.send(request, { kind, side: 'request', what: describe.what(kind), ...where });
+    const answer = await read(passed.response, REPLAYED);
+    this.#tell(armed, passed, describe.refused(kind, passed.response, answer));
+    return { ...passed.response, body: readerOf(answer) };
+  }
+
+  /** A result that does not stream passes, and the attack waits for the next one. */
+  async #cut(passing: Passing, armed: Armed): Promise<TransportResponse> {
+    const { after = 2_000 } = armed.options;
+    const passed = await passing.send();
+    return cut(passed.response, after, () => {
+      if (untracked(this.#armed) !== armed) return false;
+      this.#armed.set(undefined);
+      this.#recorder.mark(passed.exchange, { kind: 'cut-stream', side: 'answer', what: describe.what('cut-stream') });
+      this.#tell(armed, passed, `The proxy closed the connection after ${after} bytes of the stream.`);
+      return true;
+    });
+  }
+
+  async #swap(passing: Passing, armed: Armed): Promise<TransportResponse> {
+    const passed = passing.send();
+    const first = this.#swapping;
+    if (!first) {
+      return new Promise((resolve, reject) => {
+        const alone = setTimeout(() => {
+          this.#swapping = undefined;
+          passed.then(({ response }) => resolve(response), reject);
+        }, SWAP_MS);
+        const swap = (other: TransportResponse): void => {
+          clearTimeout(alone);
+          resolve(other);
+        };
+        this.#swapping = { passed, swap };
+      });
+    }
+    this.#swapping = undefined;
+    this.#armed.set(undefined);
+    const [one, two] = await Promise.all([first.passed, passed]);
+    const [mine, others] = await Promise.all([read(one.response, REPLAYED), read(two.response, REPLAYED)]);
+    for (const { exchange } of [one, two]) {
+      this.#recorder.mark(exchange, { kind: 'swap-answers', side: 'answer', what: describe.what('swap-answers') });
+    }
+    this.#tell(armed, [one, two], describe.swapped(mine, others));
+    first.swap({ ...two.response, body: readerOf(others) });
+    return { ...one.response, body: readerOf(mine) };
+  }
+
+  /** Reports as soon as the calls that met the attack are settled. */
+  #tell(armed: Armed, passed: Passed | readonly Passed[], proxy: string): void {
+    const exchanges = [passed].flat().flatMap(({ exchange }) => exchange ?? []) as number[];
+    const recorder = this.#recorder;
+    const settled = (): readonly RecordedCall[] | undefined => {
+      const ids = this.#carried(exchanges).flatMap(({ calls }) => calls);
+      const calls = recorder.calls().filter(({ id }) => ids.includes(id));
+      const isOver = ({ id, state }: RecordedCall): boolean =>
+        state === 'done' || state === 'failed' || (armed.kind === 'cut-stream' && this.#goesOn(id, exchanges));
+      return calls.every(isOver) ? calls : undefined;
+    };
+    void recorder
+      .until(() => untracked(settled))
+      .then((calls) => {
+        const application = describe.seen(calls, untracked(recorder.exchanges));
+        armed.resolve(this.#report({ kind: armed.kind, proxy, application, calls, exchanges }));
+      });
+  }
+
+  #carried(ids: readonly number[]): readonly Exchange[] {
+    return this.#recorder.exchanges().filter(({ id }) => ids.includes(id));
+  }
+
+  /** Whether a stream that was cut arrives again in another exchange. */
+  #goesOn(call: number, cutOnes: readonly number[]): boolean {
+    const last = Math.max(...cutOnes);
+    return this.#recorder.exchanges().some(({ id, calls, answer }) => id > last && calls.includes(call) && answer);
+  }
+
+  #report(report: Omit<AttackReport, 'id'>): AttackReport {
+    const made = { ...report, id: ++this.#ids };
+    this.#reports.update((reports) => [made, ...reports].slice(0, REPORTS));
+    return made;
+  }
+}

@@ -1,0 +1,101 @@
+import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
+import type { Exchange, WireBody } from './exchange.js';
+import { bytes, clock, THEME } from './theme.js';
+import { WireRecorder } from './wire-recorder.js';
+
+const SHOWN_BYTES = 48;
+
+/** Sent by the application, and not asked for later. */
+function isOwn({ tampering, kind }: Exchange): boolean {
+  return tampering?.kind !== 'replay' && kind !== 'ask';
+}
+
+/** What a proxy's log would hold of the same calls with plain JSON, beside what it holds now. */
+@Component({
+  selector: 'sealwire-proxy-log',
+  changeDetection: ChangeDetectionStrategy.OnPush,
+  template: `
+    <p class="lead">With plain JSON whoever ends TLS, or reads its log, has every name and every amount. Now it has a URL, sizes and times.</p>
+    <div class="heads" aria-hidden="true">
+      <span class="plain-head">The proxy's log with plain JSON</span>
+      <span class="sealed-head">The proxy's log now</span>
+    </div>
+    <ol>
+      @for (entry of entries(); track entry.call.id) {
+        <li>
+          <div class="plain mono">
+            <p class="who">{{ clockOf(entry.call.startedAt) }}</p>
+            <p><b>POST /{{ entry.call.module }}/{{ entry.call.name }}</b></p>
+            <p>{{ entry.call.json }}</p>
+            @if (entry.call.items === 0 && entry.call.outcomeJson; as outcome) {
+              <p><b>{{ entry.call.state === 'failed' ? 'error' : '200' }}</b><span>{{ outcome }}</span></p>
+            }
+            @for (item of entry.call.lastItemsJson.slice(-4); track $index) { <p>{{ item }}</p> }
+            @if (entry.call.items > 4) { <p class="who">… {{ entry.call.items }} items, all of them readable</p> }
+          </div>
+          <div class="sealed mono">
+            <p class="who">{{ clockOf(entry.call.startedAt) }}</p>
+            @for (one of entry.exchanges.slice(-1); track one.id) {
+              <p><b>{{ one.request.line }}</b><span>{{ size(one.request.body.size) }}</span></p>
+              <p class="hex">{{ hex(one.request.body.head) }}</p>
+              @if (one.answer; as answer) {
+                <p><b>{{ answer.line }}</b><span>{{ size(answer.body.size) }}</span></p>
+                <p class="hex">{{ contentOf(answer.body) }}</p>
+              }
+            } @empty {
+              <p class="muted">nothing left this machine</p>
+            }
+            @if (entry.exchanges.length > 1) { <p class="who">… sent {{ entry.exchanges.length }} times, the same bytes</p> }
+          </div>
+        </li>
+      } @empty {
+        <li class="empty muted">No function was called yet.</li>
+      }
+    </ol>
+  `,
+  styles: [
+    THEME,
+    `
+    :host { container-type: inline-size; }
+    .heads, li { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px; }
+    .heads { padding: 8px 16px; font-size: 12px; font-weight: 600; position: sticky; top: 0; background: var(--bg); border-bottom: 1px solid var(--line); }
+    .plain-head { color: var(--danger); }
+    .sealed-head { color: var(--app); }
+    ol { list-style: none; margin: 0; padding: 0; }
+    li { padding: 12px 16px; border-bottom: 1px solid var(--line); }
+    li > div { padding: 12px; border-radius: 12px; min-width: 0; background: var(--surface); border-left: 3px solid var(--danger); overflow-wrap: anywhere; }
+    li > div.sealed { border-color: var(--app); }
+    p { margin: 0; }
+    p b + span { margin-left: 12px; }
+    .lead { padding: 16px 16px 8px; max-width: 100ch; color: var(--muted); }
+    .who, .hex { color: var(--muted); }
+    .plain b { color: var(--danger); }
+    .sealed b { color: var(--app); }
+    .empty { display: block; padding: 32px 16px; text-align: center; border: 0; }
+    @container (max-width: 720px) { .heads, li { grid-template-columns: minmax(0, 1fr); gap: 8px; } }
+  `,
+  ],
+})
+export class ProxyLog {
+  protected readonly size = bytes;
+  protected readonly clockOf = clock;
+  readonly #recorder = inject(WireRecorder);
+
+  protected readonly entries = computed(() => {
+    const exchanges = this.#recorder.exchanges();
+    return this.#recorder
+      .calls()
+      .map((call) => ({ call, exchanges: exchanges.filter((one) => one.calls.includes(call.id) && isOwn(one)) }))
+      .reverse();
+  });
+
+  /** What is no frame is readable, today and then. */
+  protected contentOf({ fields, head }: WireBody): string {
+    return fields.length > 0 ? this.hex(head) : new TextDecoder().decode(head);
+  }
+
+  protected hex(head: Uint8Array): string {
+    const shown = [...head.subarray(0, SHOWN_BYTES)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+    return head.length > SHOWN_BYTES ? `${shown} …` : shown;
+  }
+}

@@ -1,0 +1,259 @@
+import type { BodyReader, Transport, TransportRequest, TransportResponse } from '@sealwire/client';
+import { BodyMeter } from './body-meter.js';
+import type { Exchange, Tampering, WireSide } from './exchange.js';
+import type { WireLog } from './wire-log.js';
+
+/** A frame on its way, for whoever stands between application and server. */
+export interface Passing {
+  readonly module: string;
+  readonly kind: Exchange['kind'];
+  readonly request: TransportRequest;
+  /** Hands it on, altered or not. */
+  send(request?: TransportRequest, tampering?: Tampering): Promise<Passed>;
+}
+
+/** What the server answered. */
+export interface Passed {
+  readonly response: TransportResponse;
+  /** id of the recorded exchange; undefined while recording is paused */
+  readonly exchange: number | undefined;
+}
+
+/** Sees each frame before it leaves, and gives the answer that the application gets. */
+export type Between = (passing: Passing) => Promise<TransportResponse>;
+
+const [START, FINISH, CALL] = [0x01, 0x03, 0x11];
+/** offset of the ephemeral key in step 1, of the cookie in steps 2 and 3, and of the lane in a call */
+const [EPHEMERAL, COOKIE_2, COOKIE_3, LANE] = [16, 1126, 14, 20];
+const KEY_BYTES = 36;
+
+/** What kind of body it is, by its first bytes. */
+export function kindOf(head: Uint8Array, contentType: string): Exchange['kind'] {
+  if (!contentType.startsWith('application/vnd.sealwire')) return 'plain';
+  if (head[0] === START) return 'start';
+  if (head[0] === FINISH) return 'finish';
+  const isAsk = head[0] === CALL && head.subarray(LANE, LANE + 4).every((byte) => byte === 0) && head.length > LANE;
+  return isAsk ? 'ask' : 'call';
+}
+
+/** A transport that does what the inner one does, and writes down what passes. */
+export function recordingTransport(
+  log: WireLog,
+  inner: Transport,
+  module: string,
+  options: { readonly isPaused: () => boolean; readonly between: () => Between | undefined },
+): Transport {
+  const carry = async (request: TransportRequest, tampering?: Tampering): Promise<Passed> => {
+    if (options.isPaused()) return { response: await inner.send(request), exchange: undefined };
+    const record = new Recording(log, module, request, tampering);
+    return { response: await record.carry(inner), exchange: record.id };
+  };
+  const send = async (request: TransportRequest): Promise<TransportResponse> => {
+    const between = options.between();
+    if (!between) return (await carry(request)).response;
+    const head = request.body instanceof Uint8Array ? request.body.subarray(0, KEY_BYTES) : new Uint8Array([CALL]);
+    const kind = kindOf(head, request.contentType);
+    return between({ module, kind, request, send: (altered = request, tampering) => carry(altered, tampering) });
+  };
+  // all else is the inner transport's, whatever it has
+  return new Proxy(inner, {
+    get(target, name) {
+      if (name === 'send') return send;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+/** One request and its answer while they pass. */
+class Recording {
+  readonly id: number;
+  readonly #request = new BodyMeter();
+  readonly #answer = new BodyMeter();
+  readonly #began = performance.now();
+  readonly #startedAt = performance.timeOrigin + this.#began;
+
+  constructor(
+    private readonly log: WireLog,
+    private readonly module: string,
+    private readonly sent: TransportRequest,
+    tampering: Tampering | undefined,
+  ) {
+    this.id = log.nextId();
+    const { body, url, contentType } = sent;
+    if (body instanceof Uint8Array) {
+      this.#request.add(body);
+      this.#request.end();
+    }
+    const { head } = this.#request;
+    log.exchanges.add({
+      id: this.id,
+      module,
+      url,
+      kind: kindOf(head, contentType),
+      attempt: head.length > 0 ? log.attempt(head) : 1,
+      startedAt: this.#startedAt,
+      ms: undefined,
+      state: 'sending',
+      request: this.#requestSide(),
+      answer: undefined,
+      failure: undefined,
+      calls: [],
+      firstCalls: [],
+      handshake: undefined,
+      tampering,
+    });
+    if (head.length > 0) this.#find();
+  }
+
+  async carry(inner: Transport): Promise<TransportResponse> {
+    try {
+      const response = await inner.send(this.#followed());
+      return this.#answered(response);
+    } catch (error) {
+      this.#failed(error);
+      throw error;
+    }
+  }
+
+  /** The request itself if it is complete; a stream is read as the transport reads it. */
+  #followed(): TransportRequest {
+    const { body } = this.sent;
+    if (body instanceof Uint8Array) return this.sent;
+    if (!(body instanceof ReadableStream)) {
+      this.#look(body).catch(() => {});
+      return this.sent;
+    }
+    const reader = body.getReader();
+    const followed = new ReadableStream<Uint8Array>(
+      {
+        pull: async (controller) => {
+          const { done, value } = await reader.read();
+          if (value) {
+            this.#request.add(value);
+            controller.enqueue(value);
+          } else if (done) {
+            this.#request.end();
+            controller.close();
+          }
+          this.#find();
+        },
+        cancel: (reason) => reader.cancel(reason),
+      },
+      new CountQueuingStrategy({ highWaterMark: 0 }),
+    );
+    return { ...this.sent, body: followed };
+  }
+
+  /** Looks at a Blob through a window, beside the transport. */
+  async #look(body: Blob): Promise<void> {
+    const WINDOW = 1024 * 1024;
+    for (let at = 0; at < body.size; at += WINDOW) {
+      this.#request.add(new Uint8Array(await body.slice(at, at + WINDOW).arrayBuffer()));
+      this.#find();
+    }
+    this.#request.end();
+    this.#find();
+  }
+
+  /** Which calls and which handshake these bytes belong to. */
+  #find(): void {
+    const { head } = this.#request;
+    const { calls, payloads } = this.log.freightOf(head);
+    const kind = kindOf(head, this.sent.contentType);
+    if (kind === 'call') this.#request.payload = payloads[0];
+    else if (kind === 'ask') this.#request.payload = 0;
+    const handshake =
+      kind === 'start'
+        ? this.log.handshakeOf(this.module, head.subarray(EPHEMERAL), this.#startedAt)
+        : kind === 'finish'
+          ? this.log.handshakeOf(this.module, head.subarray(COOKIE_3), this.#startedAt)
+          : undefined;
+    const firstCalls = kind === 'finish' ? payloads : [];
+    this.log.exchanges.change(this.id, { kind, calls, firstCalls, handshake, request: this.#requestSide() });
+  }
+
+  #answered(response: TransportResponse): TransportResponse {
+    const { body } = response;
+    this.log.exchanges.change(this.id, { answer: this.#answerSide(response), state: 'arriving' });
+    if (body instanceof Uint8Array) {
+      this.#take(response, body);
+      this.#done(response);
+      return response;
+    }
+    const reader: BodyReader = {
+      read: async () => {
+        try {
+          const result = await body.read();
+          if (result.value) this.#take(response, result.value);
+          // a live result is read to its last piece, and not on
+          if (result.done || this.#answer.isOver) this.#done(response);
+          return result;
+        } catch (error) {
+          this.#failed(error);
+          throw error;
+        }
+      },
+      cancel: (reason) => {
+        this.#failed(reason ?? new Error('the application closed the connection'));
+        return body.cancel(reason);
+      },
+    };
+    return { ...response, body: reader };
+  }
+
+  #take(response: TransportResponse, bytes: Uint8Array): void {
+    this.#answer.add(bytes);
+    this.log.exchanges.change(this.id, { answer: this.#answerSide(response) });
+  }
+
+  #done(response: TransportResponse): void {
+    if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
+    this.#answer.end();
+    const { handshake, kind } = this.log.exchanges.get(this.id) ?? {};
+    const { head } = this.#answer;
+    if (kind === 'start' && head[0] === 2 && handshake !== undefined) {
+      this.log.link(head.subarray(COOKIE_2), handshake);
+    }
+    this.#end({ state: 'done', answer: this.#answerSide(response) });
+  }
+
+  #failed(error: unknown): void {
+    if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
+    const why = error instanceof Error ? error.message : String(error);
+    const failure = this.sent.signal.aborted ? 'broken off by the application, which needs it no more' : why;
+    this.#end({ state: 'failed', failure });
+  }
+
+  #end(changes: Partial<Exchange>): void {
+    this.log.exchanges.change(this.id, { ...changes, ms: performance.now() - this.#began });
+    this.log.changed();
+  }
+
+  #requestSide(): WireSide {
+    const { url, contentType, headers, body } = this.sent;
+    const base = (globalThis as { location?: { href: string } }).location?.href;
+    // what is no URL fails in the transport, with a sentence
+    const { host, pathname, search } = URL.canParse(url, base)
+      ? new URL(url, base)
+      : { host: '', pathname: url, search: '' };
+    const size = body instanceof Uint8Array ? body.length : body instanceof ReadableStream ? undefined : body.size;
+    const length =
+      size === undefined ? (['transfer-encoding', 'chunked'] as const) : (['content-length', `${size}`] as const);
+    return {
+      line: `POST ${pathname}${search}`,
+      headers: [['host', host], ['content-type', contentType], length, ...Object.entries(headers ?? {})],
+      body: this.#request.shown,
+    };
+  }
+
+  #answerSide(response: TransportResponse): WireSide {
+    const { status, contentType, headers, retryAfter } = response;
+    const known: [string, string][] = [
+      ['content-type', contentType],
+      ...(retryAfter === undefined ? [] : [['retry-after', `${retryAfter}`] as [string, string]]),
+    ];
+    const seen = [...(headers ?? [])];
+    return { line: `HTTP ${status}`, headers: seen.length > 0 ? seen : known, body: this.#answer.shown };
+  }
+}

@@ -1,0 +1,52 @@
+import { inject } from '@angular/core';
+import { type SealwireFeature, ɵBACKEND, type ɵBackend, ɵpathOf } from '@sealwire/angular';
+import { createRemote, type Remote, type RemoteOptions } from '@sealwire/client';
+import { WireAttacks } from './attacks.js';
+import { WireRecorder } from './wire-recorder.js';
+
+/** Options of {@link withInspector}. */
+export interface InspectorOptions {
+  /** exchanges and calls that are kept (default 200) */
+  readonly keep?: number;
+}
+
+/**
+ * Records all modules of this `provideSealwire` for `<sealwire-inspector>`, whichever transport they have. For demonstrations and
+ * development: it keeps plaintext of the calls in memory. A build that does not import this entry has nothing of it.
+ *
+ * @throws TypeError for an option that does not exist, RangeError if `keep` is no whole number from 1 to 10,000
+ * @example
+ * const config = { url: '/remote', serverKey: 'swp1…' };
+ * provideSealwire(config, withFetch(), withInspector());
+ */
+export function withInspector(options: InspectorOptions = {}): SealwireFeature<'inspector'> {
+  const { keep = 200, ...others } = options;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw new TypeError(`withInspector() has no option \`${unknown}\`.`);
+  if (!Number.isInteger(keep) || keep < 1 || keep > 10_000) {
+    throw new RangeError('withInspector() takes a whole number from 1 to 10,000 as `keep`.');
+  }
+  return { ɵkind: 'inspector', ɵproviders: [{ provide: ɵBACKEND, useFactory: () => backend(keep) }] };
+}
+
+function backend(keep: number): ɵBackend {
+  const recorder = inject(WireRecorder);
+  // it stands between from the first frame on
+  inject(WireAttacks);
+  recorder.limit = keep;
+  return {
+    open(module, options) {
+      const path = ɵpathOf(module);
+      const { transport, onSession, ...rest } = options();
+      const recorded: RemoteOptions = {
+        ...rest,
+        ...(transport ? { transport: recorder.record(transport, path) } : {}),
+        ...(onSession
+          ? { onSession: (remote: Remote<unknown>) => onSession(recorder.watch(remote, path) as never) }
+          : {}),
+      };
+      return recorder.watch(createRemote<unknown>(recorded), path);
+    },
+    endOfTurn: (run) => queueMicrotask(run),
+  };
+}

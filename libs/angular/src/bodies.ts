@@ -1,0 +1,121 @@
+import { HttpBackend, type HttpEvent, HttpEventType, type HttpHandler, type HttpRequest } from '@angular/common/http';
+import type { Injector } from '@angular/core';
+import { type Observable, tap } from 'rxjs';
+import { CARRIED } from './live-requests.js';
+
+const SINS = {
+  request: 'replaced the body of a sealed request',
+  answer: 'altered the body of an answer',
+  cache: 'answered from a cache, or in the place of the server,',
+};
+/** Answers whose first bytes are remembered. */
+const REMEMBERED = 100;
+const watches = new WeakMap<HttpHandler, BodyWatch>();
+
+/** Tells the developer of interceptors and service workers that alter or cache sealed bodies, once of each kind. */
+export class BodyWatch {
+  readonly #told = new Set<keyof typeof SINS>();
+  /** the request that a body answered */
+  readonly #owners = new WeakMap<object, object>();
+  /** the same by first bytes: no two sealed answers have them in common */
+  readonly #answered = new Map<string, WeakRef<object>>();
+
+  /** The watch of a backend, which every request reaches behind the last interceptor. */
+  static of(injector: Injector): BodyWatch {
+    const backend = injector.get(HttpBackend);
+    const known = watches.get(backend);
+    if (known) return known;
+    const watch = new BodyWatch();
+    watches.set(backend, watch);
+    const handle = backend.handle.bind(backend);
+    backend.handle = (request) => watch.#pass(request, handle(request));
+    return watch;
+  }
+
+  #pass(request: HttpRequest<unknown>, events: Observable<HttpEvent<unknown>>): Observable<HttpEvent<unknown>> {
+    const journey = request.context.get(CARRIED)?.journey;
+    if (journey?.watch !== this) return events;
+    journey.left(request.body);
+    if (request.responseType !== 'arraybuffer') this.tell('answer', journey.module);
+    return events.pipe(
+      tap({
+        next: (event) => event.type === HttpEventType.Response && journey.came(event.body),
+        error: (error: { readonly error?: unknown }) => journey.came(error.error),
+      }),
+    );
+  }
+
+  tell(sin: keyof typeof SINS, module: string): void {
+    if (this.#told.has(sin)) return;
+    this.#told.add(sin);
+    console.warn(
+      `Sealwire: an interceptor or a service worker ${SINS[sin]} of module "${module}". Sealed requests and their answers ` +
+        'must pass as they are: interceptors leave alone what has SEALED_REQUEST in its context.',
+    );
+  }
+
+  /** Whether the body answered another request before. @param isSealed no two requests have the same answer */
+  isKnown(body: object, request: object, isSealed: boolean): boolean {
+    const owner = this.#owners.get(body);
+    this.#owners.set(body, owner ?? request);
+    if (owner) return owner !== request;
+    if (!isSealed || !isBuffer(body)) return false;
+    const start = `${body.byteLength} ${new Uint8Array(body, 0, Math.min(body.byteLength, 64))}`;
+    const first = this.#answered.get(start);
+    if (first) return first.deref() !== request;
+    this.#answered.set(start, new WeakRef(request));
+    const [oldest] = this.#answered.keys();
+    if (this.#answered.size > REMEMBERED && oldest !== undefined) this.#answered.delete(oldest);
+    return false;
+  }
+}
+
+/** One sealed request between the transport and the backend. */
+export class Journey {
+  #hasLeft = false;
+  readonly #came: unknown[] = [];
+
+  /**
+   * @param message the same object each time its bytes are sent
+   * @param body the bytes as HttpClient got them
+   */
+  constructor(
+    readonly watch: BodyWatch,
+    readonly module: string,
+    private readonly message: object,
+    private readonly body: unknown,
+  ) {}
+
+  left(body: unknown): void {
+    this.#hasLeft = true;
+    if (!isSame(body, this.body)) this.watch.tell('request', this.module);
+  }
+
+  came(body: unknown): void {
+    this.#came.push(body);
+  }
+
+  /** @param isSealed see {@link BodyWatch.isKnown} */
+  ends(body: unknown, isSealed: boolean): void {
+    const { watch, module } = this;
+    if (typeof body !== 'object' || body === null) {
+      // an error that an interceptor made may have no body
+      if (body !== null && body !== undefined) watch.tell('answer', module);
+    } else if (watch.isKnown(body, this.message, isSealed)) watch.tell('cache', module);
+    else if (this.#came.length > 0) {
+      if (!this.#came.some((one) => isSame(one, body))) watch.tell('answer', module);
+    } else if (!this.#hasLeft) watch.tell('cache', module);
+  }
+}
+
+/** Of any realm: jsdom's requests answer with buffers of their own. */
+export function isBuffer(body: unknown): body is ArrayBuffer {
+  return Object.prototype.toString.call(body) === '[object ArrayBuffer]';
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (!isBuffer(a) || !isBuffer(b) || a.byteLength !== b.byteLength) return false;
+  const other = new Uint8Array(b);
+  return new Uint8Array(a).every((byte, i) => byte === other[i]);
+}

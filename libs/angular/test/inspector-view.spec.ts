@@ -1,0 +1,165 @@
+// @vitest-environment jsdom
+import './support.js';
+import { provideHttpClient } from '@angular/common/http';
+import { Component, provideZonelessChangeDetection } from '@angular/core';
+import { TestBed } from '@angular/core/testing';
+import { injectRemote, provideSealwire, withFetch, withModule } from '@sealwire/angular';
+import { SealwireInspector, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
+import { expect, it } from 'vitest';
+import { Payments, secureKeys, serverKey, startServer } from './server.js';
+
+@Component({
+  selector: 'test-page',
+  imports: [SealwireInspector],
+  template: '<sealwire-inspector [view]="view" />',
+})
+class Page {
+  view = 'messages' as const;
+}
+
+async function shown() {
+  const server = await startServer();
+  TestBed.configureTestingModule({
+    providers: [
+      provideZonelessChangeDetection(),
+      provideHttpClient(),
+      provideSealwire(
+        { url: server.url, serverKey },
+        withModule(Payments, { secureKey: secureKeys[0] }),
+        withFetch(),
+        withInspector(),
+      ),
+    ],
+  });
+  const payments = TestBed.runInInjectionContext(() => injectRemote(Payments));
+  const fixture = TestBed.createComponent(Page);
+  await fixture.whenStable();
+  const page = fixture.nativeElement as HTMLElement;
+  const all = (selector: string) => [...page.querySelectorAll<HTMLElement>(selector)];
+  const texts = (selector: string) =>
+    all(selector).map(({ textContent }) => textContent.trim().replaceAll(/\s+/g, ' '));
+  const tab = async (name: string) => {
+    all('[role="tab"]')
+      .find(({ textContent }) => textContent.trim() === name)
+      ?.click();
+    await fixture.whenStable();
+  };
+  return { payments, fixture, page, all, texts, tab, recorder: TestBed.inject(WireRecorder) };
+}
+
+it('shows each message as it happens, left the call and right what a proxy sees', async () => {
+  const { payments, fixture, all, texts, page } = await shown();
+  expect(page.textContent).toContain('Nothing has travelled yet');
+  await payments.balance({ account: 'a' });
+  await payments.transfer('a', 'b', 5n);
+  await fixture.whenStable();
+  expect(texts('.call')).toEqual(['transfer("a", "b", 5n)', 'balance({ account: "a" })']);
+  expect(texts('.outcome')).toEqual(['→ { receipt: "a-b", at: 1970-01-01T00:00:00.000Z }', '→ 100n']);
+  expect(texts('.step')).toEqual([
+    'connectsteps 3 and 4: the session opens',
+    'connectsteps 1 and 2: both sides make fresh keys',
+  ]);
+  expect(all('.row')[0]?.querySelector('.wire')?.textContent).not.toContain('transfer');
+  const bars = all('.row')[0]?.querySelectorAll('[role="img"]') ?? [];
+  expect([...bars].map((bar) => bar.getAttribute('aria-label'))).toEqual([
+    'header 36 B, payload 23 B, padding 41 B, tag 16 B',
+    'header 12 B, payload 26 B, padding 38 B, tag 16 B',
+  ]);
+});
+
+it('opens a message: fields by name, bytes in hexadecimal, and more of them when asked', async () => {
+  const { payments, fixture, all, texts, recorder } = await shown();
+  await payments.balance({ account: 'a' });
+  await payments.echo(new Uint8Array(200));
+  await fixture.whenStable();
+  const [row] = all('button.row');
+  row?.click();
+  await fixture.whenStable();
+  expect(row?.getAttribute('aria-expanded')).toBe('true');
+  const request = recorder.exchanges().at(-1)?.request.body;
+  const fields = texts('sealwire-wire-view:first-of-type tbody tr');
+  expect(fields.slice(0, 2)).toEqual(['type0117which frame this is', 'version111of the protocol']);
+  expect(fields.at(-1)).toMatch(/^tag\d+16one altered bit/);
+  const hex = () =>
+    [...(all('sealwire-hex-view')[0]?.querySelectorAll('.run') ?? [])]
+      .map(({ textContent }) => textContent)
+      .join(' ')
+      .split(' ').length;
+  expect(hex()).toBe(96);
+  all('sealwire-hex-view button')[0]?.click();
+  await fixture.whenStable();
+  expect(hex()).toBe(request?.size);
+  row?.click();
+  await fixture.whenStable();
+  expect(all('sealwire-hex-view')).toEqual([]);
+});
+
+it('draws each handshake, and says it in words', async () => {
+  const { payments, tab, all, texts } = await shown();
+  await payments.balance({ account: 'a' });
+  await tab('Handshake');
+  const pills = texts('svg .text');
+  expect(pills).toEqual([
+    ...['e_c', 'ek_c', 'key names', 'C1', 'A', 'options'],
+    ...['e_s', 'KEM ciphertext', 'cookie', 'S1', 'A', 'session id', 'options'],
+    ...['salt', 'cookie', 'C2', 'B', 'renewals', '1 first call'],
+    ...['e_f', 'S2', 'B', 'terms', 'first answers'],
+  ]);
+  const label = all('svg[role="img"]')[0]?.getAttribute('aria-label');
+  expect(label).toMatch(
+    /^Step 1 from the application to the server, 0 ms, 1,360 B\. Visible: e_c, ek_c, key names\. Sealed: C1/,
+  );
+  expect(label).toContain('Step 4 from the server to the application');
+});
+
+it('puts the log of plain JSON beside the log there is', async () => {
+  const { payments, tab, texts } = await shown();
+  await payments.balance({ account: 'a' });
+  await payments.transfer('a', 'b', 5n);
+  await tab('Proxy log');
+  expect(texts('.plain')[0]).toMatch(/POST \/payments\/transfer\["a","b","5"\]200\{"receipt":"a-b"/);
+  expect(texts('.sealed')[0]).toMatch(/POST \/remote\/payments116 B11 01 00 00/);
+  expect(texts('.sealed').join()).not.toMatch(/transfer|receipt/);
+});
+
+it('marks what a proxy did', async () => {
+  const { payments, fixture, texts, all } = await shown();
+  await payments.balance({ account: 'a' });
+  const report = TestBed.inject(WireAttacks).arm('flip-request');
+  await payments.transfer('a', 'b', 5n);
+  await report;
+  await fixture.whenStable();
+  expect(texts('.badge')).toEqual(['sent again, 2', 'attacked']);
+  all('button.row')[1]?.click();
+  await fixture.whenStable();
+  expect(texts('.run.altered')).toHaveLength(1);
+  expect(texts('.wire .failed')).toContain('HTTP 400 bad_frame');
+});
+
+it('is worked by keys, pauses and clears', async () => {
+  const { payments, fixture, all, recorder, texts } = await shown();
+  await payments.balance({ account: 'a' });
+  await fixture.whenStable();
+  const tabs = all('[role="tab"]');
+  document.body.append(fixture.nativeElement);
+  tabs[0]?.focus();
+  const press = async (key: string) => {
+    document.activeElement?.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+    await fixture.whenStable();
+    return document.activeElement?.textContent.trim();
+  };
+  expect(await press('ArrowRight')).toBe('Handshake');
+  expect(await press('End')).toBe('Proxy log');
+  expect(await press('ArrowRight')).toBe('Messages');
+  expect(await press('ArrowLeft')).toBe('Proxy log');
+  expect(await press('Home')).toBe('Messages');
+  expect(tabs.map((tab) => tab.getAttribute('aria-selected'))).toEqual(['true', 'false', 'false']);
+  const [pause, clear] = all('.tools button');
+  pause?.click();
+  expect(recorder.paused()).toBe(true);
+  pause?.click();
+  expect(recorder.paused()).toBe(false);
+  clear?.click();
+  await fixture.whenStable();
+  expect(texts('.total')).toEqual(['0 messages, 0 B']);
+});

@@ -1,0 +1,268 @@
+// @vitest-environment jsdom
+import './support.js';
+import { provideHttpClient, withInterceptors } from '@angular/common/http';
+import { type EnvironmentProviders, effect } from '@angular/core';
+import { TestBed } from '@angular/core/testing';
+import {
+  injectRemote,
+  provideSealwire,
+  type SealwireFeature,
+  sealwireStreams,
+  withFetch,
+  withHttpClient,
+  withModule,
+} from '@sealwire/angular';
+import { type Exchange, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
+import { encodeReply, fetchTransport, type Transport, type TransportRequest } from '@sealwire/client';
+import { SealwireSessions } from '@sealwire/nest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { eventually } from './eventually.js';
+import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
+
+async function connect(
+  feature: SealwireFeature<'transport'> = withFetch(),
+  http: EnvironmentProviders = provideHttpClient(),
+) {
+  const server = await startServer();
+  TestBed.configureTestingModule({
+    providers: [
+      http,
+      provideSealwire(
+        { url: server.url, serverKey },
+        withModule(Payments, { secureKey: secureKeys[0] }),
+        feature,
+        withInspector(),
+      ),
+    ],
+  });
+  const [payments, rates] = TestBed.runInInjectionContext(() => [injectRemote(Payments), injectRemote(Rates)] as const);
+  return {
+    ...server,
+    controller: server.payments,
+    payments,
+    rates,
+    recorder: TestBed.inject(WireRecorder),
+    attacks: TestBed.inject(WireAttacks),
+  };
+}
+
+/** A session is open, and nothing of it is recorded. */
+async function opened(...how: Parameters<typeof connect>) {
+  const made = await connect(...how);
+  await made.payments.balance({ account: 'a' });
+  made.recorder.clear();
+  return made;
+}
+
+const transports: [string, SealwireFeature<'transport'>, EnvironmentProviders][] = [
+  ['fetch', withFetch(), provideHttpClient()],
+  ['HttpClient', withHttpClient(), provideHttpClient(withInterceptors([sealwireStreams]))],
+];
+
+const text = new TextDecoder('latin1');
+/** All that a proxy got of these exchanges. */
+const seen = (exchanges: readonly Exchange[]): string =>
+  exchanges
+    .flatMap(({ request, answer }) => [request, answer ?? []].flat())
+    .map(({ line, headers, body }) => `${line}\n${headers.join('\n')}\n${text.decode(body.head)}`)
+    .join('\n');
+
+describe.each(transports)('the recorder over %s', (_name, feature, http) => {
+  it('finds each call in the bytes that carry it', async () => {
+    const { payments, recorder } = await connect(feature, http);
+    const [first] = await Promise.all([payments.balance({ account: 'a' }), payments.balance({ account: 'b' })]);
+    expect(first).toBe(100n);
+    await payments.transfer('a', 'b', 5n);
+    await payments.$batch((r) => [r.balance({ account: 'a' }), r.balance({ account: 'b' })]);
+    const calls = recorder.calls();
+    expect(calls.map(({ name }) => name)).toEqual(['balance', 'balance', 'transfer', 'balance', 'balance']);
+    expect(calls[2]).toMatchObject({
+      module: 'payments',
+      args: ['"a"', '"b"', '5n'],
+      json: '["a","b","5"]',
+      state: 'done',
+      outcome: '{ receipt: "a-b", at: 1970-01-01T00:00:00.000Z }',
+    });
+    const ids = calls.map(({ id }) => id);
+    const exchanges = recorder.exchanges();
+    expect(exchanges.map(({ kind, calls }) => [kind, calls.map((id) => ids.indexOf(id))])).toEqual([
+      ['start', []],
+      ['finish', [0, 1]],
+      ['call', [2]],
+      ['call', [3, 4]],
+    ]);
+    const [handshake] = recorder.handshakes();
+    expect(handshake).toMatchObject({ module: 'payments', sessionId: expect.stringMatching(/^[0-9a-f]{32}$/) });
+    expect(exchanges.map((one) => one.handshake)).toEqual([handshake?.id, handshake?.id, undefined, undefined]);
+  });
+
+  it('shows what a proxy sees: line, headers, fields and sizes, and nothing of the calls', async () => {
+    const { payments, recorder, url } = await opened(feature, http);
+    await payments.transfer('a', 'b', 5n);
+    const error = await payments.transfer('confidential', 'b', 500n).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'insufficient_funds' });
+    const [exchange, failed] = recorder.exchanges();
+    expect(exchange?.request).toMatchObject({
+      line: 'POST /remote/payments',
+      headers: expect.arrayContaining([
+        ['host', new URL(url).host],
+        ['content-type', 'application/vnd.sealwire'],
+      ]),
+    });
+    expect(exchange?.answer?.line).toBe('HTTP 200');
+    expect(exchange?.answer?.headers).toContainEqual(['cache-control', 'no-store, no-transform']);
+    expect(exchange?.request.body.fields.map(({ name }) => name)).toEqual([
+      ...['type', 'version', 'flags', 'epoch', 'session id', 'lane', 'counter', 'salt', 'sealed', 'tag'],
+    ]);
+    const outcomes = [{ ok: true as const, value: { receipt: 'a-b', at: new Date(0) } }];
+    const reply = encodeReply({ outcomes }).length;
+    expect(exchange?.request.body).toMatchObject({ size: 36 + 64 + 16, payload: 19, complete: true });
+    expect(exchange?.answer?.body).toMatchObject({ size: 12 + 64 + 16, payload: reply });
+    expect(failed?.answer?.body.payload).toBeGreaterThan(reply);
+    expect(recorder.calls()[1]).toMatchObject({ state: 'failed', outcome: 'insufficient_funds: Not enough money.' });
+    expect(JSON.stringify(recorder.calls())).toContain('confidential');
+    expect(seen(recorder.exchanges())).not.toMatch(/transfer|receipt|confidential|insufficient|Not enough/);
+  });
+
+  it('hands a live result on as it comes, and counts its pieces and items', async () => {
+    const { rates, recorder } = await connect(feature, http);
+    const items: number[] = [];
+    for await (const one of await rates.count(50)) items.push(one);
+    expect(items).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
+    const [call] = recorder.calls();
+    expect(call).toMatchObject({ name: 'count', state: 'done', items: 50 });
+    expect(call?.lastItems.at(-1)).toBe('50');
+    const live = recorder.exchanges().findLast(({ answer }) => (answer?.body.pieceCount ?? 0) > 0);
+    expect(live?.calls).toEqual([call?.id]);
+    expect(live?.answer?.body.pieces.at(-1)).toMatchObject({ last: true });
+    expect(live).toMatchObject({ state: 'done' });
+  });
+});
+
+it('names the handshake that replaced a session, and why', async () => {
+  const { payments, recorder, app } = await opened();
+  const sessions = app.get(SealwireSessions);
+  for (const { id } of await sessions.list()) await sessions.revoke(id);
+  await payments.balance({ account: 'a' });
+  await eventually(() => recorder.handshakes().at(-1)?.reason).toMatch(/^session_/);
+});
+
+it('knows the padding of whatever length a payload has', async () => {
+  const { payments, recorder } = await opened();
+  for (const size of [0, 1, 30, 45, 60, 200, 1_000, 5_000, 65_000, 66_000, 200_000]) {
+    const bytes = await payments.echo(new Uint8Array(size));
+    const outcomes = [{ ok: true as const, value: bytes }];
+    const [request, answer] = [recorder.exchanges().at(-1)?.request.body, recorder.exchanges().at(-1)?.answer?.body];
+    expect(answer?.payload, `${size}`).toBe(encodeReply({ outcomes }).length);
+    expect((request?.payload ?? 0) - size).toBeGreaterThan(8);
+    expect((request?.payload ?? 0) - size).toBeLessThan(20);
+  }
+  await payments.$batch((r) => Array.from({ length: 30 }, (_, i) => r.balance({ account: i % 2 ? 'a' : 'b' })));
+  expect(recorder.exchanges().at(-1)?.answer?.body.payload).toBeGreaterThan(100);
+  expect(recorder.exchanges().at(-1)?.calls).toHaveLength(30);
+});
+
+it('makes no effect that calls depend on it', async () => {
+  const { payments, recorder } = await opened();
+  let runs = 0;
+  let call: Promise<bigint> | undefined;
+  TestBed.runInInjectionContext(() =>
+    effect(() => {
+      runs++;
+      call = payments.balance({ account: 'a' });
+    }),
+  );
+  TestBed.tick();
+  await call;
+  recorder.pause();
+  recorder.resume();
+  TestBed.tick();
+  expect(runs).toBe(1);
+  expect(recorder.calls()).toHaveLength(1);
+});
+
+it('refuses what it has no use for', () => {
+  expect(() => withInspector({ keep: 0 })).toThrow('1 to 10,000');
+  expect(() => withInspector({ bodies: 1 } as never)).toThrow('no option `bodies`');
+});
+
+it('keeps the last exchanges and 4096 bytes of each body, and stops while it is paused', async () => {
+  const { payments, recorder } = await opened();
+  const bytes = new Uint8Array(300_000).map((_, i) => i * 7);
+  expect(Buffer.from(await payments.echo(bytes)).equals(Buffer.from(bytes))).toBe(true);
+  const [echo] = recorder.exchanges();
+  for (const side of [echo?.request, echo?.answer]) {
+    expect(side?.body.size).toBeGreaterThan(300_000);
+    expect(side?.body.head.length).toBe(4096);
+    expect(side?.body.pieceCount).toBe(5);
+    const end = side?.body.fields.at(-1);
+    expect((end?.offset ?? 0) + (end?.length ?? 0)).toBe(side?.body.size);
+  }
+  expect(recorder.calls()[0]?.args).toEqual(['Uint8Array(300000)']);
+  recorder.limit = 10;
+  for (let i = 0; i < 30; i++) await payments.balance({ account: 'a' });
+  expect(recorder.exchanges().length).toBe(10);
+  expect(recorder.calls().length).toBe(10);
+  recorder.pause();
+  const last = recorder.calls().at(-1);
+  expect(await payments.balance({ account: 'b' })).toBe(7n);
+  expect(recorder.calls().at(-1)).toBe(last);
+  recorder.resume();
+  await payments.balance({ account: 'b' });
+  expect(recorder.calls().at(-1)?.args).toEqual(['{ account: "b" }']);
+  recorder.clear();
+  expect([recorder.exchanges(), recorder.calls(), recorder.handshakes()]).toEqual([[], [], []]);
+});
+
+it('is the transport that it wraps: same bytes, same limits, no read before its time', async () => {
+  const recorder = TestBed.inject(WireRecorder);
+  let pulled = 0;
+  const got: Uint8Array[] = [];
+  const inner: Transport = {
+    ...fetchTransport(),
+    maxResponse: 1234,
+    requestStreams: true,
+    async send({ body }) {
+      const reader = (body as ReadableStream<Uint8Array>).getReader();
+      for (let next = await reader.read(); next.value; next = await reader.read()) got.push(next.value);
+      const parts = [new Uint8Array([0x12, 1, 3]), new Uint8Array(500)];
+      const read = async () => {
+        const value = parts.shift();
+        return value ? { done: false, value } : { done: true };
+      };
+      return { status: 200, contentType: 'application/vnd.sealwire', body: { read, cancel: async () => {} } };
+    },
+  };
+  const transport = recorder.record(inner, 'payments');
+  expect([transport.maxResponse, transport.requestStreams]).toEqual([1234, true]);
+  expect(() => transport.check?.('ftp://x')).toThrow('http');
+  const source = new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        if (++pulled > 3) controller.close();
+        else controller.enqueue(new Uint8Array(100).fill(pulled));
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  const request: TransportRequest = {
+    url: 'http://localhost/remote/payments',
+    body: source,
+    contentType: 'application/vnd.sealwire',
+    signal: new AbortController().signal,
+  };
+  const response = await transport.send(request);
+  expect(got.map((part) => [part.length, part[0]])).toEqual([
+    [100, 1],
+    [100, 2],
+    [100, 3],
+  ]);
+  const reader = response.body as { read(): Promise<{ value?: Uint8Array }> };
+  expect(recorder.exchanges()[0]?.answer?.body.size).toBe(0);
+  expect((await reader.read()).value?.length).toBe(3);
+  expect(recorder.exchanges()[0]?.answer?.body).toMatchObject({ size: 3, complete: false });
+  expect((await reader.read()).value?.length).toBe(500);
+  await reader.read();
+  expect(recorder.exchanges()[0]).toMatchObject({ state: 'done', request: { body: { size: 300 } } });
+  onTestFinished(() => recorder.clear());
+});
