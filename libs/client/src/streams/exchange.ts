@@ -16,18 +16,21 @@ export async function exchange(
   const { meter } = message;
   try {
     const up = (total: number): void => meter?.sent(total);
-    const sealed = delivery.settings.transport.tellsUpload ? () => {} : up;
     // the server has the number: the first piece is enough to ask for its result
+    const sealed = delivery.settings.transport.uploadProgress ? () => {} : up;
     const body = upload && message.state !== 'running' ? await upload.body(message, sealed) : frame;
+    const written = body instanceof ReadableStream ? upload?.written : undefined;
     const left = (total: number): void => {
       upload?.moved('left', total);
+      written?.(total);
       up(total);
     };
     if (body instanceof Blob) upload?.leaves(body);
     const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
-    if (body instanceof Blob) message.stopped();
-    if (body instanceof Blob) up(body.size);
-    else if (body instanceof Uint8Array) up(body.length);
+    if (body instanceof Blob) {
+      message.stopped();
+      up(body.size);
+    } else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);
     return answer;
   } catch (error) {

@@ -19,6 +19,11 @@ const EMPTY = new Uint8Array(0);
 /** Bytes a millisecond. */
 const SLOW = 64;
 
+interface Handed {
+  readonly end: number;
+  readonly chunk: Uint8Array;
+}
+
 /** The streams among the arguments of one message, which are sealed piece by piece behind its payload. */
 export class Upload implements Limited {
   /** They are Blobs and Files, which can be read again. */
@@ -35,6 +40,8 @@ export class Upload implements Limited {
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
+  /** pieces that were handed to the transport, and where they end in the body */
+  #handed: Handed[] = [];
   /** bytes of the body that were sealed, or left, in that sending which came furthest */
   readonly #furthest = { sealed: 0, left: 0 };
   /** ends the body of a request that is under way */
@@ -111,6 +118,14 @@ export class Upload implements Limited {
     if (total <= this.#furthest[how]) return;
     this.#furthest[how] = total;
     this.#message?.moved();
+  }
+
+  /** What is told how many bytes of the last body have been written: the memory of their pieces is used again. */
+  get written(): (total: number) => void {
+    const [handed, streams] = [this.#handed, this.#streams];
+    return (total) => {
+      while (handed[0] && handed[0].end <= total) streams.reuse((handed.shift() as Handed).chunk);
+    };
   }
 
   ring(now: number): void {
@@ -194,6 +209,9 @@ export class Upload implements Limited {
   ): (body: Uint8Array, last: boolean) => Step<void> {
     let total = 0;
     let plain = 0;
+    this.#handed = [];
+    const handed = this.#handed;
+    const { requestStreams, uploadProgress } = this.#message?.delivery.settings.transport ?? {};
     const give = (chunk: Uint8Array): void => {
       take(chunk);
       total += chunk.length;
@@ -207,7 +225,9 @@ export class Upload implements Limited {
     // pieces leave in the order of their numbers
     let sealing: Soon<void>;
     const seal = function* (piece: Step<Uint8Array>): Step<void> {
-      give(yield* piece);
+      const chunk = yield* piece;
+      give(chunk);
+      if (requestStreams && uploadProgress) handed.push({ end: total, chunk });
     };
     this.#pulse = () => {
       if (whole) sealing = run(seal(sealer.seal(encodeUnit(UNIT.pulse, 0, EMPTY), false)));

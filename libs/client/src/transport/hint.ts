@@ -99,19 +99,23 @@ export function explained(error: unknown, url: string): unknown {
     });
   }
   if (syscall === 'connect' || syscall === 'getaddrinfo' || code === 'UND_ERR_CONNECT_TIMEOUT') {
-    const { origin } = new URL(url);
-    return new SealwireError(
-      'unreachable',
-      `Nothing answers at ${origin}; start the server or correct \`url\`: ${message}`,
-      {
-        cause: error,
-      },
-    );
+    return unreachable(error, url);
   }
   const page = pageOrigin();
   return error instanceof TypeError && error.cause === undefined && page !== undefined
     ? unanswered(error, new URL(url), page)
     : error;
+}
+
+/** The connection never stood. */
+export function unreachable(error: unknown, url: string): SealwireError {
+  const { message } = deepestCause(error) as Error;
+  const { origin } = new URL(url);
+  return new SealwireError(
+    'unreachable',
+    `Nothing answers at ${origin}; start the server or correct \`url\`: ${message}`,
+    { cause: error },
+  );
 }
 
 /** It has no cause, for what the browser said is in it. */

@@ -16,7 +16,10 @@ export interface TransportRequest {
   readonly contentType: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  /** Tells the bytes of the body that have left so far. A transport that cannot see them never calls it. */
+  /**
+   * Tells the bytes of the body that have left so far; the memory of those that came in a stream may be used for others then. A
+   * transport that cannot see them never calls it.
+   */
   readonly onUpload?: (bytes: number) => void;
 }
 
@@ -54,7 +57,7 @@ export interface Transport {
   /** Whether it takes a ReadableStream as the body of a request. Otherwise streams come as a Blob (default false). */
   readonly requestStreams?: boolean;
   /** Whether it calls `onUpload` while a body leaves. Otherwise bytes count as sent when they are sealed (default false). */
-  readonly tellsUpload?: boolean;
+  readonly uploadProgress?: boolean;
   /**
    * Called once, by `createRemote`. Without it `url` must be one that `fetch` takes here.
    *
@@ -148,7 +151,7 @@ function checked(headers: Record<string, string>): Record<string, string> {
  * Reads a body to its end, but for a live result, of which it reads the beginning. Counted in bytes after any decoding, for
  * Content-Length says nothing of what a proxy compressed.
  */
-async function readBody(reader: BodyReader, maximum: number, sealed: boolean): Promise<Uint8Array | LiveBody> {
+export async function readBody(reader: BodyReader, maximum: number, sealed: boolean): Promise<Uint8Array | LiveBody> {
   let body = NOTHING;
   let length = 0;
   for (;;) {

@@ -23,6 +23,9 @@ export function headLength(bytes: Uint8Array): number | undefined {
 /** What is set aside for a payload whose end is missing: a piece that is not whole, and the least for its beginning. */
 const PAYLOAD = 3 * LIMITS.chunk;
 
+/** Parts of a body, of 64 KiB at most each, that wait before the connection is read no further. */
+const PARTS = 4;
+
 /** What holds bodies that wait for their end. */
 export interface WaitingRoom {
   /** milliseconds that a body may take; of a live one, that may pass without a byte */
@@ -38,11 +41,15 @@ export interface WaitingRoom {
 export class LiveBody {
   /** header and first chunk */
   readonly head: Uint8Array;
-  #next: Uint8Array | undefined;
   readonly #request: IncomingMessage | undefined;
-  #chunks: AsyncIterator<Uint8Array> | undefined;
-  /** rejects what waits for more */
-  #giveUp: ((error: Error) => void) | undefined;
+  /** what has come and was not asked for */
+  readonly #parts: Uint8Array[] = [];
+  #waiting: { resolve(bytes: Uint8Array | undefined): void; reject(error: Error): void } | undefined;
+  /** of performance.now(): when what waits has waited for too long */
+  #deadline = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #listening = false;
+  #failed: Error | undefined;
 
   /**
    * @param bytes what has come
@@ -57,7 +64,7 @@ export class LiveBody {
     const length = headLength(bytes);
     if (length === undefined || bytes.length < length) throw new SealwireError('bad_frame');
     this.head = bytes.subarray(0, length);
-    if (bytes.length > length) this.#next = bytes.subarray(length);
+    if (bytes.length > length) this.#parts.push(bytes.subarray(length));
     this.#request = request;
   }
 
@@ -73,7 +80,7 @@ export class LiveBody {
       held += bytes;
     };
     const end = performance.now() + this.room.bodyTimeout;
-    const over = this.room.wait(() => this.#giveUp?.(new SealwireError('busy')));
+    const over = this.room.wait(() => this.#fail(new SealwireError('busy')));
     try {
       hold(this.head.length + PAYLOAD);
       for (;;) {
@@ -94,30 +101,60 @@ export class LiveBody {
    * @param silence milliseconds in which something has to come
    * @throws SealwireError `stream_cut` if it broke off, or nothing came in time
    */
-  async next(silence = this.room.bodyTimeout): Promise<Uint8Array | undefined> {
-    const next = this.#next;
-    this.#next = undefined;
-    if (next || !this.#request) return next;
-    // a connection that is answered before it was read to its end is still needed for the answer
-    this.#chunks ??= this.#request.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
-    let timer: NodeJS.Timeout | undefined;
-    const silent = new Promise<never>((_, reject) => {
-      this.#giveUp = reject;
-      timer = setTimeout(() => reject(new SealwireError('stream_cut', 'Nothing came for too long.')), silence);
+  next(silence = this.room.bodyTimeout): Promise<Uint8Array | undefined> {
+    const part = this.#parts.shift();
+    const request = this.#request;
+    if (part || !request) return Promise.resolve(part);
+    if (request.readableEnded) return Promise.resolve(undefined);
+    if (this.#failed) return Promise.reject(this.#failed);
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      this.#deadline = performance.now() + silence;
+      // one timer looks after all waiting: most of it is short
+      this.#timer ??= setTimeout(() => this.#look(), silence);
+      this.#listen(request);
+      request.resume();
     });
-    try {
-      const { done, value } = await Promise.race([this.#chunks.next(), silent]);
-      return done ? undefined : value;
-    } catch (error) {
-      throw error instanceof SealwireError ? error : new SealwireError('stream_cut', undefined, { cause: error });
-    } finally {
-      clearTimeout(timer);
-    }
+  }
+
+  #listen(request: IncomingMessage): void {
+    if (this.#listening) return;
+    this.#listening = true;
+    request.on('data', this.#take);
+    request.once('end', () => this.#settle()?.resolve(undefined));
+    request.on('error', (cause) => this.#fail(new SealwireError('stream_cut', undefined, { cause })));
+    request.once('close', () => this.#fail(new SealwireError('stream_cut')));
+  }
+
+  readonly #take = (part: Uint8Array): void => {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting) waiting.resolve(part);
+    else if (this.#parts.push(part) >= PARTS) this.#request?.pause();
+  };
+
+  #look(): void {
+    const left = this.#waiting ? this.#deadline - performance.now() : this.room.bodyTimeout;
+    this.#timer = left > 0 ? setTimeout(() => this.#look(), left) : undefined;
+    if (left <= 0) this.#fail(new SealwireError('stream_cut', 'Nothing came for too long.'));
+  }
+
+  #fail(error: Error): void {
+    this.#failed ??= error;
+    this.#settle()?.reject(this.#failed);
+  }
+
+  /** Nothing more comes. @returns what waits for it */
+  #settle(): { resolve(bytes: undefined): void; reject(error: Error): void } | undefined {
+    clearTimeout(this.#timer);
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    return waiting;
   }
 
   /** Nobody reads it any more. A short rest is read, so that the connection can be used again; else it is closed. */
   close(): void {
-    this.#giveUp?.(new SealwireError('stream_cut'));
+    this.#fail(new SealwireError('stream_cut'));
     const request = this.#request;
     if (!request || request.complete || request.destroyed) return;
     let rest = REST.bytes;
@@ -130,8 +167,7 @@ export class LiveBody {
       if (rest < 0) request.pause();
     });
     request.on('error', () => undefined);
-    // while the iterator waits for more, which nobody takes any more, nothing flows
-    request.removeAllListeners('readable');
+    request.off('data', this.#take);
     request.resume();
   }
 }

@@ -1,0 +1,77 @@
+import { SealwireError, unknownOption } from '@sealwire/core';
+import { Agent, type Dispatcher } from 'undici';
+import { explained } from './hint.js';
+import { checkUrl } from './network.js';
+import { answered, headersOf } from './node-body.js';
+import { maxResponse, type Transport } from './transport.js';
+
+/** Options of {@link undiciTransport}. */
+export interface UndiciTransportOptions {
+  /** bytes of an answer that are read at most; a longer result ends its call with `too_large` (default 64 MiB) */
+  readonly maxResponse?: number;
+  /** opens and keeps the connections, for example a `Pool` or a `ProxyAgent` of undici; whoever made it closes it */
+  readonly dispatcher?: Dispatcher;
+  /** connections to one server at most (default: as many as there are requests at a time) */
+  readonly connections?: number;
+}
+
+/**
+ * Each frame is a request of undici, over a pool of connections. Redirects are not followed, no content encoding is asked for,
+ * and of an answer that is no frame 4 KiB are read. `undici` has to be installed.
+ *
+ * @throws SealwireError `bad_configuration` for an option that does not exist
+ * @example
+ * import { undiciTransport } from '@sealwire/client/undici';
+ * import { ProxyAgent } from 'undici';
+ *
+ * createRemote({
+ *   url: 'https://api.example.com/remote/payments',
+ *   serverKey: 'swp1...',
+ *   transport: undiciTransport({ dispatcher: new ProxyAgent('http://proxy.example.com:3128') }),
+ * });
+ */
+export function undiciTransport(options: UndiciTransportOptions = {}): Transport {
+  unknownOption(options, ['maxResponse', 'dispatcher', 'connections'], 'undiciTransport');
+  const { dispatcher: given, connections } = options;
+  if (given && connections !== undefined) {
+    throw new SealwireError('bad_configuration', 'A dispatcher has a number of connections of its own.');
+  }
+  const most = maxResponse(options as Transport);
+  let dispatcher = given;
+  return {
+    check: checkUrl,
+    maxResponse: most,
+    requestStreams: true,
+    async send(request) {
+      const { url, body, signal } = request;
+      signal.throwIfAborted();
+      const headers = headersOf(request);
+      dispatcher ??= new Agent(connections === undefined ? {} : { connections });
+      const { origin, pathname, search } = new URL(url);
+      const answer = await dispatcher
+        .request({
+          origin,
+          path: `${pathname}${search}`,
+          method: 'POST',
+          headers,
+          body,
+          signal,
+          // a call has limits of its own
+          headersTimeout: 0,
+          bodyTimeout: 0,
+        } as object as Dispatcher.RequestOptions)
+        .catch((error: unknown) => {
+          throw misconfigured(error) ?? explained(error, url);
+        });
+      const { statusCode: status } = answer;
+      return answered({ status, headers: answer.headers, body: answer.body }, request, most);
+    },
+  };
+}
+
+/** undici refuses names and values that no header may have. */
+function misconfigured(error: unknown): SealwireError | undefined {
+  const { code, message } = error as { code?: unknown; message: string };
+  if (code !== 'UND_ERR_INVALID_ARG') return undefined;
+  return new SealwireError('bad_configuration', `headers: ${message}`, { cause: error });
+}
