@@ -7,7 +7,6 @@ import {
   finishHandshake,
   fromHex,
   type KeySize,
-  openLiveResult,
   openResult,
   parseKeyText,
   receiveFinishAnswer,
@@ -16,8 +15,8 @@ import {
   sealCall,
   startHandshake,
   toHex,
-  UnitReader,
 } from '@sealwire/core';
+import { openLiveResult, UnitReader } from '@sealwire/core/live';
 import { noblePrimitives } from '@sealwire/core/noble';
 import { webPrimitives } from '@sealwire/core/webcrypto';
 
