@@ -48,7 +48,11 @@ describe.each([
     async function* items() {
       yield 1;
     }
-    await expect(remote.whoami(items())).rejects.toMatchObject({ code: 'unauthorized' });
+    const error = await remote.whoami(items()).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'unauthorized', details: { status: 401, ran: false } });
+    expect((error as Error).message).toBe(
+      'Unauthorized. It was not sent again with new metadata, for its streams cannot be read twice: call it once more.',
+    );
     expect(refresh).toHaveBeenCalledOnce();
     expect(await remote.whoami(items())).toBe('new');
     expect(refresh).toHaveBeenCalledOnce();

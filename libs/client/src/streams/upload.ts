@@ -90,6 +90,7 @@ export class Upload implements Limited {
     const head = await this.#head;
     if (again) {
       this.#rewind();
+      this.#begun = true;
       this.#sealer?.again();
       // they must be the same, or nothing is sent
       for (const body of this.#bodies) await run((this.#sealer as LiveSealer).seal(body, false));
