@@ -74,7 +74,7 @@ export interface RemoteControls<Api> {
    * its user clicks. Nothing is sent. The promise is never rejected.
    *
    * @example
-   * requestIdleCallback(() => payments.$prewarm());
+   * await remote.$prewarm();
    */
   $prewarm(): Promise<void>;
   /** Rejects what is pending with code `closed`, ends all streams and erases the keys. */
