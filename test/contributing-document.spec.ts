@@ -12,7 +12,7 @@ function folders(path: string): string[] {
 
 it('names every room of the packages, and no other', () => {
   const named = [...text.matchAll(/^\| `(\w+\/\w+)` \|/gm)].flatMap(([, room = '']) =>
-    room.startsWith('libs/') ? [] : [room],
+    /^(libs|apps)\//.test(room) ? [] : [room],
   );
   const rooms = packages.flatMap((name) => folders(resolve(root, `libs/${name}/src`)).map((room) => `${name}/${room}`));
   expect(named.sort()).toEqual(rooms.sort());
