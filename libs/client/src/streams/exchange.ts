@@ -16,13 +16,16 @@ export async function exchange(
   const { meter } = message;
   try {
     const up = (total: number): void => meter?.sent(total);
+    const sealed = delivery.settings.transport.tellsUpload ? () => {} : up;
     // the server has the number: the first piece is enough to ask for its result
-    const body = upload && message.state !== 'running' ? await upload.body(message, up) : frame;
+    const body = upload && message.state !== 'running' ? await upload.body(message, sealed) : frame;
     const left = (total: number): void => {
       upload?.moved('left', total);
       up(total);
     };
+    if (body instanceof Blob) upload?.leaves(body);
     const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
+    if (body instanceof Blob) message.stopped();
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);
