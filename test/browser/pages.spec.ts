@@ -47,7 +47,7 @@ afterAll(() => Promise.all([site.close(), strict.close()]));
 inEveryBrowser((suite) => {
   it('runs under a strict CSP with Trusted Types', async () => {
     const { page, problems } = await suite.open(`${strict.origin}/?key=${strict.pin}`);
-    await expect.poll(() => page.title()).toBe('3,45,3');
+    await expect.poll(() => page.title(), { timeout: 60_000 }).toBe('3,45,3');
     expect(problems).toEqual([]);
     // the CSP is in force: text is not taken as a script's address
     const refused = await page.evaluate(() => {

@@ -22,7 +22,7 @@ export function inChromium(suite: (browser: SuiteBrowser) => void): void {
 }
 
 /** Milliseconds: a browser is several processes, and a busy machine starts them slowly. */
-const PATIENCE = 120_000;
+const PATIENCE = 240_000;
 
 function inBrowser(
   installed: InstalledBrowser,

@@ -62,7 +62,7 @@ describe('requests of one message', () => {
     await vi.waitFor(() => expect(http.got.length).toBeGreaterThan(3), { timeout: 5_000 });
     expect(http.got[0]?.closed).toBe(true);
     expect(http.open().length).toBeLessThanOrEqual(1);
-    expect(http.counts.most).toBe(2);
+    expect(http.counts.most).toBeLessThanOrEqual(2);
     finish();
     expect(await call).toBe('slow');
     expect(frames(http.got)).toBe(1);
@@ -124,11 +124,12 @@ describe('retransmissions of many messages', () => {
 
 it('a handshake has two requests at most under way', async () => {
   const http = await counted(new PeerServer(), () => true);
-  const options = { url: http.url, ...http.keys, connectTimeout: 60, waitForServer: true, timeout: 900 };
-  const remote = createRemote<Api>(options);
+  const remote = createRemote<Api>({ url: http.url, ...http.keys, connectTimeout: 60, waitForServer: true });
   onTestFinished(() => remote.$close());
-  await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'unreachable' });
-  expect(http.got.length).toBeGreaterThan(4);
+  const call = remote.add(1, 2).catch((error: unknown) => error);
+  await vi.waitFor(() => expect(http.got.length).toBeGreaterThan(4), { timeout: 10_000 });
+  remote.$close();
+  expect(await call).toMatchObject({ code: 'closed' });
   expect(http.counts.most).toBe(2);
   expect(http.got[0]?.kind).toBe('start');
   await vi.waitFor(() => expect(http.open()).toEqual([]));

@@ -48,7 +48,10 @@ export async function counted(peer: PeerServer, hold: (got: Got) => unknown = ()
     response.on('close', () => {
       one.closed = true;
     });
-    counts.most = Math.max(counts.most, open().length);
+    // behind the closing of others that happened in the same turn
+    setImmediate(() => {
+      counts.most = Math.max(counts.most, open().length);
+    });
     if (await hold(one)) return;
     const answer = await peer.handle({ body, contentType });
     response.writeHead(answer.status, { 'content-type': answer.contentType }).end(answer.body);
