@@ -1,4 +1,5 @@
-// Runs the application from its sources, and starts it again after every change in src or in a package.
+// Runs the application from its sources as the demo, and starts it again after every change in src or in a package. Beside it the page
+// is built anew after every change in apps/web; `npm run build` makes what it needs of the packages.
 import { spawn } from 'node:child_process';
 import { watch } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -11,6 +12,7 @@ const PAUSE = 200;
 const ARGUMENTS = ['--import', END_WITH_PARENT, '--import', '@oxc-node/core/register', join(root, 'src/main.ts')];
 
 let server = start();
+const page = watchPage();
 let timer;
 let restarted = Promise.resolve();
 for (const folder of WATCHED)
@@ -20,13 +22,15 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void stop
 function changed(file) {
   if (!file.endsWith('.ts')) return;
   clearTimeout(timer);
-  timer = setTimeout(() => {
-    restarted = restarted.then(() => restart(file));
-  }, PAUSE);
+  timer = setTimeout(() => queueRestart(`${file} changed`), PAUSE);
 }
 
-async function restart(file) {
-  console.log(`\n${file} changed, the server starts again.`);
+function queueRestart(reason) {
+  restarted = restarted.then(() => restart(reason));
+}
+
+async function restart(reason) {
+  console.log(`\n${reason}, the server starts again.`);
   // the database's folder takes one process at a time
   await end(server);
   server = start();
@@ -35,18 +39,28 @@ async function restart(file) {
 function start() {
   const child = spawn(process.execPath, ARGUMENTS, {
     cwd: root,
-    env: { ...process.env, SEALWIRE_DATA: resolve(root, process.env.SEALWIRE_DATA || 'data') },
+    env: { ...process.env, SEALWIRE_DEMO: 'yes', SEALWIRE_DATA: resolve(root, process.env.SEALWIRE_DATA || 'data') },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
+  child.on('message', () => queueRestart('The page asked for it'));
   child.once('exit', (code) => {
     if (code) console.log(`The server ended with exit code ${code}; it starts again after the next change.`);
   });
   return child;
 }
 
+function watchPage() {
+  const command = join(root, 'node_modules/@angular/cli/bin/ng.js');
+  return spawn(process.execPath, ['--import', END_WITH_PARENT, command, 'build', '--watch'], {
+    cwd: join(root, 'apps/web'),
+    env: { ...process.env, NG_CLI_ANALYTICS: 'false' },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+}
+
 async function stop() {
   clearTimeout(timer);
   await restarted;
-  await end(server);
+  await Promise.all([end(server), end(page)]);
   process.exit();
 }

@@ -1,5 +1,6 @@
 // Builds what is missing, starts the application as the demo, lets a client in a process of its own show the protocol at work, and
-// keeps the server running, with its page, until Ctrl-C. The page may have it restarted. With --once it ends after that, and takes a temporary data folder.
+// keeps the server running, with its page, until Ctrl-C. The page may have it restarted. With --once it ends after the client, and takes
+// a temporary data folder.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -160,6 +160,12 @@ describe('an application that is not the demo', () => {
   beforeAll(() => start({}));
   afterAll(() => app.close());
 
+  it('has no page if none was built', async () => {
+    rmSync(join(folder, 'page', 'index.html'));
+    expect((await ask('GET', '/')).status).toBe(404);
+    writeFileSync(join(folder, 'page', 'index.html'), 'built');
+  });
+
   it('serves the page and hands out nothing', async () => {
     expect((await ask('GET', '/')).status).toBe(200);
     expect((await ask('GET', '/demo', OWN)).status).toBe(404);

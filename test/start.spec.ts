@@ -100,10 +100,23 @@ it('keeps the server running until it is interrupted', { timeout: TIME }, async 
   start();
   const [, url = ''] = await printed(/keeps running at (http\S+)/);
   expect((await fetch(`${url}/health`)).status).toBe(200);
+  const [, address = ''] = /Open (http\S+) in a browser/.exec(output) ?? [];
+  const page = await (await fetch(address)).text();
+  const [, script = ''] = /<script src="(main-\w+\.js)"/.exec(page) ?? [];
+  expect((await fetch(`${address}/${script}`)).headers.get('content-type')).toContain('javascript');
   expect(existsSync(join(folder, 'data', 'secure-key'))).toBe(true);
   child.kill('SIGINT');
   const [code] = await once(child, 'close');
   expect(code).toBe(0);
   await expect(fetch(`${url}/health`)).rejects.toThrow();
   expect(readdirSync(join(folder, 'data')).filter((name) => name.startsWith('lock'))).toEqual([]);
+});
+
+it('restarts the server for its page', { timeout: TIME }, async () => {
+  start();
+  const [, url = ''] = await printed(/keeps running at (http\S+)/);
+  const before = await fetch(`${url}/demo/restart`, { method: 'POST', headers: { 'x-sealwire-demo': '1' } });
+  expect(before.status).toBe(202);
+  await printed(/The page asked for a restart: the server was down for \d+ ms/);
+  expect((await fetch(`${url}/health`)).status).toBe(200);
 });

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
@@ -24,16 +25,15 @@ export class PageAssets implements OnModuleInit {
 
   onModuleInit(): void {
     const index = join(this.folder, 'index.html');
-    if (!existsSync(index)) {
-      new Logger('Page').warn(`There is no page in ${this.folder}; "npm run build" makes it.`);
-      return;
-    }
-    const page = readFileSync(index, 'utf8');
+    if (!existsSync(index)) new Logger('Page').warn(`There is no page in ${this.folder}; "npm run build" makes it.`);
     const { httpAdapter } = this.host;
-    httpAdapter.get(/^\/(index\.html)?$/, (_request: Request, response: Response) => {
+    httpAdapter.get(/^\/(index\.html)?$/, async (_request: Request, response: Response) => {
+      // each time anew: while somebody works on the page, it changes
+      const page = await readFile(index, 'utf8').catch(() => undefined);
+      if (page === undefined) return response.sendStatus(404);
       const nonce = Buffer.from(crypto.getRandomValues(new Uint8Array(18))).toString('base64');
       response.set({ ...COMMON, 'cache-control': 'no-store', 'content-security-policy': policy(nonce) });
-      response.type('html').send(page.replaceAll(NONCE, nonce));
+      return response.type('html').send(page.replaceAll(NONCE, nonce));
     });
     httpAdapter.useStaticAssets(this.folder, {
       index: false,

@@ -1,7 +1,8 @@
 // node test/compat/run.mjs <folder with sealwire-*.tgz>
 //
 // Installs the packed packages into a CommonJS application of Nest 11 and TypeORM 0.3 and runs it, then the same by Jest with
-// ts-jest and with @swc/jest. Everything happens in a temporary folder, far from the node_modules of this repository.
+// ts-jest and with @swc/jest; and into an application of Angular 22, which the compiler of Angular checks and which renders a page.
+// Everything happens in temporary folders, far from the node_modules of this repository.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,33 +10,28 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const tarballs = resolve(process.argv[2] ?? '.');
-// the Angular package belongs to another application
-const packed = readdirSync(tarballs).filter((name) => /^sealwire-(?!angular).*\.tgz$/.test(name));
-if (packed.length === 0) {
+const packed = (pattern) =>
+  readdirSync(tarballs)
+    .filter((name) => pattern.test(name))
+    .map((name) => join(tarballs, name));
+if (packed(/^sealwire-.*\.tgz$/).length === 0) {
   console.error(`There is no sealwire-*.tgz in ${tarballs}.`);
   process.exit(2);
 }
 const here = fileURLToPath(new URL('.', import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'sealwire-compat-'));
 
 const npm = (...args) => ['npm', [...args, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']];
 const node = (...args) => [process.execPath, args];
 const jest = (config, test, ...flags) =>
   node(...flags, 'node_modules/jest/bin/jest.js', '--ci', '--runInBand', '-c', `jest/${config}.config.js`, test);
 
-const steps = [
+/** As an application does it: a peer that does not fit is an error. */
+const install = (pattern) => [
   ['npm ci', npm('ci')],
-  // as an application does it: a peer that does not fit is an error
-  [
-    'install the packages',
-    npm(
-      'install',
-      '--no-save',
-      '--no-package-lock',
-      '--strict-peer-deps',
-      ...packed.map((name) => join(tarballs, name)),
-    ),
-  ],
+  ['install the packages', npm('install', '--no-save', '--no-package-lock', '--strict-peer-deps', ...packed(pattern))],
+];
+const nest = [
+  ...install(/^sealwire-(core|client|nest|typeorm)-.*\.tgz$/),
   ['types for module commonjs', node('node_modules/typescript/bin/tsc')],
   ['the application', node('dist/main.js')],
   ['the command line', node('node_modules/.bin/sealwire', 'keygen', 'kek')],
@@ -45,11 +41,17 @@ const steps = [
   ['@swc/jest with a database', jest('swc', 'database', '--experimental-vm-modules')],
 ];
 
+const angular = [
+  ...install(/^sealwire-(core|client|angular)-.*\.tgz$/),
+  ['types and templates', node('node_modules/@angular/compiler-cli/bundles/src/bin/ngc.js')],
+  ['the application', node('dist/main.js')],
+];
+
 /** Says how a step went, and what it said where it failed. */
-function run([name, [command, args]]) {
+function run(cwd, [name, [command, args]]) {
   const start = performance.now();
   const { status, error, stdout, stderr } = spawnSync(command, args, {
-    cwd: folder,
+    cwd,
     encoding: 'utf8',
     env: { ...process.env, NODE_ENV: 'test' },
     timeout: 180_000,
@@ -63,15 +65,23 @@ function run([name, [command, args]]) {
 }
 
 let failed = 0;
-try {
-  cpSync(here, folder, { recursive: true, filter: (path) => !/[\\/](node_modules|dist)$/.test(path) });
-  for (const [index, step] of steps.entries()) {
-    if (run(step)) continue;
-    failed += 1;
-    // nothing else can run without the packages or without the compiled application
-    if (index < 3) break;
+for (const [title, path, steps] of [
+  ['Nest 11', here, nest],
+  ['Angular 22', join(here, 'angular'), angular],
+]) {
+  console.log(title);
+  const folder = mkdtempSync(join(tmpdir(), 'sealwire-compat-'));
+  try {
+    const others = path === here ? /[\\/](node_modules|dist|angular)$/ : /[\\/](node_modules|dist)$/;
+    cpSync(path, folder, { recursive: true, filter: (file) => !others.test(file) });
+    for (const [index, step] of steps.entries()) {
+      if (run(folder, step)) continue;
+      failed += 1;
+      // nothing else can run without the packages or without the compiled application
+      if (index < 3) break;
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
-} finally {
-  rmSync(folder, { recursive: true, force: true });
 }
 process.exitCode = failed > 0 ? 1 : 0;

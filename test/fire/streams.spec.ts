@@ -241,15 +241,15 @@ describe('an upload that is cut in the middle', () => {
     expect(world.runs().get(name)).toEqual([alone.pid]);
   });
 
-  it('rolls an exactly-once function back; the same call comes whole afterwards', async () => {
+  it('rolls an exactly-once function back, and a file comes whole afterwards by itself', async () => {
     const proxy = await proxyTo(replicas, {});
     const remote = open(proxy.url);
     await remote.pass();
     let bodies = 0;
     proxy.up = cutAfter(() => (bodies++ === 0 ? 300_000 : Number.POSITIVE_INFINITY));
     const file = new File([pattern(0, MiB) as Uint8Array<ArrayBuffer>], 'a.bin');
-    expect(await failureOf(() => remote.uploadOnce('file', file))).toMatchObject({ code: 'stream_cut' });
     expect(await remote.uploadOnce('file', file)).toEqual({ length: MiB, hash: patternHash(MiB) });
+    expect(bodies).toBeGreaterThan(1);
   });
 });
 

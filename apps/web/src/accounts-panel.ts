@@ -1,4 +1,4 @@
-import { ChangeDetectionStrategy, Component, inject } from '@angular/core';
+import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
 import { Bank } from './bank.js';
 import { adviceFor } from './connection.js';
 import { MoneyPipe } from './money.js';
@@ -33,7 +33,7 @@ import { MoneyPipe } from './money.js';
         </p>
       </div>
     </div>
-    @if (bank.openError() ?? bank.balanceError(); as error) {
+    @if (problem(); as error) {
       <div class="problem" role="alert">
         <p>{{ error.message }} {{ advice(error) }}</p>
         <button type="button" (click)="bank.retry()">Try again</button>
@@ -43,5 +43,9 @@ import { MoneyPipe } from './money.js';
 })
 export class AccountsPanel {
   protected readonly bank = inject(Bank);
+  /** a refused handshake is told of by the connection's banner */
+  protected readonly problem = computed(() =>
+    this.bank.connection().state === 'refused' ? undefined : (this.bank.openError() ?? this.bank.balanceError()),
+  );
   protected readonly advice = adviceFor;
 }

@@ -65,15 +65,11 @@ export class AttackPanel {
   protected readonly all = ATTACKS;
   protected readonly isReady = computed(() => this.#bank.total() !== undefined && this.attacks.running() === undefined);
 
-  protected readonly verdict = computed(() => {
-    const outcome = this.attacks.outcome();
-    if (!outcome) return '';
-    if (!outcome.isAsExpected) return 'The balances are not what they should be. Please report this.';
-    const moved = outcome.before[0] !== outcome.after[0];
-    return moved
+  protected readonly verdict = computed(() =>
+    this.attacks.outcome()?.isAsExpected
       ? 'The money moved exactly once per transfer, and none was made or lost.'
-      : 'No money moved, and none was made or lost.';
-  });
+      : 'The balances are not what they should be. Please report this.',
+  );
 
   protected isShown(id: string): boolean {
     return (this.attacks.running() ?? this.attacks.outcome()?.attack)?.id === id;

@@ -51,13 +51,13 @@ export const ATTACKS: readonly Attack[] = [
     id: 'forge',
     title: 'Forge “session unknown”',
     does: 'The proxy answered a transfer of €1.00 itself: “session unknown”.',
-    why: 'That answer has no seal, so it is a hint and no more. The client asked the server under seal what became of the call.',
+    why: 'That answer has no seal, so it is a hint and no more. The client shook hands again with the pinned key and asked there, under seal, what had become of the transfer.',
   },
   {
     id: 'elsewhere',
     title: 'Send to another function',
     does: 'The proxy delivered a sealed transfer of €1.00 to another module of the server.',
-    why: 'The name of the function is inside the seal, so only the address can be changed. There the bytes did not open, and nothing ran.',
+    why: 'The name of the function is inside the seal, so the address is all that can be changed. The other module does not know the session: nothing opened there, and nothing ran.',
   },
   {
     id: 'restart',
@@ -134,10 +134,12 @@ export class Attacks {
       return { saw: 'One transfer, as before. The application was not even asked.', proxy, moved: EURO };
     },
     swap: async () => {
+      // so that the balances differ
+      await this.#bank.pay(EURO, 'before the exchange');
       const report = this.#wire.arm('swap-answers');
       const [ada, ben] = await this.#bank.bothBalances();
       const saw = `Both reads brought the right balance: Ada ${money(ada)}, Ben ${money(ben)}.`;
-      return { saw, proxy: (await report).proxy, moved: 0n };
+      return { saw, proxy: (await report).proxy, moved: EURO };
     },
     cut: async () => {
       const report = this.#wire.arm('cut-stream', { after: 600 });

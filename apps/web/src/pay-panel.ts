@@ -10,8 +10,9 @@ import { cents, money } from './money.js';
     <form class="card pay" (submit)="$event.preventDefault(); pay()">
       <h3>Pay</h3>
       <div class="fields">
-        <button type="button" class="direction" (click)="turn()" [attr.aria-label]="'Turn around: now from ' + names()">
-          {{ bank.owners[payer()] }} <span aria-hidden="true">→</span> {{ bank.owners[payee()] }}
+        <button type="button" class="direction" (click)="turn()">
+          {{ bank.owners[payer()] }} <span aria-hidden="true">→</span>&ngsp;<span class="hidden">to</span>
+          {{ bank.owners[payee()] }}<span class="hidden">, turn around</span>
         </button>
         <label>
           <span>Amount in euros</span>
@@ -44,7 +45,6 @@ export class PayPanel {
   protected readonly text = signal('5.00');
   protected readonly note = signal('lunch');
   protected readonly amount = computed(() => cents(this.text()));
-  protected readonly names = computed(() => `${this.bank.owners[this.payer()]} to ${this.bank.owners[this.payee()]}`);
   protected readonly isReady = computed(
     () => this.bank.accounts() !== undefined && this.amount() !== undefined && !this.bank.transfer.isPending(),
   );

@@ -16,8 +16,7 @@ import { Page } from './page.js';
         Sealwire
       </p>
       <h1>
-        You see the <span class="wide">left</span><span class="narrow">top</span>. A proxy sees the
-        <span class="wide">right</span><span class="narrow">bottom</span>.
+        <span>You see the <span class="wide">left</span><span class="narrow">top</span>.</span>&ngsp;<span>A proxy sees the <span class="wide">right</span><span class="narrow">bottom</span>.</span>
       </h1>
       <p class="lead">
         This page calls functions of a NestJS server. Each call is sealed here and opened in the server’s memory; a CDN, a

@@ -4,10 +4,10 @@ import { adviceFor } from './connection.js';
 import { LinesTable } from './lines-table.js';
 
 const LABELS = {
-  idle: 'waiting for the account',
-  loading: 'connecting',
+  idle: 'starting',
+  loading: 'starting',
   open: 'live',
-  resuming: 'cut, going on by itself',
+  resuming: 'resuming',
   ended: 'stopped',
   error: 'ended',
 };

@@ -15,6 +15,8 @@ export class BodyMeter {
   #size = 0;
   #head = new Uint8Array(0);
   #complete = false;
+  /** what was read of the head before it grew */
+  #described: { readonly head: Uint8Array; readonly fields: readonly FrameField[] } | undefined;
   #pieces: WirePiece[] = [];
   #pieceCount = 0;
   /** bytes to go to the head of the next chunk; undefined before the frame's header is there, or if there are no chunks */
@@ -68,7 +70,11 @@ export class BodyMeter {
   }
 
   #fields(): readonly FrameField[] {
-    const fields = (describeFrame(this.#head)?.fields ?? []).slice(0, KEPT_FIELDS);
+    if (this.#described?.head !== this.#head) {
+      const fields = (describeFrame(this.#head)?.fields ?? []).slice(0, KEPT_FIELDS);
+      this.#described = { head: this.#head, fields };
+    }
+    const { fields } = this.#described;
     const end = fields.at(-1);
     if (!end || end.offset + end.length === this.#size) return fields;
     // what was not kept is known by its length

@@ -70,7 +70,8 @@ export interface Exchange {
   readonly startedAt: number;
   /** milliseconds to the end of the answer */
   readonly ms: number | undefined;
-  readonly state: 'sending' | 'arriving' | 'done' | 'failed';
+  /** `closed`: by the application, which needs no more of it */
+  readonly state: 'sending' | 'arriving' | 'done' | 'closed' | 'failed';
   readonly request: WireSide;
   readonly answer: WireSide | undefined;
   /** why no answer came, or not all of it */

@@ -17,7 +17,7 @@ const FIRST_ROWS = 12;
   selector: 'sealwire-hex-view',
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
-    <div class="rows mono" role="img" [attr.aria-label]="label()">
+    <div class="rows mono" role="img" [attr.tabindex]="isOpen() ? 0 : null" [attr.aria-label]="label()">
       @for (row of rows(); track row.offset) {
         <div class="row">
           <span class="offset">{{ row.at }}</span>

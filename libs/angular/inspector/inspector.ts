@@ -31,10 +31,11 @@ let instances = 0;
   imports: [HandshakeView, MessageList, ProxyLog],
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
-    <section class="frame" aria-label="Wire inspector">
+    <div class="frame" role="group" aria-label="Wire inspector">
       <header>
+        @if (tabs) {
         <div class="tabs" role="tablist" aria-label="Views of the wire">
-          @for (tab of tabs; track tab.id) {
+          @for (tab of all; track tab.id) {
             <button
               type="button"
               role="tab"
@@ -47,6 +48,7 @@ let instances = 0;
             >{{ tab.name }}</button>
           }
         </div>
+        }
         <span class="total muted">{{ count() }} messages, {{ total() }}</span>
         <div class="tools">
           <button type="button" [attr.aria-pressed]="recorder.paused()" aria-label="Pause recording" (click)="pause()">
@@ -59,20 +61,20 @@ let instances = 0;
           </button>
         </div>
       </header>
-      <div class="panel" role="tabpanel" tabindex="0" [id]="name + 'panel'" [attr.aria-labelledby]="name + current()">
+      <div class="panel" tabindex="0" [attr.role]="tabs ? 'tabpanel' : 'region'" [attr.aria-label]="tabs ? null : title()" [id]="name + 'panel'" [attr.aria-labelledby]="tabs ? name + current() : null">
         @switch (current()) {
           @case ('messages') { <sealwire-message-list /> }
           @case ('handshake') { <sealwire-handshake-view /> }
           @case ('log') { <sealwire-proxy-log /> }
         }
       </div>
-    </section>
+    </div>
   `,
   styles: [
     THEME,
     `
     :host { container-type: inline-size; display: flex; flex-direction: column; min-height: 0; }
-    .frame { display: flex; flex-direction: column; min-height: 0; background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; }
+    .frame { flex: 1 1 auto; display: flex; flex-direction: column; min-height: 0; background: var(--bg); border: 1px solid var(--line); border-radius: 16px; overflow: hidden; }
     header { display: flex; align-items: center; gap: 8px 16px; flex-wrap: wrap; padding: 8px 16px; border-bottom: 1px solid var(--line); background: var(--surface); }
     .tabs { display: flex; gap: 4px; }
     .tabs button { border: 0; padding: 6px 12px; color: var(--muted); font-weight: 500; }
@@ -96,7 +98,10 @@ let instances = 0;
   ],
 })
 export class SealwireInspector {
-  protected readonly tabs = TABS;
+  /** false: only `view` is shown, and the user cannot choose another one (default true) */
+  @Input() tabs = true;
+  protected readonly all = TABS;
+  protected readonly title = computed(() => TABS.find(({ id }) => id === this.current())?.name);
   protected readonly name = `sealwire-inspector-${++instances}-`;
   protected readonly recorder = inject(WireRecorder);
   protected readonly current = signal<InspectorView>('messages');

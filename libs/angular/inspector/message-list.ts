@@ -80,7 +80,7 @@ function codeOf(answer: WireSide | undefined): string {
                 }
               </span>
               @if (row.answer.length > 0) { <sealwire-size-bar [segments]="row.answer" /> }
-              @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="failed">{{ failure }}</span> }
+              @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="note" [class.failed]="row.exchange.state === 'failed'">{{ failure }}</span> }
               @if (row.exchange.tampering; as tampering) { <span class="failed">{{ tampering.what }}</span> }
             </span>
           </button>
@@ -137,7 +137,8 @@ function codeOf(answer: WireSide | undefined): string {
     .meta { display: flex; flex-wrap: wrap; gap: 8px; font-size: 11.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
     .badge { border: 1px solid currentColor; border-radius: 999px; padding: 0 8px; }
     .danger, .failed { color: var(--danger); }
-    .wire.side > .failed { font-size: 12.5px; }
+    .wire.side > .failed, .note { font-size: 12.5px; }
+    .note:not(.failed) { color: var(--muted); }
     .live { color: var(--app); }
     .call, .outcome { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
     .outcome { color: var(--app); }
@@ -156,7 +157,7 @@ function codeOf(answer: WireSide | undefined): string {
     h4 { margin: 0 0 8px; font-size: 12px; font-weight: 600; color: var(--wire); }
     sealwire-wire-view + h4 { margin-top: 24px; }
     p { margin: 0 0 8px; }
-    pre { margin: 0 0 8px; padding: 8px 12px; border-radius: 8px; background: var(--app-soft); white-space: pre-wrap; overflow-wrap: anywhere; max-height: 240px; overflow: auto; }
+    pre { margin: 0 0 8px; padding: 8px 12px; border-radius: 8px; background: var(--app-soft); white-space: pre-wrap; overflow-wrap: anywhere; }
     pre.item { margin-bottom: 2px; padding: 2px 12px; }
     .empty { padding: 32px 16px; text-align: center; border: 0; }
     @container (max-width: 720px) {

@@ -195,7 +195,9 @@ class Recording {
         }
       },
       cancel: (reason) => {
-        this.#failed(reason ?? new Error('the application closed the connection'));
+        // a proxy that cuts it does so on purpose
+        if (this.log.exchanges.get(this.id)?.tampering) this.#failed(reason);
+        else this.#closed();
         return body.cancel(reason);
       },
     };
@@ -220,9 +222,13 @@ class Recording {
 
   #failed(error: unknown): void {
     if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
-    const why = error instanceof Error ? error.message : String(error);
-    const failure = this.sent.signal.aborted ? 'broken off by the application, which needs it no more' : why;
-    this.#end({ state: 'failed', failure });
+    if (this.sent.signal.aborted) this.#closed();
+    else this.#end({ state: 'failed', failure: error instanceof Error ? error.message : String(error) });
+  }
+
+  #closed(): void {
+    if (this.log.exchanges.get(this.id)?.ms !== undefined) return;
+    this.#end({ state: 'closed', failure: 'closed by the application, which needs no more of it' });
   }
 
   #end(changes: Partial<Exchange>): void {

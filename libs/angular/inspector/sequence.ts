@@ -81,7 +81,7 @@ export function sequenceOf(handshake: Handshake, exchanges: readonly Exchange[],
     y = step.end;
   });
   const { module, reason } = handshake;
-  const isBroken = [start, finish].some((one) => one?.state === 'failed');
+  const isBroken = [start, finish].some((one) => one?.state === 'failed' || one?.state === 'closed');
   const why = reason === undefined ? 'connect' : `renewed (${reason.replaceAll('_', ' ')})`;
   const title = `${module}: ${isBroken ? 'broken off' : why}`;
   return { handshake, title, steps, width, height: y };

@@ -75,9 +75,7 @@ const COLOURS: Readonly<Record<string, string>> = {
 
 /** What a field is for, in a few words. */
 export const MEANINGS: Readonly<Record<string, string>> = {
-  type: 'which frame this is',
   version: 'of the protocol',
-  flags: 'chunked, live; in step 1 pin and SecureKey',
   reserved: 'always zero',
   epoch: 'which keys of the session',
   'session id': 'names the session, says nothing',

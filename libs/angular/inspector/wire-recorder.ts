@@ -69,10 +69,16 @@ export class WireRecorder {
     });
   }
 
-  /** A remote that does what the given one does, and whose calls are recorded. */
-  watch<Api>(remote: Remote<Api>, module: string): Remote<Api> {
-    remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
-    remote.$events.on('renewed', ({ reason }) => this.#opened(module, { reason }));
+  /**
+   * A remote that does what the given one does, and whose calls are recorded.
+   *
+   * @param follow false for another face of a remote that is watched already, as `onSession` is given one
+   */
+  watch<Api>(remote: Remote<Api>, module: string, follow = true): Remote<Api> {
+    if (follow) {
+      remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
+      remote.$events.on('renewed', ({ reason }) => this.#opened(module, { reason }));
+    }
     return watchedRemote(this.#log, remote, module, this.#isPaused);
   }
 

@@ -16,6 +16,20 @@ const INSIDE: Readonly<Record<number, string>> = {
   4: 'S2, B again, terms and the first answers',
 };
 
+const TYPES: Readonly<Record<number, string>> = {
+  1: 'step 1',
+  2: 'step 2',
+  3: 'step 3',
+  4: 'step 4',
+  17: 'call',
+  18: 'result',
+};
+
+function flagsOf(type: number, flags: number): string {
+  const names = type === 1 ? ['pinned key', 'SecureKey'] : ['chunked', 'live'];
+  return names.filter((_, bit) => (flags & (1 << bit)) !== 0).join(', ') || 'none';
+}
+
 /** A request or an answer as a proxy that ends TLS sees it. */
 @Component({
   selector: 'sealwire-wire-view',
@@ -134,8 +148,11 @@ export class WireView {
     return body && body.size > 0 && body.fields.length === 0 ? new TextDecoder().decode(body.head) : undefined;
   });
 
-  protected valueOf({ value, text }: FrameField): string {
-    return text ?? (value === undefined ? '' : `${value}`);
+  protected valueOf({ name, value, text }: FrameField): string {
+    if (value === undefined) return text ?? '';
+    if (name === 'type') return `${value.toString(16).padStart(2, '0')} ${TYPES[value] ?? ''}`;
+    if (name === 'flags') return flagsOf(this.side()?.body.head[0] ?? 0, value);
+    return `${value}`;
   }
 
   protected meaning(name: string): string {

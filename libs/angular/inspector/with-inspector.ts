@@ -42,7 +42,7 @@ function backend(keep: number): ɵBackend {
         ...rest,
         ...(transport ? { transport: recorder.record(transport, path) } : {}),
         ...(onSession
-          ? { onSession: (remote: Remote<unknown>) => onSession(recorder.watch(remote, path) as never) }
+          ? { onSession: (remote: Remote<unknown>) => onSession(recorder.watch(remote, path, false) as never) }
           : {}),
       };
       return recorder.watch(createRemote<unknown>(recorded), path);

@@ -15,6 +15,7 @@ const watches = new WeakMap<HttpHandler, BodyWatch>();
 /** Tells the developer of interceptors and service workers that alter or cache sealed bodies, once of each kind. */
 export class BodyWatch {
   readonly #told = new Set<keyof typeof SINS>();
+  readonly #begun = new WeakMap<object, Journey>();
   /** the request that a body answered */
   readonly #owners = new WeakMap<object, object>();
   /** the same by first bytes: no two sealed answers have them in common */
@@ -32,8 +33,19 @@ export class BodyWatch {
     return watch;
   }
 
+  /**
+   * @param message the same object each time its bytes are sent
+   * @param body the bytes as HttpClient gets them
+   */
+  begin(module: string, message: object, body: object): Journey {
+    const journey = new Journey(this, module, message, body);
+    this.#begun.set(body, journey);
+    return journey;
+  }
+
   #pass(request: HttpRequest<unknown>, events: Observable<HttpEvent<unknown>>): Observable<HttpEvent<unknown>> {
-    const journey = request.context.get(CARRIED)?.journey;
+    // an interceptor may have put another context in place of the request's
+    const journey = request.context.get(CARRIED)?.journey ?? this.#begun.get(request.body as object);
     if (journey?.watch !== this) return events;
     journey.left(request.body);
     if (request.responseType !== 'arraybuffer') this.tell('answer', journey.module);
@@ -75,15 +87,11 @@ export class Journey {
   #hasLeft = false;
   readonly #came: unknown[] = [];
 
-  /**
-   * @param message the same object each time its bytes are sent
-   * @param body the bytes as HttpClient got them
-   */
   constructor(
     readonly watch: BodyWatch,
     readonly module: string,
     private readonly message: object,
-    private readonly body: unknown,
+    private readonly body: object,
   ) {}
 
   left(body: unknown): void {

@@ -85,7 +85,8 @@ export class Handle<Api> {
     const keyless = typeof secureKey === 'function' ? 'There is no SecureKey now, so nothing was sent.' : undefined;
     this.obstacle = computed(() => {
       const key = this.#key();
-      const silent = 'Remote functions do not run while the page is rendered on the server; see withServerCalls().';
+      const silent =
+        'Remote functions do not run while a page is rendered on the server; withServerCalls({ url }) lets them.';
       return { why: isSilent ? silent : key === undefined ? keyless : undefined };
     });
     this.#turn = new Turn(options.endOfTurn, (calls, how, each) =>

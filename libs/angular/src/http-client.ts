@@ -17,7 +17,7 @@ import {
   type TransportRequest,
   type TransportResponse,
 } from '@sealwire/client';
-import { BodyWatch, isBuffer, Journey } from './bodies.js';
+import { BodyWatch, isBuffer } from './bodies.js';
 import { CARRIED } from './live-requests.js';
 
 /** false in production builds, which leave out what depends on it */
@@ -70,7 +70,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       attempts.set(body, attempt + 1);
       const { onUpload } = request;
       const sent = bodyOf(body);
-      const journey = watch && new Journey(watch, module, body, sent);
+      const journey = watch?.begin(module, body, sent);
       const context = new HttpContext()
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
         .set(CARRIED, { signal, wantsProgress: onUpload !== undefined, journey });
@@ -184,9 +184,12 @@ function checked(headers: Record<string, string>): Record<string, string> {
   }
 }
 
-/** Browsers do not say which of the three it was. */
+/** Browsers do not say which of the three it was; Node says it in the cause of what fetch throws. */
 function unanswered(error: unknown, url: string): unknown {
   if (!(error instanceof HttpErrorResponse)) return error;
-  const inner = error.error instanceof Error ? ` (${error.error.message})` : '';
-  return new Error(`${url} gave no answer${inner}: no network, no server, or its CORS rules refuse this page`);
+  const { cause = error.error } = (error.error ?? {}) as { readonly cause?: unknown };
+  const said = cause instanceof Error && cause.message !== '' ? ` (${cause.message})` : '';
+  const why =
+    'location' in globalThis ? 'no network, no server, or its CORS rules refuse this page' : 'no network or no server';
+  return new Error(`${url} gave no answer${said}: ${why}`);
 }

@@ -1,8 +1,26 @@
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { expect, it } from 'vitest';
 
-const libs = fileURLToPath(new URL('../..', import.meta.url));
+const libs = fileURLToPath(new URL('../../', import.meta.url));
+
+const ENTRIES: Readonly<Record<string, string>> = {
+  '@sealwire/angular': 'angular/src/index.ts',
+  '@sealwire/angular/inspector': 'angular/inspector/index.ts',
+  '@sealwire/client': 'client/src/browser.ts',
+  '@sealwire/core': 'core/src/index.ts',
+};
+
+/** Finds packages as sources; drivers of the cryptography stay outside. */
+const sources: Plugin = {
+  name: 'sources',
+  setup({ onResolve }) {
+    onResolve({ filter: /^@sealwire\// }, ({ path }) => {
+      const entry = ENTRIES[path];
+      return entry ? { path: libs + entry } : { path, external: true };
+    });
+  },
+};
 
 /** The sources of this workspace that an application's bundle holds, and its text. */
 async function bundled(source: string) {
@@ -11,16 +29,9 @@ async function bundled(source: string) {
     bundle: true,
     write: false,
     metafile: true,
-    treeShaking: true,
     format: 'esm',
     external: ['@angular/*', 'rxjs', '@noble/*'],
-    alias: {
-      '@sealwire/angular/inspector': `${libs}/angular/inspector/index.ts`,
-      '@sealwire/angular': `${libs}/angular/src/index.ts`,
-      '@sealwire/client': `${libs}/client/src/browser.ts`,
-      '@sealwire/core/noble': `${libs}/core/src/crypto/noble.ts`,
-      '@sealwire/core': `${libs}/core/src/index.ts`,
-    },
+    plugins: [sources],
     logLevel: 'silent',
   });
   const [output] = Object.values(result.metafile.outputs);

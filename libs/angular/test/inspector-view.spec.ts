@@ -78,7 +78,8 @@ it('opens a message: fields by name, bytes in hexadecimal, and more of them when
   expect(row?.getAttribute('aria-expanded')).toBe('true');
   const request = recorder.exchanges().at(-1)?.request.body;
   const fields = texts('sealwire-wire-view:first-of-type tbody tr');
-  expect(fields.slice(0, 2)).toEqual(['type0117which frame this is', 'version111of the protocol']);
+  expect(fields.slice(0, 2)).toEqual(['type0111 call', 'version111of the protocol']);
+  expect(fields[2]).toBe('flags21none');
   expect(fields.at(-1)).toMatch(/^tag\d+16one altered bit/);
   const hex = () =>
     [...(all('sealwire-hex-view')[0]?.querySelectorAll('.run') ?? [])]
@@ -120,6 +121,18 @@ it('puts the log of plain JSON beside the log there is', async () => {
   expect(texts('.plain')[0]).toMatch(/POST \/payments\/transfer\["a","b","5"\]200\{"receipt":"a-b"/);
   expect(texts('.sealed')[0]).toMatch(/POST \/remote\/payments116 B11 01 00 00/);
   expect(texts('.sealed').join()).not.toMatch(/transfer|receipt/);
+});
+
+it('shows one view alone', async () => {
+  await shown();
+  const fixture = TestBed.createComponent(SealwireInspector);
+  fixture.componentRef.setInput('tabs', false);
+  fixture.componentRef.setInput('view', 'log');
+  await fixture.whenStable();
+  const host = fixture.nativeElement as HTMLElement;
+  expect(host.querySelectorAll('[role="tab"]').length).toBe(0);
+  expect(host.querySelector('[role="region"]')?.getAttribute('aria-label')).toBe('Proxy log');
+  expect(host.querySelector('sealwire-proxy-log')).not.toBeNull();
 });
 
 it('marks what a proxy did', async () => {

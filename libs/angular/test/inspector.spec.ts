@@ -1,9 +1,11 @@
 // @vitest-environment jsdom
 import './support.js';
-import { provideHttpClient, withInterceptors } from '@angular/common/http';
+import { Blob as NodeBlob, File as NodeFile } from 'node:buffer';
+import { provideHttpClient, withFetch as withFetchBackend, withInterceptors } from '@angular/common/http';
 import { type EnvironmentProviders, effect } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
+  type ApiOf,
   injectRemote,
   provideSealwire,
   type SealwireFeature,
@@ -13,9 +15,9 @@ import {
   withModule,
 } from '@sealwire/angular';
 import { type Exchange, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
-import { encodeReply, fetchTransport, type Transport, type TransportRequest } from '@sealwire/client';
+import { encodeReply, fetchTransport, type Remote, type Transport, type TransportRequest } from '@sealwire/client';
 import { SealwireSessions } from '@sealwire/nest';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
 import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
@@ -139,6 +141,36 @@ describe.each(transports)('the recorder over %s', (_name, feature, http) => {
   });
 });
 
+it.each([
+  ['a stream', withFetch(), provideHttpClient()],
+  ['a Blob', withHttpClient(), provideHttpClient(withFetchBackend(), withInterceptors([sealwireStreams]))],
+] as const)('follows a file that goes up as %s', async (_name, feature, http) => {
+  // jsdom's own can neither be read nor be sent by Node's fetch
+  vi.stubGlobal('Blob', NodeBlob);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const { rates, recorder } = await connect(feature, http);
+  await rates.size(new Uint8Array(1));
+  const file = new NodeFile([new Uint8Array(300_000)], 'plan.pdf') as unknown as File;
+  expect(await rates.measure(file)).toBe('plan.pdf 300000');
+  const call = recorder.calls().at(-1);
+  expect(call).toMatchObject({ args: ['File "plan.pdf" (300000 bytes)'], outcome: '"plan.pdf 300000"' });
+  await eventually(() => recorder.exchanges().at(-1)).toMatchObject({
+    calls: [call?.id],
+    request: { body: { complete: true, head: { length: 4096 }, pieces: { length: expect.any(Number) } } },
+  });
+  const body = recorder.exchanges().at(-1)?.request.body;
+  expect(body?.size).toBeGreaterThan(300_000);
+  expect(body?.pieces.reduce((sum, { length }) => sum + length + 3, 36)).toBe(body?.size);
+});
+
+it('tells a stream that the application left from one that was cut', async () => {
+  const { rates, recorder } = await connect();
+  for await (const one of await rates.count(1_000_000)) if (one === 3) break;
+  const left = () => recorder.exchanges().findLast(({ answer }) => (answer?.body.pieceCount ?? 0) > 0);
+  await eventually(() => left()?.state).toBe('closed');
+  expect(recorder.calls().at(-1)).toMatchObject({ state: 'done', items: 3 });
+});
+
 it('names the handshake that replaced a session, and why', async () => {
   const { payments, recorder, app } = await opened();
   const sessions = app.get(SealwireSessions);
@@ -160,6 +192,24 @@ it('knows the padding of whatever length a payload has', async () => {
   await payments.$batch((r) => Array.from({ length: 30 }, (_, i) => r.balance({ account: i % 2 ? 'a' : 'b' })));
   expect(recorder.exchanges().at(-1)?.answer?.body.payload).toBeGreaterThan(100);
   expect(recorder.exchanges().at(-1)?.calls).toHaveLength(30);
+});
+
+it('records what onSession calls', async () => {
+  const { url } = await startServer();
+  const module = withModule(Payments, {
+    secureKey: secureKeys[0],
+    onSession: (remote) => (remote as unknown as Remote<ApiOf<typeof Payments>>).balance({ account: 'b' }),
+  });
+  TestBed.configureTestingModule({
+    providers: [provideSealwire({ url, serverKey }, module, withFetch(), withInspector())],
+  });
+  const payments = TestBed.runInInjectionContext(() => injectRemote(Payments));
+  await payments.balance({ account: 'a' });
+  const calls = TestBed.inject(WireRecorder).calls();
+  expect(calls.map(({ args, outcome }) => [args[0], outcome])).toEqual([
+    ['{ account: "a" }', '100n'],
+    ['{ account: "b" }', '7n'],
+  ]);
 });
 
 it('makes no effect that calls depend on it', async () => {
@@ -217,6 +267,8 @@ it('keeps the last exchanges and 4096 bytes of each body, and stops while it is 
 it('is the transport that it wraps: same bytes, same limits, no read before its time', async () => {
   const recorder = TestBed.inject(WireRecorder);
   let pulled = 0;
+  const parts = [new Uint8Array([0x12, 1, 3]), new Uint8Array(500)];
+  const [head, rest] = parts;
   const got: Uint8Array[] = [];
   const inner: Transport = {
     ...fetchTransport(),
@@ -225,7 +277,6 @@ it('is the transport that it wraps: same bytes, same limits, no read before its 
     async send({ body }) {
       const reader = (body as ReadableStream<Uint8Array>).getReader();
       for (let next = await reader.read(); next.value; next = await reader.read()) got.push(next.value);
-      const parts = [new Uint8Array([0x12, 1, 3]), new Uint8Array(500)];
       const read = async () => {
         const value = parts.shift();
         return value ? { done: false, value } : { done: true };
@@ -259,9 +310,9 @@ it('is the transport that it wraps: same bytes, same limits, no read before its 
   ]);
   const reader = response.body as { read(): Promise<{ value?: Uint8Array }> };
   expect(recorder.exchanges()[0]?.answer?.body.size).toBe(0);
-  expect((await reader.read()).value?.length).toBe(3);
+  expect((await reader.read()).value).toBe(head);
   expect(recorder.exchanges()[0]?.answer?.body).toMatchObject({ size: 3, complete: false });
-  expect((await reader.read()).value?.length).toBe(500);
+  expect((await reader.read()).value).toBe(rest);
   await reader.read();
   expect(recorder.exchanges()[0]).toMatchObject({ state: 'done', request: { body: { size: 300 } } });
   onTestFinished(() => recorder.clear());

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import './support.js';
 import {
+  HttpContext,
   HttpErrorResponse,
   type HttpInterceptorFn,
   HttpResponse,
@@ -138,6 +139,7 @@ describe('nothing is told of interceptors that', () => {
   it.each<[string, HttpInterceptorFn[]]>([
     ['set headers', [(request, next) => next(request.clone({ setHeaders: { authorization: 'Bearer x' } }))]],
     ['leave sealed requests alone', [(request, next) => (request.context.get(SEALED_REQUEST) ? next(request) : of())]],
+    ['put another context in place', [(request, next) => next(request.clone({ context: new HttpContext() }))]],
     ['copy answers', [answers((body) => (body as ArrayBuffer).slice())]],
     [
       'retry',

@@ -150,7 +150,6 @@ it('gives the options of fetch to each request, and keepalive as long as the bod
     priority: 'high',
     mode: 'cors',
     referrerPolicy: 'no-referrer',
-    cache: 'no-store',
   } as const;
   const transport = fetchTransport({ ...options, keepalive: true, fetch: fetched as never });
   const send = (length: number) => transport.send({ ...request('http://a.test/b'), body: new Uint8Array(length) });

@@ -240,7 +240,6 @@ describe('options', () => {
     ['a priority', { priority: 1 }, /priority must be one of high, low, auto/],
     ['a mode', { mode: 'no-cors' }, /mode must be one of cors, same-origin/],
     ['a referrer policy', { referrerPolicy: 'none' }, /referrerPolicy must be one of no-referrer, /],
-    ['a cache mode', { cache: 'only-if-cached' }, /cache must be one of default, no-store/],
     ['maxResponse', { maxResponse: 0 }, /maxResponse must be a number of bytes above 0/],
     ['fetch', { fetch: true }, /fetch must be a function/],
   ])('refuse %s that there is not', (_name, wrong, message) => {

@@ -72,6 +72,11 @@ describe('while the device is offline', () => {
     await vi.advanceTimersByTimeAsync(1);
     expect(server.seen).toEqual([]);
     expect(await remote.add(1, 2)).toBe(3);
+    // the call that ran out of time took no number
+    const counters = server.seen
+      .filter((one) => one.kind === 'call')
+      .map(({ frame }) => parseCall(frame).number.counter);
+    expect(counters).toEqual(kind === 'warm' ? [1] : []);
   });
 
   it('a call that left before is not called one that did not run', async () => {

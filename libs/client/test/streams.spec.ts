@@ -28,6 +28,36 @@ describe('a live result', () => {
     expect(await (await file.blob()).text()).toBe('content');
   });
 
+  it.each([
+    ['came to its end', async (items: Any) => collect(items)],
+    [
+      'was left',
+      async (items: Any) => {
+        for await (const _ of items) break;
+      },
+    ],
+    ['failed', async (items: Any) => collect(items).catch(() => {})],
+  ])('throws if its items are read once more after the first loop %s', async (name, read) => {
+    const { server, remote } = await openedLive();
+    server.live.watch = async function* watch() {
+      yield 1;
+      if (name === 'failed') throw new Error('no paper');
+    };
+    const items = await remote.watch();
+    await read(items);
+    const again = collect(items);
+    await expect(again).rejects.toThrow(TypeError);
+    await expect(again).rejects.toThrow(/was read already.*Call the function again/);
+  });
+
+  it('lets a loop go on with what was begun, though nothing is left', async () => {
+    const { server, remote } = await openedLive();
+    server.live.watch = () => numbers(1);
+    const items = await remote.watch();
+    expect(await items.next()).toEqual({ done: false, value: 0 });
+    expect(await collect(items)).toEqual([]);
+  });
+
   it('resolves when its outcome came, before the source has ended', async () => {
     const { server, remote } = await openedLive();
     const hold = gate();

@@ -48,7 +48,11 @@ describe.each([
     async function* items() {
       yield 1;
     }
-    await expect(remote.whoami(items())).rejects.toMatchObject({ code: 'unauthorized' });
+    const error = await remote.whoami(items()).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'unauthorized', details: { status: 401, ran: false } });
+    expect((error as Error).message).toBe(
+      'Unauthorized. It was not sent again with new metadata, for its streams cannot be read twice: call it once more.',
+    );
     expect(refresh).toHaveBeenCalledOnce();
     expect(await remote.whoami(items())).toBe('new');
     expect(refresh).toHaveBeenCalledOnce();
@@ -141,8 +145,19 @@ describe.each([
     const { remote } = await openedLive({ server, transport: transport(server, network) as Any, timeout: 1_500 });
     const before = performance.now();
     await expect(remote.store(megabytes(1))).rejects.toBeInstanceOf(OutcomeUnknownError);
-    expect(performance.now() - before).toBeLessThan(3_000);
+    expect(performance.now() - before).toBeLessThan(3_500);
     expect(cuts).toBeGreaterThan(1);
+  });
+
+  it('has the time of a slow line, of which nothing is seen', async () => {
+    const server = new LivePeerServer();
+    store(server);
+    const network = async (request: Any, next: () => Promise<Any>) => {
+      if (request.body instanceof Blob) await new Promise((resolve) => setTimeout(resolve, 1_500));
+      return next();
+    };
+    const { remote } = await openedLive({ server, transport: transport(server, network) as Any, timeout: 700 });
+    expect(await remote.store(megabytes(1))).toMatchObject({ size: 1_000_000 });
   });
 
   it('tells how far it is', async () => {
@@ -203,6 +218,17 @@ describe.each([
     controller.abort(new Error('enough'));
     await expect(call).rejects.toThrow('enough');
     await closed.passed;
+
+    const again = new AbortController();
+    const why = new Promise((resolve) => {
+      const pull = () => new Promise<void>(() => setTimeout(() => again.abort(new Error('also')), 50));
+      const source = new ReadableStream({ pull, cancel: resolve });
+      remote
+        .$call({ signal: again.signal })
+        .drain(source)
+        .catch(() => undefined);
+    });
+    expect(await why).toMatchObject({ message: 'also' });
   });
 
   it('ends its body when the outcome came before it was through', async () => {
@@ -282,6 +308,31 @@ describe('a source that can be read once', () => {
     expect(sizes.at(-1)).toBeLessThan(300);
     expect(server.runs).toHaveLength(1);
   });
+
+  it.each([
+    ['result_gone', true],
+    ['number_too_old', true],
+    ['outcome_unknown', true],
+    ['number_conflict', false],
+  ] as const)(
+    'after %s sends a file again as section 6.3.1 says, and nothing that can be read once',
+    async (status, identified) => {
+      const { server, remote } = await openedLive();
+      const resends: unknown[] = [];
+      server.live.store = async ({ call }, raw: RemoteFile | ReadableStream) => {
+        resends.push(call.resend);
+        return (await new Response(raw instanceof RemoteFile ? raw.stream() : raw).text()).length;
+      };
+      server.onCall = once({ status }) as Any;
+      expect(await remote.store(new Blob(['abc']))).toBe(3);
+      expect(resends).toEqual([identified ? { callId: expect.anything(), incarnation: expect.anything() } : undefined]);
+      server.onCall = once({ status }) as Any;
+      const failed = await remote.store(new Response('x').body).catch((error: unknown) => error);
+      if (identified) expect(failed).toBeInstanceOf(OutcomeUnknownError);
+      else expect(failed).toMatchObject({ code: 'unreachable', retryable: true });
+      expect(resends).toHaveLength(1);
+    },
+  );
 
   it('fails as busy was told, without a second sending', async () => {
     const { server, remote } = await openedLive();

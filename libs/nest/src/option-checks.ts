@@ -67,6 +67,21 @@ export function roomy(maxBody: number): void {
   );
 }
 
+export function limited(sessionLifetime: number): void {
+  if (sessionLifetime <= LIMITS.sessionSeconds) return;
+  throw misconfigured(`sessionLifetime is at most ${LIMITS.sessionSeconds} seconds, got ${sessionLifetime}.`);
+}
+
+export function routed(path: unknown): void {
+  if (typeof path === 'string' && /[^/]/.test(path)) return;
+  throw misconfigured(`path is the first part of the route, such as 'remote', got ${JSON.stringify(path)}.`);
+}
+
+export function locked(peerLock: string): void {
+  if (['none', 'ip', 'forwarded'].includes(peerLock)) return;
+  throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(peerLock)}.`);
+}
+
 /** An option given as undefined means its default. */
 export function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {

@@ -3,11 +3,14 @@ import { LIMITS, parseSecureKey, type SecureKey } from '@sealwire/core';
 import {
   filled,
   headerNames,
+  limited,
+  locked,
   misconfigured,
   named,
   positive,
   rated,
   roomy,
+  routed,
   switches,
   withoutUndefined,
 } from './option-checks.js';
@@ -35,6 +38,8 @@ export interface Rate {
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
   readonly serverKey?: string | readonly string[];
+  /** whether `GET` of a module's address gives anybody the public keys, `{ "serverKey": ["swp1..."] }`; false by default */
+  readonly servePublicKey?: boolean;
   /** first part of the route, `remote` by default */
   readonly path?: string;
   /** key-encryption keys `swe1...` for a store that keeps secrets, if its own options do not give them */
@@ -146,7 +151,9 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
   for (const key of serverKeys) filled(key, 'serverKey');
   if (options.kek !== undefined) filled(options.kek, 'kek');
   named(resultCache ?? {}, ['entries', 'bytes', 'seconds'], 'resultCache');
+  switches(options, misconfigured, '', 'servePublicKey');
   const resolved: ResolvedOptions = {
+    servePublicKey: false,
     path: 'remote',
     kek: undefined,
     maxBody: 1_048_576,
@@ -183,21 +190,13 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     'abandonAfter',
   );
   if (resolved.pulse > 3_600) throw misconfigured(`pulse is at most 3600 seconds, got ${resolved.pulse}.`);
-  if (typeof resolved.path !== 'string' || !/[^/]/.test(resolved.path)) {
-    throw misconfigured(`path is the first part of the route, such as 'remote', got ${JSON.stringify(resolved.path)}.`);
-  }
+  routed(resolved.path);
   positive(resolved.resultCache, 'entries', 'bytes', 'seconds');
   rated(resolved.handshakeRate, 'handshakeRate');
   rated(resolved.handshakeRateTotal, 'handshakeRateTotal');
   roomy(resolved.maxBody);
-  if (resolved.sessionLifetime > LIMITS.sessionSeconds) {
-    throw misconfigured(
-      `sessionLifetime is at most ${LIMITS.sessionSeconds} seconds, got ${resolved.sessionLifetime}.`,
-    );
-  }
-  if (!['none', 'ip', 'forwarded'].includes(resolved.peerLock)) {
-    throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(resolved.peerLock)}.`);
-  }
+  limited(resolved.sessionLifetime);
+  locked(resolved.peerLock);
   return resolved;
 }
 
@@ -262,6 +261,7 @@ export function resolveFunction(options: object, origin: string): void {
 
 const ROOT_OPTIONS: Names<SealwireOptions> = {
   serverKey: true,
+  servePublicKey: true,
   path: true,
   kek: true,
   maxBody: true,

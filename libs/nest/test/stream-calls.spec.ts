@@ -27,6 +27,7 @@ import {
   remoteCall,
 } from '@sealwire/nest';
 import { ExtractJwt, Strategy } from 'passport-jwt';
+import { of } from 'rxjs';
 import { describe, expect, it, vi } from 'vitest';
 import { callLive, LiveAnswer, sendLive } from './live-peer.js';
 import { startStreams } from './streams-application.js';
@@ -296,6 +297,35 @@ it('the log says of which function and which item an item is that cannot be sent
     expect.stringMatching(/^Unfit\.items, item 1 \(from 0\) of what it streams: .*at\[0\]/),
   ]);
   error.mockRestore();
+});
+
+it('an iterable that stands twice in a result is refused, an Observable is subscribed to twice', async () => {
+  @RemoteFunctions('live')
+  @Injectable()
+  class Twice {
+    @RemoteFunction()
+    iterable(): unknown {
+      const one = { [Symbol.asyncIterator]: () => (async function* () {})() };
+      return [one, one];
+    }
+
+    @RemoteFunction()
+    observable(): unknown {
+      const one = of(1, 2);
+      return [one, one];
+    }
+  }
+  const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+  const { client } = await startStreams({ functions: Twice });
+  const peer = await client();
+  const refused = await callLive(peer, { name: 'iterable', args: [] });
+  await expect(refused.value()).rejects.toMatchObject({ code: 'internal' });
+  expect(String(error.mock.calls[0]?.[0])).toMatch(/^Twice\.iterable: .* a stream that the message has already/);
+  error.mockRestore();
+  const answer = await callLive(peer, { name: 'observable', args: [] });
+  const seen: unknown[] = [];
+  for (const items of await answer.value<AsyncIterable<unknown>[]>()) for await (const item of items) seen.push(item);
+  expect(seen).toEqual([1, 2, 1, 2]);
 });
 
 it('a resumable function whose result holds several streams is refused with a sentence, and none of them is read', async () => {

@@ -55,6 +55,12 @@ class Streams {
 
   @RemoteFunction()
   @UseGuards(Entering)
+  iterable(_name: string): AsyncIterable<unknown> {
+    return { [Symbol.asyncIterator]: stores };
+  }
+
+  @RemoteFunction()
+  @UseGuards(Entering)
   inside(_name: string): unknown {
     return { deep: [{ rows: stores() }] };
   }
@@ -98,6 +104,7 @@ async function all(answer: LiveAnswer, place: number): Promise<unknown[]> {
 it.each([
   ['guarded', ['guard a', 'guard a'], ['guard b', 'guard b']],
   ['intercepted', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
+  ['iterable', ['guard a', 'guard a'], ['guard b', 'guard b']],
   ['inside', ['guard a', 'guard a'], ['guard b', 'guard b']],
   ['observed', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
   ['entering', [undefined, 'a', 'a'], [undefined, 'b', 'b']],

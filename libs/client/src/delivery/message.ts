@@ -122,11 +122,17 @@ export class Message implements Limited, Abortable {
   }
 
   /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
-  moved(): void {
-    if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout;
+  moved(more = 0): void {
+    if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout + more;
+  }
+
+  /** What was set for a request that nobody could see moving is over with it. */
+  stopped(): void {
+    this.#deadline = Math.min(this.#deadline, performance.now() + this.timeout);
   }
 
   abort(reason: unknown): void {
+    this.upload?.cancel(reason);
     this.#reject(reason);
     this.finish();
   }

@@ -168,7 +168,8 @@ export function rejectionOf(
     // the next call has new metadata
     refresher.after(round).catch(() => undefined);
     if (!refreshed && upload?.repeatable === false) {
-      const message = `${outcome.message} With new metadata it was not sent again, for its streams cannot be read twice: call it once more.`;
+      const said = outcome.message.replace(/\.?$/, '.');
+      const message = `${said} It was not sent again with new metadata, for its streams cannot be read twice: call it once more.`;
       return rejection(name, { ...outcome, message }, ran, traceOf(last));
     }
   }

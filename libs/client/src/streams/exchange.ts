@@ -25,7 +25,9 @@ export async function exchange(
       written?.(total);
       up(total);
     };
+    if (body instanceof Blob) upload?.leaves(body);
     const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
+    if (body instanceof Blob) message.stopped();
     if (body instanceof Blob) up(body.size);
     else if (body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);

@@ -22,6 +22,8 @@ import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
 
 const EMPTY = new Uint8Array(0);
+/** Bytes a millisecond. */
+const SLOW = 64;
 
 interface Handed {
   readonly end: number;
@@ -116,6 +118,7 @@ export class Upload implements Limited {
     const head = await this.#head;
     if (again) {
       this.#rewind();
+      this.#begun = true;
       this.#sealer?.again();
       // they must be the same, or nothing is sent
       for (const body of this.#bodies) await run((this.#sealer as LiveSealer).seal(body, false));
@@ -123,6 +126,12 @@ export class Upload implements Limited {
     this.#streams.finish();
     const { requestStreams } = message.delivery.settings.transport;
     return requestStreams ? this.#stream(head, onBytes) : this.#collect(head, onBytes);
+  }
+
+  /** Nobody sees a Blob move on its way, unless its transport tells: it has the time that it takes on a slow line, once. */
+  leaves(blob: Blob): void {
+    if (this.#furthest.left === 0) this.#message?.moved(blob.size / SLOW);
+    this.#furthest.left ||= 1;
   }
 
   /** What is sent again is no progress: a call whose connections are cut has its time and no more. */

@@ -26,11 +26,9 @@ export interface FetchTransportOptions {
   readonly mode?: 'cors' | 'same-origin';
   /** how much of the page's address goes along (default: the page's own policy) */
   readonly referrerPolicy?: ReferrerPolicy;
-  /** what caches may do (default in browsers `no-store`) */
-  readonly cache?: 'default' | 'no-store' | 'reload' | 'no-cache';
 }
 
-type FetchOption = 'credentials' | 'keepalive' | 'priority' | 'mode' | 'referrerPolicy' | 'cache';
+type FetchOption = 'credentials' | 'keepalive' | 'priority' | 'mode' | 'referrerPolicy';
 type ReferrerPolicy =
   | 'no-referrer'
   | 'origin'
@@ -56,7 +54,6 @@ const CHOICES: Readonly<Record<FetchOption, readonly unknown[]>> = {
     'origin-when-cross-origin',
     'unsafe-url',
   ],
-  cache: ['default', 'no-store', 'reload', 'no-cache'],
 };
 
 /** @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take */
@@ -67,7 +64,7 @@ export function initOf(options: FetchTransportOptions): RequestInit {
     throw refused('maxResponse', 'a number of bytes above 0');
   }
   if (fetch !== undefined && typeof fetch !== 'function') throw refused('fetch', 'a function');
-  const init: Record<string, unknown> = IS_NODE ? {} : { cache: 'no-store' };
+  const init: Record<string, unknown> = {};
   for (const [name, choices] of Object.entries(CHOICES)) {
     const value = options[name as FetchOption];
     if (value === undefined) continue;

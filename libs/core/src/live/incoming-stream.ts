@@ -44,6 +44,8 @@ export class IncomingStream {
   private readonly buffer: Uint8Array[] = [];
   private readonly readers: Waiting[] = [];
   private error: unknown;
+  /** a reader was told of the end, or of the error */
+  private told = false;
   private held: WeakRef<object> | undefined;
 
   constructor(
@@ -109,6 +111,7 @@ export class IncomingStream {
     if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
+      this.told = true;
       if (error === undefined) reader.resolve(DONE);
       else reader.reject(this.takeError());
     }
@@ -128,6 +131,11 @@ export class IncomingStream {
     );
   }
 
+  /** Another reader would find nothing, and not be told why. */
+  get used(): boolean {
+    return this.told || (this.cancelled && this.error === undefined);
+  }
+
   /** Whether another run of the same stream begins where this one was cut. */
   goesOn(info: StreamInfo): boolean {
     if (this.kind === 'items') return info.resumable === this.info.resumable;
@@ -143,6 +151,7 @@ export class IncomingStream {
       this.events?.moved();
       return this.result(bytes);
     }
+    this.told ||= this.error !== undefined || this.ended || this.cancelled;
     if (this.error !== undefined) return Promise.reject(this.takeError());
     if (this.ended || this.cancelled) return Promise.resolve(DONE);
     const promise = new Promise<Result>((resolve, reject) => this.readers.push({ resolve, reject }));
@@ -235,6 +244,12 @@ class Consumer {
   cancel(): void {
     this.stream.cancel();
   }
+
+  /** @throws TypeError */
+  begin(): void {
+    if (!this.stream.used) return;
+    throw new TypeError('This stream was read already: it is read once. Call the function again, or keep the items.');
+  }
 }
 
 function makeValue(stream: IncomingStream): object {
@@ -252,7 +267,10 @@ function iterable(consumer: Consumer): AsyncIterableIterator<unknown> {
       consumer.cancel();
       return { done: true, value };
     },
-    [Symbol.asyncIterator]: () => iterator,
+    [Symbol.asyncIterator]: () => {
+      consumer.begin();
+      return iterator;
+    },
   };
   return iterator;
 }

@@ -13,6 +13,7 @@ import { CONTENT_TYPE } from '@sealwire/core';
 import { type Dispatched, RemoteFunctionDispatcher } from '../functions/dispatcher.js';
 import type { OpenedCalls } from '../functions/invocation.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
+import { KeyRing } from '../keys/key-ring.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
 import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
@@ -35,7 +36,11 @@ interface FastifyScope {
     parser: (request: unknown, body: unknown, done: (error: null, body: unknown) => void) => void,
   ): void;
   post(path: string, handler: (request: RouteRequest, reply: unknown) => Promise<void>): void;
+  get(path: string, handler: (request: RouteRequest, reply: unknown) => Promise<void>): void;
 }
+
+/** Caches may keep public keys for five minutes: a rotation has both keys for much longer. */
+const KEYS_CACHED = { 'Cache-Control': 'public, max-age=300' };
 
 /** Characters that Express and path-to-regexp take as they are. */
 const LITERAL_PATH = /^[\w/.~-]*$/;
@@ -60,6 +65,7 @@ export class Door implements OnModuleInit {
     @Inject(EncryptionInterceptor) private readonly interceptor: EncryptionInterceptor,
     @Inject(RemoteFunctionDispatcher) private readonly dispatcher: RemoteFunctionDispatcher,
     @Inject(ModuleRegistry) private readonly modules: ModuleRegistry,
+    @Inject(KeyRing) private readonly keys: KeyRing,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
   ) {}
 
@@ -72,20 +78,38 @@ export class Door implements OnModuleInit {
       const module = this.modules.get(request.params.module);
       return this.answer(new DoorContext(node, response, module, () => request, request.body));
     };
+    const keys = (request: RouteRequest, response: unknown): Promise<void> =>
+      this.tellKeys(request.params.module, response);
+    const { servePublicKey } = this.options;
     if (httpAdapter.getType() === 'fastify') {
       // a scope of its own: what it takes for a body concerns no other route
       httpAdapter.getInstance().register(async (scope: FastifyScope) => {
         scope.removeAllContentTypeParsers();
         scope.addContentTypeParser('*', (_request, body, done) => done(null, body));
         scope.post(path, route);
+        if (servePublicKey) scope.get(path, keys);
       });
     } else {
       httpAdapter.post(path, route);
+      if (servePublicKey) httpAdapter.get(path, keys);
       const base = path.slice(0, path.lastIndexOf(':'));
       if (!LITERAL_PATH.test(base)) return;
       this.direct = new Map([...this.modules.all()].map((module) => [base + module.path, module]));
       this.front = ExpressFront.of(httpAdapter, route);
       this.front?.listen((request, response) => this.take(request, response));
+    }
+  }
+
+  /** The public keys, for whoever asks: no guard stands before them, as none stands before a handshake. */
+  private async tellKeys(module: string, response: unknown): Promise<void> {
+    try {
+      if (!this.modules.get(module)) return sendProblem(response, 'module_unknown');
+      const body = JSON.stringify({ serverKey: await this.keys.publicKeys() });
+      send(response, 200, 'application/json', body, { ...KEYS_CACHED, ...this.closing });
+    } catch (error) {
+      const code = outerCode(error);
+      if (code === 'internal') this.logger.error(error);
+      sendProblem(response, code);
     }
   }
 

@@ -24,22 +24,25 @@ import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 /** How long keys of the store are used before it is asked again: what a rotation or revocation waits for. */
 const FRESH_MS = 1_000;
 const CACHED = 1_000;
+/** so many a client takes */
+const PINS = 2;
 /** after its start a process may get cookies of the one before it */
 const FOREIGN_MS = 70_000;
 
 /**
- * The server's keys: those of the options first, then those that the store keeps.
+ * The server's keys: those of the options first, then those that the store keeps. Inject it to write the public ones into a page
+ * that the application serves, or into the configuration of a build.
  *
  * @example
  * import { Controller, Get } from '@nestjs/common';
  *
- * @Controller('pin')
- * export class PinController {
+ * @Controller('configuration')
+ * export class ConfigurationController {
  *   constructor(private readonly keys: KeyRing) {}
  *
  *   @Get()
- *   async pin(): Promise<string> {
- *     return (await this.keys.describe()).publicKey; // swp1...
+ *   async configuration(): Promise<{ serverKey: readonly string[] }> {
+ *     return { serverKey: await this.keys.publicKeys() }; // ['swp1...'], as `serverKey` of createRemote takes it
  *   }
  * }
  */
@@ -76,6 +79,15 @@ export class KeyRing {
   /** Newest first, at least one. */
   async serverKeys(): Promise<readonly KeyPair[]> {
     return this.#configured.length > 0 ? this.#configured : this.#fresh('server', () => this.#store.serverKeys());
+  }
+
+  /**
+   * The public keys that a client may pin, `swp1...`: one, or two during a rotation, the newest first. A client that got them over
+   * the network trusts whoever answered it there; one that has them in its bundle does not (SECURITY.md).
+   */
+  async publicKeys(): Promise<readonly string[]> {
+    const pairs = await this.serverKeys();
+    return pairs.slice(0, PINS).map(({ publicKey }) => formatKeyText('swp1', publicKey));
   }
 
   /** Public half and fingerprint of the newest key, for the log and for whoever pins it. */

@@ -152,12 +152,18 @@ export class LiveReply {
 
   #encode(outcome: Outcome, { call, origin, context }: Ended): Uint8Array {
     const { size } = this;
+    // an iterable stands once in a result, or its consumers would share its items
+    const sources = new Map<object, object>();
     const core = call?.resumable ? this.#out.replaceResumable : this.#out.replace;
     const replace: Replace = (value) => {
       const stream = streamIn(value);
       if (!stream) return undefined;
       if (call?.resumable && this.size > size) throw new TypeError(TWO_STREAMS);
-      return core(context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
+      const known = Symbol.asyncIterator in stream ? sources.get(stream) : undefined;
+      const source =
+        known ?? (context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
+      sources.set(stream, source);
+      return core(source);
     };
     try {
       return encodeOutcome(outcome, { replace });

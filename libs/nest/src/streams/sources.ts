@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
 import { type FileInfo, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
@@ -70,7 +71,16 @@ export function asSource(stream: object): object {
 
 /** The same in the async context of this moment, whenever it is read. */
 export function sourceInContext(stream: object): object {
-  return inContext(asSource(stream)) as object;
+  const source = asSource(stream);
+  // an object whose iterator is a generator, which is made when it is read
+  if (!(Symbol.asyncIterator in source) || 'next' in source || 'pipe' in source || 'getReader' in source) {
+    return inContext(source) as object;
+  }
+  const context = new AsyncResource('SealwireStream');
+  const iterate = (source as AsyncIterable<unknown>)[Symbol.asyncIterator].bind(source);
+  return {
+    [Symbol.asyncIterator]: () => context.runInAsyncScope(() => inContext(iterate()) as AsyncIterator<unknown>),
+  };
 }
 
 /** By its methods: an application may have another copy of Nest. */
