@@ -1,5 +1,7 @@
 // One of the clients that the benchmark compares, in a process of its own. Told over IPC to call.
-import { createRemote } from '@sealwire/client';
+import { createRemote, fetchTransport, type Transport } from '@sealwire/client';
+import { httpTransport } from '@sealwire/client/http';
+import { undiciTransport } from '@sealwire/client/undici';
 import { createTRPCClient, httpLink } from '@trpc/client';
 import { payloadOf } from './payload.js';
 import { answerQuestions } from './questions.js';
@@ -9,10 +11,10 @@ const { BENCH_CLIENT = '', BENCH_URL: url = '', BENCH_KEYS = '{}' } = process.en
 type Echo = (value: unknown) => Promise<unknown>;
 
 const CLIENTS: Readonly<Record<string, () => Echo>> = {
-  sealwire() {
-    const remote = createRemote<{ echo: Echo }>({ url: `${url}/remote/bench`, ...JSON.parse(BENCH_KEYS) });
-    return (value) => remote.echo(value);
-  },
+  sealwire: () => sealed(undefined),
+  sealwireFetch: () => sealed(fetchTransport()),
+  sealwireHttp: () => sealed(httpTransport()),
+  sealwireUndici: () => sealed(undiciTransport()),
   trpc() {
     const client = createTRPCClient<TrpcRouter>({ links: [httpLink({ url })] });
     return (value) => client.echo.mutate(value);
@@ -25,6 +27,12 @@ const CLIENTS: Readonly<Record<string, () => Echo>> = {
     };
   },
 };
+
+function sealed(transport: Transport | undefined): Echo {
+  const options = { url: `${url}/remote/bench`, ...JSON.parse(BENCH_KEYS), ...(transport && { transport }) };
+  const remote = createRemote<{ echo: Echo }>(options);
+  return (value) => remote.echo(value);
+}
 
 const echo = CLIENTS[BENCH_CLIENT]?.();
 if (!echo) throw new Error(`there is no client '${BENCH_CLIENT}'`);

@@ -49,3 +49,43 @@ export async function compareClients(keys: Keys, { rounds, ms }: Plan): Promise<
     for (const { client, server } of clients) await Promise.all([client.end(), server.end()]);
   }
 }
+
+/** The same calls over each transport that Node has: at full load, and one after the other. The transports take turns. */
+export async function compareTransports(keys: Keys, { rounds, ms, latencies }: Plan): Promise<void> {
+  const server = await startContender(CONTENDERS.sealed, keys);
+  const transports = await Promise.all(
+    ['Fetch', 'Http', 'Undici'].map(async (name) => {
+      const env = {
+        BENCH_CLIENT: `sealwire${name}`,
+        BENCH_URL: server.url ?? '',
+        BENCH_KEYS: JSON.stringify(keys.client),
+      };
+      const title = `${name.toLowerCase()}Transport`;
+      return { title, client: await BenchProcess.start('client', env), rates: [] as number[], alone: [] as number[] };
+    }),
+  );
+  try {
+    const count = Math.ceil(ms * 2);
+    for (let round = 0; round <= rounds; round++) {
+      for (const { client, rates, alone } of transports) {
+        const took = await client.ask<number>('call', 200, PARALLEL, count);
+        const one = await client.ask<number>('call', 200, 1, latencies);
+        // the first round warms up
+        if (round === 0) continue;
+        rates.push((count * 1_000) / took);
+        alone.push(one / latencies);
+      }
+    }
+    const [first] = transports;
+    const rows = transports.map(({ title, rates, alone }) => [
+      title,
+      Math.round(median(rates)),
+      `${median(rates.map((rate, round) => rate / (first?.rates[round] ?? Number.NaN))).toFixed(2)}x`,
+      `${median(alone).toFixed(3)} ms`,
+    ]);
+    const title = `transport-200: calls of 200 bytes over each transport, ${PARALLEL} at a time and one at a time`;
+    printTable(title, ['', 'calls/s', 'of fetch', 'one call'], rows);
+  } finally {
+    await Promise.all([server.end(), ...transports.map(({ client }) => client.end())]);
+  }
+}

@@ -2,7 +2,7 @@
 import { availableParallelism, cpus, loadavg, release, type as system, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { compareCalls, type Plan } from './calls.js';
-import { compareClients } from './clients.js';
+import { compareClients, compareTransports } from './clients.js';
 import { makeKeys } from './keys.js';
 import { COMPARISONS, ROW_NAMES } from './rows.js';
 import { measureDelay, measureHandshakes, measureMemory } from './sessions.js';
@@ -44,6 +44,7 @@ const plan: Plan = quick ? { rounds: 3, ms: 300, latencies: 200 } : { rounds: 7,
 const comparisons = COMPARISONS.filter(({ row }) => has(row));
 if (comparisons.length > 0) await compareCalls(comparisons, keys, plan, profile);
 if (has('client-200')) await compareClients(keys, plan);
+if (has('transport-200')) await compareTransports(keys, plan);
 if (has('handshake')) await measureHandshakes(keys, quick ? 100 : 500);
 if (has('delay')) await measureDelay(keys, quick ? 3 : 60);
 if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ? 1_000 : 20_000)));

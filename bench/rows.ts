@@ -33,6 +33,7 @@ export const COMPARISONS: readonly Comparison[] = [
 /** Rows that are no comparison of calls; each says in its own table what it measured. */
 export const OTHER_ROWS = [
   'client-200',
+  'transport-200',
   'handshake',
   'delay',
   'memory',

@@ -27,11 +27,12 @@ export interface HttpTransportOptions {
 
 /** Idle connections are closed by servers of Node after 5 seconds. */
 const IDLE_MS = 4_000;
+/** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
+const AHEAD = 262_144;
 const kept = { keepAlive: true, timeout: IDLE_MS };
 const agents: Partial<Record<string, HttpAgent>> = {};
 /**
- * One request of `node:http` or `node:https` for each frame, over connections that are kept. It is what `createRemote` uses on
- * Node. Redirects are not followed, no content encoding is asked for, and of an answer that is no frame 4 KiB are read.
+ * One request of `node:http` or `node:https` for each frame, over connections that are kept. Redirects are not followed, no content encoding is asked for, and of an answer that is no frame 4 KiB are read.
  *
  * @throws SealwireError `bad_configuration` for an option that does not exist
  * @example
@@ -163,7 +164,7 @@ async function pump(
       const { done, value } = await reader.read();
       if (sending.destroyed) return;
       if (done) break;
-      if (sending.write(value, onUpload && told(value.length))) continue;
+      if (sending.write(value, onUpload && told(value.length)) || sending.writableLength < AHEAD) continue;
       await new Promise<void>((resolve) => {
         go = resolve;
       });
