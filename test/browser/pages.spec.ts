@@ -1,5 +1,5 @@
 import type { RemoteApi } from '@sealwire/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PLAIN_HOST, watched } from '../support/browser.js';
 import { type Site, startSite } from '../support/browser-site.js';
 import { inChromium, inEveryBrowser } from '../support/browser-suite.js';
@@ -47,7 +47,7 @@ afterAll(() => Promise.all([site.close(), strict.close()]));
 inEveryBrowser((suite) => {
   it('runs under a strict CSP with Trusted Types', async () => {
     const { page, problems } = await suite.open(`${strict.origin}/?key=${strict.pin}`);
-    await expect.poll(() => page.title()).toBe('3,45,3');
+    await expect.poll(() => page.title(), { timeout: 60_000 }).toBe('3,45,3');
     expect(problems).toEqual([]);
     // the CSP is in force: text is not taken as a script's address
     const refused = await page.evaluate(() => {
@@ -107,23 +107,5 @@ inChromium((suite) => {
     expect(await Promise.all([call(first, 2), call(second, 3)])).toEqual([3, 4]);
     await first.page.reload();
     expect(await Promise.all([call(first, 4), call(second, 5)])).toEqual([5, 6]);
-  });
-
-  describe('without a network', () => {
-    it('goes on with calls and subscriptions when it is back', async () => {
-      const { page, run } = await suite.open(site.origin);
-      await run(async ({ createRemote, kept }, serverKey) => {
-        const remote = createRemote<Api>({ url: '/remote/things', serverKey });
-        kept.remote = remote;
-        await remote.add(0, 0);
-      }, site.pin);
-      await page.context().setOffline(true);
-      await run(({ kept, outcome }) => {
-        kept.call = outcome((kept.remote as Api).add(1, 2));
-      }, undefined);
-      expect(await page.evaluate(() => navigator.onLine)).toBe(false);
-      await page.context().setOffline(false);
-      expect(await run(({ kept }) => kept.call as Promise<unknown>, undefined)).toEqual({ value: 3 });
-    });
   });
 });

@@ -22,7 +22,8 @@ const sources: Plugin = {
       const [, name = '', ...rest] = path.split('/');
       const folder = join(root, 'libs', name);
       const { exports } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-      const file = resolved(exports[['.', ...rest].join('/')]);
+      // ng-packagr's entry has another name than its source
+      const file = name === 'angular' ? './dist/index.js' : resolved(exports[['.', ...rest].join('/')]);
       return { path: join(folder, file.replace('./dist/', 'src/').replace(/\.js$/, '.ts')), sideEffects: false };
     });
   },

@@ -1,5 +1,5 @@
 /** Browsers and sites of a suite, closed after its last test. */
-import type { Browser, BrowserContextOptions } from 'playwright-core';
+import type { Browser, BrowserContextOptions, LaunchOptions } from 'playwright-core';
 import { afterAll, beforeAll, describe, onTestFinished } from 'vitest';
 import { launch, type OpenPage, openPage } from './browser.js';
 import { type InstalledBrowser, installedChromiums, otherBrowsers } from './browser-install.js';
@@ -12,8 +12,8 @@ export interface SuiteBrowser {
 }
 
 /** One suite for each browser of the machine: every Chromium, and Playwright's Firefox and WebKit where they are found. */
-export function inEveryBrowser(suite: (browser: SuiteBrowser) => void): void {
-  for (const installed of [...installedChromiums(), ...otherBrowsers()]) inBrowser(installed, suite);
+export function inEveryBrowser(suite: (browser: SuiteBrowser) => void, options?: LaunchOptions): void {
+  for (const installed of [...installedChromiums(), ...otherBrowsers()]) inBrowser(installed, suite, options);
 }
 
 /** One suite in the Chromium from npm, or in the machine's own where npm has none. */
@@ -21,12 +21,19 @@ export function inChromium(suite: (browser: SuiteBrowser) => void): void {
   inBrowser(installedChromiums()[0]!, suite);
 }
 
-function inBrowser(installed: InstalledBrowser, suite: (browser: SuiteBrowser) => void): void {
-  describe(`in ${installed.name}`, () => {
+/** Milliseconds: a browser is several processes, and a busy machine starts them slowly. */
+const PATIENCE = 240_000;
+
+function inBrowser(
+  installed: InstalledBrowser,
+  suite: (browser: SuiteBrowser) => void,
+  options: LaunchOptions = {},
+): void {
+  describe(`in ${installed.name}`, { timeout: PATIENCE }, () => {
     let browser: Browser | undefined;
     beforeAll(async () => {
-      browser = await launch(installed);
-    });
+      browser = await launch(installed, options);
+    }, PATIENCE);
     afterAll(() => browser?.close());
     suite({
       installed,

@@ -1,5 +1,13 @@
 /** Launches browsers and opens pages in them. */
-import { type Browser, type BrowserContextOptions, chromium, firefox, type Page, webkit } from 'playwright-core';
+import {
+  type Browser,
+  type BrowserContextOptions,
+  chromium,
+  firefox,
+  type LaunchOptions,
+  type Page,
+  webkit,
+} from 'playwright-core';
 import { chromiumEnvironment, type InstalledBrowser, unpackedChromium } from './browser-install.js';
 import type { Tools } from './browser-page.js';
 
@@ -14,14 +22,22 @@ const CHROMIUM_FLAGS = [
 
 const engines = { chromium, firefox, webkit };
 
+/** Pages that were left stay in memory, as for users; Playwright turns this off. */
+export const KEEPS_PAGES = { ignoreDefaultArgs: ['--disable-back-forward-cache'] };
+
 /** The caller closes it, which also removes its profile. */
-export async function launch(installed: InstalledBrowser, flags: readonly string[] = []): Promise<Browser> {
+export async function launch(installed: InstalledBrowser, options: LaunchOptions = {}): Promise<Browser> {
   const { engine, executablePath } = installed;
-  const args = engine === 'chromium' ? [...CHROMIUM_FLAGS, ...flags] : [];
-  if (executablePath) return engines[engine].launch({ executablePath, args });
+  const args = engine === 'chromium' ? CHROMIUM_FLAGS : [];
+  if (executablePath) return engines[engine].launch({ ...options, executablePath, args });
   const folder = await unpackedChromium();
   const env = { ...process.env, ...(await chromiumEnvironment(folder)) };
-  return chromium.launch({ executablePath: `${folder}/chromium`, args, env: env as Record<string, string> });
+  return chromium.launch({
+    ...options,
+    executablePath: `${folder}/chromium`,
+    args,
+    env: env as Record<string, string>,
+  });
 }
 
 /** A page of a site, with the tools of `browser-page.ts`. */

@@ -2,7 +2,7 @@ import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@a
 import type { Exchange, RecordedCall, WireSide } from './exchange.js';
 import { SizeBar } from './size-bar.js';
 import { type Segment, segmentsOf } from './sizes.js';
-import { bytes, clock, THEME, time } from './theme.js';
+import { bytes, clock, items, THEME, time } from './theme.js';
 import { WireRecorder } from './wire-recorder.js';
 import { WireView } from './wire-view.js';
 
@@ -59,8 +59,8 @@ function codeOf(answer: WireSide | undefined): string {
                 <span class="mono outcome" [class.failed]="call.state === 'failed'">
                   @switch (call.state) {
                     @case ('pending') { <span class="muted">… under way</span> }
-                    @case ('streaming') { ⇉ {{ call.items }} items <span class="muted">{{ call.lastItems.at(-1) ?? '' }}</span> }
-                    @default { → {{ call.items > 0 && call.state === 'done' ? call.items + ' items' : call.outcome }} }
+                    @case ('streaming') { ⇉ {{ itemsOf(call.items) }} <span class="muted">{{ call.lastItems.at(-1) ?? '' }}</span> }
+                    @default { → {{ call.items > 0 && call.state === 'done' ? itemsOf(call.items) : call.outcome }} }
                   }
                 </span>
               } @empty {
@@ -177,6 +177,7 @@ export class MessageList {
   protected readonly size = bytes;
   protected readonly clockOf = clock;
   protected readonly timeOf = time;
+  protected readonly itemsOf = items;
   readonly #recorder = inject(WireRecorder);
   readonly #open = signal<ReadonlySet<number>>(new Set());
 

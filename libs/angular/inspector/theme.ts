@@ -112,6 +112,11 @@ export function time(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
+/** `1 item`, `60 items`. */
+export function items(n: number): string {
+  return `${n} ${n === 1 ? 'item' : 'items'}`;
+}
+
 /** `12:04:33.120` */
 export function clock(at: number): string {
   const date = new Date(at);

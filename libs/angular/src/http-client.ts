@@ -64,6 +64,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
   const watch = typeof ngDevMode !== 'undefined' && ngDevMode ? BodyWatch.of(injector) : undefined;
   return {
     ...(check ? { check } : {}),
+    tellsUpload: true,
     send(request) {
       const { url, body, contentType, headers, signal } = request;
       const attempt = attempts.get(body) ?? 0;

@@ -6,7 +6,7 @@ import { TestBed } from '@angular/core/testing';
 import { injectRemote, provideSealwire, withFetch, withModule } from '@sealwire/angular';
 import { SealwireInspector, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
 import { expect, it } from 'vitest';
-import { Payments, secureKeys, serverKey, startServer } from './server.js';
+import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 @Component({
   selector: 'test-page',
@@ -93,6 +93,15 @@ it('opens a message: fields by name, bytes in hexadecimal, and more of them when
   row?.click();
   await fixture.whenStable();
   expect(all('sealwire-hex-view')).toEqual([]);
+});
+
+it('counts the items of a stream', async () => {
+  const { fixture, texts } = await shown();
+  const rates = TestBed.runInInjectionContext(() => injectRemote(Rates));
+  for await (const one of await rates.count(1)) expect(one).toBe(1);
+  for await (const one of await rates.count(3)) expect(one).toBeLessThan(4);
+  await fixture.whenStable();
+  expect(texts('.outcome').filter((text) => text.includes('item'))).toEqual(['→ 3 items', '→ 1 item', '→ 1 item']);
 });
 
 it('draws each handshake, and says it in words', async () => {

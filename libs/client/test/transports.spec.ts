@@ -394,7 +394,7 @@ describe('httpTransport', () => {
     const { stream } = counted(100);
     const { url } = await listen(async (incoming, response) => response.end(String((await bodyOf(incoming)).length)));
     const told: number[] = [];
-    expect(httpTransport().uploadProgress).toBe(true);
+    expect(httpTransport().tellsUpload).toBe(true);
     await httpTransport().send(request(url, { body: stream, onUpload: (bytes) => told.push(bytes) }));
     expect(told).toEqual(Array.from({ length: 100 }, (_, i) => (i + 1) * 65_536));
   });

@@ -16,9 +16,9 @@ export async function exchange(
   const { meter } = message;
   try {
     const up = (total: number): void => meter?.sent(total);
+    const sealed = delivery.settings.transport.tellsUpload ? () => {} : up;
     // the server has the number: the first piece is enough to ask for its result
-    const handed = delivery.settings.transport.uploadProgress ? () => {} : up;
-    const body = upload && message.state !== 'running' ? await upload.body(message, handed) : frame;
+    const body = upload && message.state !== 'running' ? await upload.body(message, sealed) : frame;
     const written = body instanceof ReadableStream ? upload?.written : undefined;
     const left = (total: number): void => {
       upload?.moved('left', total);

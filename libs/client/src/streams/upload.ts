@@ -232,7 +232,7 @@ export class Upload implements Limited {
     let plain = 0;
     this.#handed = [];
     const handed = this.#handed;
-    const told = this.#message?.delivery.settings.transport.uploadProgress === true;
+    const told = this.#message?.delivery.settings.transport.tellsUpload === true;
     const give = (chunk: Uint8Array): void => {
       take(chunk);
       total += chunk.length;

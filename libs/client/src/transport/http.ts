@@ -60,7 +60,7 @@ export function httpTransport(options: HttpTransportOptions = {}): Transport {
     },
     maxResponse: most,
     requestStreams: true,
-    uploadProgress: true,
+    tellsUpload: true,
     async send(request) {
       const { url } = request;
       if (parsed?.url !== url) parsed = { url, target: targetOf(url, agent, ca) };

@@ -56,8 +56,8 @@ export interface Transport {
   readonly maxResponse?: number;
   /** Whether it takes a ReadableStream as the body of a request. Otherwise streams come as a Blob (default false). */
   readonly requestStreams?: boolean;
-  /** Whether it calls `onUpload`. Otherwise what was handed to it counts as sent (default false). */
-  readonly uploadProgress?: boolean;
+  /** Whether it calls `onUpload` while a body leaves. Otherwise bytes count as sent when they are sealed (default false). */
+  readonly tellsUpload?: boolean;
   /**
    * Called once, by `createRemote`. Without it `url` must be one that `fetch` takes here.
    *
