@@ -27,6 +27,8 @@ export interface HttpTransportOptions {
 
 /** Idle connections are closed by servers of Node after 5 seconds. */
 const IDLE_MS = 4_000;
+/** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
+const AHEAD = 262_144;
 const kept = { keepAlive: true, timeout: IDLE_MS };
 const agents: Partial<Record<string, HttpAgent>> = {};
 /**
@@ -163,7 +165,7 @@ async function pump(
       const { done, value } = await reader.read();
       if (sending.destroyed) return;
       if (done) break;
-      if (sending.write(value, onUpload && told(value.length))) continue;
+      if (sending.write(value, onUpload && told(value.length)) || sending.writableLength < AHEAD) continue;
       await new Promise<void>((resolve) => {
         go = resolve;
       });
