@@ -1,6 +1,7 @@
 import { nodePrimitives } from '@sealwire/core/node';
 import type { RemoteOptions } from './options.js';
 import { openRemote, type Remote } from './remote.js';
+import { httpTransport } from './transport/http.js';
 
 export * from './common.js';
 
@@ -18,7 +19,7 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>(options, nodePrimitives);
+  return openRemote<Api>({ ...options, transport: options.transport ?? httpTransport() }, nodePrimitives);
 }
 
 /** SHA-256 of bytes, for packages that build on this one. */

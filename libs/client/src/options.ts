@@ -37,7 +37,7 @@ export interface RemoteOptions<Api = any> {
    * `unreachable` after two tries). Once the server has answered, every call waits.
    */
   readonly waitForServer?: boolean;
-  /** default `fetchTransport()` */
+  /** default: `httpTransport()` on Node, `fetchTransport()` elsewhere */
   readonly transport?: Transport;
   /** sent in clear with every request, for proxies on the way */
   readonly headers?: Headers | (() => Headers);

@@ -32,7 +32,8 @@ const AHEAD = 262_144;
 const kept = { keepAlive: true, timeout: IDLE_MS };
 const agents: Partial<Record<string, HttpAgent>> = {};
 /**
- * One request of `node:http` or `node:https` for each frame, over connections that are kept. Redirects are not followed, no content encoding is asked for, and of an answer that is no frame 4 KiB are read.
+ * One request of `node:http` or `node:https` for each frame, over connections that are kept. It is what `createRemote` uses on
+ * Node. Redirects are not followed, no content encoding is asked for, and of an answer that is no frame 4 KiB are read.
  *
  * @throws SealwireError `bad_configuration` for an option that does not exist
  * @example
