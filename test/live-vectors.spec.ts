@@ -4,17 +4,12 @@ import {
   decodeOutcome,
   decodeReply,
   fromHex,
-  IncomingStreams,
-  openLiveCall,
-  openLiveResult,
   parseCall,
   runSync,
   SealwireError,
   toHex,
-  UNIT,
-  type Unit,
-  UnitReader,
 } from '@sealwire/core';
+import { IncomingStreams, openLiveCall, openLiveResult, UNIT, type Unit, UnitReader } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { describe, expect, it } from 'vitest';
 

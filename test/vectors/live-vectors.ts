@@ -3,19 +3,21 @@ import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js
 import { aeadKey, expand } from '../../libs/core/src/handshake/key-schedule.js';
 import {
   encodeCalls,
-  encodeFailure,
-  encodeUnit,
   encodeValue,
   frameDigest,
   type MessageKey,
-  OutgoingStreams,
   runSync,
   StreamSource,
+} from '../../libs/core/src/index.js';
+import {
+  encodeFailure,
+  encodeUnit,
+  OutgoingStreams,
   sealLiveCall,
   sealLiveResult,
   UNIT,
   type UnitKind,
-} from '../../libs/core/src/index.js';
+} from '../../libs/core/src/live/index.js';
 import { type Handshake, LANE, TERMS } from './handshake-vectors.js';
 import { bytesFrom, hexed, notingSeals } from './recorder.js';
 

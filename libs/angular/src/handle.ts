@@ -180,6 +180,13 @@ export class Handle<Api> {
         },
       },
       $connection: () => untracked(this.connection),
+      $prewarm: async () => {
+        try {
+          await this.#zone.runOutsideAngular(() => this.#open().$prewarm());
+        } catch {
+          // the first call tells what stands in the way
+        }
+      },
       $close: () => this.#close(),
     };
     return this.#functions<Remote<Api>>(controls, (remote) => remote);

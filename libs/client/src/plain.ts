@@ -24,6 +24,9 @@ export class PlainCaller {
     private readonly events: EventHub,
   ) {}
 
+  /** There is no handshake. */
+  async prewarm(): Promise<void> {}
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -42,8 +45,8 @@ export class PlainCaller {
     if (this.#closed) throw closedError();
     const made = more ? calls.map((call) => ({ ...call, ...more })) : calls;
     for (const parcel of pack(made, LIMITS.body, settled)) {
-      if (parcel.upload) {
-        parcel.upload.cancel(undefined);
+      if (parcel.streams) {
+        parcel.streams.drop(0, undefined);
         for (const place of parcel.places) settled[place] = { status: 'rejected', reason: noStreams() };
         continue;
       }

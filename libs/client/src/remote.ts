@@ -69,6 +69,14 @@ export interface RemoteControls<Api> {
   };
   /** how it stands with the server; the event `connection` tells each change */
   $connection(): ConnectionState;
+  /**
+   * Loads and computes now what the first handshake needs, so that the first call has less to do: for a page that idles before
+   * its user clicks. Nothing is sent. The promise is never rejected.
+   *
+   * @example
+   * await remote.$prewarm();
+   */
+  $prewarm(): Promise<void>;
   /** Rejects what is pending with code `closed`, ends all streams and erases the keys. */
   $close(): void;
 }
@@ -109,6 +117,7 @@ export function openRemote<Api>(
         ),
       $events: { on: (name, listener) => events.on(name, listener) },
       $connection: () => events.connection.state,
+      $prewarm: () => caller.prewarm(),
       $close: () => caller.close(),
     };
     return api(controls, howOf(settings, {}, 'createRemote', early)) as Remote<Api>;

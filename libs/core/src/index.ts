@@ -79,24 +79,17 @@ export {
 } from './key-text.js';
 export { LIMITS, SIZE } from './limits.js';
 export { at } from './live/at.js';
-export { type IncomingOptions, IncomingStreams } from './live/incoming.js';
-export { IncomingStream } from './live/incoming-stream.js';
-export { OutgoingStreams } from './live/outgoing.js';
-export type { WritePiece } from './live/pieces.js';
 export { type FileInfo, RemoteFile } from './live/remote-file.js';
-export { isStream, type StreamInfo, type StreamKind, type StreamLike, StreamSource, sourceOf } from './live/sources.js';
 export {
-  encodeFailure,
-  encodeUnit,
-  type StreamFailure,
-  UNIT,
-  type Unit,
-  type UnitKind,
-  UnitReader,
-} from './live/units.js';
+  FoundStreams,
+  isStream,
+  type StreamInfo,
+  type StreamKind,
+  type StreamLike,
+  StreamSource,
+  sourceOf,
+} from './live/sources.js';
 export { isLive } from './message/live-key.js';
-export { LiveOpener, openLiveCall, openLiveResult } from './message/live-open.js';
-export { LiveSealer, sealLiveCall, sealLiveResult } from './message/live-seal.js';
 export {
   type CallFrame,
   CONTENT_TYPE,
@@ -142,4 +135,4 @@ export {
   type Revive,
   UnsupportedValueError,
 } from './payload/calls.js';
-export { type Attempt, attempt, isPending, run, runSync, type Soon, type Step, wait } from './steps.js';
+export { type Attempt, attempt, isPending, lazy, run, runSync, type Soon, type Step, wait } from './steps.js';

@@ -92,4 +92,6 @@ export const SIZE = {
   runId: 16,
   callHeader: 36,
   resultHeader: 12,
+  /** kind, stream, length */
+  unitHead: 7,
 } as const;

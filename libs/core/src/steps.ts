@@ -85,3 +85,30 @@ async function goOn<T>(step: Step<T>, first: PromiseLike<unknown>): Promise<T> {
     pending = value;
   }
 }
+
+/**
+ * A module that is loaded when it is needed first.
+ *
+ * @returns gives the module, or the promise of it while it is loaded; after an error the next call tries again
+ * @example
+ * const kem = lazy(() => import('@sealwire/core/noble'));
+ * const { noblePrimitives } = await kem();
+ */
+export function lazy<T>(load: () => Promise<T>): () => Soon<T> {
+  let loaded: Soon<T> | undefined;
+  return () => {
+    if (loaded !== undefined) return loaded;
+    const loading = load();
+    loaded = loading;
+    loading.then(
+      (module) => {
+        loaded = module;
+      },
+      // the network may be back at the next try
+      () => {
+        loaded = undefined;
+      },
+    );
+    return loading;
+  };
+}

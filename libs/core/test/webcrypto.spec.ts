@@ -4,8 +4,6 @@ import {
   finishHandshake,
   hedgedRandom,
   openCall,
-  openLiveCall,
-  openLiveResult,
   openResult,
   parseCall,
   receiveFinishAnswer,
@@ -15,11 +13,10 @@ import {
   SIZE,
   type Step,
   sealCall,
-  sealLiveCall,
-  sealLiveResult,
   sealResult,
   startHandshake,
 } from '@sealwire/core';
+import { openLiveCall, openLiveResult, sealLiveCall, sealLiveResult } from '@sealwire/core/live';
 import { nodePrimitives } from '@sealwire/core/node';
 import { webPrimitives } from '@sealwire/core/webcrypto';
 import fc from 'fast-check';

@@ -1,7 +1,8 @@
 import 'reflect-metadata';
 import { request as httpRequest } from 'node:http';
 import { Injectable } from '@nestjs/common';
-import { CONTENT_TYPE, concat, encodeCalls, encodeUnit, encodeValue, UNIT } from '@sealwire/core';
+import { CONTENT_TYPE, concat, encodeCalls, encodeValue } from '@sealwire/core';
+import { encodeUnit, UNIT } from '@sealwire/core/live';
 import {
   type Injected,
   RemoteFile,

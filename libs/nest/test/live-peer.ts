@@ -6,22 +6,24 @@ import {
   decodeReply,
   decodeValue,
   encodeCalls,
-  encodeUnit,
   hedgedRandom,
-  IncomingStreams,
   isLive,
-  type LiveOpener,
   type MessageStatus,
   type Outcome,
-  OutgoingStreams,
-  openLiveResult,
   runSync,
   SealwireError,
+} from '@sealwire/core';
+import {
+  encodeUnit,
+  IncomingStreams,
+  type LiveOpener,
+  OutgoingStreams,
+  openLiveResult,
   sealLiveCall,
   UNIT,
   type Unit,
   UnitReader,
-} from '@sealwire/core';
+} from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import type { PeerClient } from './support.js';
 

@@ -1,7 +1,8 @@
 import 'reflect-metadata';
 import { type INestApplication, Logger } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { RemoteFile, UNIT } from '@sealwire/core';
+import { RemoteFile } from '@sealwire/core';
+import { UNIT } from '@sealwire/core/live';
 import compression from 'compression';
 import { describe, expect, it, vi } from 'vitest';
 import { callLive, type LiveAnswer, type PeerError } from './live-peer.js';

@@ -20,7 +20,6 @@ import {
   type MessageKey,
   nextEpochSecret,
   type Outcome,
-  openLiveResult,
   openResult,
   parseSecureKey,
   parseServerPublicKey,
@@ -35,9 +34,8 @@ import {
   sealCall,
   startHandshake,
   toHex,
-  UNIT,
-  UnitReader,
 } from '@sealwire/core';
+import { openLiveResult, UNIT, UnitReader } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { post } from './http.js';
 

@@ -7,24 +7,26 @@ import {
   encodeReply,
   encodeValue,
   hedgedRandom,
-  IncomingStreams,
   isLive,
-  type LiveOpener,
-  OutgoingStreams,
   openCall,
-  openLiveCall,
   parseCall,
   runSync,
   type SealedStatus,
   SealwireError,
   SIZE,
-  sealLiveResult,
   sealResult,
   toHex,
+} from '@sealwire/core';
+import {
+  IncomingStreams,
+  type LiveOpener,
+  OutgoingStreams,
+  openLiveCall,
+  sealLiveResult,
   UNIT,
   type Unit,
   UnitReader,
-} from '@sealwire/core';
+} from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { refused } from './answers.js';
 import { PeerServer, type PeerSession } from './server.js';

@@ -1,5 +1,5 @@
-import { type Call, type EncodeOptions, encodeCalls, isStream, type KeySize, LIMITS } from '@sealwire/core';
-import { closedError, notReached } from '../errors.js';
+import { type Call, type EncodeOptions, encodeCalls, isStream, type KeySize, LIMITS, lazy } from '@sealwire/core';
+import { closedError, notReached, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
 import { Sessions } from '../sessions/sessions.js';
@@ -12,6 +12,7 @@ import { type Parcel, pack, rewrite } from './payload.js';
 import { stop } from './setbacks.js';
 
 const FIRST = [0];
+const uploads = lazy(() => import('../streams/upload.js'));
 
 /** Finds streams that the encoder would take for objects without properties. */
 const WITHOUT_STREAMS: EncodeOptions = {
@@ -56,7 +57,10 @@ export class Delivery {
       added instanceof Promise
         ? await this.#later(this.#parcels(calls, work.settled), how, added)
         : this.#parcels(added ? calls.map((call) => ({ ...call, ...added })) : calls, work.settled);
-    const all = parcels.map((parcel) => this.launch(new Message(this, work, parcel)));
+    const loaded = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
+    const all = parcels.map((parcel) =>
+      this.launch(new Message(this, work, parcel, parcel.streams && loaded && new loaded.Upload(parcel.streams))),
+    );
     await (all.length === 1 ? all[0] : Promise.all(all));
     return work.settled;
   }
@@ -93,9 +97,25 @@ export class Delivery {
         return { ...parcel, payload: rewrite(parcel.payload, all, (call) => ({ ...call, ...more })) };
       });
     } catch (error) {
-      for (const { upload } of parcels) upload?.cancel(error);
+      for (const { streams } of parcels) streams?.drop(0, error);
       throw error;
     }
+  }
+
+  /** What sends streams, which no other call needs. */
+  async #uploads(parcels: readonly Parcel[], { timeout, signal }: How) {
+    try {
+      const loaded = await within(timeout, signal, Promise.resolve(uploads()));
+      if (!loaded) throw notReached(undefined);
+      return loaded;
+    } catch (error) {
+      for (const { streams } of parcels) streams?.drop(0, error);
+      throw signal?.aborted ? error : unreachable('The code that sends streams was not loaded', error);
+    }
+  }
+
+  prewarm(): Promise<void> {
+    return this.sessions.prewarm();
   }
 
   #admit(message: Message): void {

@@ -4,6 +4,7 @@ import {
   callFrameLength,
   isPending,
   LIMITS,
+  lazy,
   type Outcome,
   type Reply,
   run,
@@ -11,7 +12,7 @@ import {
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
 import { announce, exchange, type Meter } from '../streams/exchange.js';
-import { Reception } from '../streams/reception.js';
+import type { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
 import { RUNTIME, rouseNoMore } from '../transport/network.js';
@@ -24,6 +25,8 @@ import { type Parcel, tooLarge } from './payload.js';
 import { frameless, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
 
+const receptions = lazy(() => import('../streams/reception.js'));
+
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
 const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
 
@@ -33,8 +36,6 @@ export class Message implements Limited, Abortable {
   payload: Uint8Array;
   /** places of its calls in what the caller asked for */
   places: readonly number[];
-  /** the streams among the arguments */
-  readonly upload: Upload | undefined;
   /** the number that it is under, and the last one that it was under */
   sent: Sent | undefined;
   last: Sent | undefined;
@@ -74,11 +75,12 @@ export class Message implements Limited, Abortable {
   constructor(
     readonly delivery: Delivery,
     public work: Work,
-    { payload, places, upload }: Parcel,
+    { payload, places }: Parcel,
+    /** the streams among the arguments */
+    readonly upload?: Upload,
   ) {
     this.payload = payload;
     this.places = places;
-    this.upload = upload;
     const { timeout, signal, refresher } = work.how;
     this.round = refresher?.round ?? 0;
     this.ended = new Promise((resolve, reject) => {
@@ -208,7 +210,13 @@ export class Message implements Limited, Abortable {
     flights.splice(flights.indexOf(flight), 1);
     if (this.copying && flights.length < 2) endCopying(this);
     if ('read' in answer) {
-      await new Reception(this, sent, places, controller).read(answer);
+      const read = await Promise.resolve(receptions()).catch((error: unknown) => ({ error }));
+      if ('error' in read) {
+        answer.cancel().catch(() => {});
+        controller.abort();
+        const { error } = read;
+        if (this.state !== 'done') unanswered(this, sent, { status: undefined, code: undefined, wait: 0, error });
+      } else await new read.Reception(this, sent, places, controller).read(answer);
     }
     // it counts as under way until it is opened, for which its keys are needed
     const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;

@@ -1,6 +1,5 @@
-import { type Call, concat, decodeCalls, encodeCalls, LIMITS, largestArgument } from '@sealwire/core';
+import { type Call, concat, decodeCalls, encodeCalls, FoundStreams, LIMITS, largestArgument } from '@sealwire/core';
 import { RemoteError, remoteError } from '../errors.js';
-import { type Upload, UploadFinder } from '../streams/upload.js';
 import type { Settled } from '../types.js';
 
 /** Calls that travel together, and their places among those that the caller asked for. */
@@ -8,7 +7,7 @@ export interface Parcel {
   readonly payload: Uint8Array;
   readonly places: readonly number[];
   /** the streams among the arguments of its only call */
-  readonly upload?: Upload | undefined;
+  readonly streams?: FoundStreams | undefined;
 }
 
 /**
@@ -28,9 +27,9 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
   };
   calls.forEach((call, place) => {
     try {
-      const { payload: one, upload } = encodeOne(call);
-      if (upload) {
-        parcels.push({ payload: one, places: [place], upload });
+      const { payload: one, streams } = encodeOne(call);
+      if (streams.size > 0) {
+        parcels.push({ payload: one, places: [place], streams });
         return;
       }
       if (places.length === LIMITS.batch || length + one.length > limit) close();
@@ -46,15 +45,15 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
 }
 
 /** @throws UnsupportedValueError, or RemoteError for a name that is too long */
-function encodeOne(call: Call): { payload: Uint8Array; upload?: Upload | undefined } {
+function encodeOne(call: Call): { payload: Uint8Array; streams: FoundStreams } {
   if (call.name.length > LIMITS.functionName) {
     throw new RemoteError('function_unknown', `The name of a function has at most ${LIMITS.functionName} characters.`);
   }
-  const finder = new UploadFinder();
+  const streams = new FoundStreams();
   try {
-    return { payload: encodeCalls([call], finder), upload: finder.found };
+    return { payload: encodeCalls([call], streams), streams };
   } catch (error) {
-    finder.drop(error);
+    streams.drop(0, error);
     throw error;
   }
 }

@@ -8,13 +8,13 @@ import {
   type FinishSent,
   firstHeader,
   type KeySize,
-  type LiveOpener,
   openResult,
   type Reply,
   SealwireError,
   type Soon,
   type Step,
 } from '@sealwire/core';
+import { type LiveOpener, type openLiveResult } from '@sealwire/core/live';
 import type { Provable, Sent } from './sent.js';
 import { now, type Session } from './session.js';
 
@@ -128,9 +128,9 @@ class SentFirst implements Sent {
   }
 
   /** A result that is a stream comes as the answer to the question itself. */
-  openLive(header: Uint8Array): LiveOpener {
+  openLive(open: typeof openLiveResult, header: Uint8Array): LiveOpener {
     if (!this.#question) throw new SealwireError('open_failed');
-    return this.#question.openLive(header);
+    return this.#question.openLive(open, header);
   }
 
   alive(): void {

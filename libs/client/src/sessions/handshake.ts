@@ -16,6 +16,7 @@ import {
   SealwireError,
   type ServerOptions,
   type StartAnswered,
+  type StartSent,
   type Step,
   startHandshake,
 } from '@sealwire/core';
@@ -65,6 +66,8 @@ export class Handshaker {
   readonly #origin: string;
   /** No step 2 has opened yet. */
   #cold = true;
+  /** step 1 of the next handshake, made beforehand */
+  #prepared: { readonly pin: Uint8Array | undefined; readonly start: Promise<StartSent> } | undefined;
   /** why the last try did not get through */
   lastError: unknown;
 
@@ -95,11 +98,41 @@ export class Handshaker {
     throw new SealwireError('handshake_failed');
   }
 
+  /** Makes step 1 of the next handshake, which nothing is sent of, and prepares what its other steps need. Never rejects. */
+  async prepare(): Promise<void> {
+    const [pin] = this.#pins;
+    this.#prepared ??= { pin, start: this.#start(pin) };
+    const tried = this.#prepared;
+    await tried.start.catch(() => {
+      // the handshake itself tells why
+      if (this.#prepared === tried) this.#prepared = undefined;
+    });
+    await this.suite.primitives.prepare?.();
+  }
+
+  /** Forgets what was made beforehand. */
+  discard(): void {
+    this.#prepared?.start.then(discardHandshake, () => {});
+    this.#prepared = undefined;
+  }
+
+  async #start(pin: Uint8Array | undefined): Promise<StartSent> {
+    const { modulePath, secureKey } = this.settings;
+    return run(startHandshake(this.suite, { modulePath, keySize: this.keySize, serverKey: pin, secureKey }));
+  }
+
+  /** A step 1 that was made beforehand serves one handshake. */
+  #takeStart(pin: Uint8Array | undefined): Promise<StartSent> {
+    const prepared = this.#prepared;
+    if (prepared?.pin !== pin) this.discard();
+    this.#prepared = undefined;
+    return prepared?.pin === pin && prepared ? prepared.start : this.#start(pin);
+  }
+
   async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
-    const { modulePath, secureKey, connectTimeout } = this.settings;
+    const { connectTimeout } = this.settings;
     const began = performance.now();
-    const config = { modulePath, keySize: this.keySize, serverKey: pin, secureKey };
-    const start = await run(startHandshake(this.suite, config));
+    const start = await this.#takeStart(pin);
     let answered: StartAnswered | undefined;
     let finish: FinishSent | undefined;
     try {

@@ -1,4 +1,5 @@
-import type { CallNumber, LiveOpener, Reply, Soon, Step } from '@sealwire/core';
+import type { CallNumber, Reply, Soon, Step } from '@sealwire/core';
+import type { LiveOpener, openLiveResult } from '@sealwire/core/live';
 import type { Moment } from './session.js';
 
 /** The subject that a renewal names and proves: a session, or a handshake whose step 4 never came. */
@@ -25,8 +26,13 @@ export interface Sent {
   digest(): Soon<Uint8Array>;
   /** @throws SealwireError `bad_payload` for what is authentic and malformed, another code for what does not open */
   open(frame: Uint8Array): Step<Reply>;
-  /** Opens a live result. @param header the first 12 bytes of the answer @throws SealwireError if they are none */
-  openLive(header: Uint8Array): LiveOpener;
+  /**
+   * Opens a live result.
+   * @param open `openLiveResult`, which comes with what needs it
+   * @param header the first 12 bytes of the answer
+   * @throws SealwireError if they are none
+   */
+  openLive(open: typeof openLiveResult, header: Uint8Array): LiveOpener;
   /** Opens the result that a renewal tells of. */
   openTold(frame: Uint8Array): Step<Reply>;
   /** A piece of a live result opened. */

@@ -10,10 +10,7 @@ import {
   frameDigest,
   isPending,
   type KeySize,
-  type LiveOpener,
-  type LiveSealer,
   nextEpochSecret,
-  openLiveResult,
   openResult,
   type Random,
   type Reply,
@@ -22,8 +19,8 @@ import {
   type Soon,
   type Step,
   sealCall,
-  sealLiveCall,
 } from '@sealwire/core';
+import { type LiveOpener, type LiveSealer, type openLiveResult, type sealLiveCall } from '@sealwire/core/live';
 import type { RenewalReason } from '../events.js';
 import type { Settings, Tuning } from '../options.js';
 import type { Provable, Sent } from './sent.js';
@@ -119,14 +116,23 @@ export class Session implements Provable {
     return this.#seal({ lane: this.lane, counter: ++this.#counter }, payload, calls);
   }
 
-  /** The same for a call with streams. @param firstBody what its first piece holds, which is not the last one */
-  sealLive(firstBody: Uint8Array, repeatable: boolean, calls: number): { sent: Sent; sealer: LiveSealer } {
+  /**
+   * The same for a call with streams.
+   * @param begin `sealLiveCall`, which comes with what needs it
+   * @param firstBody what its first piece holds, which is not the last one
+   */
+  sealLive(
+    begin: typeof sealLiveCall,
+    firstBody: Uint8Array,
+    repeatable: boolean,
+    calls: number,
+  ): { sent: Sent; sealer: LiveSealer } {
     this.#advance();
     const epoch = this.#epoch;
     const number = { lane: this.lane, counter: ++this.#counter };
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number, repeatable };
-    const { sealer, first } = sealLiveCall(key, clear, this.random, firstBody, false);
+    const { sealer, first } = begin(key, clear, this.random, firstBody, false);
     const { header } = sealer;
     const frame = run(first);
     const sealed = isPending(frame) ? frame.then((bytes) => ({ frame: bytes, header })) : { frame, header };
@@ -166,9 +172,9 @@ export class Session implements Provable {
     return decodeReply(body);
   }
 
-  openLive(callHeader: Uint8Array, epoch: Epoch, header: Uint8Array): LiveOpener {
+  openLive(open: typeof openLiveResult, callHeader: Uint8Array, epoch: Epoch, header: Uint8Array): LiveOpener {
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.serverToClient };
-    return openLiveResult(key, callHeader, header);
+    return open(key, callHeader, header);
   }
 
   /** The first piece of a live result opened. */
@@ -276,8 +282,8 @@ class SentCall implements Sent {
     return this.open(frame);
   }
 
-  openLive(header: Uint8Array): LiveOpener {
-    return this.session.openLive(this.#there.header, this.epoch, header);
+  openLive(open: typeof openLiveResult, header: Uint8Array): LiveOpener {
+    return this.session.openLive(open, this.#there.header, this.epoch, header);
   }
 
   alive(): void {

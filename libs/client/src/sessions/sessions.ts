@@ -60,6 +60,11 @@ export class Sessions {
     return this.#handshaker.lastError;
   }
 
+  /** Does now what the first handshake would do. */
+  async prewarm(): Promise<void> {
+    if (!this.#session && !this.#flight && !this.#closed) await this.#handshaker.prepare();
+  }
+
   /** A message waits for a session, or for what only a handshake can tell. */
   want(): void {
     const over = this.current?.over;
@@ -143,6 +148,7 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
+    this.#handshaker.discard();
     this.#halt();
     const sessionId = this.#session && toHex(this.#session.id);
     this.#session?.retire();

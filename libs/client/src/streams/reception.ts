@@ -3,19 +3,22 @@ import {
   decodeOutcome,
   decodeReply,
   decodeValue,
-  type IncomingStream,
-  IncomingStreams,
   isPending,
-  type LiveOpener,
   type MessageStatus,
   type Outcome,
   run,
   SealwireError,
   SIZE,
+} from '@sealwire/core';
+import {
+  type IncomingStream,
+  IncomingStreams,
+  type LiveOpener,
+  openLiveResult,
   UNIT,
   type Unit,
   UnitReader,
-} from '@sealwire/core';
+} from '@sealwire/core/live';
 import type { Limited } from '../delivery/delivery.js';
 import { type Abortable, listen, unlisten } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
@@ -134,7 +137,7 @@ export class Reception implements Limited, Abortable {
     this.#head = head;
     if (head.length < SIZE.resultHeader) return undefined;
     this.#head = head.subarray(SIZE.resultHeader);
-    return this.sent.openLive(head.subarray(0, SIZE.resultHeader));
+    return this.sent.openLive(openLiveResult, head.subarray(0, SIZE.resultHeader));
   }
 
   async #piece(piece: Uint8Array): Promise<void> {

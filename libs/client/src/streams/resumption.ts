@@ -1,4 +1,5 @@
-import type { Call, IncomingStream, Resume } from '@sealwire/core';
+import type { Call, Resume } from '@sealwire/core';
+import type { IncomingStream } from '@sealwire/core/live';
 import type { Delivery } from '../delivery/delivery.js';
 import type { How } from '../delivery/how.js';
 import { backoff } from '../delivery/limits.js';

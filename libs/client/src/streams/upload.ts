@@ -1,18 +1,12 @@
+import { type FoundStreams, isPending, LIMITS, run, SealwireError, type Soon, type Step, wait } from '@sealwire/core';
 import {
-  type EncodeOptions,
   encodeUnit,
-  isPending,
-  LIMITS,
   type LiveSealer,
   OutgoingStreams,
-  run,
-  SealwireError,
-  type Soon,
-  type Step,
   type StreamFailure,
+  sealLiveCall,
   UNIT,
-  wait,
-} from '@sealwire/core';
+} from '@sealwire/core/live';
 import type { Limited } from '../delivery/delivery.js';
 import { spent } from '../delivery/failure.js';
 import type { Message } from '../delivery/message.js';
@@ -24,21 +18,6 @@ import type { Session } from '../sessions/session.js';
 const EMPTY = new Uint8Array(0);
 /** Bytes a millisecond. */
 const SLOW = 64;
-
-/** Finds the streams among the arguments of a call while they are encoded. */
-export class UploadFinder implements EncodeOptions {
-  readonly #streams = new OutgoingStreams();
-  readonly replace = this.#streams.replace;
-
-  get found(): Upload | undefined {
-    return this.#streams.size > 0 ? new Upload(this.#streams) : undefined;
-  }
-
-  /** The call cannot be sent. */
-  drop(error: unknown): void {
-    this.#streams.cancel(error);
-  }
-}
 
 /** The streams among the arguments of one message, which are sealed piece by piece behind its payload. */
 export class Upload implements Limited {
@@ -61,9 +40,9 @@ export class Upload implements Limited {
   /** ends the body of a request that is under way */
   #break: ((reason: unknown) => void) | undefined;
 
-  constructor(streams: OutgoingStreams) {
-    this.#streams = streams;
-    this.repeatable = streams.repeatable;
+  constructor(found: FoundStreams) {
+    this.#streams = new OutgoingStreams(found);
+    this.repeatable = found.repeatable;
   }
 
   /** They were read, and what was sent cannot be sent again byte for byte. */
@@ -80,7 +59,7 @@ export class Upload implements Limited {
     const bodies: Uint8Array[] = [];
     for (let at = 0; at < unit.length; at += LIMITS.pieceBody) bodies.push(unit.subarray(at, at + LIMITS.pieceBody));
     const [first = EMPTY, ...rest] = bodies;
-    const { sent, sealer } = session.sealLive(first, this.repeatable, calls);
+    const { sent, sealer } = session.sealLive(sealLiveCall, first, this.repeatable, calls);
     this.#bodies = bodies;
     this.#sealer = sealer;
     this.#head = run(sealHead(sent, sealer, rest));

@@ -1,5 +1,6 @@
+import { erase } from '../bytes.js';
 import { SealwireError } from '../errors.js';
-import { isPending, type Soon } from '../steps.js';
+import { isPending, lazy } from '../steps.js';
 import { hashes } from './hashes.js';
 import type { ClientPrimitives, KemKeyPair, KeyPair, NativeKey, PrivateKey } from './primitives.js';
 
@@ -27,26 +28,6 @@ interface Subtle {
   decapsulateBits(algorithm: object, key: NativeKey, ciphertext: Uint8Array): Promise<ArrayBuffer>;
   encrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
   decrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
-}
-
-/** A module that is loaded when it is needed first. */
-function lazy<T>(load: () => Promise<T>): () => Soon<T> {
-  let loaded: Soon<T> | undefined;
-  return () => {
-    if (loaded !== undefined) return loaded;
-    const loading = load();
-    loaded = loading;
-    loading.then(
-      (module) => {
-        loaded = module;
-      },
-      // the network may be back at the next try
-      () => {
-        loaded = undefined;
-      },
-    );
-    return loading;
-  };
 }
 
 const ciphers = lazy(() => import('./noble-ciphers.js').then(({ nobleCiphers }) => nobleCiphers));
@@ -92,8 +73,13 @@ export const webPrimitives: ClientPrimitives = {
 
   async x25519(privateKey, publicKey) {
     if (privateKey instanceof Uint8Array) {
+      // whoever holds the key may erase it while the module is loaded
       const own = privateKey.slice();
-      return (await ciphers()).x25519(own, publicKey);
+      try {
+        return (await ciphers()).x25519(own, publicKey);
+      } finally {
+        erase(own);
+      }
     }
     return opaquely(async (native) => {
       const other = await native.importKey('raw', publicKey, X25519, false, []);
@@ -118,9 +104,29 @@ export const webPrimitives: ClientPrimitives = {
   async kemDecapsulate(ciphertext, decapsulationKey) {
     if (decapsulationKey instanceof Uint8Array) {
       const own = decapsulationKey.slice();
-      return (await kem()).kemDecapsulate(ciphertext, own);
+      try {
+        return (await kem()).kemDecapsulate(ciphertext, own);
+      } finally {
+        erase(own);
+      }
     }
     return opaquely((native) => native.decapsulateBits(KEM, decapsulationKey, ciphertext));
+  },
+
+  async prepare() {
+    try {
+      const seed = hashes.random(64);
+      const { encapsulationKey, decapsulationKey } = await webPrimitives.kemKeyPair(seed);
+      if (!(decapsulationKey instanceof Uint8Array)) return;
+      // once in vain, so that the engine has compiled it; the page may draw in between
+      const noble = await kem();
+      await turn();
+      const { ciphertext } = noble.kemEncapsulate(encapsulationKey, hashes.random(32));
+      await turn();
+      noble.kemDecapsulate(ciphertext, decapsulationKey);
+    } catch {
+      // whoever needs it is told
+    }
   },
 
   seal(key, nonce, ad, plaintext, out) {
@@ -139,6 +145,10 @@ export const webPrimitives: ClientPrimitives = {
     return noble.then((loaded) => loaded.open(own, nonce, ad, sealed));
   },
 };
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
 
 async function aesGcm(
   operation: 'encrypt' | 'decrypt',

@@ -122,7 +122,7 @@ export function* finishHandshake(state: StartAnswered, asked: readonly Asked[], 
  * const opened = openFinish(suite, openCookie(primitives, cookieKey, 'payments', finish.cookie), finish);
  * const calls = opened.firstCalls.map((payload) => decodeCalls(payload));
  */
-export const openFinish = opaquely((suite: HandshakeSuite, state: CookieState, finish: FinishFrame) => {
+export const openFinish = /* @__PURE__ */ opaquely((suite: HandshakeSuite, state: CookieState, finish: FinishFrame) => {
   const { sessionId, keyId, clientEphemeral, c1, s1, h } = state;
   const symmetric = SymmetricState.restore(suite.primitives, state.keySize, state.ck, h);
   symmetric.mixKey(s1);
@@ -204,7 +204,10 @@ export function answerFinish(
  * const { sessionId, secrets, terms } = await run(receiveFinishAnswer(finishing, frame));
  * const key = { primitives, keySize: 32 as const, secret: secrets.clientToServer };
  */
-export const receiveFinishAnswer = opaqueStep(function* (state: FinishSent, frame: Uint8Array): Step<ClientFinished> {
+export const receiveFinishAnswer = /* @__PURE__ */ opaqueStep(function* (
+  state: FinishSent,
+  frame: Uint8Array,
+): Step<ClientFinished> {
   const { suite, sessionId, keys, ephemeral, asked } = state;
   const { primitives } = suite;
   const { clear, secondEphemeral, sealed } = parseFinishAnswer(frame);

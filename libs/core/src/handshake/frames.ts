@@ -71,27 +71,27 @@ const { key, randomKey, nonceNumber, sessionId, options, salt, incarnation } = S
 const PINS = 4;
 
 // PROTOCOL.md sections 3.2 to 3.5: the clear bytes of the four steps up to a cookie or what is sealed
-export const START = layout({
+export const START = /* @__PURE__ */ layout({
   head: 4,
   serverKeyId: SIZE.serverKeyId,
   keyId: SIZE.keyId,
   clientEphemeral: key,
   encapsulationKey: SIZE.encapsulationKey,
 });
-export const START_ANSWER = layout({
+export const START_ANSWER = /* @__PURE__ */ layout({
   head: 4,
   serverEphemeral: key,
   kemCiphertext: SIZE.kemCiphertext,
   cookieSize: 'u16',
 });
-export const FINISH = layout({ head: 4, salt, cookieSize: 'u16' });
-export const FINISH_ANSWER = layout({ head: 4, secondEphemeral: key });
+export const FINISH = /* @__PURE__ */ layout({ head: 4, salt, cookieSize: 'u16' });
+export const FINISH_ANSWER = /* @__PURE__ */ layout({ head: 4, secondEphemeral: key });
 
 // and the plaintexts inside
-export const SEALED_1 = layout({ c1: randomKey, a: nonceNumber, options });
-export const SEALED_2 = layout({ s1: randomKey, a: nonceNumber, sessionId, options });
-export const SEALED_3 = layout({ c2: randomKey, b: nonceNumber });
-export const SEALED_4 = layout({
+export const SEALED_1 = /* @__PURE__ */ layout({ c1: randomKey, a: nonceNumber, options });
+export const SEALED_2 = /* @__PURE__ */ layout({ s1: randomKey, a: nonceNumber, sessionId, options });
+export const SEALED_3 = /* @__PURE__ */ layout({ c2: randomKey, b: nonceNumber });
+export const SEALED_4 = /* @__PURE__ */ layout({
   s2: randomKey,
   b: nonceNumber,
   lane: 'u32',
@@ -99,7 +99,7 @@ export const SEALED_4 = layout({
   lifetime: 'u32',
   incarnation,
 });
-const OPTIONS = layout({
+const OPTIONS = /* @__PURE__ */ layout({
   policy: 'u8',
   minKeySize: 'u8',
   reserved: 'u8',
@@ -115,7 +115,7 @@ const OPTIONS = layout({
 });
 
 /** PROTOCOL.md appendix E.2 */
-export const COOKIE = layout({
+export const COOKIE = /* @__PURE__ */ layout({
   issued: 'u64',
   sessionId,
   flags: 'u8',

@@ -107,7 +107,7 @@ export function* startHandshake(suite: HandshakeSuite<ClientPrimitives>, config:
  *   sealCookie(suite, cookieKey, 'payments', { ...state, issued: Date.now() }),
  * );
  */
-export const answerStart = opaquely(
+export const answerStart = /* @__PURE__ */ opaquely(
   (
     suite: HandshakeSuite,
     config: ServerHandshakeConfig,
@@ -170,7 +170,7 @@ export const answerStart = opaquely(
  * const answered = await run(receiveStartAnswer(started, frame));
  * console.log(`The module takes ${answered.serverOptions.maxBody} bytes in one body.`);
  */
-export const receiveStartAnswer = opaqueStep(function* (state: StartSent, frame: Uint8Array) {
+export const receiveStartAnswer = /* @__PURE__ */ opaqueStep(function* (state: StartSent, frame: Uint8Array) {
   const { suite, ephemeral, c1 } = state;
   const { primitives } = suite;
   const { clear, serverEphemeral, kemCiphertext, cookie, sealed } = parseStartAnswer(frame);

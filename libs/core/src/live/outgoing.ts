@@ -1,11 +1,10 @@
 import { EMPTY } from '../bytes.js';
-import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
-import { type Replace, Unsendable } from '../payload/cbor.js';
+import type { Replace } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
 import { nextTurn } from './next-turn.js';
 import { Pieces, type WritePiece } from './pieces.js';
-import { abandon, hold, isBlob, type Outgoing, readerOf, sourceOf } from './sources.js';
+import { FoundStreams, type Outgoing, readerOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
@@ -29,8 +28,7 @@ type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure
  *   () => ({ code: 'internal', message: 'The stream failed.' }),
  * );
  */
-export class OutgoingStreams {
-  private readonly streams: Outgoing[] = [];
+export class OutgoingStreams extends FoundStreams {
   private readonly pieces = new Pieces();
   private started = 0;
   private active = 0;
@@ -46,24 +44,13 @@ export class OutgoingStreams {
   private readonly progress = new Map<number, Uint8Array>();
   private settle: { resolve(): void; reject(error: unknown): void } | undefined;
 
-  /** Hook of the encoders: a value that is a stream is remembered, and its reference travels. */
-  readonly replace: Replace = (value) => this.announce(value, false);
-  /** The same for a function that can go on with its stream: items travel with their positions. */
+  /** {@link FoundStreams.replace} for a function that can go on with its stream: items travel with their positions. */
   readonly replaceResumable: Replace = (value) => this.announce(value, true);
 
-  /** How many streams were found. */
-  get size(): number {
-    return this.streams.length;
-  }
-
-  /** All its streams are Blobs or Files, which can be read again. */
-  get repeatable(): boolean {
-    return this.streams.every(({ source }) => isBlob(source.source));
-  }
-
-  /** Bytes of the streams that tell their size. */
-  get knownBytes(): number {
-    return this.streams.reduce((total, { source }) => total + (source.info.size ?? 0), 0);
+  /** @param found streams that were found before, which it takes over */
+  constructor(found?: FoundStreams) {
+    super();
+    if (found) this.streams.push(...found.streams);
   }
 
   /** The same streams for another message, from their beginning. What else belongs to it is sent anew. */
@@ -94,11 +81,6 @@ export class OutgoingStreams {
   finish(): void {
     this.finished = true;
     this.flushIfDone();
-  }
-
-  /** Forgets the streams from that one on, for what held them was not sent. */
-  drop(from: number, reason: unknown): void {
-    for (const stream of this.streams.splice(from)) this.close(stream, reason);
   }
 
   /** Ends the message now: no source is read any more, this unit is its last one. */
@@ -142,20 +124,10 @@ export class OutgoingStreams {
     this.settle?.resolve();
   }
 
-  private announce(value: object, resumable: boolean): readonly unknown[] | undefined {
-    const source = sourceOf(value);
-    if (!source) return undefined;
-    if (this.size >= LIMITS.streams) throw new Unsendable(`more than ${LIMITS.streams} streams in one message`);
-    if (!isBlob(source.source) && this.streams.some((stream) => stream.source.source === source.source)) {
-      throw new Unsendable('a stream that the message has already');
-    }
-    hold(source);
-    const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
-    if (resumable) {
-      this.pieces.beginShort();
-      return [source.kind, k, { ...source.info, resumable }];
-    }
-    return source.kind === 'items' ? [source.kind, k] : [source.kind, k, source.info];
+  protected override announce(value: object, resumable: boolean): readonly unknown[] | undefined {
+    const reference = super.announce(value, resumable);
+    if (reference && resumable) this.pieces.beginShort();
+    return reference;
   }
 
   private start(): void {
@@ -295,13 +267,5 @@ export class OutgoingStreams {
     this.pieces.clear();
     for (const stream of this.streams) this.close(stream, reason);
     this.release();
-  }
-
-  private close(stream: Outgoing, reason: unknown): void {
-    if (stream.over) return;
-    stream.over = true;
-    // a source that fails while it is closed has nobody to tell
-    const closing = async () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason));
-    closing().catch(() => undefined);
   }
 }

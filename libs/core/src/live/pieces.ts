@@ -1,6 +1,6 @@
-import { LIMITS } from '../limits.js';
+import { LIMITS, SIZE } from '../limits.js';
 import { BODY_AT, newPiece, roomOf } from '../message/live-room.js';
-import { UNIT_HEAD, type UnitKind } from './units.js';
+import type { UnitKind } from './units.js';
 
 const PIECE = LIMITS.pieceBody;
 const LEAST = 1_024;
@@ -38,8 +38,8 @@ export class Pieces {
 
   /** Bytes of a data unit that ends where a piece does. */
   get roomForData(): number {
-    const room = this.limit - this.used - UNIT_HEAD;
-    return room >= Math.min(LEAST, this.limit / 2) ? room : Math.min(PIECE, 2 * this.limit) - UNIT_HEAD;
+    const room = this.limit - this.used - SIZE.unitHead;
+    return room >= Math.min(LEAST, this.limit / 2) ? room : Math.min(PIECE, 2 * this.limit) - SIZE.unitHead;
   }
 
   /** The next bodies are short and become longer, so that something arrives also if connections soon break. */
@@ -50,14 +50,14 @@ export class Pieces {
   add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const { used } = this;
-    if (used + UNIT_HEAD + length <= this.limit) {
-      const buffer = this.room(UNIT_HEAD + length);
+    if (used + SIZE.unitHead + length <= this.limit) {
+      const buffer = this.room(SIZE.unitHead + length);
       writeHead(buffer, used, kind, stream, length);
-      buffer.set(bytes, used + UNIT_HEAD);
-      this.wrote(UNIT_HEAD + length);
+      buffer.set(bytes, used + SIZE.unitHead);
+      this.wrote(SIZE.unitHead + length);
       return;
     }
-    const head = new Uint8Array(UNIT_HEAD);
+    const head = new Uint8Array(SIZE.unitHead);
     writeHead(head, 0, kind, stream, length);
     this.append(head);
     this.append(bytes);

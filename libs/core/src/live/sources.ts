@@ -1,6 +1,6 @@
-import { LIMITS } from '../limits.js';
+import { LIMITS, SIZE } from '../limits.js';
+import { type Replace, Unsendable } from '../payload/cbor.js';
 import { RemoteFile } from './remote-file.js';
-import { UNIT_HEAD } from './units.js';
 
 /** How a stream is read: item by item, as bytes, or as a file. */
 export type StreamKind = 'items' | 'bytes' | 'file';
@@ -89,7 +89,7 @@ function defined<T extends object>(properties: T): { [name in keyof T]?: NonNull
 }
 
 /** It may come from another realm or be a ponyfill. */
-export function isBlob(value: object): value is Blob {
+function isBlob(value: object): value is Blob {
   const kind = Object.prototype.toString.call(value);
   return (kind === '[object Blob]' || kind === '[object File]') && 'slice' in value;
 }
@@ -115,13 +115,70 @@ export function isStream(value: unknown): boolean {
   return typeof value === 'object' && value !== null && sourceOf(value) !== undefined;
 }
 
+/**
+ * The streams in the values of one message.
+ *
+ * @example
+ * const found = new FoundStreams();
+ * const payload = encodeCalls([{ name: 'keep', args: [new Blob(['a;b'])] }], found);
+ * const streams = new OutgoingStreams(found);
+ */
+export class FoundStreams {
+  /** @internal */
+  readonly streams: Outgoing[] = [];
+
+  /** Hook of the encoders: a value that is a stream is remembered, and its reference travels. */
+  readonly replace: Replace = (value) => this.announce(value, false);
+
+  /** How many streams were found. */
+  get size(): number {
+    return this.streams.length;
+  }
+
+  /** All its streams are Blobs or Files, which can be read again. */
+  get repeatable(): boolean {
+    return this.streams.every(({ source }) => isBlob(source.source));
+  }
+
+  /** Bytes of the streams that tell their size. */
+  get knownBytes(): number {
+    return this.streams.reduce((total, { source }) => total + (source.info.size ?? 0), 0);
+  }
+
+  /** Forgets the streams from that one on, for what held them was not sent. */
+  drop(from: number, reason: unknown): void {
+    for (const stream of this.streams.splice(from)) this.close(stream, reason);
+  }
+
+  protected announce(value: object, resumable: boolean): readonly unknown[] | undefined {
+    const source = sourceOf(value);
+    if (!source) return undefined;
+    if (this.size >= LIMITS.streams) throw new Unsendable(`more than ${LIMITS.streams} streams in one message`);
+    if (!isBlob(source.source) && this.streams.some((stream) => stream.source.source === source.source)) {
+      throw new Unsendable('a stream that the message has already');
+    }
+    hold(source);
+    const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
+    if (resumable) return [source.kind, k, { ...source.info, resumable }];
+    return source.kind === 'items' ? [source.kind, k] : [source.kind, k, source.info];
+  }
+
+  protected close(stream: Outgoing, reason: unknown): void {
+    if (stream.over) return;
+    stream.over = true;
+    // a source that fails while it is closed has nobody to tell
+    const closing = async () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason));
+    closing().catch(() => undefined);
+  }
+}
+
 /** Keeps a source that fails before it is read from ending the process. */
-export function hold({ source }: StreamSource): void {
+function hold({ source }: StreamSource): void {
   if (isReadable(source)) source.on('error', () => undefined);
 }
 
 /** A source that was never read is let go. */
-export function abandon({ source }: StreamSource, reason: unknown): unknown {
+function abandon({ source }: StreamSource, reason: unknown): unknown {
   if (source instanceof RemoteFile) return source.stream().cancel(reason);
   if (isBlob(source)) return undefined;
   if (isWebStream(source)) return source.cancel(reason);
@@ -152,7 +209,7 @@ function webReader(stream: ReadableStream): SourceReader {
 
 /** Read slice by slice, each as long as what a piece holds of it. */
 function blobReader(blob: Blob): SourceReader {
-  const length = LIMITS.pieceBody - UNIT_HEAD;
+  const length = LIMITS.pieceBody - SIZE.unitHead;
   let at = 0;
   return {
     async next() {

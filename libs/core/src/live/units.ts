@@ -19,9 +19,6 @@ export const UNIT = {
 /** A kind of {@link UNIT}. */
 export type UnitKind = (typeof UNIT)[keyof typeof UNIT];
 
-/** Kind, stream, length. */
-export const UNIT_HEAD = 7;
-
 /** One unit of a live message. */
 export interface Unit {
   readonly kind: UnitKind;
@@ -44,10 +41,10 @@ export interface StreamFailure {
  * encodeUnit(UNIT.item, 0, encodeValue(1n));
  */
 export function encodeUnit(kind: UnitKind, stream: number, bytes: Uint8Array): Uint8Array {
-  const unit = new Uint8Array(UNIT_HEAD + bytes.length);
+  const unit = new Uint8Array(SIZE.unitHead + bytes.length);
   const { length } = bytes;
   unit.set([kind, stream >>> 8, stream, length >>> 24, length >>> 16, length >>> 8, length]);
-  unit.set(bytes, UNIT_HEAD);
+  unit.set(bytes, SIZE.unitHead);
   return unit;
 }
 
@@ -84,7 +81,7 @@ const GROWTH = 2 * LIMITS.chunk;
  * for (const { kind, bytes } of units.push(body)) if (kind === UNIT.payload) decodeCalls(bytes);
  */
 export class UnitReader {
-  private readonly head = new Uint8Array(UNIT_HEAD);
+  private readonly head = new Uint8Array(SIZE.unitHead);
   private headLength = 0;
   private bytes: Uint8Array | undefined;
   private filled = 0;
@@ -113,9 +110,9 @@ export class UnitReader {
     const units: Unit[] = [];
     let at = 0;
     for (;;) {
-      if (this.headLength < UNIT_HEAD) {
-        while (this.headLength < UNIT_HEAD && at < body.length) this.head[this.headLength++] = body[at++] as number;
-        if (this.headLength < UNIT_HEAD) return units;
+      if (this.headLength < SIZE.unitHead) {
+        while (this.headLength < SIZE.unitHead && at < body.length) this.head[this.headLength++] = body[at++] as number;
+        if (this.headLength < SIZE.unitHead) return units;
         this.check();
       }
       const length = readU32(this.head, 3);

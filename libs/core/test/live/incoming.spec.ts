@@ -1,17 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import {
-  decodeValue,
-  encodeFailure,
-  encodeValue,
-  type IncomingStream,
-  IncomingStreams,
-  LIMITS,
-  RemoteFile,
-  SealwireError,
-  type StreamInfo,
-  UNIT,
-} from '@sealwire/core';
+import { decodeValue, encodeValue, LIMITS, RemoteFile, SealwireError, type StreamInfo } from '@sealwire/core';
+import { encodeFailure, type IncomingStream, IncomingStreams, UNIT } from '@sealwire/core/live';
 import { describe, expect, it } from 'vitest';
 import { codeOf } from '../session.js';
 import { bytesOf, collect, revived, settled } from './support.js';

@@ -1,4 +1,5 @@
-import { concat, isLive, LIMITS, openLiveCall, openLiveResult, openResult, parseCall, runSync } from '@sealwire/core';
+import { concat, isLive, LIMITS, openResult, parseCall, runSync } from '@sealwire/core';
+import { openLiveCall, openLiveResult } from '@sealwire/core/live';
 import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';

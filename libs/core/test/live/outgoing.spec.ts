@@ -1,17 +1,6 @@
 import { Readable } from 'node:stream';
-import {
-  at,
-  decodeValue,
-  encodeOutcome,
-  encodeUnit,
-  encodeValue,
-  LIMITS,
-  OutgoingStreams,
-  StreamSource,
-  UNIT,
-  type Unit,
-  UnitReader,
-} from '@sealwire/core';
+import { at, decodeValue, encodeOutcome, encodeValue, LIMITS, StreamSource } from '@sealwire/core';
+import { encodeUnit, OutgoingStreams, UNIT, type Unit, UnitReader } from '@sealwire/core/live';
 import { describe, expect, it } from 'vitest';
 import { errorOf, settled } from './support.js';
 

@@ -4,18 +4,20 @@ import {
   encodeCalls,
   encodeOutcome,
   hedgedRandom,
+  parseCall,
+  RemoteFile,
+  runSync,
+} from '@sealwire/core';
+import {
   IncomingStreams,
   type LiveSealer,
   OutgoingStreams,
   openLiveCall,
   openLiveResult,
-  parseCall,
-  RemoteFile,
-  runSync,
   sealLiveResult,
   UNIT,
   UnitReader,
-} from '@sealwire/core';
+} from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { describe, expect, it } from 'vitest';
 import { beginCall } from './support.js';

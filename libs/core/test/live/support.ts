@@ -1,19 +1,15 @@
+import { decodeOutcome, encodeOutcome, hedgedRandom, type Replace, runSync } from '@sealwire/core';
 import {
-  decodeOutcome,
-  encodeOutcome,
-  hedgedRandom,
   IncomingStreams,
   type LiveOpener,
   type LiveSealer,
   OutgoingStreams,
   openLiveResult,
-  type Replace,
-  runSync,
   sealLiveCall,
   sealLiveResult,
   UNIT,
   UnitReader,
-} from '@sealwire/core';
+} from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 
 export const random = hedgedRandom(primitives);

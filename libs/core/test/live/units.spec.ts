@@ -1,4 +1,5 @@
-import { concat, encodeUnit, LIMITS, UNIT, type Unit, type UnitKind, UnitReader } from '@sealwire/core';
+import { concat, LIMITS } from '@sealwire/core';
+import { encodeUnit, UNIT, type Unit, type UnitKind, UnitReader } from '@sealwire/core/live';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { codeOf } from '../session.js';

@@ -4,18 +4,16 @@ import {
   erase,
   fromHex,
   type KeySize,
-  type LiveOpener,
   openCall,
-  openLiveCall,
   type Primitives,
   type Random,
   runSync,
   SealwireError,
   type SessionSecrets,
-  sealLiveResult,
   sealResult,
   toHex,
 } from '@sealwire/core';
+import { type LiveOpener, openLiveCall, sealLiveResult } from '@sealwire/core/live';
 import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
 import { Flights } from '../streams/flights.js';
 import { type EpochSecrets, Epochs } from './epochs.js';

@@ -1,17 +1,8 @@
 import type { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
-import {
-  encodeOutcome,
-  encodeReply,
-  encodeValue,
-  type Outcome,
-  OutgoingStreams,
-  type Replace,
-  type StreamFailure,
-  UNIT,
-  type WritePiece,
-} from '@sealwire/core';
+import { encodeOutcome, encodeReply, encodeValue, type Outcome, type Replace } from '@sealwire/core';
+import { OutgoingStreams, type StreamFailure, UNIT, type WritePiece } from '@sealwire/core/live';
 import { failureOf, INTERNAL, RemoteFunctionError } from '../functions/outcome.js';
 import { sourceInContext, streamIn } from './sources.js';
 

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import { concat, type LiveSealer, runSync } from '@sealwire/core';
+import { concat, runSync } from '@sealwire/core';
+import { type LiveSealer } from '@sealwire/core/live';
 import type { Stoppable } from './flights.js';
 import type { LiveReply } from './live-reply.js';
 

@@ -1,4 +1,5 @@
-import { encodeOutcome, type Outcome, OutgoingStreams, type Primitives } from '@sealwire/core';
+import { encodeOutcome, type Outcome, type Primitives } from '@sealwire/core';
+import { OutgoingStreams } from '@sealwire/core/live';
 import { type Ended, LiveReply } from './live-reply.js';
 import { asSource, streamIn } from './sources.js';
 

@@ -1,15 +1,5 @@
-import {
-  type Call,
-  IncomingStreams,
-  type LiveOpener,
-  type Replace,
-  type Revive,
-  runSync,
-  SealwireError,
-  UNIT,
-  type Unit,
-  UnitReader,
-} from '@sealwire/core';
+import { type Call, type Replace, type Revive, runSync, SealwireError } from '@sealwire/core';
+import { IncomingStreams, type LiveOpener, UNIT, type Unit, UnitReader } from '@sealwire/core/live';
 import { RemoteFunctionError } from '../functions/outcome.js';
 import type { Stoppable } from './flights.js';
 import { keep } from './kept-values.js';

@@ -1,0 +1,15 @@
+export { LiveOpener, openLiveCall, openLiveResult } from '../message/live-open.js';
+export { LiveSealer, sealLiveCall, sealLiveResult } from '../message/live-seal.js';
+export { type IncomingOptions, IncomingStreams } from './incoming.js';
+export { IncomingStream } from './incoming-stream.js';
+export { OutgoingStreams } from './outgoing.js';
+export type { WritePiece } from './pieces.js';
+export {
+  encodeFailure,
+  encodeUnit,
+  type StreamFailure,
+  UNIT,
+  type Unit,
+  type UnitKind,
+  UnitReader,
+} from './units.js';

@@ -1,0 +1,78 @@
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import { expect, it } from 'vitest';
+
+/** gzip bytes of each chunk that a page loads of the built browser entry, by what it is loaded for. */
+async function bundle() {
+  const { metafile, outputFiles } = await build({
+    stdin: {
+      contents: "export { createRemote } from '@sealwire/client';",
+      resolveDir: process.cwd(),
+      sourcefile: 'page.js',
+    },
+    bundle: true,
+    splitting: true,
+    minify: true,
+    format: 'esm',
+    conditions: ['browser'],
+    // the packages as they are built, not their sources
+    tsconfigRaw: {},
+    outdir: 'out',
+    write: false,
+    metafile: true,
+  });
+  const sizes = new Map(
+    Object.keys(metafile.outputs).map((path, i) => [
+      path,
+      gzipSync(outputFiles[i]?.contents ?? '', { level: 9 }).length,
+    ]),
+  );
+  /** the chunk that is loaded for a file, and what it needs, but for what the page has already */
+  const reach = (from: string, had: ReadonlySet<string> = new Set()): Set<string> => {
+    const found = new Set([from]);
+    for (const path of found) {
+      for (const { path: next, kind } of metafile.outputs[path]?.imports ?? []) {
+        if (kind === 'import-statement' && !had.has(next)) found.add(next);
+      }
+    }
+    return found;
+  };
+  const chunkOf = (file: string) =>
+    Object.entries(metafile.outputs).find(([, { entryPoint }]) => entryPoint?.endsWith(file))?.[0] as string;
+  const first = reach(chunkOf('page.js'));
+  const sum = (paths: ReadonlySet<string>) => [...paths].reduce((total, path) => total + (sizes.get(path) ?? 0), 0);
+  const files = [...first].flatMap((path) => Object.keys(metafile.outputs[path]?.inputs ?? {}));
+  const later = (file: string) => sum(reach(chunkOf(file), first));
+  return { files, first: sum(first), later, text: outputFiles.map((file) => file.text).join('\n') };
+}
+
+const bundled = bundle();
+
+it('is no larger in the browser than it has to be', async () => {
+  const { first, later } = await bundled;
+  const kilobytes = {
+    first: first / 1024,
+    kem: later('noble-kem.js') / 1024,
+    fallback: later('noble-ciphers.js') / 1024,
+    upload: later('streams/upload.js') / 1024,
+    reception: later('streams/reception.js') / 1024,
+  };
+  console.log('gzip KiB', kilobytes);
+  expect(kilobytes.first).toBeLessThanOrEqual(42);
+  expect(kilobytes.kem).toBeLessThanOrEqual(10);
+  expect(kilobytes.fallback).toBeLessThanOrEqual(20);
+  expect(kilobytes.upload).toBeLessThanOrEqual(9);
+  expect(kilobytes.reception).toBeLessThanOrEqual(10);
+});
+
+it('loads with a page neither curves, KEM and AES in JavaScript, nor streams, nor what only servers and tools use', async () => {
+  const { files } = await bundled;
+  expect(files.some((file) => file.endsWith('handshake/start.js'))).toBe(true);
+  const unwanted =
+    /curves|ciphers|post-quantum|node\.js|describe|live\/(outgoing|incoming|units)|cookie|streams\/(upload|reception)/;
+  expect(files.filter((file) => unwanted.test(file))).toEqual([]);
+});
+
+it('makes no code of text, so that a strict Content-Security-Policy lets it run', async () => {
+  expect((await bundled).text).not.toMatch(/\beval\(|new Function|Function\(['"`]|innerHTML|document\.write/);
+});
