@@ -6,11 +6,13 @@ import {
   type RequestOptions,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { SealwireError, unknownOption } from '@sealwire/core';
+import type { Readable } from 'node:stream';
+import { CONTENT_TYPE, SealwireError, unknownOption } from '@sealwire/core';
+import type { BodyReader } from './body.js';
 import { explained, unreachable } from './hint.js';
 import { checkUrl } from './network.js';
-import { answered, headersOf, misused } from './node-body.js';
-import { maxResponse, type Transport, type TransportRequest } from './transport.js';
+import { decoded, misused, pump } from './node-body.js';
+import { maxResponse, readBody, type Transport, type TransportRequest, type TransportResponse } from './transport.js';
 
 /** Options of {@link httpTransport}. */
 export interface HttpTransportOptions {
@@ -27,8 +29,6 @@ export interface HttpTransportOptions {
 
 /** Idle connections are closed by servers of Node after 5 seconds. */
 const IDLE_MS = 4_000;
-/** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
-const AHEAD = 262_144;
 const kept = { keepAlive: true, timeout: IDLE_MS };
 const agents: Partial<Record<string, HttpAgent>> = {};
 /**
@@ -142,36 +142,122 @@ function misfortune(error: Error, url: string, stood: boolean): unknown {
   return stood || known !== error ? known : unreachable(error, url);
 }
 
-/** Sends a stream as fast as the connection takes it. */
-async function pump(
-  body: ReadableStream<Uint8Array>,
-  sending: ClientRequest,
-  onUpload: TransportRequest['onUpload'],
-): Promise<void> {
-  const reader = body.getReader();
-  let go = (): void => {};
-  let written = 0;
-  const told = (length: number) => (error?: Error | null) => {
-    written += length;
-    if (!error) onUpload?.(written);
-  };
-  sending.on('drain', () => go());
-  sending.once('close', () => {
-    go();
-    reader.cancel().catch(() => {});
-  });
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (sending.destroyed) return;
-      if (done) break;
-      if (sending.write(value, onUpload && told(value.length)) || sending.writableLength < AHEAD) continue;
-      await new Promise<void>((resolve) => {
-        go = resolve;
-      });
-    }
-    sending.end();
-  } catch (error) {
-    sending.destroy(error as Error);
+/** Bytes that wait for a reader before the connection is read no further. */
+const UNREAD = 65_536;
+
+type Waiting = { resolve(read: { done: boolean; value?: Uint8Array }): void; reject(error: unknown): void };
+
+/** Reads a stream of Node as it arrives. */
+class NodeReader implements BodyReader {
+  readonly #parts: Uint8Array[] = [];
+  #bytes = 0;
+  #waiting: Waiting | undefined;
+  #ended = false;
+  #error: unknown;
+
+  constructor(private readonly stream: Readable) {
+    stream.on('data', (part: Buffer) => this.#take(new Uint8Array(part.buffer, part.byteOffset, part.length)));
+    stream.once('end', () => this.#end());
+    stream.on('error', (error) => this.#end(error));
+    stream.once('close', () => this.#end(new Error('The connection was closed before the end of the answer.')));
   }
+
+  read(): Promise<{ done: boolean; value?: Uint8Array }> {
+    const value = this.#parts.shift();
+    if (value) {
+      this.#bytes -= value.length;
+      return Promise.resolve({ done: false, value });
+    }
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    if (this.#ended) return Promise.resolve({ done: true });
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      if (this.stream.isPaused()) this.stream.resume();
+    });
+  }
+
+  async cancel(): Promise<void> {
+    this.stream.destroy();
+  }
+
+  #take(value: Uint8Array): void {
+    const waiting = this.#waiting;
+    if (waiting) {
+      this.#waiting = undefined;
+      waiting.resolve({ done: false, value });
+      return;
+    }
+    this.#parts.push(value);
+    this.#bytes += value.length;
+    if (this.#bytes >= UNREAD) this.stream.pause();
+  }
+
+  #end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = error;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (error === undefined) waiting?.resolve({ done: true });
+    else waiting?.reject(error);
+  }
+}
+
+/** Headers that say how a body is sent, which only its sender knows. */
+const FRAMING: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** @throws SealwireError `bad_configuration` for headers that say how the body is sent */
+export function headersOf({ headers, contentType, body }: TransportRequest): Record<string, string> {
+  const all: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers ?? {})) {
+    const lower = name.toLowerCase();
+    if (FRAMING.has(lower)) throw misused(`headers: ${name} is set by whoever sends the body.`);
+    all[lower] = value;
+  }
+  all['content-type'] = contentType;
+  all['accept-encoding'] = 'identity';
+  if (body instanceof Blob) all['content-length'] = String(body.size);
+  return all;
+}
+
+/** An answer as Node's clients give it: names of headers in lower case. */
+interface NodeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+  readonly body: Readable;
+}
+
+/** Reads an answer: whole, or the beginning of a live one. */
+export async function answered(
+  { status, headers, body }: NodeAnswer,
+  { contentType }: TransportRequest,
+  maxResponse: number,
+): Promise<TransportResponse> {
+  const text = (name: string) => [headers[name] ?? []].flat()[0];
+  const retryAfter = Number(text('retry-after') ?? Number.NaN);
+  const location = text('location');
+  const encoding = text('content-encoding');
+  return {
+    status,
+    contentType: text('content-type') ?? '',
+    headers: Object.entries(headers).flatMap(([name, values]) =>
+      [values ?? []].flat().map((value) => [name, value] as const),
+    ),
+    body: await readBody(
+      new NodeReader(encoding === undefined ? body : decoded(body, encoding)),
+      maxResponse,
+      contentType === CONTENT_TYPE,
+    ),
+    ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
+    ...(location === undefined ? {} : { location }),
+  };
 }

@@ -1,8 +1,9 @@
 import { SealwireError, unknownOption } from '@sealwire/core';
 import { Agent, type Dispatcher } from 'undici';
 import { explained } from './hint.js';
+import { answered, headersOf } from './http.js';
 import { checkUrl } from './network.js';
-import { answered, headersOf } from './node-body.js';
+import { misused } from './node-body.js';
 import { maxResponse, type Transport } from './transport.js';
 
 /** Options of {@link undiciTransport}. */
@@ -34,7 +35,7 @@ export function undiciTransport(options: UndiciTransportOptions = {}): Transport
   unknownOption(options, ['maxResponse', 'dispatcher', 'connections'], 'undiciTransport');
   const { dispatcher: given, connections } = options;
   if (given && connections !== undefined) {
-    throw new SealwireError('bad_configuration', 'A dispatcher has a number of connections of its own.');
+    throw misused('A dispatcher has a number of connections of its own.');
   }
   const most = maxResponse(options as Transport);
   let dispatcher = given;

@@ -1,4 +1,5 @@
 import { EMPTY } from '../bytes.js';
+import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
 import type { Replace } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
@@ -6,6 +7,9 @@ import { nextTurn } from './next-turn.js';
 import { Pieces, type WritePiece } from './pieces.js';
 import { FoundStreams, type Outgoing, readerOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
+
+/** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
+const PIECES_A_TURN = 4;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -39,6 +43,8 @@ export class OutgoingStreams extends FoundStreams {
   private errorOf: ErrorOf = () => ({ code: 'internal', message: '' });
   private writing = false;
   private scheduled = false;
+  /** full pieces since other work went on */
+  private inTurn = 0;
   private waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
   private readonly progress = new Map<number, Uint8Array>();
@@ -232,8 +238,10 @@ export class OutgoingStreams extends FoundStreams {
 
   private writeNext(write: WritePiece, last: boolean): void {
     let pending: void | Promise<void>;
+    const body = this.pieces.take();
+    const { length } = body;
     try {
-      pending = write(this.pieces.take(), last);
+      pending = write(body, last);
     } catch (error) {
       this.fail(error);
       return;
@@ -248,9 +256,13 @@ export class OutgoingStreams extends FoundStreams {
         if (this.pieces.used > 0) this.flushSoon();
       }
     };
-    // a source that never waits must not keep everything else from running
     if (pending) pending.then(written, (error) => this.fail(error));
-    else nextTurn(written);
+    // a source that never waits must not keep everything else from running; a few pieces leave in one write
+    else if (!last && length === LIMITS.pieceBody && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
+    else {
+      this.inTurn = 0;
+      nextTurn(written);
+    }
   }
 
   private release(): void {

@@ -326,6 +326,22 @@ describe('a source is closed once', () => {
 });
 
 describe('a stream of bytes', () => {
+  it('fills a few pieces in one turn of the event loop, and then lets other work go on', async () => {
+    const chunk = new Uint8Array(65_536);
+    const endless = new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(chunk) });
+    const { bodies, out, done } = running(endless);
+    const turns: number[] = [];
+    for (let turn = 0; turn < 20; turn++) {
+      const before = bodies.length;
+      await new Promise((resolve) => setImmediate(resolve));
+      turns.push(bodies.length - before);
+    }
+    out.cancel(undefined);
+    await done;
+    expect(Math.max(...turns), String(turns)).toBeLessThanOrEqual(4);
+    expect(bodies.length).toBeGreaterThan(40);
+  });
+
   it('fills pieces', async () => {
     const web = ReadableStream.from([new Uint8Array(200_000), new Uint8Array(1), NOTHING, new Uint8Array(65_536)]);
     const { done, bodies, units } = running([web]);
