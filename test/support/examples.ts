@@ -7,6 +7,7 @@ const ENTRIES = [
   ['@sealwire/core', 'core/src/index.ts'],
   ['@sealwire/core/node', 'core/src/crypto/node.ts'],
   ['@sealwire/core/noble', 'core/src/crypto/noble.ts'],
+  ['@sealwire/core/calls', 'core/src/payload/index.ts'],
   ['@sealwire/core/live', 'core/src/live/index.ts'],
   ['@sealwire/core/webcrypto', 'core/src/crypto/webcrypto.ts'],
   ['@sealwire/client', 'client/src/node.ts'],
