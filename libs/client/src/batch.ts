@@ -1,6 +1,6 @@
 import type { Call } from '@sealwire/core';
 import type { How } from './delivery/how.js';
-import type { Prepared } from './delivery/payload.js';
+import type { Prepared } from './remote.js';
 import type { BatchCall, BatchResults, Settled } from './types.js';
 
 /** The outcomes of a batch when all are there, and each as soon as it is. */

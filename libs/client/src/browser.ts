@@ -4,11 +4,11 @@ import { webPrimitives } from '@sealwire/core/webcrypto';
 import type { Caller } from './batch.js';
 import type { How } from './delivery/how.js';
 import { within } from './delivery/limits.js';
-import { dropStreams, prepare } from './delivery/payload.js';
+import { dropStreams } from './delivery/payload.js';
 import { closedError, notReached, unreachable } from './errors.js';
 import type { EventHub } from './events.js';
 import type { RemoteOptions, Settings } from './options.js';
-import { type OpenCaller, openRemote, type Remote } from './remote.js';
+import { type OpenCaller, openRemote, prepare, type Remote } from './remote.js';
 import type { Settled } from './types.js';
 
 export * from './common.js';

@@ -2,10 +2,11 @@ import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@se
 import { rejection } from './delivery/failure.js';
 import type { How } from './delivery/how.js';
 import { listen, unlisten } from './delivery/limits.js';
-import { type Parcel, type Prepared, prepare, withAdded } from './delivery/payload.js';
+import { type Parcel, withAdded } from './delivery/payload.js';
 import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError, unreachable } from './errors.js';
 import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
+import { type Prepared, prepare } from './remote.js';
 import { Meter } from './streams/exchange.js';
 import { hasType, hintOf } from './transport/hint.js';
 import { offline, whenOnline } from './transport/network.js';

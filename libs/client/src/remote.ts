@@ -1,13 +1,27 @@
 import type { Call, ClientPrimitives } from '@sealwire/core';
-import { isCallable } from '@sealwire/core/calls';
+import { type EncodeOptions, encodeCalls, isCallable, isStream, LIMITS } from '@sealwire/core/calls';
 import { type Batch, type Caller, openBatch } from './batch.js';
 import type { ConnectionState } from './connection.js';
-import { type How, howOf } from './delivery/how.js';
+import { type Added, type How, howOf, type Work } from './delivery/how.js';
+import { type Parcel, pack } from './delivery/payload.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
 import type { MetadataSource } from './metadata.js';
 import { type RemoteOptions, resolveOptions, type Settings, type Tuning } from './options.js';
-import type { BatchApi, BatchCall } from './types.js';
+import type { BatchApi, BatchCall, Settled } from './types.js';
+
+const FIRST = [0];
+
+/** Finds streams that the encoder would take for objects without properties. */
+const WITHOUT_STREAMS: EncodeOptions = {
+  replace(value) {
+    const prototype = Object.getPrototypeOf(value);
+    const plain = prototype === Object.prototype || prototype === null;
+    // a plain object is a stream by its iterator only, or by a method, which cannot be sent
+    if (plain ? Symbol.asyncIterator in value : isStream(value)) throw new TypeError('a stream');
+    return undefined;
+  },
+};
 
 /** What has been seen of a call so far. */
 export interface Progress {
@@ -161,4 +175,33 @@ export function remoteFunctions<F>(controls: object, send: (call: Call) => unkno
 
 function isCall(value: unknown): value is Call {
   return typeof value === 'object' && value !== null && 'name' in value && 'args' in value;
+}
+
+/** Calls as they were when they were made: arguments that are changed later do not travel. */
+export interface Prepared {
+  readonly work: Work;
+  readonly parcels: readonly Parcel[];
+  /** what the calls say beside their arguments, if that takes time; it comes to them later */
+  readonly added: Promise<Added> | undefined;
+}
+
+/** @param limit bytes of a payload, if there are several calls */
+export function prepare(calls: readonly Call[], how: How, limit: number): Prepared {
+  const work = { calls, settled: new Array<Settled>(calls.length), how };
+  const added = how.added?.();
+  if (added instanceof Promise) return { work, parcels: parcelsOf(calls, limit, work.settled), added };
+  const made = added ? calls.map((call) => ({ ...call, ...added })) : calls;
+  return { work, parcels: parcelsOf(made, limit, work.settled), added: undefined };
+}
+
+function parcelsOf(calls: readonly Call[], limit: number, settled: Settled[]): readonly Parcel[] {
+  const [only] = calls;
+  if (only && calls.length === 1 && only.name.length <= LIMITS.functionName) {
+    try {
+      return [{ payload: encodeCalls(calls, WITHOUT_STREAMS), places: FIRST }];
+    } catch {
+      // below, with streams and with what cannot be sent
+    }
+  }
+  return pack(calls, limit, settled);
 }

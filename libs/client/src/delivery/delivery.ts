@@ -3,14 +3,14 @@ import { closedError, notReached, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
 import { PlainCaller } from '../plain.js';
-import type { OpenCaller } from '../remote.js';
+import { type OpenCaller, type Prepared, prepare } from '../remote.js';
 import { Sessions } from '../sessions/sessions.js';
 import { originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How } from './how.js';
 import { type Abortable, listen, unlisten, within } from './limits.js';
 import { Message } from './message.js';
-import { dropStreams, type Parcel, type Prepared, prepare, withAdded } from './payload.js';
+import { dropStreams, type Parcel, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
 
 const uploads = lazy(() => import('../streams/upload.js'));
