@@ -6,6 +6,7 @@ const packages: Record<string, string> = {
   '@sealwire/core': 'core/src/index',
   '@sealwire/core/node': 'core/src/crypto/node',
   '@sealwire/core/noble': 'core/src/crypto/noble',
+  '@sealwire/core/calls': 'core/src/payload/index',
   '@sealwire/core/live': 'core/src/live/index',
   '@sealwire/core/webcrypto': 'core/src/crypto/webcrypto',
   '@sealwire/client': 'client/src/node',

@@ -38,6 +38,17 @@ const connect: Work = ({ run }, { url, pin }) =>
     [url, pin] as const,
   );
 
+const prewarm: Work = ({ run }, { url, pin }) =>
+  run(
+    async ({ createRemote, kept }, [url, serverKey]) => {
+      const remote = createRemote<Api>({ url, serverKey, timeout: 300_000 });
+      kept.remote = remote;
+      await remote.$prewarm();
+      return 0;
+    },
+    [url, pin] as const,
+  );
+
 const firstCall: Work = ({ run }, { url, pin }) =>
   run(
     async ({ createRemote }, [url, serverKey]) => {
@@ -66,6 +77,18 @@ const plainCalls =
 
 export const ROWS: readonly Row[] = [
   { name: 'first call', goal: [45, 20], operations: 1, sealed: firstCall, plain: plainCalls(1, 200) },
+  {
+    name: 'first call, prewarmed',
+    operations: 1,
+    before: prewarm,
+    sealed: ({ run }) =>
+      run(async ({ kept }) => {
+        const began = performance.now();
+        await (kept.remote as Api).echo('x'.repeat(200));
+        return performance.now() - began;
+      }, undefined),
+    plain: plainCalls(1, 200),
+  },
   {
     name: 'warm call, 200 B',
     operations: WARM,

@@ -69,7 +69,7 @@ async function printRow(browser: Browser, origin: string, server: Server, plan: 
     return `${figure(main)} (${figure(middle(({ longest }) => longest))}) ${figure(middle(({ wall }) => wall / row.operations))}`;
   };
   const goal = slower === 1 && row.goal ? `   goal: ${row.goal[native ? 1 : 0]}` : '';
-  console.log(`  ${row.name.padEnd(20)} sealed ${told(costs.sealed)}   plain ${told(costs.plain)}${goal}`);
+  console.log(`  ${row.name.padEnd(22)} sealed ${told(costs.sealed)}   plain ${told(costs.plain)}${goal}`);
 }
 
 function figure(milliseconds: number): string {

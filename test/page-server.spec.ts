@@ -145,7 +145,7 @@ describe('the demo', () => {
     try {
       process.send = (message: unknown) => Boolean(told.push(message));
       expect((await ask('POST', '/demo/restart', OWN)).status).toBe(202);
-      await vi.waitFor(() => expect(told).toEqual(['restart']));
+      await expect.poll(() => told).toEqual(['restart']);
       process.send = undefined;
       const { status, text } = await ask('POST', '/demo/restart', OWN);
       expect(status).toBe(409);

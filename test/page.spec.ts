@@ -179,6 +179,7 @@ inChromium((suite) => {
       ['cut', ['€97.00', '€103.00', '€200.00'], 'Lines 1, 2, 3, 4 arrived: none is missing, none came twice.'],
       ['forge', moved, 'The transfer went through, once.'],
       ['elsewhere', moved, 'The transfer went through, once.'],
+      ['splice', moved, 'The transfer went through, once.'],
       ['revoke', moved, 'in a new session'],
       ['restart', moved, 'went through in the same session.'],
     ])('by "%s" changes nothing', { timeout: TIME }, async (id, expected, saw) => {
@@ -245,7 +246,7 @@ inChromium((suite) => {
     expect(names).toEqual([
       'Ada → to Ben, turn around',
       ...['', '', 'Send', 'Stop', 'Ada', 'Ben', 'Send a sample', ''],
-      ...['flip', 'lose', 'replay', 'swap', 'cut', 'forge', 'elsewhere', 'restart', 'revoke'],
+      ...['flip', 'lose', 'replay', 'swap', 'cut', 'forge', 'elsewhere', 'splice', 'restart', 'revoke'],
     ]);
     expect(await text('.verdict')).toContain('exactly once');
     expect(await balances(page)).toEqual(['€94.00', '€106.00', '€200.00']);

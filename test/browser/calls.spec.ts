@@ -38,4 +38,49 @@ inEveryBrowser((suite) => {
     expect(own).toMatchObject({ code: 'no_money', details: { missing: 5 } });
     expect(missing).toMatchObject({ code: 'function_unknown' });
   });
+
+  it('keeps calls as they were made until the code that sends them is loaded', async () => {
+    const { page, run } = await suite.open(site.origin);
+    let load = (): void => {};
+    const loading = new Promise<void>((resolve) => {
+      load = resolve;
+    });
+    await page.route('**/*.js', async (route) => {
+      await loading;
+      await route.continue();
+    });
+    const made = run(async ({ createRemote, outcome }, serverKey) => {
+      const remote = createRemote<Api>({ url: '/remote/things', serverKey });
+      const list = [1, 2];
+      const controller = new AbortController();
+      const given = remote.$call({ signal: controller.signal }).add(1, 1);
+      const late = outcome(remote.$call({ timeout: 50 }).add(1, 1));
+      const echoed = remote.echo(list);
+      list.push(3);
+      controller.abort(new Error('no more'));
+      const closing = createRemote<Api>({ url: '/remote/things', serverKey });
+      const closed = outcome(closing.add(1, 2));
+      closing.$close();
+      const ended = [await outcome(given), await late, await closed];
+      Object.assign(globalThis, { ended: true });
+      return { ended, echoed: await echoed };
+    }, site.pin);
+    await page.waitForFunction(() => 'ended' in globalThis);
+    load();
+    expect(await made).toMatchObject({
+      ended: [{ message: 'no more' }, { code: 'timeout' }, { code: 'closed' }],
+      echoed: [1, 2],
+    });
+  });
+
+  it('is unreachable while the code that sends calls cannot be loaded', async () => {
+    const { page, run } = await suite.open(site.origin);
+    await page.route('**/*.js', (route) => route.abort());
+    const got = await run(async ({ createRemote, outcome }, serverKey) => {
+      const remote = createRemote<Api>({ url: '/remote/things', serverKey });
+      await remote.$prewarm();
+      return outcome(remote.add(1, 2));
+    }, site.pin);
+    expect(got).toMatchObject({ name: 'RemoteError', code: 'unreachable' });
+  });
 });

@@ -54,7 +54,7 @@ it.runIf(process.platform === 'linux').each(installedChromiums())(
     const running = () => execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).includes(`=${temporary}/`);
     expect([running(), readdirSync(temporary).length > 0]).toEqual([true, true]);
     await browser.close();
-    await expect.poll(running, { timeout: 10_000 }).toBe(false);
+    await expect.poll(running).toBe(false);
     expect(readdirSync(temporary)).toEqual([]);
   },
 );

@@ -1,5 +1,5 @@
 import type { RemoteApi } from '@sealwire/client';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Site, startSite } from '../support/browser-site.js';
 import { inEveryBrowser } from '../support/browser-suite.js';
 import { fileHash, state, ThingsController } from './things.js';
@@ -91,12 +91,12 @@ inEveryBrowser((suite) => {
       return true;
     }, site.pin);
     expect(stop).toBe(true);
-    await vi.waitFor(() => expect(state.waiting).toBeGreaterThan(before));
+    await expect.poll(() => state.waiting).toBeGreaterThan(before);
     const ended = await run(({ kept }) => {
       (kept.stop as () => void)();
       return kept.ended as Promise<{ name: string; code: string }>;
     }, undefined);
     expect(ended).toMatchObject({ name: 'AbortError' });
-    await vi.waitFor(() => expect(state.aborted).toBe(before + 1), { timeout: 10_000 });
+    await expect.poll(() => state.aborted).toBe(before + 1);
   });
 });

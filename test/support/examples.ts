@@ -7,6 +7,7 @@ const ENTRIES = [
   ['@sealwire/core', 'core/src/index.ts'],
   ['@sealwire/core/node', 'core/src/crypto/node.ts'],
   ['@sealwire/core/noble', 'core/src/crypto/noble.ts'],
+  ['@sealwire/core/calls', 'core/src/payload/index.ts'],
   ['@sealwire/core/live', 'core/src/live/index.ts'],
   ['@sealwire/core/webcrypto', 'core/src/crypto/webcrypto.ts'],
   ['@sealwire/client', 'client/src/node.ts'],
@@ -88,6 +89,7 @@ function kindOf(symbol: ts.Symbol, checker: ts.TypeChecker): PublicExport['kind'
 /** Given to every example: the values that a reader has at hand when the example applies. */
 const GIVEN = `
 import type * as core from '@sealwire/core';
+import type { OutgoingStreams } from '@sealwire/core/live';
 import type { PaymentsController } from './payments.controller.js';
 import type { RemoteModule } from '@sealwire/angular';
 import type { Remote, RemoteApi } from '@sealwire/client';
@@ -114,7 +116,7 @@ declare global {
   const number: core.CallNumber;
   /** body of a piece of a live message */
   const body: Uint8Array;
-  const streams: core.OutgoingStreams;
+  const streams: OutgoingStreams;
   /** sends bytes, and waits until more may be sent */
   const send: (bytes: Uint8Array) => Promise<void>;
   /** bytes of an HTTP body as they arrive */

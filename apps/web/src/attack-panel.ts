@@ -33,7 +33,7 @@ import { MoneyPipe } from './money.js';
             <dt>The attack</dt>
             <dd>{{ now.attack.does }}</dd>
             @if (now.proxy) {
-              <dt>The proxy got</dt>
+              <dt>On the wire</dt>
               <dd>{{ now.proxy }}</dd>
             }
             <dt>The application saw</dt>

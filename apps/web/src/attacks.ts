@@ -5,7 +5,17 @@ import { Bank } from './bank.js';
 import { Demo } from './demo.js';
 import { money } from './money.js';
 
-export type AttackId = 'flip' | 'lose' | 'replay' | 'swap' | 'cut' | 'forge' | 'elsewhere' | 'restart' | 'revoke';
+export type AttackId =
+  | 'flip'
+  | 'lose'
+  | 'replay'
+  | 'swap'
+  | 'cut'
+  | 'forge'
+  | 'elsewhere'
+  | 'splice'
+  | 'restart'
+  | 'revoke';
 
 export interface Attack {
   readonly id: AttackId;
@@ -58,6 +68,12 @@ export const ATTACKS: readonly Attack[] = [
     title: 'Send to another function',
     does: 'The proxy delivered a sealed transfer of €1.00 to another module of the server.',
     why: 'The name of the function is inside the seal, so the address is all that can be changed. The other module does not know the session: nothing opened there, and nothing ran.',
+  },
+  {
+    id: 'splice',
+    title: 'Splice two calls',
+    does: 'The proxy kept the header of a transfer of €1.00 and put the ciphertext of a read of the balance under it.',
+    why: 'The key of a message belongs to its header, number included. The mixture did not open, nothing ran, and the client sent its own bytes again.',
   },
   {
     id: 'restart',
@@ -127,6 +143,7 @@ export class Attacks {
     flip: () => this.#transferUnder('flip-answer'),
     lose: () => this.#transferUnder('lose-answer'),
     forge: () => this.#transferUnder('forge-session-unknown'),
+    splice: () => this.#transferUnder('splice'),
     elsewhere: () => this.#transferUnder('wrong-module', { url: '/remote/public' }),
     replay: async () => {
       await this.#bank.pay(EURO, 'recorded by the proxy');

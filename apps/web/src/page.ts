@@ -52,7 +52,7 @@ import { WatchPanel } from './watch-panel.js';
     <section class="log" aria-labelledby="log-title">
       <h2 id="log-title">What its log would hold</h2>
       <p>The same calls as the plain JSON that they would be without Sealwire, and as the bytes that they are.</p>
-      <sealwire-inspector view="log" />
+      <sealwire-inspector view="log" [tabs]="false" />
     </section>
   `,
 })

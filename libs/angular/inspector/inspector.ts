@@ -86,11 +86,14 @@ let instances = 0;
     .tools svg { fill: currentColor; }
     .panel { overflow: auto; min-height: 0; }
     .panel:focus-visible { outline-offset: -2px; border-radius: 0 0 16px 16px; }
+    @container (max-width: 720px) {
+      .word { display: none; }
+      .tools button { padding: 4px 10px; }
+    }
     @container (max-width: 560px) {
       header { padding: 8px; flex-wrap: nowrap; gap: 4px; }
-      .total, .word { display: none; }
+      .total { display: none; }
       .tools { margin-left: auto; gap: 4px; }
-      .tools button { padding: 4px 10px; }
       .tabs { gap: 0; }
       .tabs button { padding: 6px 8px; font-size: 13px; }
     }

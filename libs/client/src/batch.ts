@@ -1,5 +1,6 @@
 import type { Call } from '@sealwire/core';
 import type { How } from './delivery/how.js';
+import type { Prepared } from './delivery/payload.js';
 import type { BatchCall, BatchResults, Settled } from './types.js';
 
 /** The outcomes of a batch when all are there, and each as soon as it is. */
@@ -13,8 +14,12 @@ export type BatchEntries<T extends readonly unknown[]> = {
   -readonly [K in keyof T]: T[K] extends BatchCall<infer R> ? Promise<R> : never;
 };
 
-interface Caller {
-  invoke(calls: readonly Call[], how: How): Promise<Settled[]>;
+/** What brings calls to a server. */
+export interface Caller {
+  /** @param early the same calls, if they were prepared already */
+  invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]>;
+  prewarm(): Promise<void>;
+  close(): void;
 }
 
 /** A mistake rejects the promise; its entries are none then. */

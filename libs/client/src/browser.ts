@@ -1,6 +1,15 @@
+import type { Call } from '@sealwire/core';
+import { LIMITS, lazy } from '@sealwire/core/calls';
 import { webPrimitives } from '@sealwire/core/webcrypto';
-import type { RemoteOptions } from './options.js';
-import { openRemote, type Remote } from './remote.js';
+import type { Caller } from './batch.js';
+import type { How } from './delivery/how.js';
+import { within } from './delivery/limits.js';
+import { dropStreams, prepare } from './delivery/payload.js';
+import { closedError, notReached, unreachable } from './errors.js';
+import type { EventHub } from './events.js';
+import type { RemoteOptions, Settings } from './options.js';
+import { type OpenCaller, openRemote, type Remote } from './remote.js';
+import type { Settled } from './types.js';
 
 export * from './common.js';
 
@@ -16,8 +25,90 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>(options, webPrimitives);
+  return openRemote<Api>(options, webPrimitives, openLater);
 }
 
 /** SHA-256 of bytes, for packages that build on this one. */
 export const ɵsha256 = (bytes: Uint8Array): Uint8Array => webPrimitives.sha256(bytes);
+
+const sealed = lazy(() => import('./delivery/delivery.js').then(({ openCaller }) => openCaller));
+const plain = lazy(() =>
+  import('./plain.js').then(
+    ({ PlainCaller }): OpenCaller =>
+      (settings, events) =>
+        new PlainCaller(settings, events),
+  ),
+);
+
+const openLater: OpenCaller = (settings, events, greet) => new LateCaller(settings, events, greet);
+
+/** Loads what sends calls while the page starts, and keeps until then the calls that are made. */
+class LateCaller implements Caller {
+  #caller: Caller | undefined;
+  /** calls that have not been handed on yet: later ones go after them */
+  #waiting = 0;
+  #closed = false;
+  readonly #closing: Promise<never>;
+  #end = (): void => {};
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly events: EventHub,
+    private readonly greet: (() => unknown) | undefined,
+  ) {
+    this.#closing = new Promise((_, reject) => {
+      this.#end = () => reject(closedError());
+    });
+    this.#closing.catch(() => {});
+    // a call that needs it tells why, and tries again
+    this.#load().catch(() => {});
+  }
+
+  async invoke(calls: readonly Call[], how: How): Promise<Settled[]> {
+    if (this.#caller && this.#waiting === 0) return this.#caller.invoke(calls, how);
+    how.signal?.throwIfAborted();
+    if (this.#closed) throw closedError();
+    const end = performance.now() + how.timeout;
+    const prepared = prepare(calls, how, LIMITS.body * (7 / 8));
+    // whoever waits for it is told
+    prepared.added?.catch(() => {});
+    this.#waiting++;
+    try {
+      const caller = await within(how.timeout, how.signal, Promise.race([this.#load(), this.#closing]));
+      if (!caller) throw notReached(undefined);
+      if (this.#closed) throw closedError();
+      return caller.invoke(calls, { ...how, timeout: end - performance.now() }, prepared);
+    } catch (error) {
+      dropStreams(prepared.parcels, error);
+      throw error;
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  async prewarm(): Promise<void> {
+    await this.#load().then(
+      (caller) => caller.prewarm(),
+      () => {},
+    );
+  }
+
+  close(): void {
+    const first = !this.#closed;
+    this.#closed = true;
+    this.#end();
+    if (this.#caller) this.#caller.close();
+    else if (first) this.events.emit('closed', { sessionId: undefined });
+  }
+
+  async #load(): Promise<Caller> {
+    try {
+      const open = await (this.settings.keySize ? sealed() : plain());
+      if (this.#closed) throw closedError();
+      this.#caller ??= open(this.settings, this.events, this.greet);
+      return this.#caller;
+    } catch (error) {
+      throw this.#closed ? closedError() : unreachable('The code that sends calls was not loaded', error);
+    }
+  }
+}

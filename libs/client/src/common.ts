@@ -1,14 +1,13 @@
+export type { FrameField, Injected } from '@sealwire/core';
 export {
   decodeValue,
   describeFrame,
   encodeReply,
   encodeValue,
-  type FrameField,
   frameType,
-  type Injected,
   RemoteFile,
   SealwireError,
-} from '@sealwire/core';
+} from '@sealwire/core/calls';
 export type { Batch, BatchEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';

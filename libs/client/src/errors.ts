@@ -1,4 +1,5 @@
-import { type CallNumber, SealwireError, toHex } from '@sealwire/core';
+import type { CallNumber } from '@sealwire/core';
+import { SealwireError, toHex } from '@sealwire/core/calls';
 import { deepestCause } from './transport/hint.js';
 
 interface RemoteErrorOptions extends ErrorOptions {

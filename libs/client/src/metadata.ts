@@ -1,4 +1,4 @@
-import { encodeCalls } from '@sealwire/core';
+import { encodeCalls } from '@sealwire/core/calls';
 import { badConfiguration, RemoteError } from './errors.js';
 
 /** Headers that travel under the seal. A name that has no value is left out. */

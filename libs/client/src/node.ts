@@ -1,4 +1,5 @@
 import { nodePrimitives } from '@sealwire/core/node';
+import { openCaller } from './delivery/delivery.js';
 import type { RemoteOptions } from './options.js';
 import { openRemote, type Remote } from './remote.js';
 import { httpTransport } from './transport/http.js';
@@ -19,7 +20,7 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>({ ...options, transport: options.transport ?? httpTransport() }, nodePrimitives);
+  return openRemote<Api>({ ...options, transport: options.transport ?? httpTransport() }, nodePrimitives, openCaller);
 }
 
 /** SHA-256 of bytes, for packages that build on this one. */

@@ -1,12 +1,5 @@
-import {
-  type ClientPrimitives,
-  type KeySize,
-  LIMITS,
-  parseSecureKey,
-  parseServerPublicKey,
-  type SecureKey,
-  unknownOption,
-} from '@sealwire/core';
+import type { ClientPrimitives, KeySize, SecureKey } from '@sealwire/core';
+import { LIMITS, parseSecureKey, parseServerPublicKey, unknownOption } from '@sealwire/core/calls';
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';

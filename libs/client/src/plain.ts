@@ -2,7 +2,7 @@ import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@se
 import { rejection } from './delivery/failure.js';
 import type { How } from './delivery/how.js';
 import { listen, unlisten } from './delivery/limits.js';
-import { type Parcel, pack } from './delivery/payload.js';
+import { type Parcel, type Prepared, prepare, withAdded } from './delivery/payload.js';
 import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError, unreachable } from './errors.js';
 import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
@@ -34,17 +34,18 @@ export class PlainCaller {
     this.events.emit('closed', { sessionId: undefined });
   }
 
-  async invoke(calls: readonly Call[], { timeout, signal, added, onProgress }: How): Promise<Settled[]> {
+  async invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]> {
+    const { timeout, signal, onProgress } = how;
     signal?.throwIfAborted();
     if (this.#closed) throw closedError();
-    const settled = new Array<Settled>(calls.length);
     const end = performance.now() + timeout;
     const meter = onProgress && new Meter(onProgress);
-    const more = added && (await added());
+    const { work, parcels, added } = early ?? prepare(calls, how, LIMITS.body);
+    const { settled } = work;
+    const more = added && (await added);
     signal?.throwIfAborted();
     if (this.#closed) throw closedError();
-    const made = more ? calls.map((call) => ({ ...call, ...more })) : calls;
-    for (const parcel of pack(made, LIMITS.body, settled)) {
+    for (const parcel of more ? withAdded(parcels, more) : parcels) {
       if (parcel.streams) {
         parcel.streams.drop(0, undefined);
         for (const place of parcel.places) settled[place] = { status: 'rejected', reason: noStreams() };

@@ -1,13 +1,12 @@
-import { type Call, type ClientPrimitives, isCallable } from '@sealwire/core';
-import { type Batch, openBatch } from './batch.js';
+import type { Call, ClientPrimitives } from '@sealwire/core';
+import { isCallable } from '@sealwire/core/calls';
+import { type Batch, type Caller, openBatch } from './batch.js';
 import type { ConnectionState } from './connection.js';
-import { Delivery } from './delivery/delivery.js';
 import { type How, howOf } from './delivery/how.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
 import type { MetadataSource } from './metadata.js';
-import { type RemoteOptions, resolveOptions, type Tuning } from './options.js';
-import { PlainCaller } from './plain.js';
+import { type RemoteOptions, resolveOptions, type Settings, type Tuning } from './options.js';
 import type { BatchApi, BatchCall } from './types.js';
 
 /** What has been seen of a call so far. */
@@ -84,19 +83,21 @@ export interface RemoteControls<Api> {
 /** A client of one module: its functions, and the controls that begin with `$`. */
 export type Remote<Api> = Api & RemoteControls<Api>;
 
-/** `createRemote` without its default for `primitives`. */
+/** @param greet runs after each handshake, before the calls that wait for it */
+export type OpenCaller = (settings: Settings, events: EventHub, greet: (() => unknown) | undefined) => Caller;
+
+/** `createRemote` without its defaults. */
 export function openRemote<Api>(
   options: RemoteOptions<Api>,
   primitives: ClientPrimitives,
+  open: OpenCaller,
   tuning: Partial<Tuning> = {},
 ): Remote<Api> {
   const settings = resolveOptions(options, primitives, tuning);
   const events = new EventHub();
   const { onSession } = settings;
   const greet = onSession && (() => onSession(make(true)));
-  const caller = settings.keySize
-    ? new Delivery(settings, settings.keySize, events, greet)
-    : new PlainCaller(settings, events);
+  const caller = open(settings, events, greet);
 
   const api = (controls: object, how: How) =>
     remoteFunctions<Api>(controls, async (call) => {

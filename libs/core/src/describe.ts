@@ -1,7 +1,8 @@
 import { toHex } from './bytes.js';
 import { LIMITS, SIZE } from './limits.js';
+import { FRAME_TYPE } from './message/frame-type.js';
 import { LAST } from './message/live-key.js';
-import { CHUNK_HEAD, FLAG_CHUNKED, FRAME_TYPE } from './message/message.js';
+import { CHUNK_HEAD, FLAG_CHUNKED } from './message/message.js';
 
 /** A part of a frame that anybody on the way can tell apart, in the order of the bytes. */
 export interface FrameField {

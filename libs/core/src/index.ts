@@ -89,14 +89,11 @@ export {
   StreamSource,
   sourceOf,
 } from './live/sources.js';
-export { isLive } from './message/live-key.js';
+export { CONTENT_TYPE, FRAME_TYPE, frameType, isLive } from './message/frame-type.js';
 export {
   type CallFrame,
-  CONTENT_TYPE,
   callFrameLength,
-  FRAME_TYPE,
   firstHeader,
-  frameType,
   type MessageKey,
   openCall,
   openResult,

@@ -91,8 +91,8 @@ async function goOn<T>(step: Step<T>, first: PromiseLike<unknown>): Promise<T> {
  *
  * @returns gives the module, or the promise of it while it is loaded; after an error the next call tries again
  * @example
- * const kem = lazy(() => import('@sealwire/core/noble'));
- * const { noblePrimitives } = await kem();
+ * const noble = lazy(() => import('@sealwire/core/noble'));
+ * const loaded = await noble();
  */
 export function lazy<T>(load: () => Promise<T>): () => Soon<T> {
   let loaded: Soon<T> | undefined;

@@ -1,29 +1,19 @@
-import { type Call, type EncodeOptions, encodeCalls, isStream, type KeySize, LIMITS, lazy } from '@sealwire/core';
+import { type Call, type KeySize, LIMITS, lazy } from '@sealwire/core';
 import { closedError, notReached, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
+import { PlainCaller } from '../plain.js';
+import type { OpenCaller } from '../remote.js';
 import { Sessions } from '../sessions/sessions.js';
 import { originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How } from './how.js';
 import { type Abortable, listen, unlisten, within } from './limits.js';
 import { Message } from './message.js';
-import { type Parcel, pack, rewrite } from './payload.js';
+import { dropStreams, type Parcel, type Prepared, prepare, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
 
-const FIRST = [0];
 const uploads = lazy(() => import('../streams/upload.js'));
-
-/** Finds streams that the encoder would take for objects without properties. */
-const WITHOUT_STREAMS: EncodeOptions = {
-  replace(value) {
-    const prototype = Object.getPrototypeOf(value);
-    const plain = prototype === Object.prototype || prototype === null;
-    // a plain object is a stream by its iterator only, or by a method, which cannot be sent
-    if (plain ? Symbol.asyncIterator in value : isStream(value)) throw new TypeError('a stream');
-    return undefined;
-  },
-};
 
 /** Brings calls to the server at most once, and answers each with its own outcome. */
 export class Delivery {
@@ -47,16 +37,18 @@ export class Delivery {
     this.sessions = new Sessions(settings, keySize, events, this.#messages, greet);
   }
 
-  /** @returns the outcome of each call. @throws the reason of the signal, or RemoteError `closed` or `metadata_failed` */
-  async invoke(calls: readonly Call[], how: How): Promise<Settled[]> {
+  /**
+   * @param early the calls, if they were prepared already
+   * @returns the outcome of each call
+   * @throws the reason of the signal, or RemoteError `closed` or `metadata_failed`
+   */
+  async invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]> {
     how.signal?.throwIfAborted();
     if (this.#closed) throw closedError();
-    const work = { calls, settled: new Array<Settled>(calls.length), how };
-    const added = how.added?.();
-    const parcels =
-      added instanceof Promise
-        ? await this.#later(this.#parcels(calls, work.settled), how, added)
-        : this.#parcels(added ? calls.map((call) => ({ ...call, ...added })) : calls, work.settled);
+    const prepared = early ?? prepare(calls, how, (this.sessions.current?.maxBody ?? LIMITS.body) * (7 / 8));
+    const { added } = prepared;
+    const work = early ? { ...early.work, how } : prepared.work;
+    const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;
     const loaded = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
     const all = parcels.map((parcel) =>
       this.launch(new Message(this, work, parcel, parcel.streams && loaded && new loaded.Upload(parcel.streams))),
@@ -74,30 +66,14 @@ export class Delivery {
     return message.ended;
   }
 
-  /** Encodes at the time of the call, so that arguments changed later do not travel. */
-  #parcels(calls: readonly Call[], settled: Settled[]): readonly Parcel[] {
-    const [only] = calls;
-    if (only && calls.length === 1 && only.name.length <= LIMITS.functionName) {
-      try {
-        return [{ payload: encodeCalls(calls, WITHOUT_STREAMS), places: FIRST }];
-      } catch {
-        // below, with streams and with what cannot be sent
-      }
-    }
-    return pack(calls, (this.sessions.current?.maxBody ?? LIMITS.body) * (7 / 8), settled);
-  }
-
   /** The arguments are those of the time of the call; what asynchronous metadata gives comes to them. */
   async #later(parcels: readonly Parcel[], { timeout, signal }: How, added: Promise<Added>): Promise<Parcel[]> {
     try {
       const more = await within(timeout, signal, added);
       if (!more) throw notReached(undefined);
-      return parcels.map((parcel) => {
-        const all = parcel.places.map((_, i) => i);
-        return { ...parcel, payload: rewrite(parcel.payload, all, (call) => ({ ...call, ...more })) };
-      });
+      return withAdded(parcels, more);
     } catch (error) {
-      for (const { streams } of parcels) streams?.drop(0, error);
+      dropStreams(parcels, error);
       throw error;
     }
   }
@@ -109,7 +85,7 @@ export class Delivery {
       if (!loaded) throw notReached(undefined);
       return loaded;
     } catch (error) {
-      for (const { streams } of parcels) streams?.drop(0, error);
+      dropStreams(parcels, error);
       throw signal?.aborted ? error : unreachable('The code that sends streams was not loaded', error);
     }
   }
@@ -240,3 +216,7 @@ function hold(timer: unknown): void {
 function release(timer: unknown): void {
   (timer as { unref?(): void } | undefined)?.unref?.();
 }
+
+/** What brings the calls of a remote to its server. */
+export const openCaller: OpenCaller = (settings, events, greet) =>
+  settings.keySize ? new Delivery(settings, settings.keySize, events, greet) : new PlainCaller(settings, events);

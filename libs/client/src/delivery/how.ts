@@ -1,4 +1,5 @@
-import { type Call, unknownOption } from '@sealwire/core';
+import type { Call } from '@sealwire/core';
+import { unknownOption } from '@sealwire/core/calls';
 import { badConfiguration } from '../errors.js';
 import { type Lower, metadataOf, Refresher } from '../metadata.js';
 import { deadlineOf, milliseconds, type Settings } from '../options.js';

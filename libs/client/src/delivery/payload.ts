@@ -1,6 +1,30 @@
-import { type Call, concat, decodeCalls, encodeCalls, FoundStreams, LIMITS, largestArgument } from '@sealwire/core';
+import type { Call } from '@sealwire/core';
+import {
+  concat,
+  decodeCalls,
+  type EncodeOptions,
+  encodeCalls,
+  FoundStreams,
+  isStream,
+  LIMITS,
+  largestArgument,
+} from '@sealwire/core/calls';
 import { RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
+import type { Added, How, Work } from './how.js';
+
+const FIRST = [0];
+
+/** Finds streams that the encoder would take for objects without properties. */
+const WITHOUT_STREAMS: EncodeOptions = {
+  replace(value) {
+    const prototype = Object.getPrototypeOf(value);
+    const plain = prototype === Object.prototype || prototype === null;
+    // a plain object is a stream by its iterator only, or by a method, which cannot be sent
+    if (plain ? Symbol.asyncIterator in value : isStream(value)) throw new TypeError('a stream');
+    return undefined;
+  },
+};
 
 /** Calls that travel together, and their places among those that the caller asked for. */
 export interface Parcel {
@@ -8,6 +32,48 @@ export interface Parcel {
   readonly places: readonly number[];
   /** the streams among the arguments of its only call */
   readonly streams?: FoundStreams | undefined;
+}
+
+/** Calls as they were when they were made: arguments that are changed later do not travel. */
+export interface Prepared {
+  readonly work: Work;
+  readonly parcels: readonly Parcel[];
+  /** what the calls say beside their arguments, if that takes time; it comes to them later */
+  readonly added: Promise<Added> | undefined;
+}
+
+/** @param limit bytes of a payload, if there are several calls */
+export function prepare(calls: readonly Call[], how: How, limit: number): Prepared {
+  const work = { calls, settled: new Array<Settled>(calls.length), how };
+  const added = how.added?.();
+  if (added instanceof Promise) return { work, parcels: parcelsOf(calls, limit, work.settled), added };
+  const made = added ? calls.map((call) => ({ ...call, ...added })) : calls;
+  return { work, parcels: parcelsOf(made, limit, work.settled), added: undefined };
+}
+
+function parcelsOf(calls: readonly Call[], limit: number, settled: Settled[]): readonly Parcel[] {
+  const [only] = calls;
+  if (only && calls.length === 1 && only.name.length <= LIMITS.functionName) {
+    try {
+      return [{ payload: encodeCalls(calls, WITHOUT_STREAMS), places: FIRST }];
+    } catch {
+      // below, with streams and with what cannot be sent
+    }
+  }
+  return pack(calls, limit, settled);
+}
+
+/** Lays over each call what it says beside its arguments. */
+export function withAdded(parcels: readonly Parcel[], added: Added): Parcel[] {
+  return parcels.map((parcel) => {
+    const all = parcel.places.map((_, i) => i);
+    return { ...parcel, payload: rewrite(parcel.payload, all, (call) => ({ ...call, ...added })) };
+  });
+}
+
+/** Tells the streams of calls that are not sent. */
+export function dropStreams(parcels: readonly Parcel[], error: unknown): void {
+  for (const { streams } of parcels) streams?.drop(0, error);
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { ClientPrimitives } from '@sealwire/core';
+import { openCaller } from '../delivery/delivery.js';
 import type { RemoteOptions, Tuning } from '../options.js';
 import { openRemote, type Remote } from '../remote.js';
 import type { Transport, TransportRequest, TransportResponse } from '../transport/transport.js';
@@ -44,5 +45,5 @@ export function createTestRemote<Api>(
   options: RemoteOptions & { readonly primitives: ClientPrimitives },
   tuning: Partial<Tuning>,
 ): Remote<Api> {
-  return openRemote<Api>(options, options.primitives, tuning);
+  return openRemote<Api>(options, options.primitives, openCaller, tuning);
 }

@@ -1,4 +1,4 @@
-import { SealwireError, unknownOption } from '@sealwire/core';
+import { SealwireError, unknownOption } from '@sealwire/core/calls';
 
 /** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
 export const IS_NODE =

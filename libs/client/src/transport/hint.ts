@@ -1,4 +1,5 @@
-import { LIMITS, OUTER_STATUS, type OuterCode, SealwireError } from '@sealwire/core';
+import type { OuterCode } from '@sealwire/core';
+import { LIMITS, OUTER_STATUS, SealwireError } from '@sealwire/core/calls';
 import { isOffline, pageOrigin } from './network.js';
 import type { CompleteResponse } from './transport.js';
 

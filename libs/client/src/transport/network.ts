@@ -1,4 +1,4 @@
-import { SealwireError } from '@sealwire/core';
+import { SealwireError } from '@sealwire/core/calls';
 
 interface Listened {
   addEventListener?(name: string, listener: () => void): void;

@@ -1,4 +1,4 @@
-import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core';
+import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { type FetchTransportOptions, IS_NODE, initOf } from './fetch-options.js';

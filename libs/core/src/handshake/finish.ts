@@ -1,7 +1,7 @@
 import { concat, EMPTY, erase, pad, unpad, unpadFirst } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { FRAME_TYPE } from '../message/message.js';
+import { FRAME_TYPE } from '../message/frame-type.js';
 import { frameDigest, type Sending } from '../message/numbers.js';
 import { runSync, type Step, wait } from '../steps.js';
 import type { CookieState } from './cookie.js';

@@ -2,9 +2,9 @@ import { concat } from '../bytes.js';
 import type { ClientPrimitives, Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { FRAME_TYPE } from '../message/message.js';
+import { FRAME_TYPE, PROTOCOL_VERSION } from '../message/frame-type.js';
 import type { Step } from '../steps.js';
-import { type KeySize, PROTOCOL_VERSION, type Random } from './key-schedule.js';
+import type { KeySize, Random } from './key-schedule.js';
 
 /** The means that both roles of the handshake share. */
 export interface HandshakeSuite<P extends ClientPrimitives = Primitives> {

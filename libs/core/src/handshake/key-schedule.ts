@@ -1,9 +1,9 @@
 import { concat, EMPTY, erase, u16, utf8 } from '../bytes.js';
 import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
+import { PROTOCOL_VERSION } from '../message/frame-type.js';
 import { type Step, wait } from '../steps.js';
 
-export const PROTOCOL_VERSION = 0x01;
 /** The name of the one suite, with which every key schedule begins (PROTOCOL.md section 3.1). */
 export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
 

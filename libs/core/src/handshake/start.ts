@@ -3,7 +3,7 @@ import type { ClientPrimitives, KeyPair, PrivateKey } from '../crypto/primitives
 import { SealwireError } from '../errors.js';
 import { type SecureKey, serverKeyId } from '../key-text.js';
 import { SIZE } from '../limits.js';
-import { FRAME_TYPE } from '../message/message.js';
+import { FRAME_TYPE } from '../message/frame-type.js';
 import { runSync, type Step, wait } from '../steps.js';
 import type { CookieState } from './cookie.js';
 import {

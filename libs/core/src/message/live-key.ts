@@ -3,7 +3,7 @@ import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { aeadKey, expand } from '../handshake/key-schedule.js';
 import { LIMITS } from '../limits.js';
-import { chunkNonce, FLAGS_LIVE, FRAME_TYPE, type MessageKey } from './message.js';
+import { chunkNonce, type MessageKey } from './message.js';
 
 /** In the head of a piece: it is the last one. Its nonce says the same. */
 export const LAST = 0x800000;
@@ -46,14 +46,4 @@ export class LiveKey {
     this.done = true;
     erase(this.block);
   }
-}
-
-/**
- * Whether a frame that begins so is a live call or result. Nothing of it is authenticated.
- * @example
- * if (isLive(frame)) console.log('Its pieces are used as they arrive.');
- */
-export function isLive(frameHead: Uint8Array): boolean {
-  const [type, , flags] = frameHead;
-  return flags === FLAGS_LIVE && (type === FRAME_TYPE.call || type === FRAME_TYPE.result);
 }

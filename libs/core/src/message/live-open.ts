@@ -3,16 +3,9 @@ import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { type Step, wait } from '../steps.js';
+import { FRAME_TYPE } from './frame-type.js';
 import { LiveKey } from './live-key.js';
-import {
-  CALL_LABEL,
-  type CallFrame,
-  CHUNK_HEAD,
-  FRAME_TYPE,
-  type MessageKey,
-  parseHead,
-  RESULT_LABEL,
-} from './message.js';
+import { CALL_LABEL, type CallFrame, CHUNK_HEAD, type MessageKey, parseHead, RESULT_LABEL } from './message.js';
 
 /** A padded piece has 64 bytes at least. */
 const LEAST = 64 + SIZE.tag;

@@ -1,12 +1,13 @@
 import { concat, erase, u32, writeU32 } from '../bytes.js';
 import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
-import { PROTOCOL_VERSION, type Random } from '../handshake/key-schedule.js';
+import type { Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { runSync, type Step, wait } from '../steps.js';
+import { FLAGS_LIVE, FRAME_TYPE, PROTOCOL_VERSION } from './frame-type.js';
 import { LAST, LiveKey } from './live-key.js';
 import { BODY_AT, newPiece, roomOf } from './live-room.js';
-import { CALL_LABEL, CHUNK_HEAD, FLAGS_LIVE, FRAME_TYPE, type MessageKey, RESULT_LABEL } from './message.js';
+import { CALL_LABEL, CHUNK_HEAD, type MessageKey, RESULT_LABEL } from './message.js';
 import type { CallNumber } from './numbers.js';
 
 /**

@@ -1,37 +1,14 @@
 import { concat, erase, pad, padLength, readU32, u32, unpad, utf8, writeU32 } from '../bytes.js';
 import type { ClientPrimitives, Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
-import {
-  type AeadKey,
-  aeadKey,
-  expand,
-  type KeySize,
-  PROTOCOL_VERSION,
-  type Random,
-} from '../handshake/key-schedule.js';
+import { type AeadKey, aeadKey, expand, type KeySize, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { runSync, type Step, wait } from '../steps.js';
+import { FLAGS_LIVE, FRAME_TYPE, PROTOCOL_VERSION } from './frame-type.js';
 import { type CallNumber, encodeCallNumber, FIRST_LANE } from './numbers.js';
-
-/** Media type of every frame (PROTOCOL.md section 5.7). */
-export const CONTENT_TYPE = 'application/vnd.sealwire';
-
-/** The first byte of each frame (PROTOCOL.md section 1.4). */
-export const FRAME_TYPE = {
-  start: 0x01,
-  startAnswer: 0x02,
-  finish: 0x03,
-  finishAnswer: 0x04,
-  call: 0x11,
-  result: 0x12,
-} as const;
-
-const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as keyof typeof FRAME_TYPE]));
 
 /** More than one chunk; each is preceded by its u24 length. */
 export const FLAG_CHUNKED = 0x01;
-/** Pieces are used as they arrive (live.ts); always chunked. */
-export const FLAGS_LIVE = 0x03;
 export const CHUNK_HEAD = 3;
 export const CALL_LABEL = utf8('call');
 export const RESULT_LABEL = utf8('result');
@@ -56,18 +33,6 @@ export interface MessageKey<P extends ClientPrimitives = Primitives> {
   readonly keySize: KeySize;
   /** traffic secret of that direction and epoch, 32 bytes; F_results for results of first calls */
   readonly secret: Uint8Array;
-}
-
-/**
- * The type of a frame, or undefined if the first byte names none.
- * @throws SealwireError `version` for a known type of another version
- * @example
- * if (frameType(frame) === 'start') parseStart(frame);
- */
-export function frameType(frame: Uint8Array): keyof typeof FRAME_TYPE | undefined {
-  const found = (TYPE_NAMES as ReadonlyMap<number | undefined, keyof typeof FRAME_TYPE>).get(frame[0]);
-  if (found && frame.length > 1 && frame[1] !== PROTOCOL_VERSION) throw new SealwireError('version');
-  return found;
 }
 
 /**
