@@ -10,7 +10,7 @@ const packages: Record<string, string> = {
   '@sealwire/core/live': 'core/src/live/index',
   '@sealwire/core/webcrypto': 'core/src/crypto/webcrypto',
   '@sealwire/client': 'client/src/node',
-  '@sealwire/client/http': 'client/src/transport/http',
+  '@sealwire/client/http': 'client/src/http',
   '@sealwire/client/undici': 'client/src/transport/undici',
   '@sealwire/client/testing': 'client/src/testing/index',
   '@sealwire/angular': 'angular/src/index',

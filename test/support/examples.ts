@@ -12,7 +12,7 @@ const ENTRIES = [
   ['@sealwire/core/webcrypto', 'core/src/crypto/webcrypto.ts'],
   ['@sealwire/client', 'client/src/node.ts'],
   ['@sealwire/client', 'client/src/browser.ts'],
-  ['@sealwire/client/http', 'client/src/transport/http.ts'],
+  ['@sealwire/client/http', 'client/src/http.ts'],
   ['@sealwire/client/undici', 'client/src/transport/undici.ts'],
   ['@sealwire/client/testing', 'client/src/testing/index.ts'],
   ['@sealwire/angular', 'angular/src/index.ts'],
