@@ -7,6 +7,18 @@ import { collect, cutAfter, openedLive } from './support/live.js';
 import { stubPage } from './support/page.js';
 import { type Api, connect, opened, useFakeTimers } from './support/remote.js';
 
+/** A remote with an open session, whose answers may be lost from some moment on. */
+async function openedOnNetwork() {
+  const server = new PeerServer();
+  const network = { isDown: false };
+  const remote = await opened(server, async (_request, next) => {
+    const answer = await next();
+    if (network.isDown) throw new TypeError('Failed to fetch');
+    return answer;
+  });
+  return { server, remote, network };
+}
+
 const WAKING = ['online', 'pageshow', 'visibilitychange'];
 
 describe('while the device is offline', () => {
@@ -82,14 +94,8 @@ describe('while the device is offline', () => {
   it('a call that left before is not called one that did not run', async () => {
     useFakeTimers();
     const page = stubPage();
-    const server = new PeerServer();
-    let isDown = false;
-    const remote = await opened(server, async (_request, next) => {
-      const answer = await next();
-      if (isDown) throw new TypeError('Failed to fetch');
-      return answer;
-    });
-    isDown = true;
+    const { server, remote, network } = await openedOnNetwork();
+    network.isDown = true;
     const call = remote.add(1, 2).catch((error: unknown) => error);
     await vi.advanceTimersByTimeAsync(10);
     page.setOnline(false);
@@ -105,19 +111,13 @@ describe('while the device is offline', () => {
   it('a call that left before goes out again when it is online', async () => {
     useFakeTimers();
     const page = stubPage();
-    const server = new PeerServer();
-    let isDown = false;
-    const remote = await opened(server, async (_request, next) => {
-      const answer = await next();
-      if (isDown) throw new TypeError('Failed to fetch');
-      return answer;
-    });
-    isDown = true;
+    const { server, remote, network } = await openedOnNetwork();
+    network.isDown = true;
     const call = remote.add(1, 2);
     await vi.advanceTimersByTimeAsync(10);
     page.setOnline(false);
     await vi.advanceTimersByTimeAsync(15_000);
-    isDown = false;
+    network.isDown = false;
     page.setOnline(true);
     await vi.advanceTimersByTimeAsync(0);
     expect(await call).toBe(3);
@@ -257,6 +257,9 @@ describe('a pause ends at once', () => {
     };
     tries = 0;
     const items = remote.watch().then(collect);
+    // what reads streams is loaded with the first one, in real time
+    await vi.advanceTimersByTimeAsync(0);
+    await vi.dynamicImportSettled();
     await vi.advanceTimersByTimeAsync(20_000);
     expect(page.heard).toEqual(WAKING);
     isDown = false;
