@@ -1,8 +1,9 @@
 import { computed, Injectable, inject, type Signal, signal, untracked } from '@angular/core';
+import { ɵreaderOf } from '@sealwire/angular';
 import type { TransportRequest, TransportResponse } from '@sealwire/client';
 import { describe } from './attack-words.js';
 import type { AttackKind, Exchange, RecordedCall, Tampering } from './exchange.js';
-import { cut, flipped, forged, kept, read, readerOf, spliced } from './forgeries.js';
+import { cut, flipped, forged, kept, read, spliced } from './forgeries.js';
 import type { Passed, Passing } from './recording.js';
 import { WireRecorder } from './wire-recorder.js';
 
@@ -166,7 +167,7 @@ export class WireAttacks {
     this.#tell(armed, passed, describe.held(kind, passed.response, answer));
     if (kind === 'lose-answer') throw new Error('The connection was closed before an answer came.');
     if (kind === 'forge-session-unknown') return forged();
-    return { ...passed.response, body: readerOf(flipped(answer).bytes) };
+    return { ...passed.response, body: ɵreaderOf(flipped(answer).bytes) };
   }
 
   async #altered(
@@ -180,7 +181,7 @@ export class WireAttacks {
     const passed = await passing.send(request, { kind, side: 'request', what: describe.what(kind), ...where });
     const answer = await read(passed.response, REPLAYED);
     this.#tell(armed, passed, describe.refused(kind, passed.response, answer));
-    return { ...passed.response, body: readerOf(answer) };
+    return { ...passed.response, body: ɵreaderOf(answer) };
   }
 
   /** A result that does not stream passes, and the attack waits for the next one. */
@@ -220,8 +221,8 @@ export class WireAttacks {
       this.#recorder.mark(exchange, { kind: 'swap-answers', side: 'answer', what: describe.what('swap-answers') });
     }
     this.#tell(armed, [one, two], describe.swapped(mine, others));
-    first.swap({ ...two.response, body: readerOf(others) });
-    return { ...one.response, body: readerOf(mine) };
+    first.swap({ ...two.response, body: ɵreaderOf(others) });
+    return { ...one.response, body: ɵreaderOf(mine) };
   }
 
   /** Reports as soon as the calls that met the attack are settled. */

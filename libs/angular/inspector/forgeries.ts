@@ -84,19 +84,6 @@ function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
   return all;
 }
 
-/** A body as it arrives from the network. */
-export function readerOf(bytes: Uint8Array): BodyReader {
-  let value: Uint8Array | undefined = bytes;
-  return {
-    async read() {
-      const next = value;
-      value = undefined;
-      return next && next.length > 0 ? { done: false, value: next } : { done: true };
-    },
-    async cancel() {},
-  };
-}
-
 /**
  * Ends a live answer after so many bytes, as a connection that breaks; any other answer passes.
  *

@@ -1,7 +1,7 @@
 import type { BodyReader, Transport, TransportRequest, TransportResponse } from '@sealwire/client';
 import { BodyMeter } from './body-meter.js';
 import type { Exchange, Tampering, WireSide } from './exchange.js';
-import type { WireLog } from './wire-log.js';
+import { KEY_BYTES, type WireLog } from './wire-log.js';
 
 /** A frame on its way, for whoever stands between application and server. */
 export interface Passing {
@@ -25,7 +25,6 @@ export type Between = (passing: Passing) => Promise<TransportResponse>;
 const [START, FINISH, CALL] = [0x01, 0x03, 0x11];
 /** offset of the ephemeral key in step 1, of the cookie in steps 2 and 3, and of the lane in a call */
 const [EPHEMERAL, COOKIE_2, COOKIE_3, LANE] = [16, 1126, 14, 20];
-const KEY_BYTES = 36;
 
 /** What kind of body it is, by its first bytes. */
 export function kindOf(head: Uint8Array, contentType: string): Exchange['kind'] {

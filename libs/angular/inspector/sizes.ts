@@ -21,12 +21,14 @@ export function padded(n: number): number {
 
 /** Whether a payload of that length makes that body. */
 export function fits(payload: number, body: WireBody): boolean {
-  return padded(LENGTH + payload) === plainLength(body);
+  return padded(LENGTH + payload) === layoutOf(body).plain;
 }
 
-function plainLength({ size, head, pieceCount }: WireBody): number {
+/** Bytes of a message around its padded payload, and of that. */
+function layoutOf({ size, head, pieceCount }: WireBody): { header: number; tags: number; plain: number } {
   const header = head[0] === 0x11 ? CALL_HEADER : RESULT_HEADER;
-  return size - header - (pieceCount > 0 ? pieceCount * (CHUNK_HEAD + TAG) : TAG);
+  const tags = pieceCount > 0 ? pieceCount * (CHUNK_HEAD + TAG) : TAG;
+  return { header, tags, plain: size - header - tags };
 }
 
 /** Where the bytes of a body go: header, payload, padding, tag. The application knows the payload; a proxy sees only the sum. */
@@ -42,9 +44,7 @@ function messageSegments(body: WireBody): Segment[] {
   if (head[1] !== 1 || (head[0] !== 0x11 && head[0] !== 0x12)) {
     return [{ kind: 'readable', label: 'readable', bytes: size }];
   }
-  const header = head[0] === 0x11 ? CALL_HEADER : RESULT_HEADER;
-  const tags = pieceCount > 0 ? pieceCount * (CHUNK_HEAD + TAG) : TAG;
-  const plain = size - header - tags;
+  const { header, tags, plain } = layoutOf(body);
   const tag: Segment = { kind: 'tag', label: pieceCount > 0 ? 'chunk heads and tags' : 'tag', bytes: tags };
   const first: Segment = { kind: 'header', label: 'header', bytes: Math.min(header, size) };
   if (plain <= 0) return [first];

@@ -28,8 +28,7 @@ function cut(text: string): string {
 }
 
 function text(value: unknown, depth: number): string {
-  if (typeof value === 'string')
-    return JSON.stringify(value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}…` : value);
+  if (typeof value === 'string') return JSON.stringify(cut(value));
   if (typeof value === 'bigint') return `${value}n`;
   if (typeof value !== 'object' || value === null) return String(value);
   const special = named(value);
@@ -45,7 +44,7 @@ function text(value: unknown, depth: number): string {
 
 function plain(value: unknown, depth: number): unknown {
   if (typeof value === 'bigint') return String(value);
-  if (typeof value === 'string') return value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}…` : value;
+  if (typeof value === 'string') return cut(value);
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   const special = named(value);

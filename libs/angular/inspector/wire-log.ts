@@ -182,7 +182,7 @@ function remember<K, T>(map: Map<K, T>, key: K, value: T): void {
 }
 
 /** The clear header of a call, or as much of a handshake step, is never the same for two frames. */
-const KEY_BYTES = 36;
+export const KEY_BYTES = 36;
 
 function keyOf(bytes: Uint8Array): string {
   return bytes.subarray(0, KEY_BYTES).join();

@@ -144,7 +144,7 @@ function isReader(body: unknown): body is BodyReader {
 }
 
 /** As if it were arriving: a live result is read so, although HttpClient hands it out when it is complete. */
-function readerOf(bytes: Uint8Array): BodyReader {
+export function readerOf(bytes: Uint8Array): BodyReader {
   let value: Uint8Array | undefined = bytes;
   return {
     async read() {

@@ -16,7 +16,7 @@ export {
   type ServerCalls,
 } from './config.js';
 export { isRemoteError } from './errors.js';
-export { SEALED_REQUEST, type SealedRequest } from './http-client.js';
+export { readerOf as ɵreaderOf, SEALED_REQUEST, type SealedRequest } from './http-client.js';
 export { type InjectOptions, injectConnection, injectRemote, type Remote$, remote$ } from './inject.js';
 export { sealwireStreams } from './live-requests.js';
 export { type ApiOf, pathOf as ɵpathOf, type RemoteModule, remoteModule, SEALWIRE as ɵSEALWIRE } from './module.js';

@@ -1,53 +1,26 @@
 // @vitest-environment jsdom
 import './support.js';
-import { provideHttpClient, withInterceptors } from '@angular/common/http';
+import { provideHttpClient } from '@angular/common/http';
 import type { EnvironmentProviders } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
-import {
-  injectRemote,
-  provideSealwire,
-  type SealwireFeature,
-  sealwireStreams,
-  withFetch,
-  withHttpClient,
-  withModule,
-} from '@sealwire/angular';
-import { type AttackKind, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
+import { type SealwireFeature, withFetch } from '@sealwire/angular';
+import { type AttackKind, WireAttacks } from '@sealwire/angular/inspector';
 import { describe, expect, it } from 'vitest';
 import { eventually } from './eventually.js';
-import { Payments, Rates, RatesController, secureKeys, serverKey, startServer } from './server.js';
-
-const transports: [string, SealwireFeature<'transport'>, EnvironmentProviders][] = [
-  ['fetch', withFetch(), provideHttpClient()],
-  ['HttpClient', withHttpClient(), provideHttpClient(withInterceptors([sealwireStreams]))],
-];
+import { connect, transports } from './inspected.js';
+import { RatesController } from './server.js';
 
 /** An application with open sessions whose calls a proxy may attack. */
 async function attacked(feature: SealwireFeature<'transport'>, http: EnvironmentProviders) {
-  const server = await startServer();
-  TestBed.configureTestingModule({
-    providers: [
-      http,
-      provideSealwire(
-        { url: server.url, serverKey },
-        withModule(Payments, { secureKey: secureKeys[0] }),
-        feature,
-        withInspector(),
-      ),
-    ],
-  });
-  const [payments, rates] = TestBed.runInInjectionContext(() => [injectRemote(Payments), injectRemote(Rates)] as const);
+  const made = await connect(feature, http);
+  const { payments, rates, controller } = made;
   await payments.balance({ account: 'a' });
   await rates.size(new Uint8Array(1));
   await payments.balance({ account: 'a' });
-  const controller = server.payments;
   const { runs } = controller;
   return {
-    ...server,
+    ...made,
     remote: payments,
-    rates,
-    recorder: TestBed.inject(WireRecorder),
-    attacks: TestBed.inject(WireAttacks),
     /** of functions since the session opened */
     ran: () => controller.runs - runs,
   };

@@ -2,51 +2,24 @@
 import './support.js';
 import { Blob as NodeBlob, File as NodeFile } from 'node:buffer';
 import { provideHttpClient, withFetch as withFetchBackend, withInterceptors } from '@angular/common/http';
-import { type EnvironmentProviders, effect } from '@angular/core';
+import { effect } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
   type ApiOf,
   injectRemote,
   provideSealwire,
-  type SealwireFeature,
   sealwireStreams,
   withFetch,
   withHttpClient,
   withModule,
 } from '@sealwire/angular';
-import { type Exchange, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
+import { type Exchange, WireRecorder, withInspector } from '@sealwire/angular/inspector';
 import { encodeReply, fetchTransport, type Remote, type Transport, type TransportRequest } from '@sealwire/client';
 import { SealwireSessions } from '@sealwire/nest';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
-import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
-
-async function connect(
-  feature: SealwireFeature<'transport'> = withFetch(),
-  http: EnvironmentProviders = provideHttpClient(),
-) {
-  const server = await startServer();
-  TestBed.configureTestingModule({
-    providers: [
-      http,
-      provideSealwire(
-        { url: server.url, serverKey },
-        withModule(Payments, { secureKey: secureKeys[0] }),
-        feature,
-        withInspector(),
-      ),
-    ],
-  });
-  const [payments, rates] = TestBed.runInInjectionContext(() => [injectRemote(Payments), injectRemote(Rates)] as const);
-  return {
-    ...server,
-    controller: server.payments,
-    payments,
-    rates,
-    recorder: TestBed.inject(WireRecorder),
-    attacks: TestBed.inject(WireAttacks),
-  };
-}
+import { connect, transports } from './inspected.js';
+import { Payments, secureKeys, serverKey, startServer } from './server.js';
 
 /** A session is open, and nothing of it is recorded. */
 async function opened(...how: Parameters<typeof connect>) {
@@ -55,11 +28,6 @@ async function opened(...how: Parameters<typeof connect>) {
   made.recorder.clear();
   return made;
 }
-
-const transports: [string, SealwireFeature<'transport'>, EnvironmentProviders][] = [
-  ['fetch', withFetch(), provideHttpClient()],
-  ['HttpClient', withHttpClient(), provideHttpClient(withInterceptors([sealwireStreams]))],
-];
 
 const text = new TextDecoder('latin1');
 /** All that a proxy got of these exchanges. */

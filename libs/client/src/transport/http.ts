@@ -7,12 +7,21 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Readable } from 'node:stream';
-import { CONTENT_TYPE, SealwireError, unknownOption } from '@sealwire/core';
+import { CONTENT_TYPE, unknownOption } from '@sealwire/core';
+import { badConfiguration } from '../errors.js';
 import type { BodyReader } from './body.js';
 import { explained, unreachable } from './hint.js';
 import { checkUrl } from './network.js';
-import { decoded, misused, pump } from './node-body.js';
-import { maxResponse, readBody, type Transport, type TransportRequest, type TransportResponse } from './transport.js';
+import { decoded, pump } from './node-body.js';
+import {
+  badHeaders,
+  directions,
+  maxResponse,
+  readBody,
+  type Transport,
+  type TransportRequest,
+  type TransportResponse,
+} from './transport.js';
 
 /** Options of {@link httpTransport}. */
 export interface HttpTransportOptions {
@@ -57,8 +66,8 @@ export function httpTransport(options: HttpTransportOptions = {}): Transport {
       const { protocol } = new URL(url);
       const of = (agent as { protocol?: string } | undefined)?.protocol;
       if (of !== undefined && of !== protocol)
-        throw misused(`The agent makes connections for ${of}//, not for ${url}.`);
-      if (ca !== undefined && protocol !== 'https:') throw misused(`ca has no meaning for ${url}.`);
+        throw badConfiguration(`The agent makes connections for ${of}//, not for ${url}.`);
+      if (ca !== undefined && protocol !== 'https:') throw badConfiguration(`ca has no meaning for ${url}.`);
     },
     maxResponse: most,
     requestStreams: true,
@@ -120,7 +129,7 @@ function open({ secure, ...target }: Target, headers: OutgoingHttpHeaders): Clie
   try {
     return secure ? httpsRequest({ ...target, headers }) : httpRequest({ ...target, headers });
   } catch (error) {
-    throw new SealwireError('bad_configuration', `headers: ${(error as Error).message}`, { cause: error });
+    throw badHeaders(error);
   }
 }
 
@@ -220,7 +229,7 @@ export function headersOf({ headers, contentType, body }: TransportRequest): Rec
   const all: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers ?? {})) {
     const lower = name.toLowerCase();
-    if (FRAMING.has(lower)) throw misused(`headers: ${name} is set by whoever sends the body.`);
+    if (FRAMING.has(lower)) throw badConfiguration(`headers: ${name} is set by whoever sends the body.`);
     all[lower] = value;
   }
   all['content-type'] = contentType;
@@ -243,8 +252,6 @@ export async function answered(
   maxResponse: number,
 ): Promise<TransportResponse> {
   const text = (name: string) => [headers[name] ?? []].flat()[0];
-  const retryAfter = Number(text('retry-after') ?? Number.NaN);
-  const location = text('location');
   const encoding = text('content-encoding');
   return {
     status,
@@ -257,7 +264,6 @@ export async function answered(
       maxResponse,
       contentType === CONTENT_TYPE,
     ),
-    ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
-    ...(location === undefined ? {} : { location }),
+    ...directions(text('retry-after'), text('location')),
   };
 }

@@ -1,14 +1,10 @@
 import type { ClientRequest } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, constants as zlib } from 'node:zlib';
-import { SealwireError } from '@sealwire/core';
 import type { TransportRequest } from './transport.js';
 
 /** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
 const AHEAD = 262_144;
-export function misused(message: string): SealwireError {
-  return new SealwireError('bad_configuration', message);
-}
 
 /** Sends a stream as fast as the connection takes it. */
 export async function pump(

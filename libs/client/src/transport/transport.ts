@@ -120,8 +120,6 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         .finally(() => {
           keptAlive -= kept;
         });
-      const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
-      const location = response.headers.get('location');
       return {
         // a browser hides everything else of a redirect
         status: response.type === 'opaqueredirect' ? 302 : response.status,
@@ -130,8 +128,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         body: response.body
           ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE)
           : NOTHING,
-        ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
-        ...(location === null ? {} : { location }),
+        ...directions(response.headers.get('retry-after'), response.headers.get('location')),
       };
     },
   };
@@ -143,8 +140,25 @@ function checked(headers: Record<string, string>): Record<string, string> {
     new Headers(headers);
     return headers;
   } catch (error) {
-    throw new SealwireError('bad_configuration', `headers: ${(error as Error).message}`, { cause: error });
+    throw badHeaders(error);
   }
+}
+
+/** @param cause says in the words of whoever sends requests which name or value no header may have */
+export function badHeaders(cause: unknown): SealwireError {
+  return new SealwireError('bad_configuration', `headers: ${(cause as Error).message}`, { cause });
+}
+
+/** What an answer that is busy or a redirect says in its headers. */
+export function directions(
+  retryAfterHeader: string | null | undefined,
+  location: string | null | undefined,
+): Pick<TransportResponse, 'retryAfter' | 'location'> {
+  const retryAfter = Number(retryAfterHeader ?? Number.NaN);
+  return {
+    ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
+    ...(location == null ? {} : { location }),
+  };
 }
 
 /**

@@ -1,10 +1,10 @@
-import { SealwireError, unknownOption } from '@sealwire/core';
+import { type SealwireError, unknownOption } from '@sealwire/core';
 import { Agent, type Dispatcher } from 'undici';
+import { badConfiguration } from '../errors.js';
 import { explained } from './hint.js';
 import { answered, headersOf } from './http.js';
 import { checkUrl } from './network.js';
-import { misused } from './node-body.js';
-import { maxResponse, type Transport } from './transport.js';
+import { badHeaders, maxResponse, type Transport } from './transport.js';
 
 /** Options of {@link undiciTransport}. */
 export interface UndiciTransportOptions {
@@ -35,7 +35,7 @@ export function undiciTransport(options: UndiciTransportOptions = {}): Transport
   unknownOption(options, ['maxResponse', 'dispatcher', 'connections'], 'undiciTransport');
   const { dispatcher: given, connections } = options;
   if (given && connections !== undefined) {
-    throw misused('A dispatcher has a number of connections of its own.');
+    throw badConfiguration('A dispatcher has a number of connections of its own.');
   }
   const most = maxResponse(options as Transport);
   let dispatcher = given;
@@ -72,7 +72,5 @@ export function undiciTransport(options: UndiciTransportOptions = {}): Transport
 
 /** undici refuses names and values that no header may have. */
 function misconfigured(error: unknown): SealwireError | undefined {
-  const { code, message } = error as { code?: unknown; message: string };
-  if (code !== 'UND_ERR_INVALID_ARG') return undefined;
-  return new SealwireError('bad_configuration', `headers: ${message}`, { cause: error });
+  return (error as { code?: unknown }).code === 'UND_ERR_INVALID_ARG' ? badHeaders(error) : undefined;
 }
