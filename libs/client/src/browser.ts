@@ -98,7 +98,10 @@ class LateCaller implements Caller {
     this.#closed = true;
     this.#end();
     if (this.#caller) this.#caller.close();
-    else if (first) this.events.emit('closed', { sessionId: undefined });
+    else if (first) {
+      this.settings.persistence?.ɵforget(this.settings);
+      this.events.emit('closed', { sessionId: undefined });
+    }
   }
 
   async #load(): Promise<Caller> {

@@ -20,6 +20,10 @@ import { FINAL, Handshaker, Pace } from './handshake.js';
 import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
 import type { Provable } from './sent.js';
 import { Session } from './session.js';
+import { type Keeper, type SessionState, stateOf } from './state.js';
+
+/** Milliseconds that a storage may take to find the session of an earlier page. */
+const FINDING_MS = 1_000;
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -34,6 +38,10 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
+  readonly #opening: Promise<Keeper | undefined> | undefined;
+  #keeper: Keeper | undefined;
+  /** what an earlier page left */
+  #left: Promise<SessionState | undefined> | undefined;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
   greeting: { readonly error?: unknown } | undefined;
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
@@ -53,6 +61,8 @@ export class Sessions {
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
+    // without what does it there is nothing to find
+    this.#opening = settings.persistence?.ɵopen(settings).catch(() => undefined);
   }
 
   /** why the last handshake did not get through */
@@ -62,7 +72,8 @@ export class Sessions {
 
   /** Does now what the first handshake would do. */
   async prewarm(): Promise<void> {
-    if (!this.#session && !this.#flight && !this.#closed) await this.#handshaker.prepare();
+    if (this.#session || this.#flight || this.#closed || (await this.#find())) return;
+    if (!this.#session && !this.#closed) await this.#handshaker.prepare();
   }
 
   /** A message waits for a session, or for what only a handshake can tell. */
@@ -90,6 +101,8 @@ export class Sessions {
         () => {
           if (this.greeting !== greeting) return;
           this.greeting = undefined;
+          if (this.#session) this.#session.state.greeted = true;
+          this.#session?.keeping?.changed();
           this.#tellWaiting();
         },
         (error: unknown) => {
@@ -126,6 +139,7 @@ export class Sessions {
     if (!this.#session.ended) this.#reason = reason;
     this.#session.ended = true;
     this.current = undefined;
+    this.#keeper?.drop();
     this.#start();
   }
 
@@ -148,6 +162,7 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
+    void this.#opening?.then((keeper) => keeper?.close());
     this.#handshaker.discard();
     this.#halt();
     const sessionId = this.#session && toHex(this.#session.id);
@@ -181,8 +196,46 @@ export class Sessions {
     void this.#renew(this.#flight);
   }
 
+  /** A storage that does not answer has nothing. */
+  #find(): Promise<SessionState | undefined> {
+    const find = async (): Promise<SessionState | undefined> => {
+      this.#keeper = await this.#opening;
+      return this.#keeper?.restore();
+    };
+    this.#left ??= within(FINDING_MS, undefined, find());
+    return this.#left;
+  }
+
+  /** @returns whether there is a session now that needs no handshake */
+  #goOn(state: SessionState): boolean {
+    const session = this.#take(state);
+    if (session.over) {
+      this.#keeper?.drop();
+      this.current = this.#session = undefined;
+      return false;
+    }
+    this.#flight = undefined;
+    const { roundTripMs, lane, greeted } = state;
+    this.events.emit('restored', { sessionId: toHex(session.id), lane, roundTripMs });
+    if (!greeted) this.#greet();
+    this.#tellWaiting();
+    return true;
+  }
+
+  #take(state: SessionState): Session {
+    const session = new Session(this.settings, this.keySize, this.#suite.random, state);
+    this.#session = session;
+    this.current = session;
+    this.#keeper?.keep(session);
+    return session;
+  }
+
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
+    if (!this.#session && this.#opening) {
+      const state = await this.#find();
+      if (state && this.#flight === flight && !this.#session && this.#goOn(state)) return;
+    }
     while (this.#flight === flight) {
       const plan = new FinishPlan(
         this.settings.primitives,
@@ -234,15 +287,14 @@ export class Sessions {
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
     const old = this.#session;
-    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions);
-    this.#session = session;
-    this.current = session;
+    const secrets = this.#keeper?.hold(finished.secrets) ?? finished.secrets;
+    const session = this.#take(stateOf({ ...finished, secrets }, serverOptions, roundTripMs));
     this.#shaking = false;
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
     // first, for what it brings may end the last call
     const sessionId = toHex(session.id);
-    this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
+    this.events.emit('opened', { sessionId, lane: session.state.lane, roundTripMs, frameBytes });
     if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
     this.#reason = 'session_unknown';
     this.#greet();

@@ -1,0 +1,45 @@
+import { lazy, unknownOption } from '@sealwire/core/calls';
+import { badConfiguration } from './errors.js';
+import type { SessionPersistence } from './sessions/state.js';
+
+export type { SessionPersistence } from './sessions/state.js';
+
+/** Options of {@link sessionPersistence}. */
+export interface SessionPersistenceOptions {
+  /** pages of one module that find a session again, each with its own: 1 to 64 (default 8) */
+  readonly slots?: number;
+}
+
+const kept = lazy(() => import('./sessions/kept.js'));
+const records = lazy(() => import('./sessions/records.js'));
+
+/**
+ * Keeps sessions over reloads of a page, for the option `persistence` of `createRemote`: the first call after a reload needs no
+ * handshake. The keys of the current epoch are kept in IndexedDB of the page's origin as keys of WebCrypto that nobody can
+ * export, one slot for each page that lives. Where IndexedDB, Web Locks or WebCrypto are missing, as on Node, it does nothing.
+ *
+ * A session is used again only with the same `url`, `modulePath`, `serverKey`, `secureKey` and `keySize`; `$close()` deletes it.
+ * Calls of the page before are not sent again.
+ *
+ * @throws SealwireError `bad_configuration`
+ * @example
+ * const persistence = sessionPersistence({ slots: 4 });
+ * const payments = createRemote<Api>({ url: '/remote/payments', serverKey: 'swp1...', persistence });
+ */
+export function sessionPersistence(options: SessionPersistenceOptions = {}): SessionPersistence {
+  unknownOption(options, ['slots'], 'sessionPersistence');
+  const { slots = 8 } = options;
+  if (!Number.isInteger(slots) || slots < 1 || slots > 64) throw badConfiguration('slots must be 1 to 64.');
+  return {
+    ɵopen: async (settings) => (await kept()).openKeeper(settings, slots),
+    ɵforget(settings) {
+      const forgotten = async (): Promise<void> => {
+        const { forget, nameOf, openRecords } = await records();
+        const opened = await openRecords();
+        if (opened) await forget(opened, nameOf(settings)).finally(() => opened.close());
+      };
+      // what cannot be reached now is deleted when its time is over
+      forgotten().catch(() => {});
+    },
+  };
+}
