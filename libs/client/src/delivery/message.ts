@@ -158,15 +158,15 @@ export class Message implements Limited, Abortable {
     const session = this.delivery.sessions.current;
     if (!session) return;
     const { upload, payload, places } = this;
-    const refusal = upload?.refusal(session.state.maxUpload, this.lastError);
+    const refusal = upload?.refusal(session.state.options.maxUpload, this.lastError);
     if (refusal) {
       stop(this, refusal);
       return;
     }
     // the payload of a call with streams goes in pieces
     const longest = upload ? Math.min(payload.length, LIMITS.pieceBody) : payload.length;
-    if (Math.max(payload.length, callFrameLength(longest)) > session.state.maxBody) {
-      stop(this, tooLarge(payload, session.state.maxBody, this.work.calls, places));
+    if (Math.max(payload.length, callFrameLength(longest)) > session.state.options.maxBody) {
+      stop(this, tooLarge(payload, session.state.options.maxBody, this.work.calls, places));
     } else this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
   }
 

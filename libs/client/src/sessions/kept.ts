@@ -63,10 +63,10 @@ class SlotKeeper implements Keeper, Keeping {
     private readonly slots: number,
     private readonly records: Records,
   ) {
-    const { primitives, pins, secureKey, keySize } = settings;
+    const { primitives, pins, secureKey, keySize, onSession } = settings;
     this.#name = nameOf(settings);
     this.#owner = toHex(primitives.random(16));
-    const parts = [this.#name, keySize, pins.map(toHex), secureKey && toHex(secureKey.keyId)];
+    const parts = [this.#name, keySize, pins.map(toHex), secureKey && toHex(secureKey.keyId), !!onSession];
     const text = new TextEncoder().encode(JSON.stringify(parts));
     this.#binding = toHex(primitives.sha256(text, secureKey?.secret ?? new Uint8Array(0)));
     this.#listen('addEventListener');
@@ -157,7 +157,8 @@ class SlotKeeper implements Keeper, Keeping {
     this.#savedAt = Date.now();
     const { state } = session;
     const reserved = reservedBy(state);
-    const until = Math.min(state.began.wall + state.lifetimeMs, state.lastOpened.wall + state.idleMs);
+    const { began, lastOpened, terms } = state;
+    const until = Math.min(began.wall + terms.lifetime * 1000, lastOpened.wall + terms.idle * 1000);
     const stored = await storable({ ...state, counter: reserved });
     if (this.#session !== session || this.#slot !== slot) return;
     const kept = { version: 1, owner: this.#owner, until, binding: this.#binding, state: stored } as const;

@@ -134,27 +134,23 @@ export async function storable(state: SessionState): Promise<object> {
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever is found there
 type Loose = Record<string, any>;
-const NATURAL = ['maxBody', 'maxUpload', 'pulse', 'lane', 'counter'] as const;
 
 /** @returns undefined for what is damaged, or from a clock that was ahead of today's */
 export function restored(stored: unknown): SessionState | undefined {
   try {
-    const { id, incarnation, epoch, renewal, accepted, idleMs, lifetimeMs, roundTripMs, greeted, ...rest } =
+    const { sessionId, renewal, options, roundTripMs, began, lastOpened, terms, counter, accepted, epoch } =
       stored as Loose;
+    const { maxBody, maxUpload, pulse } = options;
+    const { lane, idle, lifetime } = terms;
     const { index, calls, bytes, confirmed, since } = epoch;
-    const numbers = NATURAL.map((name) => rest[name]);
-    const whole = [...numbers, index, calls, bytes].every((one) => Number.isSafeInteger(one) && one >= 0);
-    const finite = [idleMs, lifetimeMs, roundTripMs, accepted].every(Number.isFinite);
-    if (!whole || !finite || accepted > rest.counter || rest.counter > LIMITS.counter) return undefined;
-    const [maxBody, maxUpload, pulse, lane, counter] = numbers;
+    const whole = [maxBody, maxUpload, pulse, lane, idle, lifetime, counter, index, calls, bytes].every(
+      (one) => Number.isSafeInteger(one) && one >= 0,
+    );
+    if (!whole || !Number.isFinite(roundTripMs) || !(accepted <= counter) || counter > LIMITS.counter) return undefined;
     return {
-      ...{
-        id: bytesOf(id, SIZE.sessionId),
-        incarnation: bytesOf(incarnation, SIZE.incarnation),
-        renewal: held(renewal),
-      },
-      ...{ maxBody, maxUpload, pulse, lane, counter, accepted, idleMs, lifetimeMs, roundTripMs },
-      ...{ greeted: greeted === true, began: momentOf(rest.began), lastOpened: momentOf(rest.lastOpened) },
+      ...{ sessionId: bytesOf(sessionId, SIZE.sessionId), renewal: held(renewal), roundTripMs, counter, accepted },
+      ...{ began: momentOf(began), lastOpened: momentOf(lastOpened), options: { maxBody, maxUpload, pulse } },
+      terms: { lane, idle, lifetime, incarnation: bytesOf(terms.incarnation, SIZE.incarnation) },
       epoch: {
         ...{ index, bytes, open: 0, confirmed: confirmed === true, since: momentOf(since) },
         // at most so many since it was written

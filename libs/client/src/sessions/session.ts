@@ -69,7 +69,7 @@ export class Session implements Provable {
   }
 
   get id(): Uint8Array {
-    return this.state.id;
+    return this.state.sessionId;
   }
 
   get key(): Secret {
@@ -78,11 +78,14 @@ export class Session implements Provable {
 
   /** Why no number may be taken from it any more; undefined if one may. */
   get over(): RenewalReason | undefined {
-    const { counter, accepted, lastOpened, began, idleMs, lifetimeMs } = this.state;
+    const { counter, accepted, lastOpened, began, terms } = this.state;
     // numbers that a page before had set aside are gaps, and a server takes no longer ones
     if (counter >= this.limit || counter - accepted >= LIMITS.forwardJump) return 'numbers_used_up';
-    if (elapsed(lastOpened) > idleMs) return 'idle';
-    return elapsed(began) > lifetimeMs ? 'lifetime' : undefined;
+    const { idle, lifetime } = terms;
+    // before its end by the server's clock, whose idle time began a moment before the last result opened here
+    const margin = Math.min(10_000, idle * 250);
+    if (elapsed(lastOpened) > idle * 1000 - margin) return 'idle';
+    return elapsed(began) > lifetime * 1000 - margin ? 'lifetime' : undefined;
   }
 
   /** Seals a payload under the next number, which is taken before anything is awaited. */
@@ -121,7 +124,7 @@ export class Session implements Provable {
   #take(): CallNumber {
     this.#advance();
     const { state } = this;
-    const number = { lane: state.lane, counter: ++state.counter };
+    const number = { lane: state.terms.lane, counter: ++state.counter };
     if (number.counter > this.limit - AHEAD) this.keeping?.changed();
     return number;
   }
@@ -171,7 +174,7 @@ export class Session implements Provable {
     const { state } = this;
     epoch.confirmed = true;
     state.lastOpened = now();
-    if (lane === state.lane && counter > state.accepted) state.accepted = counter;
+    if (lane === state.terms.lane && counter > state.accepted) state.accepted = counter;
     this.keeping?.heard();
   }
 
@@ -186,10 +189,11 @@ export class Session implements Provable {
   /** Lanes only go forward: an answer to an older frame changes nothing. */
   adoptLane(lane: number, incarnation: Uint8Array): boolean {
     const { state } = this;
-    if (lane <= state.lane) return false;
+    if (lane <= state.terms.lane) return false;
+    state.terms = { ...state.terms, lane, incarnation };
     // a later page that knows the old lane only would come to this one and take the same numbers
-    const counter = this.keeping ? state.counter : 0;
-    Object.assign(state, { lane, incarnation, counter, accepted: -1 });
+    if (!this.keeping) state.counter = 0;
+    state.accepted = -1;
     this.keeping?.changed();
     return true;
   }
@@ -254,7 +258,7 @@ class SentCall implements Sent {
     sealed: Soon<Sealed>,
     private readonly epoch: Epoch,
   ) {
-    this.incarnation = session.state.incarnation;
+    this.incarnation = session.state.terms.incarnation;
     this.#sealed = sealed;
     if (!isPending(sealed)) return;
     const there = (done: Sealed): void => {

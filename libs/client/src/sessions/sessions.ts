@@ -92,7 +92,10 @@ export class Sessions {
 
   #greet(): void {
     const { greet } = this;
-    if (!greet) return;
+    if (!greet) {
+      this.#keep();
+      return;
+    }
     const greeting = {};
     this.greeting = greeting;
     Promise.resolve()
@@ -101,8 +104,7 @@ export class Sessions {
         () => {
           if (this.greeting !== greeting) return;
           this.greeting = undefined;
-          if (this.#session) this.#session.state.greeted = true;
-          this.#session?.keeping?.changed();
+          this.#keep();
           this.#tellWaiting();
         },
         (error: unknown) => {
@@ -209,15 +211,15 @@ export class Sessions {
   /** @returns whether there is a session now that needs no handshake */
   #goOn(state: SessionState): boolean {
     const session = this.#take(state);
+    this.#keep();
     if (session.over) {
       this.#keeper?.drop();
       this.current = this.#session = undefined;
       return false;
     }
     this.#flight = undefined;
-    const { roundTripMs, lane, greeted } = state;
-    this.events.emit('restored', { sessionId: toHex(session.id), lane, roundTripMs });
-    if (!greeted) this.#greet();
+    const { roundTripMs, terms } = state;
+    this.events.emit('restored', { sessionId: toHex(session.id), lane: terms.lane, roundTripMs });
     this.#tellWaiting();
     return true;
   }
@@ -226,8 +228,12 @@ export class Sessions {
     const session = new Session(this.settings, this.keySize, this.#suite.random, state);
     this.#session = session;
     this.current = session;
-    this.#keeper?.keep(session);
     return session;
+  }
+
+  /** Only a session that was greeted is kept. */
+  #keep(): void {
+    if (this.#session) this.#keeper?.keep(this.#session);
   }
 
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
@@ -288,13 +294,13 @@ export class Sessions {
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
     const old = this.#session;
     const secrets = this.#keeper?.hold(finished.secrets) ?? finished.secrets;
-    const session = this.#take(stateOf({ ...finished, secrets }, serverOptions, roundTripMs));
+    const session = this.#take(stateOf(finished, secrets, serverOptions, roundTripMs));
     this.#shaking = false;
     this.#flight = undefined;
     this.#handshaker.lastError = undefined;
     // first, for what it brings may end the last call
     const sessionId = toHex(session.id);
-    this.events.emit('opened', { sessionId, lane: session.state.lane, roundTripMs, frameBytes });
+    this.events.emit('opened', { sessionId, lane: session.state.terms.lane, roundTripMs, frameBytes });
     if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
     this.#reason = 'session_unknown';
     this.#greet();

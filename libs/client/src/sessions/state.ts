@@ -1,4 +1,4 @@
-import type { ClientFinished, Secret, ServerOptions } from '@sealwire/core';
+import type { ClientFinished, Secret, ServerOptions, SessionTerms } from '@sealwire/core';
 import type { Settings } from '../options.js';
 import { type Moment, newEpoch, now, type Session } from './session.js';
 
@@ -17,43 +17,30 @@ export interface Epoch {
 
 /** What goes on with a session: on this page, or on one that comes after it. */
 export interface SessionState {
-  readonly id: Uint8Array;
+  readonly sessionId: Uint8Array;
   readonly renewal: Secret;
-  /** bytes of a frame, and of a call's streams, that the server takes */
-  readonly maxBody: number;
-  readonly maxUpload: number;
-  /** seconds between two signs of life of an idle stream */
-  readonly pulse: number;
-  readonly idleMs: number;
-  readonly lifetimeMs: number;
+  readonly options: Pick<ServerOptions, 'maxBody' | 'maxUpload' | 'pulse'>;
   readonly roundTripMs: number;
   readonly began: Moment;
   lastOpened: Moment;
-  lane: number;
-  incarnation: Uint8Array;
+  /** its lane and incarnation are the server's present ones */
+  terms: SessionTerms;
   /** the last number that was taken, and the highest one in the lane of which an answer opened */
   counter: number;
   accepted: number;
   epoch: Epoch;
-  /** `onSession` has run in it */
-  greeted: boolean;
 }
 
 /** The session that a handshake made. */
 export function stateOf(
-  { sessionId, secrets, terms }: Pick<ClientFinished, 'sessionId' | 'terms'> & { secrets: Secrets },
-  { maxBody, maxUpload, pulse }: ServerOptions,
+  { sessionId, terms }: ClientFinished,
+  { clientToServer, serverToClient, renewal }: Secrets,
+  options: ServerOptions,
   roundTripMs: number,
 ): SessionState {
-  const { lane, incarnation, idle, lifetime } = terms;
-  // before its end by the server's clock, whose idle time began a moment before the last result opened here
-  const margin = Math.min(10_000, idle * 250);
-  const times = { idleMs: idle * 1000 - margin, lifetimeMs: lifetime * 1000 - margin, roundTripMs };
-  const epoch = newEpoch(0, secrets.clientToServer, secrets.serverToClient, true);
-  return {
-    ...{ id: sessionId, renewal: secrets.renewal, maxBody, maxUpload, pulse, lane, incarnation, epoch },
-    ...{ ...times, began: now(), lastOpened: now(), counter: 0, accepted: -1, greeted: false },
-  };
+  const epoch = newEpoch(0, clientToServer, serverToClient, true);
+  const began = now();
+  return { sessionId, renewal, options, roundTripMs, began, lastOpened: began, terms, counter: 0, accepted: -1, epoch };
 }
 
 export type Secrets = { readonly [K in keyof ClientFinished['secrets']]: Secret };

@@ -72,8 +72,8 @@ export class Upload implements Limited {
     this.#head = run(sealHead(sent, sealer, rest));
     // whoever waits for the frame is told of an error
     if (isPending(this.#head)) this.#head.then(undefined, () => {});
-    this.#pulseMs = session.state.pulse * 1000;
-    this.#maximum = session.state.maxUpload;
+    this.#pulseMs = session.state.options.pulse * 1000;
+    this.#maximum = session.state.options.maxUpload;
     return sent;
   }
 
