@@ -51,11 +51,15 @@ function listenToPage(method: keyof Listened): void {
   const page = RUNTIME;
   page[method]?.('online', onReturn);
   page[method]?.('pageshow', onReturn);
-  page.document?.[method]?.('visibilitychange', onReturn);
+  page.document?.[method]?.('visibilitychange', onShown);
+}
+
+function onShown(): void {
+  if (RUNTIME.document?.visibilityState !== 'hidden') onReturn();
 }
 
 function onReturn(): void {
-  if (isOffline() || RUNTIME.document?.visibilityState === 'hidden') return;
+  if (isOffline()) return;
   for (const item of [...WAITING]) {
     rouseNoMore(item);
     item.rouse();
