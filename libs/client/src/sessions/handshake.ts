@@ -134,7 +134,12 @@ export class Handshaker {
   async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
     const { connectTimeout } = this.settings;
     const began = performance.now();
-    const start = await loadedCode(() => this.#takeStart(pin), NO_KEYS, signal, () => this.events.offline());
+    const start = await loadedCode(
+      () => this.#takeStart(pin),
+      NO_KEYS,
+      signal,
+      () => this.events.offline(),
+    );
     let answered: StartAnswered | undefined;
     let finish: FinishSent | undefined;
     try {
