@@ -24,7 +24,10 @@ export {
 } from './remote.js';
 export type { BodyReader } from './transport/body.js';
 export type { FetchTransportOptions } from './transport/fetch-options.js';
+export { absolute as ɵabsolute } from './transport/network.js';
 export {
+  asBody as ɵasBody,
+  checked as ɵchecked,
   fetchTransport,
   type Transport,
   type TransportRequest,

@@ -73,7 +73,7 @@ let keptAlive = 0;
 /** Chromium copies other bodies on the main thread: 8 MB block it for 250 ms. */
 const BLOB_FROM = 256 * 1024;
 
-function asBody(body: TransportRequest['body']): TransportRequest['body'] {
+export function asBody(body: TransportRequest['body']): TransportRequest['body'] {
   const large = !IS_NODE && body instanceof Uint8Array && body.length > BLOB_FROM;
   return large ? new Blob([body as Uint8Array<ArrayBuffer>]) : body;
 }
@@ -135,7 +135,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
 }
 
 /** @throws SealwireError `bad_configuration` for a name or value that no header may have: fetch says it in words of its own */
-function checked(headers: Record<string, string>): Record<string, string> {
+export function checked(headers: Record<string, string>): Record<string, string> {
   try {
     new Headers(headers);
     return headers;
