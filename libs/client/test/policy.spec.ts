@@ -25,7 +25,7 @@ describe('options', () => {
     ['plaintext with keys', { keySize: 0, secureKey }, 'bad_configuration'],
     ['no time', { secureKey, timeout: 0 }, 'bad_configuration'],
     ['the function that makes a transport', { secureKey, transport: fetchTransport as never }, 'bad_configuration'],
-    ['no transport', { secureKey, transport: null as never }, 'bad_configuration'],
+    ['no transport', { secureKey, transport: {} as never }, 'bad_configuration'],
     ['a URL without a module', { secureKey, url: '' }, 'bad_configuration'],
   ])('refuse %s', (_name, options, code) => {
     expect(() => createRemote({ url, ...options })).toThrow(expect.objectContaining({ code }));
