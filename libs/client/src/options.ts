@@ -6,6 +6,7 @@ import type { Remote } from './remote.js';
 import type { SessionPersistence } from './sessions/state.js';
 import { checkUrl } from './transport/network.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
+import { hasMethod } from './transport/transport-options.js';
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -128,6 +129,9 @@ export function resolveOptions(
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
   const modulePath = options.modulePath ?? lastSegment(options.url);
+  if (!hasMethod(transport, 'send')) {
+    throw badConfiguration('transport must be one, as fetchTransport() gives it: with a method `send`.');
+  }
   if (transport.check) transport.check(options.url);
   else checkUrl(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');
@@ -141,7 +145,7 @@ export function resolveOptions(
   }
   if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
   const { persistence } = options;
-  if (persistence !== undefined && (keySize === 0 || !persistence?.ɵopen))
+  if (persistence !== undefined && (keySize === 0 || !persistence?.ɵfind))
     throw badConfiguration('persistence must be sessionPersistence(), with keySize 16 or 32.');
   const keyless = pins.length === 0 && !secureKey;
   if (keySize === 0 && !keyless) {

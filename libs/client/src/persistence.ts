@@ -1,4 +1,5 @@
 import { lazy, unknownOption } from '@sealwire/core/calls';
+import { within } from './delivery/limits.js';
 import { badConfiguration } from './errors.js';
 import type { SessionPersistence } from './sessions/state.js';
 
@@ -10,8 +11,17 @@ export interface SessionPersistenceOptions {
   readonly slots?: number;
 }
 
-const kept = lazy(() => import('./sessions/kept.js'));
-const records = lazy(() => import('./sessions/records.js'));
+/** A storage that does not answer within so many milliseconds has nothing. */
+const FINDING_MS = 1_000;
+
+const kept = lazy(
+  () => import('./sessions/kept.js'),
+  ({ find }) => find,
+);
+const forgetful = lazy(
+  () => import('./sessions/records.js'),
+  ({ forgetModule }) => forgetModule,
+);
 
 /**
  * Keeps sessions over reloads of a page, for the option `persistence` of `createRemote`: the first call after a reload needs no
@@ -31,15 +41,15 @@ export function sessionPersistence(options: SessionPersistenceOptions = {}): Ses
   const { slots = 8 } = options;
   if (!Number.isInteger(slots) || slots < 1 || slots > 64) throw badConfiguration('slots must be 1 to 64.');
   return {
-    ɵopen: async (settings) => (await kept()).openKeeper(settings, slots),
-    ɵforget(settings) {
-      const forgotten = async (): Promise<void> => {
-        const { forget, nameOf, openRecords } = await records();
-        const opened = await openRecords();
-        if (opened) await forget(opened, nameOf(settings)).finally(() => opened.close());
-      };
+    async ɵfind(settings) {
+      const finding = (async () => (await kept())(settings, slots))().catch(() => undefined);
+      const found = await within(FINDING_MS, undefined, finding);
+      if (!found) void finding.then((late) => late?.keeper.close());
+      return found;
+    },
+    async ɵforget(settings) {
       // what cannot be reached now is deleted when its time is over
-      forgotten().catch(() => {});
+      await (async () => (await forgetful())(settings))().catch(() => {});
     },
   };
 }

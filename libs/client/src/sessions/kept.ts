@@ -1,9 +1,9 @@
 import { NativeSecret, toHex } from '@sealwire/core';
 import type { Settings } from '../options.js';
 import { RUNTIME } from '../transport/network.js';
-import { change, forget, nameOf, openRecords, type Records, reservedBy, restored, storable } from './records.js';
+import { BLOCK, change, forget, nameOf, openRecords, type Records, reservedBy, restored, storable } from './records.js';
 import type { Session } from './session.js';
-import type { Keeper, Keeping, SessionState } from './state.js';
+import type { Epoch, Found, Keeper, SessionState } from './state.js';
 
 /** The idle time of a session on disk is behind by no more. */
 const HEARD_MS = 10_000;
@@ -34,15 +34,17 @@ type Surroundings = typeof RUNTIME & { readonly navigator?: { readonly locks?: L
 const locks = (): LockManager | undefined => (RUNTIME as Surroundings).navigator?.locks;
 
 /** @returns undefined without IndexedDB, Web Locks or WebCrypto, or if the database cannot be opened */
-export async function openKeeper(settings: Settings, slots: number): Promise<Keeper | undefined> {
+export async function find(settings: Settings, slots: number): Promise<Found | undefined> {
   const { crypto } = globalThis as { crypto?: { subtle?: unknown } };
   if (!locks() || !crypto?.subtle) return undefined;
   const records = await openRecords();
-  return records && new SlotKeeper(settings, slots, records);
+  if (!records) return undefined;
+  const keeper = new SlotKeeper(settings, slots, records);
+  return { keeper, left: await keeper.restore() };
 }
 
 /** One slot at a time, which no other page has: a Web Lock says so as long as the page lives. */
-class SlotKeeper implements Keeper, Keeping {
+class SlotKeeper implements Keeper {
   readonly #name: string;
   readonly #binding: string;
   readonly #owner: string;
@@ -51,7 +53,7 @@ class SlotKeeper implements Keeper, Keeping {
   /** one operation after the other */
   #last: Promise<unknown> = Promise.resolve();
   #dirty = false;
-  #savedAt = 0;
+  #saved: { at: number; epoch?: Epoch; lane?: number } = { at: 0 };
   #closed = false;
   /** a page that rests in memory may be kept there without its locks */
   readonly #onPage = (event: { persisted?: boolean }): void => {
@@ -88,18 +90,21 @@ class SlotKeeper implements Keeper, Keeping {
     if (this.#session) this.#session.keeping = undefined;
     this.#session = session;
     if (this.#slot) this.#attach(session);
-    this.changed();
+    this.#changed();
   }
 
-  changed(): void {
+  #changed(): void {
     if (this.#dirty) return;
     this.#dirty = true;
     void this.#next(() => this.#save());
   }
 
-  heard(): void {
-    if (Date.now() - this.#savedAt > HEARD_MS) this.changed();
-  }
+  readonly #heard = (): void => {
+    const { state, limit } = this.#session as Session;
+    const { epoch, lane, at } = this.#saved;
+    const due = state.counter > limit - BLOCK / 2 || Date.now() - at > HEARD_MS;
+    if (due || state.epoch !== epoch || state.terms.lane !== lane) this.#changed();
+  };
 
   drop(): void {
     if (this.#session) this.#session.keeping = undefined;
@@ -133,7 +138,7 @@ class SlotKeeper implements Keeper, Keeping {
 
   /** From now on it takes the numbers only that are set aside. */
   #attach(session: Session): void {
-    session.keeping = this;
+    session.keeping = this.#heard;
     session.limit = reservedBy(session.state);
   }
 
@@ -154,8 +159,8 @@ class SlotKeeper implements Keeper, Keeping {
     const slot = this.#slot;
     if (!slot || this.#session !== session) return;
     if (!session.keeping) this.#attach(session);
-    this.#savedAt = Date.now();
     const { state } = session;
+    this.#saved = { at: Date.now(), epoch: state.epoch, lane: state.terms.lane };
     const reserved = reservedBy(state);
     const { began, lastOpened, terms } = state;
     const until = Math.min(began.wall + terms.lifetime * 1000, lastOpened.wall + terms.idle * 1000);

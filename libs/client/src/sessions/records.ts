@@ -6,7 +6,7 @@ const DATABASE = 'sealwire';
 const STORE = 'sessions';
 const VERSION = 1;
 /** Numbers that are set aside for a page, durably before it takes the first one. */
-const BLOCK = 4_096;
+export const BLOCK = 4_096;
 
 // what is used of IndexedDB, which this package's compiler does not know
 interface Request<T> {
@@ -113,6 +113,12 @@ export function nameOf({ url, modulePath }: { readonly url: string; readonly mod
 /** Deletes what is kept for a module. A page that has one of its sessions goes on, and keeps it again. */
 export function forget(records: Records, name: string): Promise<void> {
   return change(records, undefined, (found, key) => (Array.isArray(key) && key[0] === name ? undefined : found));
+}
+
+/** The same on a page that has nothing of it. */
+export async function forgetModule(module: Parameters<typeof nameOf>[0]): Promise<void> {
+  const records = await openRecords();
+  if (records) await forget(records, nameOf(module)).finally(() => records.close());
 }
 
 /** The end of the numbers that are set aside beside those that were taken. */

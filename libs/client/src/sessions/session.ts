@@ -24,7 +24,7 @@ import { type LiveOpener, type LiveSealer, type openLiveResult, type sealLiveCal
 import type { RenewalReason } from '../events.js';
 import type { Settings, Tuning } from '../options.js';
 import type { Provable, Sent } from './sent.js';
-import type { Epoch, Keeping, SessionState } from './state.js';
+import type { Epoch, SessionState } from './state.js';
 
 /** One moment by both clocks: the monotonic one stands still while a machine sleeps, the other may be set. */
 export interface Moment {
@@ -42,8 +42,6 @@ function elapsed(since: Moment): number {
 }
 
 const NOTHING = new Uint8Array(0);
-/** So many numbers before the limit more are set aside. */
-const AHEAD = 2_048;
 
 /** Keys, lane, counter and epochs of one session. */
 export class Session implements Provable {
@@ -51,7 +49,8 @@ export class Session implements Provable {
   ended = false;
   /** the last number that this page may take */
   limit: number;
-  keeping: Keeping | undefined;
+  /** told of each result that opened, so that a later page can go on from there */
+  keeping: (() => void) | undefined;
   #retired = false;
   #open = 0;
   readonly #primitives: ClientPrimitives;
@@ -124,9 +123,7 @@ export class Session implements Provable {
   #take(): CallNumber {
     this.#advance();
     const { state } = this;
-    const number = { lane: state.terms.lane, counter: ++state.counter };
-    if (number.counter > this.limit - AHEAD) this.keeping?.changed();
-    return number;
+    return { lane: state.terms.lane, counter: ++state.counter };
   }
 
   #seal(number: CallNumber, payload: Uint8Array, calls: number): SentCall {
@@ -175,7 +172,7 @@ export class Session implements Provable {
     epoch.confirmed = true;
     state.lastOpened = now();
     if (lane === state.terms.lane && counter > state.accepted) state.accepted = counter;
-    this.keeping?.heard();
+    this.keeping?.();
   }
 
   digest(frame: Uint8Array): Uint8Array {
@@ -194,7 +191,6 @@ export class Session implements Provable {
     // a later page that knows the old lane only would come to this one and take the same numbers
     if (!this.keeping) state.counter = 0;
     state.accepted = -1;
-    this.keeping?.changed();
     return true;
   }
 
@@ -225,7 +221,6 @@ export class Session implements Provable {
     );
     forget(clientToServer);
     this.#erase(old);
-    this.keeping?.changed();
   }
 
   #erase(epoch: Epoch): void {

@@ -19,11 +19,8 @@ import type { FirstCalls } from './first-calls.js';
 import { FINAL, Handshaker, Pace } from './handshake.js';
 import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
 import type { Provable } from './sent.js';
-import { Session } from './session.js';
-import { type Keeper, type SessionState, stateOf } from './state.js';
-
-/** Milliseconds that a storage may take to find the session of an earlier page. */
-const FINDING_MS = 1_000;
+import { newEpoch, now, Session } from './session.js';
+import type { Found, Keeper, SessionState } from './state.js';
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -38,10 +35,9 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
-  readonly #opening: Promise<Keeper | undefined> | undefined;
+  /** what an earlier page left, and where */
+  readonly #found: Promise<Found | undefined> | undefined;
   #keeper: Keeper | undefined;
-  /** what an earlier page left */
-  #left: Promise<SessionState | undefined> | undefined;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
   greeting: { readonly error?: unknown } | undefined;
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
@@ -61,8 +57,7 @@ export class Sessions {
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
-    // without what does it there is nothing to find
-    this.#opening = settings.persistence?.ɵopen(settings).catch(() => undefined);
+    this.#found = settings.persistence?.ɵfind(settings);
   }
 
   /** why the last handshake did not get through */
@@ -164,7 +159,7 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
-    void this.#opening?.then((keeper) => keeper?.close());
+    void this.#found?.then((found) => found?.keeper.close());
     this.#handshaker.discard();
     this.#halt();
     const sessionId = this.#session && toHex(this.#session.id);
@@ -198,36 +193,28 @@ export class Sessions {
     void this.#renew(this.#flight);
   }
 
-  /** A storage that does not answer has nothing. */
-  #find(): Promise<SessionState | undefined> {
-    const find = async (): Promise<SessionState | undefined> => {
-      this.#keeper = await this.#opening;
-      return this.#keeper?.restore();
-    };
-    this.#left ??= within(FINDING_MS, undefined, find());
-    return this.#left;
+  /** @returns the session that an earlier page left */
+  async #find(): Promise<SessionState | undefined> {
+    const found = await this.#found;
+    this.#keeper = found?.keeper;
+    return this.#session ? undefined : found?.left;
   }
 
-  /** @returns whether there is a session now that needs no handshake */
-  #goOn(state: SessionState): boolean {
-    const session = this.#take(state);
+  /** Goes on with the session of an earlier page, without a handshake. */
+  #goOn(state: SessionState): void {
+    const { sessionId, roundTripMs, terms } = state;
+    this.#take(state);
     this.#keep();
-    if (session.over) {
-      this.#keeper?.drop();
-      this.current = this.#session = undefined;
-      return false;
-    }
-    this.#flight = undefined;
-    const { roundTripMs, terms } = state;
-    this.events.emit('restored', { sessionId: toHex(session.id), lane: terms.lane, roundTripMs });
+    this.events.emit('restored', { sessionId: toHex(sessionId), lane: terms.lane, roundTripMs });
     this.#tellWaiting();
-    return true;
   }
 
   #take(state: SessionState): Session {
     const session = new Session(this.settings, this.keySize, this.#suite.random, state);
     this.#session = session;
     this.current = session;
+    this.#shaking = false;
+    this.#flight = undefined;
     return session;
   }
 
@@ -238,10 +225,8 @@ export class Sessions {
 
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
-    if (!this.#session && this.#opening) {
-      const state = await this.#find();
-      if (state && this.#flight === flight && !this.#session && this.#goOn(state)) return;
-    }
+    const left = this.#found && (await this.#find());
+    if (left && this.#flight === flight) this.#goOn(left);
     while (this.#flight === flight) {
       const plan = new FinishPlan(
         this.settings.primitives,
@@ -293,15 +278,18 @@ export class Sessions {
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
     const old = this.#session;
-    const secrets = this.#keeper?.hold(finished.secrets) ?? finished.secrets;
-    const session = this.#take(stateOf(finished, secrets, serverOptions, roundTripMs));
-    this.#shaking = false;
-    this.#flight = undefined;
+    const { sessionId, terms, secrets } = finished;
+    const { renewal, clientToServer, serverToClient } = this.#keeper?.hold(secrets) ?? secrets;
+    const began = now();
+    const session = this.#take({
+      ...{ sessionId, renewal, options: serverOptions, roundTripMs, began, lastOpened: began, terms },
+      ...{ counter: 0, accepted: -1, epoch: newEpoch(0, clientToServer, serverToClient, true) },
+    });
     this.#handshaker.lastError = undefined;
     // first, for what it brings may end the last call
-    const sessionId = toHex(session.id);
-    this.events.emit('opened', { sessionId, lane: session.state.terms.lane, roundTripMs, frameBytes });
-    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
+    const named = { sessionId: toHex(sessionId) };
+    this.events.emit('opened', { ...named, lane: terms.lane, roundTripMs, frameBytes });
+    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), ...named, reason: this.#reason });
     this.#reason = 'session_unknown';
     this.#greet();
     if (plan.settle(session)) this.#pace.opened();

@@ -1,6 +1,6 @@
 import type { ClientFinished, Secret, ServerOptions, SessionTerms } from '@sealwire/core';
 import type { Settings } from '../options.js';
-import { type Moment, newEpoch, now, type Session } from './session.js';
+import type { Moment, Session } from './session.js';
 
 export interface Epoch {
   readonly index: number;
@@ -31,32 +31,10 @@ export interface SessionState {
   epoch: Epoch;
 }
 
-/** The session that a handshake made. */
-export function stateOf(
-  { sessionId, terms }: ClientFinished,
-  { clientToServer, serverToClient, renewal }: Secrets,
-  options: ServerOptions,
-  roundTripMs: number,
-): SessionState {
-  const epoch = newEpoch(0, clientToServer, serverToClient, true);
-  const began = now();
-  return { sessionId, renewal, options, roundTripMs, began, lastOpened: began, terms, counter: 0, accepted: -1, epoch };
-}
-
 export type Secrets = { readonly [K in keyof ClientFinished['secrets']]: Secret };
 
-/** Keeps a session for a later page. */
-export interface Keeping {
-  /** What that page needs has changed, or the numbers that are set aside run short. */
-  changed(): void;
-  /** A result opened. */
-  heard(): void;
-}
-
-/** Where the sessions of one remote are kept. Nothing of it throws, or rejects. */
+/** Where the sessions of one remote are kept. Nothing of it throws. */
 export interface Keeper {
-  /** The session that an earlier page left, if no other page has it: its next numbers are this page's alone. */
-  restore(): Promise<SessionState | undefined>;
   /** Takes the secrets of a new session over, so that they can be kept; their bytes are erased. */
   hold(secrets: ClientFinished['secrets']): Secrets;
   /** Keeps this session from now on, and no other. */
@@ -67,10 +45,16 @@ export interface Keeper {
   close(): void;
 }
 
+export interface Found {
+  readonly keeper: Keeper;
+  /** the session that an earlier page left, if no other page has it: its next numbers are this page's alone */
+  readonly left: SessionState | undefined;
+}
+
 /** Keeps sessions over reloads of a page: made by `sessionPersistence()` of `@sealwire/client/persistence`. */
 export interface SessionPersistence {
-  /** @internal undefined if the platform cannot keep sessions */
-  ɵopen(settings: Settings): Promise<Keeper | undefined>;
+  /** @internal undefined if the platform cannot keep sessions; never rejects */
+  ɵfind(settings: Settings): Promise<Found | undefined>;
   /** @internal deletes what is kept for a module */
   ɵforget(settings: Pick<Settings, 'url' | 'modulePath'>): void;
 }
