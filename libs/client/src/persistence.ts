@@ -1,5 +1,4 @@
 import { lazy, unknownOption } from '@sealwire/core/calls';
-import { within } from './delivery/limits.js';
 import { badConfiguration } from './errors.js';
 import type { SessionPersistence } from './sessions/state.js';
 
@@ -10,9 +9,6 @@ export interface SessionPersistenceOptions {
   /** pages of one module that find a session again, each with its own: 1 to 64 (default 8) */
   readonly slots?: number;
 }
-
-/** A storage that does not answer within so many milliseconds has nothing. */
-const FINDING_MS = 1_000;
 
 const kept = lazy(
   () => import('./sessions/kept.js'),
@@ -41,12 +37,7 @@ export function sessionPersistence(options: SessionPersistenceOptions = {}): Ses
   const { slots = 8 } = options;
   if (!Number.isInteger(slots) || slots < 1 || slots > 64) throw badConfiguration('slots must be 1 to 64.');
   return {
-    async ɵfind(settings) {
-      const finding = (async () => (await kept())(settings, slots))().catch(() => undefined);
-      const found = await within(FINDING_MS, undefined, finding);
-      if (!found) void finding.then((late) => late?.keeper.close());
-      return found;
-    },
+    ɵfind: (settings) => (async () => (await kept())(settings, slots))().catch(() => undefined),
     async ɵforget(settings) {
       // what cannot be reached now is deleted when its time is over
       await (async () => (await forgetful())(settings))().catch(() => {});

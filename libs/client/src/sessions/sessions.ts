@@ -20,7 +20,10 @@ import { FINAL, Handshaker, Pace } from './handshake.js';
 import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
 import type { Provable } from './sent.js';
 import { newEpoch, now, Session } from './session.js';
-import type { Found, Keeper, SessionState } from './state.js';
+import type { Keeper, SessionState } from './state.js';
+
+/** Milliseconds that a storage has to say what an earlier page left. */
+const FINDING_MS = 3_000;
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -35,8 +38,8 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
-  /** what an earlier page left, and where */
-  readonly #found: Promise<Found | undefined> | undefined;
+  /** what an earlier page left */
+  readonly #left: Promise<SessionState | undefined> | undefined;
   #keeper: Keeper | undefined;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
   greeting: { readonly error?: unknown } | undefined;
@@ -57,7 +60,10 @@ export class Sessions {
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
-    this.#found = settings.persistence?.ɵfind(settings);
+    this.#left = settings.persistence?.ɵfind(settings).then((found) => {
+      this.#keeper = found?.keeper;
+      return found?.left;
+    });
   }
 
   /** why the last handshake did not get through */
@@ -67,7 +73,7 @@ export class Sessions {
 
   /** Does now what the first handshake would do. */
   async prewarm(): Promise<void> {
-    if (this.#session || this.#flight || this.#closed || (await this.#find())) return;
+    if (this.#session || this.#flight || this.#closed || (this.#left && (await this.#find()))) return;
     if (!this.#session && !this.#closed) await this.#handshaker.prepare();
   }
 
@@ -159,7 +165,7 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
-    void this.#found?.then((found) => found?.keeper.close());
+    void this.#left?.then(() => this.#keeper?.close());
     this.#handshaker.discard();
     this.#halt();
     const sessionId = this.#session && toHex(this.#session.id);
@@ -193,11 +199,10 @@ export class Sessions {
     void this.#renew(this.#flight);
   }
 
-  /** @returns the session that an earlier page left */
+  /** @returns the session that an earlier page left; a storage that does not answer in time has none */
   async #find(): Promise<SessionState | undefined> {
-    const found = await this.#found;
-    this.#keeper = found?.keeper;
-    return this.#session ? undefined : found?.left;
+    const left = await within(FINDING_MS, undefined, this.#left);
+    return this.#session ? undefined : left;
   }
 
   /** Goes on with the session of an earlier page, without a handshake. */
@@ -225,7 +230,7 @@ export class Sessions {
 
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
-    const left = this.#found && (await this.#find());
+    const left = this.#left && (await this.#find());
     if (left && this.#flight === flight) this.#goOn(left);
     while (this.#flight === flight) {
       const plan = new FinishPlan(
