@@ -31,14 +31,7 @@ export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
 /** SHA-256 of bytes, for packages that build on this one. */
 export const ɵsha256 = (bytes: Uint8Array): Uint8Array => webPrimitives.sha256(bytes);
 
-const sealed = lazy(() => import('./delivery/delivery.js').then(({ openCaller }) => openCaller));
-const plain = lazy(() =>
-  import('./plain.js').then(
-    ({ PlainCaller }): OpenCaller =>
-      (settings, events) =>
-        new PlainCaller(settings, events),
-  ),
-);
+const sending = lazy(() => import('./delivery/delivery.js').then(({ openCaller }) => openCaller));
 
 const openLater: OpenCaller = (settings, events, greet) => new LateCaller(settings, events, greet);
 
@@ -103,7 +96,7 @@ class LateCaller implements Caller {
 
   async #load(): Promise<Caller> {
     try {
-      const open = await (this.settings.keySize ? sealed() : plain());
+      const open = await sending();
       if (this.#closed) throw closedError();
       this.#caller ??= open(this.settings, this.events, this.greet);
       return this.#caller;
