@@ -37,8 +37,14 @@ interface Subtle {
   decrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
 }
 
-const ciphers = lazy(() => import('./noble-ciphers.js').then(({ nobleCiphers }) => nobleCiphers));
-const kem = lazy(() => import('./noble-kem.js').then(({ nobleKem }) => nobleKem));
+const ciphers = lazy(
+  () => import('./noble-ciphers.js'),
+  ({ nobleCiphers }) => nobleCiphers,
+);
+const kem = lazy(
+  () => import('./noble-kem.js'),
+  ({ nobleKem }) => nobleKem,
+);
 
 /** undefined on a page without TLS */
 const subtle = (): Subtle | undefined => (globalThis.crypto as { subtle?: unknown }).subtle as Subtle | undefined;
