@@ -1,4 +1,6 @@
-import { type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
+import type { Soon } from '@sealwire/core';
+import { unreachable } from '../errors.js';
+import { isOffline, type Rousable, rouseLater, rouseNoMore, whenOnline } from '../transport/network.js';
 import type { Message } from './message.js';
 
 /** Ends by a signal of the application. */
@@ -72,6 +74,44 @@ export async function within<T = never>(
     if (rousable) rouseNoMore(item);
     signal?.removeEventListener('abort', stop);
   }
+}
+
+/** How often code is fetched before a call is told. */
+const LOADS = 2;
+
+/**
+ * Code that is loaded when it is needed first. While the device is offline nothing is fetched.
+ *
+ * @param failed says what cannot be done without it
+ * @param waits is called when it has to wait for the network
+ * @throws RemoteError `unreachable`, or the reason of the signal
+ */
+export async function loadedCode<T>(
+  load: () => Soon<T>,
+  failed: string,
+  signal: AbortSignal,
+  waits: () => void,
+): Promise<T> {
+  for (let tries = 1; ; ) {
+    const back = whenOnline(signal);
+    if (back) waits();
+    await back;
+    try {
+      return await load();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isOffline()) continue;
+      if (tries++ >= LOADS) throw unreachable(failed, error);
+      await within(backoff(LOADS), signal, undefined, true);
+    }
+  }
+}
+
+/** @throws the reason of the signal, whenever that is */
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 /** A browser has six connections to an origin: four are left for what is sent the first time. */

@@ -25,7 +25,10 @@ import { type Parcel, tooLarge } from './payload.js';
 import { frameless, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
 
-const receptions = lazy(() => import('../streams/reception.js'));
+const receptions = lazy(
+  () => import('../streams/reception.js'),
+  ({ Reception }) => Reception,
+);
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
 const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
@@ -216,7 +219,7 @@ export class Message implements Limited, Abortable {
         controller.abort();
         const { error } = read;
         if (this.state !== 'done') unanswered(this, sent, { status: undefined, code: undefined, wait: 0, error });
-      } else await new read.Reception(this, sent, places, controller).read(answer);
+      } else await new read(this, sent, places, controller).read(answer);
     }
     // it counts as under way until it is opened, for which its keys are needed
     const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;

@@ -7,7 +7,7 @@ import {
   type Reply,
   type Step,
 } from '@sealwire/core';
-import { ChannelBlockedError, notReached, RemoteError, unreachable } from '../errors.js';
+import { ChannelBlockedError, notReached, notSent, RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Hint } from '../transport/hint.js';
 import { isOffline, offline, rouseLater } from '../transport/network.js';
@@ -144,9 +144,7 @@ export function stop(message: Message, error: unknown): void {
 export function outOfTime(message: Message): RemoteError {
   const { lastError, delivery } = message;
   if (!isOffline()) return notReached(lastError ?? delivery.sessions.lastError);
-  return isFresh(message)
-    ? unreachable('Nothing was sent within the time of the call', offline())
-    : notReached(offline());
+  return isFresh(message) ? notSent() : notReached(offline());
 }
 
 /** Whether nothing of the call was committed, and it goes out again. */

@@ -20,7 +20,7 @@ import {
   type Step,
   startHandshake,
 } from '@sealwire/core';
-import { backoff, leaveRoom, takeRoom, within } from '../delivery/limits.js';
+import { backoff, leaveRoom, loadedCode, takeRoom, within } from '../delivery/limits.js';
 import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
@@ -52,6 +52,8 @@ const FINISH_MS = 10_000;
 
 /** How often a server that never answered is tried. */
 const COLD_TRIES = 2;
+
+const NO_KEYS = 'The keys of the handshake could not be made; load the page again if their code was not loaded';
 
 interface Exchange<T> {
   readonly frame: Uint8Array;
@@ -132,7 +134,12 @@ export class Handshaker {
   async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
     const { connectTimeout } = this.settings;
     const began = performance.now();
-    const start = await this.#takeStart(pin);
+    const start = await loadedCode(
+      () => this.#takeStart(pin),
+      NO_KEYS,
+      signal,
+      () => this.events.offline(),
+    );
     let answered: StartAnswered | undefined;
     let finish: FinishSent | undefined;
     try {

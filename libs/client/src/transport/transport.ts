@@ -1,9 +1,9 @@
 import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
-import { type FetchTransportOptions, IS_NODE, initOf } from './fetch-options.js';
 import { explained, type Hint, hintOf } from './hint.js';
 import { absolute, checkUrl } from './network.js';
+import { type FetchTransportOptions, initOf } from './transport-options.js';
 
 /** One body to be posted. */
 export interface TransportRequest {
@@ -65,6 +65,9 @@ export interface Transport {
    */
   check?(url: string): void;
 }
+
+/** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
+const IS_NODE = (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
 
 /** Bytes of bodies that a browser keeps alive after the page together, less what headers may take. */
 const KEPT_ALIVE = 60_000;
