@@ -32,13 +32,9 @@ export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
 /** SHA-256 of bytes, for packages that build on this one. */
 export const ɵsha256 = (bytes: Uint8Array): Uint8Array => webPrimitives.sha256(bytes);
 
-const sealed = lazy(
+const sending = lazy(
   () => import('./delivery/delivery.js'),
   ({ openCaller }) => openCaller,
-);
-const plain = lazy(
-  () => import('./plain.js'),
-  ({ openPlain }) => openPlain,
 );
 
 const NO_CODE = 'The code that sends calls was not loaded; load the page again';
@@ -117,7 +113,7 @@ class LateCaller implements Caller {
     if (this.#caller) return this.#caller;
     const { settings, events, greet } = this;
     const { signal } = this.#closing;
-    const open = await loadedCode<OpenCaller>(settings.keySize ? sealed : plain, NO_CODE, signal, () => {
+    const open = await loadedCode<OpenCaller>(sending, NO_CODE, signal, () => {
       if (this.#waiting > 0) this.#offline();
     });
     signal.throwIfAborted();

@@ -5,9 +5,10 @@ import { LONGEST, type Settings } from '../options.js';
 import { openPlain } from '../plain.js';
 import { type OpenCaller, type Prepared, prepare } from '../remote.js';
 import { Sessions } from '../sessions/sessions.js';
+import type { Upload } from '../streams/upload.js';
 import { isOffline, originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
-import type { Added, How } from './how.js';
+import type { Added, How, Work } from './how.js';
 import { type Abortable, listen, loadedCode, unlisten, within } from './limits.js';
 import { Message } from './message.js';
 import { dropStreams, type Parcel, withAdded } from './payload.js';
@@ -59,10 +60,15 @@ export class Delivery {
     const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;
     const Upload = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
     const all = parcels.map((parcel) =>
-      this.launch(new Message(this, work, parcel, parcel.streams && Upload && new Upload(parcel.streams))),
+      this.launch(this.message(work, parcel, parcel.streams && Upload && new Upload(parcel.streams))),
     );
     await (all.length === 1 ? all[0] : Promise.all(all));
     return work.settled;
+  }
+
+  /** Made here, so that what reads streams shares no further file with this one, which a page would load one by one. */
+  message(work: Work, parcel: Parcel, upload?: Upload): Message {
+    return new Message(this, work, parcel, upload);
   }
 
   /** @throws the reason of its signal, or RemoteError `closed` */
