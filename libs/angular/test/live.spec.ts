@@ -100,7 +100,7 @@ it('a stream that was cut goes on where it was, and says so meanwhile', async ()
 
 describe('progress of an action', () => {
   it('counts the bytes of a file that goes up, and shows what the function reports', async () => {
-    // jsdom's own can neither be read nor be sent by Node's fetch
+    // jsdom's own can neither be read nor be sent by Node's fetch, and its XMLHttpRequest sends no other
     vi.stubGlobal('Blob', NodeBlob);
     vi.stubGlobal('XMLHttpRequest', undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
