@@ -257,8 +257,9 @@ export class OutgoingStreams extends FoundStreams {
       }
     };
     if (pending) pending.then(written, (error) => this.fail(error));
+    else if (last) written();
     // a source that never waits must not keep everything else from running; a few pieces leave in one write
-    else if (!last && length === LIMITS.pieceBody && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
+    else if (length === LIMITS.pieceBody && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
     else {
       this.inTurn = 0;
       nextTurn(written);
