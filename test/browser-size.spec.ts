@@ -69,7 +69,7 @@ it('is no larger in the browser than it has to be', async () => {
   console.log('gzip KB', kilobytes);
   expect(kilobytes.first).toBeLessThanOrEqual(28);
   expect(kilobytes.sending).toBeLessThanOrEqual(20);
-  expect(kilobytes.kem).toBeLessThanOrEqual(10.1);
+  expect(kilobytes.kem).toBeLessThanOrEqual(10);
   expect(kilobytes.fallback).toBeLessThanOrEqual(20);
   expect(kilobytes.upload).toBeLessThanOrEqual(9);
   expect(kilobytes.reception).toBeLessThanOrEqual(10);

@@ -26,16 +26,19 @@ function read(paths: readonly string[]): Map<string, string> {
 }
 
 describe('the repository', () => {
-  it.each([...libraries.map((library) => `${library}/src`), 'libs/angular/testing', 'libs/angular/inspector', 'src'])(
-    'imports only downwards in %s',
-    (folder) => {
-      const files = sourcesBelow(folder);
-      expect(files).not.toEqual([]);
-      expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
-        [],
-      );
-    },
-  );
+  it.each([
+    ...libraries.map((library) => `${library}/src`),
+    'libs/angular/testing',
+    'libs/angular/inspector',
+    'apps/web/src',
+    'src',
+  ])('imports only downwards in %s', (folder) => {
+    const files = sourcesBelow(folder);
+    expect(files).not.toEqual([]);
+    expect(files.flatMap((file) => layerViolations(file, readFileSync(join(root, file), 'utf8'), manifests))).toEqual(
+      [],
+    );
+  });
 
   it('imports only downwards in ormconfig.ts', () => {
     const source = readFileSync(join(root, 'ormconfig.ts'), 'utf8');
@@ -136,6 +139,17 @@ describe('the walker', () => {
     ['libs/angular/inspector/a.ts', "import '@sealwire/core';", 'goes up from angular/inspector to core'],
     ['libs/angular/testing/a.ts', "import '../src/b.js';", 'escapes its package'],
     ['libs/angular/src/a.ts', "import '@angular/router';", 'is not declared in package.json'],
+    ['apps/web/src/a.ts', "import { decode } from '@sealwire/core';", 'goes up from web to core'],
+    ['apps/web/src/a.ts', "import type { a } from '@sealwire/core';", 'goes up from web to core'],
+    ['apps/web/src/a.ts', "import type { a } from '@sealwire/nest';", 'goes up from web to nest'],
+    ['apps/web/src/a.ts', "import { createRemote } from '@sealwire/client';", 'goes up from web to client'],
+    ['apps/web/src/a.ts', "import { type Remote } from '@sealwire/client';", 'goes up from web to client'],
+    ['apps/web/src/a.ts', "export * from '@sealwire/client';", 'goes up from web to client'],
+    ['apps/web/src/a.ts', "import '@sealwire/angular/testing';", 'goes up from web to angular/testing'],
+    ['apps/web/src/a.ts', "import { Keys } from '../../../src/web/a.js';", 'escapes its package'],
+    ['apps/web/src/a.ts', "import type { a } from '../../../libs/client/src/a.js';", 'escapes its package'],
+    ['apps/web/src/a.ts', "import 'node:fs';", 'is not there in a browser'],
+    ['apps/web/src/a.ts', "import 'cborg';", 'is not declared in package.json'],
   ])('refuses in %s: %s', (path, source, reason) => {
     const violations = layerViolations(path, source, manifests);
     expect(violations).toHaveLength(1);
@@ -157,6 +171,9 @@ describe('the walker', () => {
     ],
     ['libs/angular/testing/a.ts', "import '@sealwire/angular';\nimport './b.js';"],
     ['libs/angular/inspector/a.ts', "import '@sealwire/angular';\nimport '@sealwire/client';\nimport './b.js';"],
+    ['apps/web/src/a.ts', "import '@angular/router';\nimport '@sealwire/angular';\nimport './b.js';"],
+    ['apps/web/src/a.ts', "import '@sealwire/angular/inspector';\nimport type { a } from '@sealwire/client';"],
+    ['apps/web/src/a.ts', "import type { Keys } from '../../../src/web/a.js';"],
     ['ormconfig.ts', "import { b } from './src/b.js';"],
   ])('accepts in %s: %s', (path, source) => {
     expect(layerViolations(path, source, manifests)).toEqual([]);

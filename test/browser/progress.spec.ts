@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 inChromium((suite) => {
-  it.each(['fetch', 'HttpClient'] as const)('tells how far an upload is, by %s', async (how) => {
+  it.each(['fetch', 'HttpClient', 'HttpClient on fetch'] as const)('tells how far an upload is, by %s', async (how) => {
     const { page, run, problems } = await suite.open(site.origin);
     const session = await page.context().newCDPSession(page);
     await session.send('Network.enable');
@@ -31,7 +31,7 @@ inChromium((suite) => {
         const remote =
           how === 'fetch'
             ? createRemote<Api>({ url: '/remote/things', serverKey })
-            : await page.throughHttpClient(serverKey);
+            : await page.throughHttpClient(serverKey, how === 'HttpClient' ? 'XMLHttpRequest' : 'fetch');
         let sum = 0;
         for await (const item of await remote.count(100)) sum += item;
         const seen: number[] = [];

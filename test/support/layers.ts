@@ -18,6 +18,7 @@ type Unit =
   | 'angular'
   | 'angular/testing'
   | 'angular/inspector'
+  | 'web'
   | 'app';
 
 /** What a unit may import besides itself. Imports only go down. */
@@ -27,6 +28,7 @@ const allowed: Record<Unit, readonly Unit[]> = {
   angular: ['client'],
   'angular/testing': ['angular', 'client'],
   'angular/inspector': ['angular', 'client'],
+  web: ['angular', 'angular/inspector'],
   nest: ['core'],
   typeorm: ['nest', 'core'],
   'typeorm/cli': ['typeorm', 'nest', 'core'],
@@ -41,10 +43,32 @@ export function layerViolations(path: string, source: string, manifests: Readonl
     ...importedFiles.map((file) => file.fileName),
     ...referencedFiles.map((file) => `./${file.fileName}`),
   ];
+  const erased = unitOf(path) === 'web' ? typeImports(source) : [];
   return specifiers.flatMap((specifier) => {
+    // the page has the types of what it calls, and no more
+    if (erased.includes(specifier) && (specifier === '@sealwire/client' || isServer(path, specifier))) return [];
     const reason = violation(path, specifier, manifests);
     return reason ? [`${path}: '${specifier}' ${reason}`] : [];
   });
+}
+
+/** What is imported and exported as types alone. */
+function typeImports(source: string): string[] {
+  const { statements } = ts.createSourceFile('page.ts', source, ts.ScriptTarget.Latest);
+  const all = statements.filter((one) => ts.isImportDeclaration(one) || ts.isExportDeclaration(one));
+  const specifierOf = (one: (typeof all)[number]): string =>
+    one.moduleSpecifier && ts.isStringLiteral(one.moduleSpecifier) ? one.moduleSpecifier.text : '';
+  const isType = (one: (typeof all)[number]): boolean =>
+    ts.isImportDeclaration(one) ? one.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword : one.isTypeOnly;
+  const used = new Set(all.filter((one) => !isType(one)).map(specifierOf));
+  return all
+    .filter(isType)
+    .map(specifierOf)
+    .filter((specifier) => !used.has(specifier));
+}
+
+function isServer(path: string, specifier: string): boolean {
+  return posix.join(posix.dirname(path), specifier).startsWith('src/');
 }
 
 function violation(path: string, specifier: string, manifests: ReadonlyMap<string, Manifest>): string | undefined {
@@ -57,6 +81,7 @@ function violation(path: string, specifier: string, manifests: ReadonlyMap<strin
   }
   if (isCrypto(specifier)) return path.startsWith(primitives) ? undefined : 'is cryptography outside primitives';
   if (isBuiltin(specifier)) {
+    if (from === 'web') return 'is not there in a browser';
     return from === 'core' && !path.startsWith(primitives) ? 'is input or output in core' : undefined;
   }
 
@@ -68,7 +93,7 @@ function violation(path: string, specifier: string, manifests: ReadonlyMap<strin
     const inside = /^@sealwire\/angular\/(testing|inspector)$/.exec(specifier)?.[1] ?? 'src';
     return upward(from, unitOf(`libs/${name.replace('@sealwire/', '')}/${inside}/`));
   }
-  if (from === 'app') return undefined;
+  if (from === 'app' || (from === 'web' && name.startsWith('@angular/'))) return undefined;
   const own = manifests.get(`@sealwire/${from.split('/')[0]}`);
   const declared = { ...own?.dependencies, ...own?.peerDependencies };
   return name in declared ? undefined : 'is not declared in package.json';
@@ -81,6 +106,7 @@ function upward(from: Unit, to: Unit | undefined): string | undefined {
 
 function unitOf(path: string): Unit | undefined {
   if (path === 'ormconfig.ts' || path.startsWith('src/')) return 'app';
+  if (path.startsWith('apps/web/src/')) return 'web';
   const entry = /^libs\/angular\/(testing|inspector)\//.exec(path)?.[1];
   if (entry) return `angular/${entry}` as Unit;
   const inLibrary = /^libs\/(core|client|nest|typeorm|angular)\/src\/(cli\/)?/.exec(path);
@@ -91,6 +117,7 @@ function unitOf(path: string): Unit | undefined {
 
 /** The application's root is the repository's; only its own two places count as inside. */
 function packageRoot(path: string): string | undefined {
+  if (unitOf(path) === 'web') return 'apps/web/src';
   return unitOf(path) === 'app' ? 'src' : /^libs\/[^/]+\/(src|testing|inspector)(?=\/)/.exec(path)?.[0];
 }
 

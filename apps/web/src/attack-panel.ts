@@ -1,4 +1,12 @@
-import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
+import {
+  afterRenderEffect,
+  ChangeDetectionStrategy,
+  Component,
+  computed,
+  type ElementRef,
+  inject,
+  viewChild,
+} from '@angular/core';
 import { ATTACKS, Attacks } from './attacks.js';
 import { Bank } from './bank.js';
 import { MoneyPipe } from './money.js';
@@ -17,15 +25,16 @@ import { MoneyPipe } from './money.js';
             [attr.data-attack]="attack.id"
             [attr.aria-pressed]="isShown(attack.id)"
             [disabled]="!isReady()"
+            [attr.aria-disabled]="attacks.running() !== undefined"
             (click)="attacks.start(attack)"
           >
             {{ attack.title }}
           </button>
         }
       </div>
-      <div class="outcome" aria-live="polite" [attr.aria-busy]="attacks.running() !== undefined">
+      <div #result class="outcome" aria-live="polite" [attr.aria-busy]="attacks.running() !== undefined">
         @if (attacks.running(); as attack) {
-          <p class="now">{{ attack.title }} …</p>
+          <p class="now">{{ attack.title }} … {{ attack.wait }}</p>
         } @else if (attacks.problem(); as problem) {
           <p class="bad">{{ problem }}</p>
         } @else if (attacks.outcome(); as now) {
@@ -63,13 +72,23 @@ export class AttackPanel {
   readonly #bank = inject(Bank);
   protected readonly attacks = inject(Attacks);
   protected readonly all = ATTACKS;
-  protected readonly isReady = computed(() => this.#bank.total() !== undefined && this.attacks.running() === undefined);
+  protected readonly isReady = computed(() => this.#bank.total() !== undefined);
 
   protected readonly verdict = computed(() =>
     this.attacks.outcome()?.isAsExpected
       ? 'The money moved exactly once per transfer, and none was made or lost.'
       : 'The balances are not what they should be. Please report this.',
   );
+
+  protected readonly result = viewChild.required<ElementRef<HTMLElement>>('result');
+
+  constructor() {
+    // on a phone it lies below the buttons
+    afterRenderEffect(() => {
+      if (this.attacks.running() ?? this.attacks.outcome())
+        this.result().nativeElement.scrollIntoView({ block: 'nearest' });
+    });
+  }
 
   protected isShown(id: string): boolean {
     return (this.attacks.running() ?? this.attacks.outcome()?.attack)?.id === id;

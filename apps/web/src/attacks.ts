@@ -24,6 +24,8 @@ export interface Attack {
   readonly does: string;
   /** why it came to nothing */
   readonly why: string;
+  /** how long it takes, if that is long */
+  readonly wait?: string;
 }
 
 export const ATTACKS: readonly Attack[] = [
@@ -79,6 +81,7 @@ export const ATTACKS: readonly Attack[] = [
     id: 'restart',
     title: 'Restart the server',
     does: 'The server was stopped and started again.',
+    wait: 'It is gone for some seconds, and every call waits for it.',
     why: 'The keys of the session lie encrypted in the database, so the new process went on with it. No handshake was needed.',
   },
   {

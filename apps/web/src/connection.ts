@@ -50,7 +50,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   handshake_failed: 'The server has other keys than this page: reload the page, it gets the new ones.',
   policy: 'Reload the page, so that it gets the keys of this server.',
   channel_blocked: 'Try another network, or ask whoever runs the one you are in.',
-  unreachable: 'See whether the server runs ("npm start"), then try again.',
+  unreachable:
+    'See whether the server runs ("npm start") and whether something stands between it and this page, then try again.',
+  bad_key: 'Start the server again with "npm start", then reload the page.',
   bad_configuration:
     'Something between this page and the server answers in its place: open the page where the server printed its address.',
   outcome_unknown: 'Look at the balances before you try again.',

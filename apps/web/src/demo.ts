@@ -10,12 +10,16 @@ export class Demo {
 
   async load(): Promise<void> {
     this.problem.set(undefined);
-    try {
-      const response = await this.#ask('GET', '/demo');
-      if (response.ok) this.keys.set(await response.json());
-      else this.problem.set(await problemOf(response));
-    } catch {
-      this.problem.set('The server does not answer. Start it with "npm start", then try again.');
+    const response = await this.#ask('GET', '/demo').catch(() => undefined);
+    if (!response) this.problem.set('The server does not answer. Start it with "npm start", then try again.');
+    else if (!response.ok) this.problem.set(await problemOf(response));
+    else {
+      const keys: DemoKeys | undefined = await response.json().catch(() => undefined);
+      if (keys?.serverKey) this.keys.set(keys);
+      else
+        this.problem.set(
+          'Something else answers in the place of the server: open the page where "npm start" printed its address.',
+        );
     }
   }
 

@@ -27,8 +27,13 @@ import { WatchPanel } from './watch-panel.js';
   ],
   providers: [Bank, Attacks],
   template: `
+    <nav class="jump" aria-label="Parts of the page">
+      <a href="#you">What you see</a>
+      <a href="#proxy">Be the proxy</a>
+      <a href="#log">Its log</a>
+    </nav>
     <div class="split">
-      <section class="pane pane-app" aria-labelledby="plain-title">
+      <section id="you" tabindex="-1" class="pane pane-app" aria-labelledby="plain-title">
         <header class="pane-head">
           <h2 id="plain-title">What you see</h2>
           <app-connection />
@@ -40,7 +45,7 @@ import { WatchPanel } from './watch-panel.js';
         <app-document-panel />
         <p class="notice">{{ demo.keys()?.notice }}</p>
       </section>
-      <section class="pane pane-proxy" data-theme="dark" aria-labelledby="wire-title">
+      <section id="proxy" tabindex="-1" class="pane pane-proxy" data-theme="dark" aria-labelledby="wire-title">
         <header class="pane-head">
           <h2 id="wire-title">What a proxy sees</h2>
           <p>every message, beside what it meant to you</p>
@@ -49,7 +54,7 @@ import { WatchPanel } from './watch-panel.js';
         <sealwire-inspector />
       </section>
     </div>
-    <section class="log" aria-labelledby="log-title">
+    <section id="log" tabindex="-1" class="log" aria-labelledby="log-title">
       <h2 id="log-title">What its log would hold</h2>
       <p>The same calls as the plain JSON that they would be without Sealwire, and as the bytes that they are.</p>
       <sealwire-inspector view="log" [tabs]="false" />

@@ -38,12 +38,20 @@ interface Armed {
 interface Waiting {
   readonly passed: Promise<Passed>;
   swap(other: TransportResponse): void;
+  /** with its own answer */
+  goOn(): void;
 }
 
 /** How long the first of two answers is held back until the second one is there. */
 const SWAP_MS = 5_000;
 const REPLAYED = 1024 * 1024;
 const REPORTS = 20;
+const DISARMED = {
+  proxy: 'Nothing: the attack was disarmed before a call met it.',
+  application: 'Nothing.',
+  calls: [],
+  exchanges: [],
+};
 
 /**
  * What a hostile proxy can do to frames on their way. Each attack meets the next call of the application, once, and tells what the
@@ -80,20 +88,25 @@ export class WireAttacks {
   }
 
   /**
-   * The next call meets the attack; `swap-answers` takes the next two calls, which must be under way at the same time.
+   * The next call meets the attack; `swap-answers` takes the next two calls, which must be under way at the same time. An attack that
+   * was armed before is disarmed.
    *
-   * @returns what it came to, once the calls that met it are settled
+   * @returns what it came to, once the calls that met it are settled; of an attack that is disarmed, that it came to nothing
    * @throws TypeError for `wrong-module` without a URL
    */
   arm(kind: Exclude<AttackKind, 'replay'>, options: AttackOptions = {}): Promise<AttackReport> {
     if (kind === 'wrong-module' && !options.url) throw new TypeError('wrong-module needs the `url` of another module.');
+    this.reset();
     return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));
   }
 
   /** Disarms. A call that is held back goes on. */
   reset(): void {
+    const armed = untracked(this.#armed);
     this.#armed.set(undefined);
+    this.#swapping?.goOn();
     this.#swapping = undefined;
+    if (armed) armed.resolve({ ...DISARMED, id: ++this.#ids, kind: armed.kind });
   }
 
   /**
@@ -202,15 +215,17 @@ export class WireAttacks {
     const first = this.#swapping;
     if (!first) {
       return new Promise((resolve, reject) => {
-        const alone = setTimeout(() => {
+        const goOn = (): void => {
+          clearTimeout(alone);
           this.#swapping = undefined;
           passed.then(({ response }) => resolve(response), reject);
-        }, SWAP_MS);
+        };
+        const alone = setTimeout(goOn, SWAP_MS);
         const swap = (other: TransportResponse): void => {
           clearTimeout(alone);
           resolve(other);
         };
-        this.#swapping = { passed, swap };
+        this.#swapping = { passed, swap, goOn };
       });
     }
     this.#swapping = undefined;

@@ -98,6 +98,13 @@ const WIDEST = 760;
     .text.secret { fill: var(--bg); font-weight: 700; }
     .text.number { font-weight: 700; }
     .text { paint-order: stroke; }
+    @media (forced-colors: active) {
+      text, .note, .app, .wire, .text.secret { fill: CanvasText; }
+      .life, .proxy, .arrow { stroke: CanvasText; }
+      .tip, .halo { fill: CanvasText; }
+      .pill, .pill.sealed, .pill.secret, .pill.number { fill: Canvas; stroke: CanvasText; }
+      .pill.secret { stroke-width: 3; }
+    }
     .empty { text-align: center; padding: 16px; }
     dl { margin: 0; display: grid; gap: 12px; align-content: start; font-size: 13px; max-width: 760px; }
     dl div { display: flex; gap: 12px; }

@@ -32,8 +32,8 @@ let instances = 0;
   changeDetection: ChangeDetectionStrategy.OnPush,
   template: `
     <div class="frame" role="group" aria-label="Wire inspector">
+      @if (tabs) {
       <header>
-        @if (tabs) {
         <div class="tabs" role="tablist" aria-label="Views of the wire">
           @for (tab of all; track tab.id) {
             <button
@@ -48,7 +48,6 @@ let instances = 0;
             >{{ tab.name }}</button>
           }
         </div>
-        }
         <span class="total muted">{{ count() }} messages, {{ total() }}</span>
         <div class="tools">
           <button type="button" [attr.aria-pressed]="recorder.paused()" aria-label="Pause recording" (click)="pause()">
@@ -61,6 +60,7 @@ let instances = 0;
           </button>
         </div>
       </header>
+      }
       <div class="panel" tabindex="0" [attr.role]="tabs ? 'tabpanel' : 'region'" [attr.aria-label]="tabs ? null : title()" [id]="name + 'panel'" [attr.aria-labelledby]="tabs ? name + current() : null">
         @switch (current()) {
           @case ('messages') { <sealwire-message-list /> }
@@ -95,13 +95,16 @@ let instances = 0;
       .total { display: none; }
       .tools { margin-left: auto; gap: 4px; }
       .tabs { gap: 0; }
-      .tabs button { padding: 6px 8px; font-size: 13px; }
+      .tabs button { padding: 6px 8px; font-size: 13px; white-space: nowrap; }
+    }
+    @container (max-width: 320px) {
+      header { flex-wrap: wrap; }
     }
   `,
   ],
 })
 export class SealwireInspector {
-  /** false: only `view` is shown, and the user cannot choose another one (default true) */
+  /** false: only `view` is shown, without tabs and tools (default true) */
   @Input() tabs = true;
   protected readonly all = TABS;
   protected readonly title = computed(() => TABS.find(({ id }) => id === this.current())?.name);

@@ -2,7 +2,7 @@ import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@a
 import type { Exchange, RecordedCall, WireSide } from './exchange.js';
 import { SizeBar } from './size-bar.js';
 import { type Segment, segmentsOf } from './sizes.js';
-import { bytes, clock, items, THEME, time } from './theme.js';
+import { bytes, clock, hex, items, THEME, time } from './theme.js';
 import { WireRecorder } from './wire-recorder.js';
 import { WireView } from './wire-view.js';
 
@@ -14,6 +14,8 @@ interface Row {
   readonly step: string | undefined;
   readonly request: readonly Segment[];
   readonly answer: readonly Segment[];
+  readonly sentBytes: string;
+  readonly gotBytes: string;
   readonly isLive: boolean;
 }
 
@@ -23,9 +25,21 @@ const STEPS: Partial<Record<Exchange['kind'], string>> = {
   ask: 'asks for the result of a first call',
 };
 
+/** bytes; more do not fit into a line */
+const GLIMPSE = 40;
+const SEALED = ['sealed', 'chunk', 'last chunk', 'further chunks'];
+
 function codeOf(answer: WireSide | undefined): string {
   if (!answer || answer.body.fields.length > 0) return '';
   return /"code":"(\w+)"/.exec(new TextDecoder().decode(answer.body.head))?.[1] ?? '';
+}
+
+/** The beginning of what is sealed; of what is no frame the text. */
+function glimpseOf(side: WireSide | undefined): string {
+  const { fields = [], head = new Uint8Array(0) } = side?.body ?? {};
+  if (fields.length === 0) return new TextDecoder().decode(head.subarray(0, GLIMPSE));
+  const sealed = fields.find(({ name }) => SEALED.includes(name));
+  return hex(head.subarray(sealed?.offset ?? head.length), GLIMPSE);
 }
 
 /** Each message, the newest first: left the application's call, right what a proxy sees of it. */
@@ -70,6 +84,7 @@ function codeOf(answer: WireSide | undefined): string {
             <span class="side wire">
               <span class="mono http"><b>{{ row.exchange.request.line }}</b><span class="sizes">{{ size(row.exchange.request.body.size) }}</span></span>
               <sealwire-size-bar [segments]="row.request" />
+              <span class="mono bytes">{{ row.sentBytes }}</span>
               <span class="mono http">
                 @if (row.exchange.answer; as answer) {
                   <b [class.failed]="answer.line !== 'HTTP 200'">{{ answer.line }} {{ row.code }}</b>
@@ -79,7 +94,10 @@ function codeOf(answer: WireSide | undefined): string {
                   <span class="muted">{{ row.exchange.failure ?? '… no answer yet' }}</span>
                 }
               </span>
-              @if (row.answer.length > 0) { <sealwire-size-bar [segments]="row.answer" /> }
+              @if (row.answer.length > 0) {
+                <sealwire-size-bar [segments]="row.answer" />
+                <span class="mono bytes">{{ row.gotBytes }}</span>
+              }
               @if (row.exchange.answer && row.exchange.failure; as failure) { <span class="note" [class.failed]="row.exchange.state === 'failed'">{{ failure }}</span> }
               @if (row.exchange.tampering; as tampering) { <span class="failed">{{ tampering.what }}</span> }
             </span>
@@ -132,15 +150,16 @@ function codeOf(answer: WireSide | undefined): string {
     .row:hover { background: var(--surface); }
     .row:focus-visible { outline-offset: -2px; }
     .side { display: flex; flex-direction: column; gap: 4px; min-width: 0; padding-left: 12px; border-left: 3px solid; }
-    .app.side { border-color: var(--app); }
-    .wire.side { border-color: var(--wire); }
+    .app.side { border-color: var(--app); background: var(--app-soft); border-radius: 0 8px 8px 0; padding-block: 6px; padding-right: 12px; }
+    .wire.side { border-color: var(--wire); padding-block: 6px; }
     .meta { display: flex; flex-wrap: wrap; gap: 8px; font-size: 11.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
     .badge { border: 1px solid currentColor; border-radius: 999px; padding: 0 8px; }
     .danger, .failed { color: var(--danger); }
     .wire.side > .failed, .note { font-size: 12.5px; }
     .note:not(.failed) { color: var(--muted); }
     .live { color: var(--app); }
-    .call, .outcome { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+    .bytes { color: var(--muted); }
+    .call, .outcome, .bytes { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
     .outcome { color: var(--app); }
     .outcome.failed { color: var(--danger); }
     .step { display: flex; flex-wrap: wrap; gap: 0 12px; align-items: baseline; }
@@ -163,7 +182,7 @@ function codeOf(answer: WireSide | undefined): string {
     @container (max-width: 720px) {
       .row, .detail { grid-template-columns: minmax(0, 1fr); gap: 12px; }
       .heads { grid-template-columns: auto 1fr; gap: 4px 16px; }
-      .wire-head { justify-content: flex-end; }
+      .wire-head { display: block; text-align: right; white-space: nowrap; }
       .legend, .wide { display: none; }
     }
     @media (prefers-reduced-motion: no-preference) {
@@ -193,6 +212,8 @@ export class MessageList {
         step: STEPS[exchange.kind],
         request: segmentsOf(exchange, 'request'),
         answer: segmentsOf(exchange, 'answer'),
+        sentBytes: glimpseOf(exchange.request),
+        gotBytes: glimpseOf(exchange.answer),
         isLive: ((exchange.answer?.body.head[2] ?? 0) & 2) !== 0 && exchange.answer?.body.head[0] === 0x12,
       }))
       .reverse();

@@ -1,9 +1,14 @@
 import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
-import type { Exchange, WireBody } from './exchange.js';
-import { bytes, clock, THEME } from './theme.js';
+import type { Exchange, RecordedCall, WireBody } from './exchange.js';
+import { bytes, clock, hex, THEME } from './theme.js';
 import { WireRecorder } from './wire-recorder.js';
 
 const SHOWN_BYTES = 48;
+
+interface Entry {
+  readonly calls: readonly RecordedCall[];
+  readonly exchanges: readonly Exchange[];
+}
 
 /** Sent by the application, and not asked for later. */
 function isOwn({ tampering, kind }: Exchange): boolean {
@@ -21,20 +26,22 @@ function isOwn({ tampering, kind }: Exchange): boolean {
       <span class="sealed-head">The proxy's log now</span>
     </div>
     <ol>
-      @for (entry of entries(); track entry.call.id) {
+      @for (entry of entries(); track entry.calls[0]?.id) {
         <li>
           <div class="plain mono">
-            <p class="who">{{ clockOf(entry.call.startedAt) }}</p>
-            <p><b>POST /{{ entry.call.module }}/{{ entry.call.name }}</b></p>
-            <p>{{ entry.call.json }}</p>
-            @if (entry.call.items === 0 && entry.call.outcomeJson; as outcome) {
-              <p><b>{{ entry.call.state === 'failed' ? 'error' : '200' }}</b><span>{{ outcome }}</span></p>
+            @for (call of entry.calls; track call.id) {
+              <p class="who">{{ clockOf(call.startedAt) }}</p>
+              <p><b>POST /{{ call.module }}/{{ call.name }}</b></p>
+              <p>{{ call.json }}</p>
+              @if (call.items === 0 && call.outcomeJson; as outcome) {
+                <p><b>{{ call.state === 'failed' ? 'error' : '200' }}</b><span>{{ outcome }}</span></p>
+              }
+              @for (item of call.lastItemsJson.slice(-4); track $index) { <p>{{ item }}</p> }
+              @if (call.items > 4) { <p class="who">… {{ call.items }} items, all of them readable</p> }
             }
-            @for (item of entry.call.lastItemsJson.slice(-4); track $index) { <p>{{ item }}</p> }
-            @if (entry.call.items > 4) { <p class="who">… {{ entry.call.items }} items, all of them readable</p> }
           </div>
           <div class="sealed mono">
-            <p class="who">{{ clockOf(entry.call.startedAt) }}</p>
+            <p class="who">{{ clockOf(entry.calls[0]?.startedAt ?? 0) }}</p>
             @for (one of entry.exchanges.slice(-1); track one.id) {
               <p><b>{{ one.request.line }}</b><span>{{ size(one.request.body.size) }}</span></p>
               <p class="hex">{{ hex(one.request.body.head) }}</p>
@@ -67,6 +74,7 @@ function isOwn({ tampering, kind }: Exchange): boolean {
     li > div.sealed { border-color: var(--app); }
     p { margin: 0; }
     p b + span { margin-left: 12px; }
+    p + .who { margin-top: 8px; }
     .lead { padding: 16px 16px 8px; max-width: 100ch; color: var(--muted); }
     .who, .hex { color: var(--muted); }
     .plain b { color: var(--danger); }
@@ -81,12 +89,16 @@ export class ProxyLog {
   protected readonly clockOf = clock;
   readonly #recorder = inject(WireRecorder);
 
-  protected readonly entries = computed(() => {
+  /** Calls that travelled as one message are one entry, the newest first. */
+  protected readonly entries = computed<readonly Entry[]>(() => {
     const exchanges = this.#recorder.exchanges();
-    return this.#recorder
-      .calls()
-      .map((call) => ({ call, exchanges: exchanges.filter((one) => one.calls.includes(call.id) && isOwn(one)) }))
-      .reverse();
+    const entries = new Map<number, Entry>();
+    for (const call of this.#recorder.calls()) {
+      const own = exchanges.filter((one) => one.calls.includes(call.id) && isOwn(one));
+      const key = own.at(-1)?.id ?? -call.id;
+      entries.set(key, { calls: [...(entries.get(key)?.calls ?? []), call], exchanges: own });
+    }
+    return [...entries.values()].reverse();
   });
 
   /** What is no frame is readable, today and then. */
@@ -95,7 +107,6 @@ export class ProxyLog {
   }
 
   protected hex(head: Uint8Array): string {
-    const shown = [...head.subarray(0, SHOWN_BYTES)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
-    return head.length > SHOWN_BYTES ? `${shown} …` : shown;
+    return hex(head, SHOWN_BYTES);
   }
 }

@@ -41,6 +41,11 @@ button:hover { border-color: var(--muted); }
 .c-head { --hue: var(--c-head); } .c-epoch { --hue: var(--c-epoch); } .c-session { --hue: var(--c-session); }
 .c-number { --hue: var(--c-number); } .c-salt { --hue: var(--c-salt); } .c-key { --hue: var(--c-key); }
 .c-cookie { --hue: var(--c-cookie); } .c-sealed { --hue: var(--c-sealed); } .c-tag { --hue: var(--c-tag); }
+@media (forced-colors: active) {
+  [aria-selected="true"] { outline: 2px solid Highlight; outline-offset: -2px; }
+  .swatch, .part, .legend i, .dot, .pieces span, .side { forced-color-adjust: none; }
+  .side { color: CanvasText; background: Canvas !important; }
+}
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; background: var(--hue); flex: none; }
 `;
 
@@ -99,6 +104,12 @@ export const MEANINGS: Readonly<Record<string, string>> = {
   sealed: 'ciphertext',
   tag: 'one altered bit, and nothing opens',
 };
+
+/** The first bytes in hexadecimal, at most as many as given. */
+export function hex(all: Uint8Array, most: number): string {
+  const shown = [...all.subarray(0, most)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  return all.length > most ? `${shown} …` : shown;
+}
 
 /** `152 B`, `1,360 B`, `48.0 MB`. */
 export function bytes(n: number): string {

@@ -44,6 +44,9 @@ function flagsOf(type: number, flags: number): string {
         }
       </dl>
       <sealwire-size-bar [segments]="segments()" [legend]="true" />
+      @if (hasPadding()) {
+        <p class="inside">Payload and padding are told apart for you. A proxy sees only their sum.</p>
+      }
       @if (inside(); as text) {
         <p class="inside">Sealed inside: {{ text }}. A proxy sees only the length.</p>
       }
@@ -130,6 +133,10 @@ export class WireView {
   protected readonly segments = computed(() => {
     const exchange = this.#exchange();
     return exchange ? segmentsOf(exchange, this.#which()) : [];
+  });
+  protected readonly hasPadding = computed(() => {
+    const kinds = this.segments().map(({ kind }) => kind);
+    return this.inside() === undefined && kinds.includes('payload') && kinds.includes('padding');
   });
   protected readonly isOpen = signal(false);
   protected readonly shown = computed(() => (this.isOpen() ? this.fields() : this.fields().slice(0, FIRST_FIELDS)));

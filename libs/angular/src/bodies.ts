@@ -47,14 +47,7 @@ export class BodyWatch {
     // an interceptor may have put another context in place of the request's
     const journey = request.context.get(CARRIED)?.journey ?? this.#begun.get(request.body as object);
     if (journey?.watch !== this) return events;
-    journey.left(request.body);
-    if (request.responseType !== 'arraybuffer') this.tell('answer', journey.module);
-    return events.pipe(
-      tap({
-        next: (event) => event.type === HttpEventType.Response && journey.came(event.body),
-        error: (error: { readonly error?: unknown }) => journey.came(error.error),
-      }),
-    );
+    return journey.pass(request, events);
   }
 
   tell(sin: keyof typeof SINS, module: string): void {
@@ -93,6 +86,18 @@ export class Journey {
     private readonly message: object,
     private readonly body: object,
   ) {}
+
+  /** A request as a backend gets it, and what the backend answers. */
+  pass(request: HttpRequest<unknown>, events: Observable<HttpEvent<unknown>>): Observable<HttpEvent<unknown>> {
+    this.left(request.body);
+    if (request.responseType !== 'arraybuffer') this.watch.tell('answer', this.module);
+    return events.pipe(
+      tap({
+        next: (event) => event.type === HttpEventType.Response && this.came(event.body),
+        error: (error: { readonly error?: unknown }) => this.came(error.error),
+      }),
+    );
+  }
 
   left(body: unknown): void {
     this.#hasLeft = true;

@@ -16,6 +16,9 @@ import {
   type Transport,
   type TransportRequest,
   type TransportResponse,
+  ɵabsolute,
+  ɵasBody,
+  ɵchecked,
 } from '@sealwire/client';
 import { BodyWatch, isBuffer } from './bodies.js';
 import { CARRIED } from './live-requests.js';
@@ -46,15 +49,11 @@ export interface SealedRequest {
  */
 export const SEALED_REQUEST = new HttpContextToken<SealedRequest | undefined>(() => undefined);
 
-/** Bytes of an answer that are taken at most, as by `fetchTransport`. */
-const MAX_RESPONSE = 64 * 1024 * 1024;
-/** Above it a Blob: Chromium copies other bodies on the main thread. */
-const BLOB_FROM = 256 * 1024;
-
 /** the content type of calls without encryption */
 const PLAIN = 'application/cbor';
 
-const { check } = fetchTransport();
+/** what is the same for each transport */
+const { check, maxResponse = Number.POSITIVE_INFINITY } = fetchTransport();
 
 /** Frames travel through HttpClient: the application's interceptors, XSRF protection and backend apply. */
 export function httpClientTransport(injector: Injector, module: string): Transport {
@@ -76,7 +75,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
         .set(CARRIED, { signal, wantsProgress: onUpload !== undefined, journey });
       const options = {
-        headers: checked({ ...headers, 'content-type': contentType }),
+        headers: ɵchecked({ ...headers, 'content-type': contentType }),
         observe: 'events',
         reportProgress: onUpload !== undefined,
         responseType: 'arraybuffer',
@@ -88,8 +87,8 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
         const settle = (response: HttpResponse<unknown> | HttpErrorResponse, got: unknown): void => {
           journey?.ends(got, contentType !== PLAIN && response.headers.get('content-type') === contentType);
           const bytes = isBuffer(got) ? new Uint8Array(got) : new Uint8Array(0);
-          if (bytes.length > MAX_RESPONSE) {
-            reject(new SealwireError('too_large', `The answer is longer than ${MAX_RESPONSE} bytes.`));
+          if (bytes.length > maxResponse) {
+            reject(new SealwireError('too_large', `The answer is longer than ${maxResponse} bytes.`));
           } else resolve(responseOf(request, response, isReader(got) ? got : readerOf(bytes)));
         };
         // interceptors run in Angular's zone, as they are used to
@@ -126,7 +125,8 @@ function responseOf(
   const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
   const contentType = headers.get('content-type') ?? '';
   // a browser follows redirects before anybody is asked, and what answers at their end is no Sealwire server
-  const left = url !== null && !contentType.startsWith(request.contentType) && absolute(url) !== absolute(request.url);
+  const left =
+    url !== null && !contentType.startsWith(request.contentType) && ɵabsolute(url) !== ɵabsolute(request.url);
   const location = left ? url : headers.get('location');
   return {
     status: left ? 302 : status,
@@ -156,10 +156,6 @@ export function readerOf(bytes: Uint8Array): BodyReader {
   };
 }
 
-function absolute(url: string): string {
-  return new URL(url, globalThis.location?.href).href;
-}
-
 function kindOf({ body, contentType }: TransportRequest): SealedRequest['frame'] {
   if (contentType === PLAIN) return 'plain';
   const type = body instanceof Uint8Array ? frameType(body) : 'call';
@@ -167,22 +163,12 @@ function kindOf({ body, contentType }: TransportRequest): SealedRequest['frame']
 }
 
 /** HttpClient writes a Uint8Array as JSON; an ArrayBuffer or a Blob it takes as they are. */
-function bodyOf(bytes: TransportRequest['body']): ArrayBuffer | Blob {
+function bodyOf(body: TransportRequest['body']): ArrayBuffer | Blob {
+  const bytes = ɵasBody(body);
   // streams come as a Blob, for `requestStreams` is not set
   if (!(bytes instanceof Uint8Array)) return bytes as Blob;
-  if (bytes.length > BLOB_FROM) return new Blob([bytes as Uint8Array<ArrayBuffer>]);
   const whole = bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
   return whole.buffer as ArrayBuffer;
-}
-
-/** @throws SealwireError `bad_configuration` for a name or value that no header may have */
-function checked(headers: Record<string, string>): Record<string, string> {
-  try {
-    new Headers(headers);
-    return headers;
-  } catch (error) {
-    throw new SealwireError('bad_configuration', `headers: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 /** Browsers do not say which of the three it was; Node says it in the cause of what fetch throws. */

@@ -1,10 +1,13 @@
 import {
+  FetchBackend,
+  HttpBackend,
   HttpContextToken,
   HttpErrorResponse,
   HttpHeaders,
   type HttpInterceptorFn,
   type HttpRequest,
   HttpResponse,
+  HttpXhrBackend,
 } from '@angular/common/http';
 import { inject, NgZone } from '@angular/core';
 import { Observable } from 'rxjs';
@@ -24,8 +27,9 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
 /**
  * Lets results stream through HttpClient. Must be the last of `withInterceptors([...])`: HttpClient's own backends hand a
  * binary body out only when it is complete, so this answers sealed requests by `fetch`, after all other interceptors have seen
- * them, and gives their bodies out as they arrive. Not needed with `withFetch()`. Uploads whose progress is asked for go on to
- * HttpClient's backend, and their results come when they are complete.
+ * them, and gives their bodies out as they arrive. Not needed with `withFetch()`. Uploads go on to HttpClient's backend, and their
+ * results come when they are complete; where that backend is `fetch` (the default of Angular 22), which tells nothing of a body on
+ * its way, they go by XMLHttpRequest.
  *
  * @example
  * import { provideHttpClient, withInterceptors } from '@angular/common/http';
@@ -33,7 +37,12 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
  */
 export const sealwireStreams: HttpInterceptorFn = (request, next) => {
   const carried = request.context.get(CARRIED);
-  if (!carried || carried.wantsProgress) return next(request);
+  if (!carried) return next(request);
+  if (carried.wantsProgress) {
+    if (!(inject(HttpBackend) instanceof FetchBackend) || globalThis.XMLHttpRequest === undefined) return next(request);
+    const events = inject(HttpXhrBackend).handle(request);
+    return carried.journey?.pass(request, events) ?? events;
+  }
   carried.journey?.left(request.body);
   const zone = inject(NgZone);
   return new Observable((observer) => {

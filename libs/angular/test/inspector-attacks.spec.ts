@@ -119,12 +119,33 @@ it('cuts a stream that cannot go on: the application hears of it after what had 
 
 it('passes everything when nothing is armed any more', async () => {
   const { remote, attacks, recorder } = await attacked(withFetch(), provideHttpClient());
-  void attacks.arm('flip-request');
+  const flip = attacks.arm('flip-request');
+  const lose = attacks.arm('lose-answer');
+  const nothing = {
+    proxy: 'Nothing: the attack was disarmed before a call met it.',
+    application: 'Nothing.',
+    calls: [],
+    exchanges: [],
+  };
+  expect(await flip).toMatchObject({ ...nothing, kind: 'flip-request' });
   attacks.reset();
+  expect(await lose).toMatchObject({ ...nothing, kind: 'lose-answer' });
+  expect(attacks.reports()).toEqual([]);
   recorder.clear();
   await remote.transfer('a', 'b', 5n);
   expect(recorder.exchanges().map(({ tampering }) => tampering)).toEqual([undefined]);
   expect(() => attacks.arm('wrong-module')).toThrow('needs the `url`');
+});
+
+it('lets a call go on that waited for another one to swap answers with', async () => {
+  const { remote, attacks, recorder } = await attacked(withFetch(), provideHttpClient());
+  recorder.clear();
+  const report = attacks.arm('swap-answers');
+  const balance = remote.$call({ timeout: 3_000 }).balance({ account: 'a' });
+  await eventually(() => recorder.exchanges().length).toBe(1);
+  attacks.reset();
+  expect(await balance).toBe(100n);
+  expect((await report).proxy).toMatch(/disarmed/);
 });
 
 it('has nothing to replay before the first call', async () => {

@@ -113,8 +113,9 @@ it.each([
   ['a stream', withFetch(), provideHttpClient()],
   ['a Blob', withHttpClient(), provideHttpClient(withFetchBackend(), withInterceptors([sealwireStreams]))],
 ] as const)('follows a file that goes up as %s', async (_name, feature, http) => {
-  // jsdom's own can neither be read nor be sent by Node's fetch
+  // jsdom's own can neither be read nor be sent by Node's fetch, and its XMLHttpRequest sends no other
   vi.stubGlobal('Blob', NodeBlob);
+  vi.stubGlobal('XMLHttpRequest', undefined);
   onTestFinished(() => void vi.unstubAllGlobals());
   const { rates, recorder } = await connect(feature, http);
   await rates.size(new Uint8Array(1));

@@ -100,8 +100,9 @@ it('a stream that was cut goes on where it was, and says so meanwhile', async ()
 
 describe('progress of an action', () => {
   it('counts the bytes of a file that goes up, and shows what the function reports', async () => {
-    // jsdom's own can neither be read nor be sent by Node's fetch
+    // jsdom's own can neither be read nor be sent by Node's fetch, and its XMLHttpRequest sends no other
     vi.stubGlobal('Blob', NodeBlob);
+    vi.stubGlobal('XMLHttpRequest', undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
     const { injector } = await connect(provideHttpClient(withFetchBackend(), withInterceptors([sealwireStreams])));
     const measure = remoteAction(Rates, (rates) => rates.measure, { injector, progress: true });
@@ -116,11 +117,27 @@ describe('progress of an action', () => {
     expect(measure.progress()).toBeUndefined();
   });
 
-  it('hears from XMLHttpRequest how much has left', async () => {
-    const { remote } = await connect(provideHttpClient(withInterceptors([sealwireStreams])));
+  it.each([
+    ['by default', []],
+    ["with Angular's own withFetch(), which tells nothing of it", [withFetchBackend()]],
+  ])('hears from XMLHttpRequest how much has left, %s', async (_, backend) => {
+    const warn = vi.spyOn(console, 'warn');
+    const sent = vi.spyOn(XMLHttpRequest.prototype, 'send');
+    onTestFinished(() => void vi.restoreAllMocks());
+    const { remote } = await connect(provideHttpClient(...backend, withInterceptors([bearer, sealwireStreams])));
     const up: number[] = [];
     await remote.$call({ onProgress: (progress) => up.push(progress.up) }).size(new Uint8Array(900_000));
     expect(up.length).toBeGreaterThan(1);
+    expect(up.at(-1)).toBeGreaterThan(900_000);
+    expect(sent).toHaveBeenCalledTimes(1);
+    expect(warn.mock.calls).toEqual([]);
+  });
+
+  it('without sealwireStreams over `fetch` all bytes count when the answer is there', async () => {
+    const { remote } = await connect(provideHttpClient(withFetchBackend()));
+    const up: number[] = [];
+    await remote.$call({ onProgress: (progress) => up.push(progress.up) }).size(new Uint8Array(900_000));
+    expect(new Set(up).size).toBe(1);
     expect(up.at(-1)).toBeGreaterThan(900_000);
   });
 });

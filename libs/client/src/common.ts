@@ -23,11 +23,14 @@ export {
   type SentFrame,
 } from './remote.js';
 export type { BodyReader } from './transport/body.js';
-export type { FetchTransportOptions } from './transport/fetch-options.js';
+export { absolute as ɵabsolute } from './transport/network.js';
 export {
+  asBody as ɵasBody,
+  checked as ɵchecked,
   fetchTransport,
   type Transport,
   type TransportRequest,
   type TransportResponse,
 } from './transport/transport.js';
+export type { FetchTransportOptions } from './transport/transport-options.js';
 export type { BatchApi, BatchCall, BatchResults, RemoteApi, Sent, Settled } from './types.js';

@@ -1,6 +1,7 @@
 import type { CallNumber } from '@sealwire/core';
 import { SealwireError, toHex } from '@sealwire/core/calls';
 import { deepestCause } from './transport/hint.js';
+import { offline } from './transport/network.js';
 
 interface RemoteErrorOptions extends ErrorOptions {
   readonly details?: unknown;
@@ -126,6 +127,11 @@ export function notReached(cause: unknown): RemoteError {
     return new RemoteError('timeout', 'The call was not answered within its time.', { retryable: true });
   }
   return unreachable('Nothing came through within the time of the call', cause);
+}
+
+/** The time ran out while the device was offline, and nothing was ever sent. */
+export function notSent(): RemoteError {
+  return unreachable('Nothing was sent within the time of the call', offline());
 }
 
 /** With the deepest cause in the message, for `fetch failed` says nothing. */

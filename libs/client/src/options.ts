@@ -5,6 +5,7 @@ import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
 import { checkUrl } from './transport/network.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
+import { hasMethod } from './transport/transport-options.js';
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -120,6 +121,9 @@ export function resolveOptions(
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
   const modulePath = options.modulePath ?? lastSegment(options.url);
+  if (!hasMethod(transport, 'send')) {
+    throw badConfiguration('transport must be one, as fetchTransport() gives it: with a method `send`.');
+  }
   if (transport.check) transport.check(options.url);
   else checkUrl(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');

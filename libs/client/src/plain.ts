@@ -1,22 +1,25 @@
 import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { rejection } from './delivery/failure.js';
 import type { How } from './delivery/how.js';
-import { listen, unlisten } from './delivery/limits.js';
+import { aborted, listen, unlisten } from './delivery/limits.js';
 import { type Parcel, withAdded } from './delivery/payload.js';
-import { closedError, notReached, OutcomeUnknownError, RemoteError, remoteError, unreachable } from './errors.js';
+import { closedError, notReached, notSent, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
 import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
-import { type Prepared, prepare } from './remote.js';
+import { type OpenCaller, type Prepared, prepare } from './remote.js';
 import { Meter } from './streams/exchange.js';
 import { hasType, hintOf } from './transport/hint.js';
-import { offline, whenOnline } from './transport/network.js';
+import { whenOnline } from './transport/network.js';
 import { type CompleteResponse, headersOf, wholeBody } from './transport/transport.js';
 import type { Settled } from './types.js';
 
 const CONTENT_TYPE = 'application/cbor';
 
+/** What brings calls without encryption to their server. */
+export const openPlain: OpenCaller = (settings, events) => new PlainCaller(settings, events);
+
 /** Calls without encryption, each sent once: with no call numbers, a second sending could run a second time. */
-export class PlainCaller {
+class PlainCaller {
   readonly #pending = new Set<AbortController>();
   #closed = false;
 
@@ -77,7 +80,7 @@ export class PlainCaller {
     if (signal) listen(signal, item);
     try {
       await whenOnline(controller.signal)?.catch(() => {
-        throw unreachable('Nothing was sent within the time of the call', offline());
+        throw notSent();
       });
       const { url, transport } = this.settings;
       const response = await Promise.race([
@@ -135,10 +138,4 @@ function settle(name: string, outcome: Outcome | unknown): Settled {
 
 function isOutcome(value: unknown): value is Outcome {
   return typeof value === 'object' && value !== null && 'ok' in value;
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
 }

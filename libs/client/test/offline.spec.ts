@@ -156,6 +156,37 @@ describe('while the device is offline', () => {
     expect(page.heard).toEqual([]);
   });
 
+  it('a call of a hidden page begins when it is online', async () => {
+    const page = stubPage({ isOnline: false });
+    page.document.visibilityState = 'hidden';
+    const call = connect(new PeerServer()).add(1, 2);
+    page.setOnline(true);
+    expect(await call).toBe(3);
+  });
+
+  it('a worker looks again by itself, for Chromium tells it by no event, and rouses no pause', async () => {
+    useFakeTimers();
+    const page = stubPage({ isWorker: true });
+    const { server, remote, network } = await openedOnNetwork();
+    page.setOnline(false);
+    const call = remote.add(1, 2);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(server.seen).toEqual([]);
+    page.navigator.onLine = true;
+    network.isDown = true;
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(server.seen).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(9_000);
+    const tries = server.seen.length;
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(server.seen.length).toBeLessThanOrEqual(tries + 1);
+    network.isDown = false;
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(await call).toBe(3);
+    expect(page.heard).toEqual([]);
+    expect(vi.getTimerCount()).toBeLessThanOrEqual(1);
+  });
+
   it('Node, which has a navigator that says nothing, is taken to be online', async () => {
     vi.stubGlobal('navigator', { userAgent: 'Node.js/24' });
     onTestFinished(() => void vi.unstubAllGlobals());

@@ -1,4 +1,4 @@
-import { createRemote, PolicyError, type RemoteOptions } from '@sealwire/client';
+import { createRemote, fetchTransport, PolicyError, type RemoteOptions } from '@sealwire/client';
 import { formatKeyText, generateKeyText, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it, vi } from 'vitest';
@@ -24,6 +24,8 @@ describe('options', () => {
     ['another key size', { keySize: 24 as never, secureKey }, 'bad_configuration'],
     ['plaintext with keys', { keySize: 0, secureKey }, 'bad_configuration'],
     ['no time', { secureKey, timeout: 0 }, 'bad_configuration'],
+    ['the function that makes a transport', { secureKey, transport: fetchTransport as never }, 'bad_configuration'],
+    ['no transport', { secureKey, transport: {} as never }, 'bad_configuration'],
     ['a URL without a module', { secureKey, url: '' }, 'bad_configuration'],
   ])('refuse %s', (_name, options, code) => {
     expect(() => createRemote({ url, ...options })).toThrow(expect.objectContaining({ code }));

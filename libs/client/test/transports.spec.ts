@@ -345,7 +345,20 @@ describe.each(TRANSPORTS)('%s', (name, make) => {
       expect(() => make().check?.(url)).toThrow(expect.objectContaining({ code: 'bad_configuration' }));
     }
     expect(() => make({ retries: 3 } as never)).toThrow(`${name}: unknown option \`retries\``);
+    expect(() => make(null as never)).toThrow(`${name}: its options must be an object.`);
   });
+
+  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '5', null, 2 ** 60])(
+    'refuses a maxResponse of %s',
+    (value) => {
+      expect(() => make({ maxResponse: value as never })).toThrow(
+        expect.objectContaining({
+          code: 'bad_configuration',
+          message: `${name}: maxResponse must be a number of bytes above 0, without a fraction.`,
+        }),
+      );
+    },
+  );
 });
 
 describe('over TLS', () => {
@@ -440,6 +453,23 @@ describe('httpTransport', () => {
     const url = `http://[::1]:${(server.address() as AddressInfo).port}/remote/payments`;
     expect(await httpTransport().send(request(url))).toMatchObject({ status: 200 });
   });
+});
+
+it.each<[string, () => Transport]>([
+  ['httpTransport: agent', () => httpTransport({ agent: {} as never })],
+  ['httpTransport: agent', () => httpTransport({ agent: false as never })],
+  ['httpTransport: ca', () => httpTransport({ ca: 'authority.pem' })],
+  ['httpTransport: ca', () => httpTransport({ ca: [] })],
+  ['httpTransport: ca', () => httpTransport({ ca: [certificate.cert, 5 as never] })],
+  ['undiciTransport: dispatcher', () => undiciTransport({ dispatcher: 'http://proxy.test' as never })],
+  ['undiciTransport: dispatcher', () => undiciTransport({ dispatcher: null as never })],
+  ['undiciTransport: connections', () => undiciTransport({ connections: 0 })],
+  ['undiciTransport: connections', () => undiciTransport({ connections: '2' as never })],
+  ['fetchTransport: fetch', () => fetchTransport({ fetch: {} as never })],
+  ['fetchTransport: credentials', () => fetchTransport({ credentials: 'all' as never })],
+])('%s is refused if it is none', (said, make) => {
+  const message = expect.stringMatching(`^${said} must be `);
+  expect(make).toThrow(expect.objectContaining({ code: 'bad_configuration', message }));
 });
 
 it('undiciTransport opens no more connections than it is allowed to', async () => {

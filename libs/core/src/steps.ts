@@ -86,27 +86,42 @@ async function goOn<T>(step: Step<T>, first: PromiseLike<unknown>): Promise<T> {
   }
 }
 
+/** Names the address of what was not loaded: Chromium before 156, and others, never fetch the same address again. */
+const NOT_LOADED = /dynamically imported module: (https?:[^\s#]+)/;
+let tries = 0;
+
 /**
- * A module that is loaded when it is needed first.
+ * Something of a module that is loaded when it is needed first.
  *
- * @returns gives the module, or the promise of it while it is loaded; after an error the next call tries again
+ * @returns gives it, or the promise of it while it is loaded; after an error the next call tries again
  * @example
- * const noble = lazy(() => import('@sealwire/core/noble'));
+ * const noble = lazy(() => import('@sealwire/core/noble'), ({ noblePrimitives }) => noblePrimitives);
  * const loaded = await noble();
  */
-export function lazy<T>(load: () => Promise<T>): () => Soon<T> {
+export function lazy<M, T>(load: () => Promise<M>, pick: (module: M) => T): () => Soon<T> {
   let loaded: Soon<T> | undefined;
+  let failed: unknown;
+  const fetchAgain = async (): Promise<M> => {
+    const [, address] = NOT_LOADED.exec(String(failed)) ?? [];
+    if (address === undefined) return load();
+    // another fragment makes it another module, of the same file
+    const module = await import(/* @vite-ignore */ /* webpackIgnore: true */ `${address}#${++tries}`);
+    // a bundler may have given other names to what it exports
+    if (pick(module) === undefined) throw failed;
+    return module;
+  };
   return () => {
     if (loaded !== undefined) return loaded;
-    const loading = load();
+    const loading = (failed === undefined ? load() : fetchAgain()).then(pick);
     loaded = loading;
     loading.then(
-      (module) => {
-        loaded = module;
+      (picked) => {
+        loaded = picked;
       },
       // the network may be back at the next try
-      () => {
+      (error) => {
         loaded = undefined;
+        failed ??= error;
       },
     );
     return loading;

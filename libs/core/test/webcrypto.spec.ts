@@ -93,6 +93,8 @@ describe.each([
     const pair = await webPrimitives.kemKeyPair(random(64, NONCE));
     const { ciphertext, sharedSecret } = nodePrimitives.kemEncapsulate(pair.encapsulationKey, random(32, NONCE));
     expect(await webPrimitives.kemDecapsulate(ciphertext, pair.decapsulationKey)).toEqual(sharedSecret);
+    // what was computed with the key pair is kept, and not computed a second time
+    if (pair.decapsulationKey instanceof Uint8Array) expect(pair.decapsulationKey.length).toBe(2_400);
     await expect(webPrimitives.kemDecapsulate(new Uint8Array(9), pair.decapsulationKey)).rejects.toEqual(openFailed);
   });
 
@@ -113,6 +115,38 @@ describe.each([
     const finished = await run(receiveFinishAnswer(sent3, answer.frame));
     expect(finished.secrets).toEqual(answer.secrets);
     expect(finished.firstAnswers).toEqual([{ known: 'running' }]);
+  });
+
+  it('hash as those of Node do', async () => {
+    set();
+    for (const length of [0, 64, 70_000]) {
+      const bytes = nodePrimitives.random(length);
+      expect(await webPrimitives.digest?.(bytes)).toEqual(nodePrimitives.sha256(bytes));
+    }
+  });
+
+  it('salt a long message by all of its plaintext, under a key that may be erased meanwhile', async () => {
+    set();
+    // a cloned machine draws the same
+    const drawn: Uint8Array[] = [];
+    const cloned = (length: number, context: Uint8Array) => {
+      drawn.push(context);
+      return nodePrimitives.sha256(context).slice(0, length);
+    };
+    const body = nodePrimitives.random(300_000);
+    const salts = new Set<string>();
+    for (const one of [body, Uint8Array.from(body, (byte, i) => (i === 299_999 ? byte ^ 1 : byte))]) {
+      const secret = nodePrimitives.random(32);
+      const ours = { primitives: webPrimitives, keySize: 32 as const, secret: secret.slice() };
+      const sealing = run(sealCall(ours, { epoch: 0, sessionId, number }, cloned, one));
+      ours.secret.fill(0);
+      const { frame, header } = await sealing;
+      expect(Buffer.compare(openCall({ ...ours, primitives: nodePrimitives, secret }, parseCall(frame)), one)).toBe(0);
+      salts.add(Buffer.from(header.subarray(-SIZE.salt)).toString('hex'));
+    }
+    expect(salts.size).toBe(2);
+    // of so many bytes only their digest is hashed where the page draws
+    expect(drawn.map(({ length }) => length)).toEqual([32, 32]);
   });
 
   it.each([0, 200, 65_532, 300_000])('exchange messages of %i bytes with a server', async (length) => {

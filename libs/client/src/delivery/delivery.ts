@@ -1,19 +1,25 @@
 import { type Call, type KeySize, LIMITS, lazy } from '@sealwire/core';
-import { closedError, notReached, unreachable } from '../errors.js';
+import { closedError, notReached, notSent } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
-import { PlainCaller } from '../plain.js';
+import { openPlain } from '../plain.js';
 import { type OpenCaller, type Prepared, prepare } from '../remote.js';
 import { Sessions } from '../sessions/sessions.js';
-import { originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
+import type { Upload } from '../streams/upload.js';
+import { isOffline, originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
-import type { Added, How } from './how.js';
-import { type Abortable, listen, unlisten, within } from './limits.js';
+import type { Added, How, Work } from './how.js';
+import { type Abortable, listen, loadedCode, unlisten, within } from './limits.js';
 import { Message } from './message.js';
 import { dropStreams, type Parcel, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
 
-const uploads = lazy(() => import('../streams/upload.js'));
+const uploads = lazy(
+  () => import('../streams/upload.js'),
+  ({ Upload }) => Upload,
+);
+
+const NO_UPLOADS = 'The code that sends streams was not loaded; load the page again';
 
 /** Brings calls to the server at most once, and answers each with its own outcome. */
 export class Delivery {
@@ -25,6 +31,8 @@ export class Delivery {
   /** messages under way, at most {@link LIMITS.callsInFlight} */
   readonly #messages = new Set<Message>();
   readonly #queue = new Set<Message>();
+  /** calls that wait for the code that sends their streams */
+  #loading = 0;
   #closed = false;
 
   constructor(
@@ -49,12 +57,17 @@ export class Delivery {
     const { added } = prepared;
     const work = early ? { ...early.work, how } : prepared.work;
     const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;
-    const loaded = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
+    const Upload = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
     const all = parcels.map((parcel) =>
-      this.launch(new Message(this, work, parcel, parcel.streams && loaded && new loaded.Upload(parcel.streams))),
+      this.launch(this.message(work, parcel, parcel.streams && Upload && new Upload(parcel.streams))),
     );
     await (all.length === 1 ? all[0] : Promise.all(all));
     return work.settled;
+  }
+
+  /** Made here, so that what reads streams shares no further file with this one, which a page would load one by one. */
+  message(work: Work, parcel: Parcel, upload?: Upload): Message {
+    return new Message(this, work, parcel, upload);
   }
 
   /** @throws the reason of its signal, or RemoteError `closed` */
@@ -80,18 +93,29 @@ export class Delivery {
 
   /** What sends streams, which no other call needs. */
   async #uploads(parcels: readonly Parcel[], { timeout, signal }: How) {
+    const loading = new AbortController();
+    const item = { abort: (reason: unknown) => loading.abort(reason) };
+    this.receptions.add(item);
+    this.#loading++;
     try {
-      const loaded = await within(timeout, signal, Promise.resolve(uploads()));
-      if (!loaded) throw notReached(undefined);
-      return loaded;
+      const loaded = loadedCode(uploads, NO_UPLOADS, loading.signal, () => this.events.offline());
+      const Upload = await within(timeout, signal, loaded);
+      if (!Upload) throw isOffline() ? notSent() : notReached(undefined);
+      this.#loading--;
+      return Upload;
     } catch (error) {
+      this.#loading--;
+      this.#rest();
       dropStreams(parcels, error);
-      throw signal?.aborted ? error : unreachable('The code that sends streams was not loaded', error);
+      throw error;
+    } finally {
+      this.receptions.delete(item);
+      loading.abort();
     }
   }
 
-  prewarm(): Promise<void> {
-    return this.sessions.prewarm();
+  async prewarm(): Promise<void> {
+    if (!isOffline()) await this.sessions.prewarm();
   }
 
   #admit(message: Message): void {
@@ -108,7 +132,12 @@ export class Delivery {
       this.#admit(next);
       break;
     }
-    if (this.#messages.size > 0) return;
+    this.#rest();
+  }
+
+  /** Nobody may be waiting any more. */
+  #rest(): void {
+    if (this.#messages.size + this.#loading > 0) return;
     if (this.sessions.doubted) this.sessions.rest();
     const { state } = this.events.connection.state;
     if (state === 'connecting' || state === 'waiting') this.events.emit('rested', {});
@@ -219,4 +248,4 @@ function release(timer: unknown): void {
 
 /** What brings the calls of a remote to its server. */
 export const openCaller: OpenCaller = (settings, events, greet) =>
-  settings.keySize ? new Delivery(settings, settings.keySize, events, greet) : new PlainCaller(settings, events);
+  settings.keySize ? new Delivery(settings, settings.keySize, events, greet) : openPlain(settings, events, greet);

@@ -4,7 +4,6 @@ import { badConfiguration } from '../errors.js';
 import { type Lower, metadataOf, Refresher } from '../metadata.js';
 import { deadlineOf, milliseconds, type Settings } from '../options.js';
 import type { CallOptions } from '../remote.js';
-import type { Sent } from '../sessions/sent.js';
 import type { Settled } from '../types.js';
 
 /** What a call says beside its arguments. */
@@ -36,12 +35,6 @@ export interface Work {
   readonly calls: readonly Call[];
   readonly settled: Settled[];
   readonly how: How;
-}
-
-/** A request that is under way. */
-export interface Flight {
-  readonly sent: Sent;
-  readonly controller: AbortController;
 }
 
 const REFRESHERS = new WeakMap<Settings, Refresher>();

@@ -1,5 +1,6 @@
-import { type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
-import type { Message } from './message.js';
+import type { Soon } from '@sealwire/core';
+import { unreachable } from '../errors.js';
+import { isOffline, type Rousable, rouseLater, rouseNoMore, whenOnline } from '../transport/network.js';
 
 /** Ends by a signal of the application. */
 export interface Abortable {
@@ -74,19 +75,69 @@ export async function within<T = never>(
   }
 }
 
+/** How often code is fetched before a call is told. */
+const LOADS = 2;
+
+/**
+ * Code that is loaded when it is needed first. While the device is offline nothing is fetched.
+ *
+ * @param failed says what cannot be done without it
+ * @param waits is called when it has to wait for the network
+ * @throws RemoteError `unreachable`, or the reason of the signal
+ */
+export async function loadedCode<T>(
+  load: () => Soon<T>,
+  failed: string,
+  signal: AbortSignal,
+  waits: () => void,
+): Promise<T> {
+  for (let tries = 1; ; ) {
+    const back = whenOnline(signal);
+    if (back) waits();
+    await back;
+    try {
+      return await load();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isOffline()) continue;
+      if (tries++ >= LOADS) throw unreachable(failed, error);
+      await within(backoff(LOADS), signal, undefined, true);
+    }
+  }
+}
+
+/** @throws the reason of the signal, whenever that is */
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
 /** A browser has six connections to an origin: four are left for what is sent the first time. */
 const COPIES = 2;
 
+/** Sends the same bytes until an answer to them opens: in one request, or in two while neither is answered. */
+export interface Repeating extends Rousable {
+  readonly origin: string;
+  /** its requests under way, the oldest first */
+  readonly flights: AbortController[];
+  /** it has room for a second request, or waits for it */
+  copying: boolean;
+}
+
 interface Copies {
-  readonly held: Set<Rousable>;
-  readonly queue: Set<Rousable>;
+  readonly held: Set<Repeating>;
+  readonly queue: Set<Repeating>;
 }
 
 /** of all remotes of this page or process */
 const ORIGINS = new Map<string, Copies>();
 
-/** @returns whether there is room for a second request; if not, the item is roused when there may be */
-export function takeRoom(origin: string, item: Rousable): boolean {
+/** @returns whether a request may go out beside the one that is under way; if not, the item is roused when there may be room */
+export function mayCopy(item: Repeating): boolean {
+  const { origin, flights } = item;
+  if (flights.length >= 2) return false;
+  item.copying = true;
   const copies = ORIGINS.get(origin) ?? { held: new Set(), queue: new Set() };
   ORIGINS.set(origin, copies);
   const { held, queue } = copies;
@@ -99,9 +150,32 @@ export function takeRoom(origin: string, item: Rousable): boolean {
   return true;
 }
 
-/** The second request is over, or is not wanted any more. */
-export function leaveRoom(origin: string, item: Rousable): void {
-  const copies = ORIGINS.get(origin);
+/** A request is over. */
+export function landed(item: Repeating, flight: AbortController): void {
+  const { flights } = item;
+  const place = flights.indexOf(flight);
+  if (place < 0) return;
+  flights.splice(place, 1);
+  if (item.copying && flights.length < 2) endCopying(item);
+}
+
+/** The newest request gives way: the first may still be answered, and another connection may do better than the last. */
+export function giveWay(item: Repeating): void {
+  const newest = item.flights.at(-1);
+  newest?.abort();
+  if (newest) landed(item, newest);
+}
+
+/** Nobody waits for an answer any more, so that no request stays open as long as the server likes. */
+export function abandon(item: Repeating): void {
+  // an abort costs an error object with its stack, too much for every call that went well
+  for (const flight of [...item.flights]) flight.abort();
+  if (item.copying) endCopying(item);
+}
+
+function endCopying(item: Repeating): void {
+  item.copying = false;
+  const copies = ORIGINS.get(item.origin);
   if (!copies) return;
   const { held, queue } = copies;
   queue.delete(item);
@@ -111,21 +185,5 @@ export function leaveRoom(origin: string, item: Rousable): void {
     queue.delete(next);
     next.rouse();
   }
-  if (held.size + queue.size === 0) ORIGINS.delete(origin);
-}
-
-/** Whether a copy may go out beside the request that is under way. */
-export function mayCopy(message: Message): boolean {
-  const { flights, delivery } = message;
-  message.copying = true;
-  if (flights.length < 2) return takeRoom(delivery.origin, message);
-  // neither was answered: the first may still be, and another connection may do better than the second
-  flights.at(-1)?.controller.abort();
-  message.wakeIn(backoff(0));
-  return false;
-}
-
-export function endCopying(message: Message): void {
-  message.copying = false;
-  leaveRoom(message.delivery.origin, message);
+  if (held.size + queue.size === 0) ORIGINS.delete(item.origin);
 }

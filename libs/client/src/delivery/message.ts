@@ -1,17 +1,7 @@
-import {
-  type Attempt,
-  attempt,
-  callFrameLength,
-  isPending,
-  LIMITS,
-  lazy,
-  type Outcome,
-  type Reply,
-  run,
-} from '@sealwire/core';
+import { type Attempt, attempt, callFrameLength, isPending, type Outcome, type Reply, run } from '@sealwire/core';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
-import { announce, exchange, type Meter } from '../streams/exchange.js';
+import { announce, exchange, type Meter, receive } from '../streams/exchange.js';
 import type { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
@@ -19,19 +9,28 @@ import { RUNTIME, rouseNoMore } from '../transport/network.js';
 import { post } from '../transport/transport.js';
 import type { Delivery, Limited } from './delivery.js';
 import { isMisread } from './failure.js';
-import type { Flight, Work } from './how.js';
-import { type Abortable, endCopying, listen, mayCopy, unlisten } from './limits.js';
-import { type Parcel, tooLarge } from './payload.js';
-import { frameless, goesAgain, outOfTime, rejectionOf, SETBACKS, stop, unanswered } from './setbacks.js';
+import type { Work } from './how.js';
+import { type Abortable, abandon, landed, listen, type Repeating, unlisten } from './limits.js';
+import { type Parcel, pieceOf, tooLarge } from './payload.js';
+import {
+  frameless,
+  goesAgain,
+  goesBeside,
+  isRefused,
+  isWithheld,
+  outOfTime,
+  rejectionOf,
+  SETBACKS,
+  stop,
+  unanswered,
+} from './setbacks.js';
 import { type Event, type State, TABLE } from './table.js';
-
-const receptions = lazy(() => import('../streams/reception.js'));
 
 /** A timer that fires so much too late tells of a process that slept: the answer may lie in the socket. */
 const [SLEPT_MS, LOOK_AGAIN_MS] = [100, 250];
 
 /** Calls that travel together under one number, in one state of the table. */
-export class Message implements Limited, Abortable {
+export class Message implements Limited, Abortable, Repeating {
   state: State = 'waiting';
   payload: Uint8Array;
   /** places of its calls in what the caller asked for */
@@ -64,10 +63,9 @@ export class Message implements Limited, Abortable {
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
   #deadline: number;
-  /** requests under way, the oldest first: one, or two while a copy is not answered */
-  readonly flights: Flight[] = [];
-  /** it has room for a second request, or waits for it; a pause of it ends sooner if the network or the page comes back */
+  readonly flights: AbortController[] = [];
   copying = false;
+  /** a pause of it ends sooner if the network or the page comes back */
   rousable = false;
   /** earlier numbers whose requests are still under way */
   #past: Sent[] | undefined;
@@ -90,6 +88,10 @@ export class Message implements Limited, Abortable {
     this.#deadline = performance.now() + timeout;
     delivery.alarms.set(this, this.#deadline);
     if (signal) listen(signal, this);
+  }
+
+  get origin(): string {
+    return this.delivery.origin;
   }
 
   get timeout(): number {
@@ -158,73 +160,46 @@ export class Message implements Limited, Abortable {
     const session = this.delivery.sessions.current;
     if (!session) return;
     const { upload, payload, places } = this;
-    const refusal = upload?.refusal(session.maxUpload, this.lastError);
-    if (refusal) {
-      stop(this, refusal);
-      return;
-    }
-    // the payload of a call with streams goes in pieces
-    const longest = upload ? Math.min(payload.length, LIMITS.pieceBody) : payload.length;
+    if (upload && isRefused(this, session)) return;
+    const longest = upload ? pieceOf(payload) : payload.length;
     if (Math.max(payload.length, callFrameLength(longest)) > session.maxBody) {
       stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
     } else this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
   }
 
   transmit(): void {
-    const { sent, upload, flights } = this;
-    if (RUNTIME.navigator?.onLine === false) {
-      this.on('offline');
-      return;
-    }
-    const frame = sent?.frame();
-    if (isPending(frame) || !sent || !frame) {
-      frameless(this, isPending(frame) ? frame : undefined);
-      return;
-    }
-    const again = this.tries > 0;
-    // its streams are read by one request at a time
-    this.wakeIn(this.timeout / 3);
-    if (upload && sent.requests > 0) return;
-    if (upload?.stuck && this.state === 'sent') {
-      this.on('spent');
-      return;
-    }
-    if (flights.length > 0 && !mayCopy(this)) return;
-    this.tries++;
-    if (again && !this.left && sent.requests === 0) sent.at = now();
-    sent.requests++;
-    const flight = { sent, controller: new AbortController() };
-    flights.push(flight);
-    void this.#request(flight, frame);
+    const { sent } = this;
+    const isOffline = RUNTIME.navigator?.onLine === false;
+    const frame = isOffline ? undefined : sent?.frame();
+    if (isOffline) this.on('offline');
+    else if (isPending(frame) || !sent || !frame) frameless(this, isPending(frame) ? frame : undefined);
+    else void this.#request(sent, frame);
   }
 
-  async #request(flight: Flight, frame: Uint8Array): Promise<void> {
+  async #request(sent: Sent, frame: Uint8Array): Promise<void> {
     const { places, upload, delivery, flights } = this;
-    const { sent, controller } = flight;
+    this.wakeIn(this.timeout / 3);
+    if ((upload && isWithheld(this, sent)) || (flights.length > 0 && !goesBeside(this))) return;
+    if (this.tries++ > 0 && !this.left && sent.requests === 0) sent.at = now();
+    sent.requests++;
+    const flight = new AbortController();
+    flights.push(flight);
     if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
     const answer =
       upload || this.work.how.onProgress
-        ? await exchange(this, frame, controller.signal)
-        : await post(delivery.settings, frame, controller.signal);
+        ? await exchange(this, frame, flight.signal)
+        : await post(delivery.settings, frame, flight.signal);
     // what reads a live result may go on when all outcomes are there, so it aborts the request itself
-    flights.splice(flights.indexOf(flight), 1);
-    if (this.copying && flights.length < 2) endCopying(this);
-    if ('read' in answer) {
-      const read = await Promise.resolve(receptions()).catch((error: unknown) => ({ error }));
-      if ('error' in read) {
-        answer.cancel().catch(() => {});
-        controller.abort();
-        const { error } = read;
-        if (this.state !== 'done') unanswered(this, sent, { status: undefined, code: undefined, wait: 0, error });
-      } else await new read.Reception(this, sent, places, controller).read(answer);
-    }
+    if (this.copying || flight.signal.aborted) landed(this, flight);
+    else flights.splice(flights.indexOf(flight), 1);
+    if ('read' in answer) await receive(this, sent, places, flight, answer);
     // it counts as under way until it is opened, for which its keys are needed
     const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;
     const opened = isPending(opening) ? await opening : opening;
     sent.requests--;
     if (this.state === 'done') return;
     if (opened) this.#answered(sent, places, opened);
-    else if ('error' in answer && !controller.signal.aborted) unanswered(this, sent, answer);
+    else if ('error' in answer && !flight.signal.aborted) unanswered(this, sent, answer);
     if (sent.requests > 0) return;
     if (sent === this.sent) this.on('alone');
     else sent.release();
@@ -308,8 +283,7 @@ export class Message implements Limited, Abortable {
     if (signal) unlisten(signal, this);
     this.detach();
     if (this.rousable) rouseNoMore(this);
-    if (this.flights.length > 0) SETBACKS.single(this);
-    if (this.copying) endCopying(this);
+    if (this.flights.length > 0) abandon(this);
     for (const sent of this.#past ?? []) sent.release();
     for (const reception of [...(this.receptions ?? [])]) reception.left();
     if (!this.receptions?.size) this.upload?.cancel(undefined);

@@ -82,6 +82,11 @@ export function join(payloads: readonly Uint8Array[]): Uint8Array {
   return concat(Uint8Array.from(head), ...payloads.map((payload) => payload.subarray(1)));
 }
 
+/** Bytes of the largest piece that a payload goes in if streams go with it. */
+export function pieceOf(payload: Uint8Array): number {
+  return Math.min(payload.length, LIMITS.pieceBody);
+}
+
 /**
  * @param limit bytes of a frame that the server takes, as it said under seal
  * @param places of the calls of the payload among all

@@ -7,12 +7,13 @@ import {
   type Reply,
   type Step,
 } from '@sealwire/core';
-import { ChannelBlockedError, notReached, RemoteError, unreachable } from '../errors.js';
+import { ChannelBlockedError, notReached, notSent, RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
+import type { Session } from '../sessions/session.js';
 import type { Hint } from '../transport/hint.js';
 import { isOffline, offline, rouseLater } from '../transport/network.js';
 import { failure, isRefusal, misread, readHint, rejection, traceOf, unauthorized } from './failure.js';
-import { backoff } from './limits.js';
+import { abandon, backoff, giveWay, mayCopy } from './limits.js';
 import type { Message } from './message.js';
 import { rewrite } from './payload.js';
 import type { Action } from './table.js';
@@ -32,10 +33,7 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
     if (message.numbers < 2) message.on('wake');
     else pause(message, backoff(message.numbers - 2));
   },
-  single({ flights }) {
-    // an abort costs an error object with its stack, too much for every call that went well
-    for (const { controller } of [...flights]) controller.abort();
-  },
+  single: abandon,
   hold(message) {
     message.rousable = true;
     rouseLater(message);
@@ -112,6 +110,31 @@ export function frameless(message: Message, pending: PromiseLike<Uint8Array> | u
   else SETBACKS.pause(message);
 }
 
+/** Whether a copy goes out beside the request that is under way. */
+export function goesBeside(message: Message): boolean {
+  if (mayCopy(message)) return true;
+  if (message.flights.length > 1) {
+    giveWay(message);
+    message.wakeIn(backoff(0));
+  }
+  return false;
+}
+
+/** Whether the server takes no streams, or none so long. */
+export function isRefused(message: Message, { maxUpload }: Session): boolean {
+  const refusal = message.upload?.refusal(maxUpload, message.lastError);
+  if (refusal) stop(message, refusal);
+  return refusal !== undefined;
+}
+
+/** Whether its streams do not go out now: one request at a time reads them, and some cannot be read again. */
+export function isWithheld(message: Message, { requests }: Sent): boolean {
+  if (requests > 0) return true;
+  const isSpent = message.upload?.stuck === true && message.state === 'sent';
+  if (isSpent) message.on('spent');
+  return isSpent;
+}
+
 /** Nothing ran under the number. */
 function forget(message: Message): void {
   message.detach();
@@ -144,9 +167,7 @@ export function stop(message: Message, error: unknown): void {
 export function outOfTime(message: Message): RemoteError {
   const { lastError, delivery } = message;
   if (!isOffline()) return notReached(lastError ?? delivery.sessions.lastError);
-  return isFresh(message)
-    ? unreachable('Nothing was sent within the time of the call', offline())
-    : notReached(offline());
+  return isFresh(message) ? notSent() : notReached(offline());
 }
 
 /** Whether nothing of the call was committed, and it goes out again. */

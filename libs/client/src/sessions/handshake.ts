@@ -20,7 +20,7 @@ import {
   type Step,
   startHandshake,
 } from '@sealwire/core';
-import { backoff, leaveRoom, takeRoom, within } from '../delivery/limits.js';
+import { abandon, backoff, giveWay, landed, loadedCode, mayCopy, type Repeating, within } from '../delivery/limits.js';
 import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
@@ -52,6 +52,8 @@ const FINISH_MS = 10_000;
 
 /** How often a server that never answered is tried. */
 const COLD_TRIES = 2;
+
+const NO_KEYS = 'The keys of the handshake could not be made; load the page again if their code was not loaded';
 
 interface Exchange<T> {
   readonly frame: Uint8Array;
@@ -132,7 +134,12 @@ export class Handshaker {
   async #play(pin: Uint8Array | undefined, signal: AbortSignal, plan: FinishPlan): Promise<Handshaken> {
     const { connectTimeout } = this.settings;
     const began = performance.now();
-    const start = await this.#takeStart(pin);
+    const start = await loadedCode(
+      () => this.#takeStart(pin),
+      NO_KEYS,
+      signal,
+      () => this.events.offline(),
+    );
     let answered: StartAnswered | undefined;
     let finish: FinishSent | undefined;
     try {
@@ -176,8 +183,9 @@ export class Handshaker {
     signal: AbortSignal,
     { frame, attemptMs, open }: Exchange<T>,
   ): Promise<{ opened: T; bytes: number }> {
-    const pending: Sending[] = [];
-    const room = { rouse: () => {} };
+    const requests: Repeating = { origin: this.#origin, flights: [], copying: false, rouse: () => {} };
+    const answers = new Map<AbortController, ReturnType<typeof answerTo>>();
+    const isStart = frame[0] === FRAME_TYPE.start;
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
     const silent = { status: undefined, code: undefined, wait: 0, error: noAnswer(attemptMs) };
@@ -189,48 +197,43 @@ export class Handshaker {
       for (let tries = 0; ; ) {
         if (performance.now() >= due) {
           await this.#online(signal);
-          const now = performance.now();
           // the same bytes are still under way from before: that they were used may just mean that their answer is coming
           if (refusal) throw refusal;
-          if (now > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
-          const kept = pending.length > 0 && takeRoom(this.#origin, room) ? 1 : 0;
-          if (pending.length > kept) {
-            // the first may still be answered, and another connection may do better than the second
-            for (const { controller } of pending.splice(kept)) controller.abort();
-            due = now + backoff(0);
-            pausing = true;
-            continue;
+          if (performance.now() > end) throw new SealwireError('unreachable', 'The handshake was not answered.');
+          pausing = requests.flights.length > 0 && !mayCopy(requests);
+          if (pausing) giveWay(requests);
+          else {
+            const flight = new AbortController();
+            requests.flights.push(flight);
+            answers.set(flight, answerTo(this.settings, frame, flight));
+            tries++;
           }
-          pending.push(send(this.settings, frame));
-          tries++;
-          due = now + attemptMs;
-          pausing = false;
+          due = performance.now() + (pausing ? backoff(0) : attemptMs);
         }
-        const first = pending.length > 0 ? Promise.race(pending.map(({ answer }) => answer)) : undefined;
-        const answered = await within(due - performance.now(), signal, first, pausing);
-        const answer = answered?.answer;
-        if (answered) pending.splice(pending.indexOf(answered.sending), 1);
-        else if (pausing) due = 0;
-        if (!answered && (pausing || performance.now() < due)) continue;
+        const came = await within(due - performance.now(), signal, Promise.race(answers.values()), pausing);
+        if (came) {
+          answers.delete(came.flight);
+          landed(requests, came.flight);
+          if (came.flight.signal.aborted) continue;
+        } else if (pausing) due = 0;
+        if (!came && (pausing || performance.now() < due)) continue;
         // one after the other: a forged answer must not meet the true one half way
+        const answer = came?.answer;
         const tried = answer instanceof Uint8Array ? await run(attempt(open(answer))) : undefined;
         if (tried && 'value' in tried) return { opened: tried.value, bytes: (answer as Uint8Array).length };
         const hint = tried
           ? { status: 200, code: undefined, wait: 0, ...tried }
           : ((answer as Hint | undefined) ?? silent);
         this.lastError = hint.error;
-        const isStart = frame[0] === FRAME_TYPE.start;
         if (FINAL.has(hint.code) && !(isStart && OF_STEP_3.has(hint.code))) refusal = hint.error;
         else this.#retry(hint, tries, isStart);
-        if (refusal && pending.length === 0) throw refusal;
-        if (answer === undefined) continue;
+        if (refusal && requests.flights.length === 0) throw refusal;
+        if (!came) continue;
         due = performance.now() + (refusal ? attemptMs / 4 : backoff(tries - 1, hint.wait));
         pausing = true;
       }
     } finally {
-      // a request that nobody waits for would stay open as long as the server likes
-      for (const { controller } of pending) controller.abort();
-      leaveRoom(this.#origin, room);
+      abandon(requests);
     }
   }
 
@@ -266,67 +269,14 @@ export class Handshaker {
   }
 }
 
-/** A request that is under way. */
-interface Sending {
-  readonly controller: AbortController;
-  readonly answer: Promise<{ readonly sending: Sending; readonly answer: Uint8Array | Hint }>;
-}
-
-function send(settings: Settings, frame: Uint8Array): Sending {
-  const controller = new AbortController();
-  const answer = complete(post(settings, frame, controller.signal));
-  const sending: Sending = { controller, answer: answer.then((one) => ({ sending, answer: one })) };
-  return sending;
-}
-
 /** A step is no live message, whoever answers with one. */
-async function complete(posted: ReturnType<typeof post>): Promise<Uint8Array | Hint> {
-  const answer = await posted;
-  if (!('read' in answer)) return answer;
+async function answerTo(settings: Settings, frame: Uint8Array, flight: AbortController) {
+  const answer = await post(settings, frame, flight.signal);
+  if (!('read' in answer)) return { flight, answer };
   answer.cancel().catch(() => {});
-  return { status: 200, code: undefined, wait: 0, error: new SealwireError('bad_frame') };
+  return { flight, answer: { status: 200, code: undefined, wait: 0, error: new SealwireError('bad_frame') } };
 }
 
 function noAnswer(ms: number): RemoteError {
   return new RemoteError('timeout', `No answer within ${ms} ms.`);
-}
-
-/** Handshakes in a row without a pause. */
-const FREE = 3;
-const MINUTE = 60_000;
-const BLOCKED_MS = 5 * MINUTE;
-
-/** How often handshakes may happen: what an unsealed hint can set off is bounded, whoever forges it. */
-export class Pace {
-  #recent = 0;
-  #last = Number.NEGATIVE_INFINITY;
-  #hintsSince: number | undefined;
-  #lastHint = Number.NEGATIVE_INFINITY;
-
-  /** Milliseconds before the next handshake: none for three in a row, then 1 to 60 seconds with jitter. */
-  delay(): number {
-    const quiet = performance.now() - this.#last;
-    if (quiet > 2 * MINUTE) this.#recent = 0;
-    if (this.#recent < FREE) return 0;
-    const interval = Math.min(MINUTE, 1000 * 2 ** (this.#recent - FREE)) * (0.5 + Math.random() / 2);
-    return Math.max(0, interval - quiet);
-  }
-
-  started(): void {
-    this.#recent++;
-    this.#last = performance.now();
-  }
-
-  /** @returns whether for five minutes there was nothing but hints */
-  hint(): boolean {
-    const now = performance.now();
-    if (this.#hintsSince === undefined || now - this.#lastHint > MINUTE) this.#hintsSince = now;
-    this.#lastHint = now;
-    return now - this.#hintsSince >= BLOCKED_MS;
-  }
-
-  /** An answer has opened. */
-  opened(): void {
-    this.#hintsSince = undefined;
-  }
 }

@@ -16,8 +16,8 @@ import type { EventHub, RenewalReason } from '../events.js';
 import type { Settings } from '../options.js';
 import { HeadersError } from '../transport/transport.js';
 import type { FirstCalls } from './first-calls.js';
-import { FINAL, Handshaker, Pace } from './handshake.js';
-import { FinishPlan, HALF_MADE, type Handshaken } from './renewal.js';
+import { FINAL, Handshaker } from './handshake.js';
+import { FinishPlan, HALF_MADE, type Handshaken, Pace } from './renewal.js';
 import type { Provable } from './sent.js';
 import { Session } from './session.js';
 

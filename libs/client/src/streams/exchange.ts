@@ -1,8 +1,16 @@
+import { lazy } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
+import { unanswered } from '../delivery/setbacks.js';
 import type { Progress } from '../remote.js';
+import type { Sent } from '../sessions/sent.js';
 import type { LiveBody } from '../transport/body.js';
 import type { Hint } from '../transport/hint.js';
 import { post } from '../transport/transport.js';
+
+const receptions = lazy(
+  () => import('./reception.js'),
+  ({ Reception }) => Reception,
+);
 
 /** One request of a call that has streams among its arguments, or whose progress is told. */
 export async function exchange(
@@ -35,6 +43,24 @@ export async function exchange(
     return answer;
   } catch (error) {
     return { status: undefined, code: undefined, wait: 0, error };
+  }
+}
+
+/** Reads a live result with code that no other answer needs. */
+export async function receive(
+  message: Message,
+  sent: Sent,
+  places: readonly number[],
+  flight: AbortController,
+  body: LiveBody,
+): Promise<void> {
+  try {
+    const Reception = await receptions();
+    await new Reception(message, sent, places, flight).read(body);
+  } catch (error) {
+    body.cancel().catch(() => {});
+    flight.abort();
+    if (message.state !== 'done') unanswered(message, sent, { status: undefined, code: undefined, wait: 0, error });
   }
 }
 

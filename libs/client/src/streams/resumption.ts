@@ -3,7 +3,7 @@ import type { IncomingStream } from '@sealwire/core/live';
 import type { Delivery } from '../delivery/delivery.js';
 import type { How } from '../delivery/how.js';
 import { backoff } from '../delivery/limits.js';
-import { Message } from '../delivery/message.js';
+import type { Message } from '../delivery/message.js';
 import { join, rewrite } from '../delivery/payload.js';
 import { RemoteError } from '../errors.js';
 import type { Settled } from '../types.js';
@@ -114,7 +114,7 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
     const added = (await how.added?.()) ?? {};
     const payload = join(origins.map((origin) => origin.again(added)));
     const work = { calls, settled, how: { ...how, onSettled: undefined } };
-    const message = new Message(delivery, work, { payload, places: calls.map((_, place) => place) });
+    const message = delivery.message(work, { payload, places: calls.map((_, place) => place) });
     message.continued = origins;
     await delivery.launch(message);
   } catch (error) {

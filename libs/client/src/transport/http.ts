@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Readable } from 'node:stream';
-import { CONTENT_TYPE, unknownOption } from '@sealwire/core';
+import { CONTENT_TYPE } from '@sealwire/core';
 import { badConfiguration } from '../errors.js';
 import type { BodyReader } from './body.js';
 import { explained, unreachable } from './hint.js';
@@ -22,6 +22,7 @@ import {
   type TransportRequest,
   type TransportResponse,
 } from './transport.js';
+import { checkOptions, hasMethod } from './transport-options.js';
 
 /** Options of {@link httpTransport}. */
 export interface HttpTransportOptions {
@@ -36,15 +37,26 @@ export interface HttpTransportOptions {
   readonly ca?: string | readonly string[];
 }
 
+const RULES = {
+  agent: [(value: unknown) => hasMethod(value, 'addRequest'), 'an Agent of node:http or node:https'],
+  ca: [isPem, 'one certificate or several, as text in PEM'],
+} as const;
+
+function isPem(value: unknown): boolean {
+  const all: unknown[] = [value].flat();
+  return all.length > 0 && all.every((one) => typeof one === 'string' && one.includes('-----BEGIN CERTIFICATE-----'));
+}
+
 /** Idle connections are closed by servers of Node after 5 seconds. */
 const IDLE_MS = 4_000;
 const kept = { keepAlive: true, timeout: IDLE_MS };
 const agents: Partial<Record<string, HttpAgent>> = {};
+
 /**
  * One request of `node:http` or `node:https` for each frame, over connections that are kept. It is what `createRemote` uses on
  * Node. Redirects are not followed, no content encoding is asked for, and of an answer that is no frame 4 KiB are read.
  *
- * @throws SealwireError `bad_configuration` for an option that does not exist
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  * @example
  * import { readFileSync } from 'node:fs';
  * import { httpTransport } from '@sealwire/client/http';
@@ -56,7 +68,7 @@ const agents: Partial<Record<string, HttpAgent>> = {};
  * });
  */
 export function httpTransport(options: HttpTransportOptions = {}): Transport {
-  unknownOption(options, ['maxResponse', 'agent', 'ca'], 'httpTransport');
+  checkOptions('httpTransport', options, RULES);
   const { agent, ca } = options;
   const most = maxResponse(options as Transport);
   let parsed: { readonly url: string; readonly target: Target } | undefined;

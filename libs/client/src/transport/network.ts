@@ -37,25 +37,42 @@ export interface Rousable {
 
 const WAITING = new Set<Rousable>();
 
+/** Milliseconds: Chromium tells its workers by no event that the network is back. */
+const LOOK_MS = 1_000;
+let look: ReturnType<typeof setInterval> | undefined;
+
 /** The page's listeners exist as long as something waits. */
 export function rouseLater(item: Rousable): void {
   if (WAITING.size === 0) listenToPage('addEventListener');
   WAITING.add(item);
+  if (isOffline() && !RUNTIME.document) look ??= setInterval(onReturn, LOOK_MS);
 }
 
 export function rouseNoMore(item: Rousable): void {
-  if (WAITING.delete(item) && WAITING.size === 0) listenToPage('removeEventListener');
+  if (!WAITING.delete(item) || WAITING.size > 0) return;
+  listenToPage('removeEventListener');
+  lookNoMore();
+}
+
+function lookNoMore(): void {
+  clearInterval(look);
+  look = undefined;
 }
 
 function listenToPage(method: keyof Listened): void {
   const page = RUNTIME;
   page[method]?.('online', onReturn);
   page[method]?.('pageshow', onReturn);
-  page.document?.[method]?.('visibilitychange', onReturn);
+  page.document?.[method]?.('visibilitychange', onShown);
+}
+
+function onShown(): void {
+  if (RUNTIME.document?.visibilityState !== 'hidden') onReturn();
 }
 
 function onReturn(): void {
-  if (isOffline() || RUNTIME.document?.visibilityState === 'hidden') return;
+  if (isOffline()) return;
+  lookNoMore();
   for (const item of [...WAITING]) {
     rouseNoMore(item);
     item.rouse();

@@ -1,9 +1,9 @@
 import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
-import { type FetchTransportOptions, IS_NODE, initOf } from './fetch-options.js';
 import { explained, type Hint, hintOf } from './hint.js';
 import { absolute, checkUrl } from './network.js';
+import { type FetchTransportOptions, initOf } from './transport-options.js';
 
 /** One body to be posted. */
 export interface TransportRequest {
@@ -66,6 +66,9 @@ export interface Transport {
   check?(url: string): void;
 }
 
+/** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
+const IS_NODE = (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
+
 /** Bytes of bodies that a browser keeps alive after the page together, less what headers may take. */
 const KEPT_ALIVE = 60_000;
 let keptAlive = 0;
@@ -73,7 +76,7 @@ let keptAlive = 0;
 /** Chromium copies other bodies on the main thread: 8 MB block it for 250 ms. */
 const BLOB_FROM = 256 * 1024;
 
-function asBody(body: TransportRequest['body']): TransportRequest['body'] {
+export function asBody(body: TransportRequest['body']): TransportRequest['body'] {
   const large = !IS_NODE && body instanceof Uint8Array && body.length > BLOB_FROM;
   return large ? new Blob([body as Uint8Array<ArrayBuffer>]) : body;
 }
@@ -135,7 +138,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
 }
 
 /** @throws SealwireError `bad_configuration` for a name or value that no header may have: fetch says it in words of its own */
-function checked(headers: Record<string, string>): Record<string, string> {
+export function checked(headers: Record<string, string>): Record<string, string> {
   try {
     new Headers(headers);
     return headers;

@@ -1,10 +1,11 @@
-import { type SealwireError, unknownOption } from '@sealwire/core';
+import type { SealwireError } from '@sealwire/core';
 import { Agent, type Dispatcher } from 'undici';
 import { badConfiguration } from '../errors.js';
 import { explained } from './hint.js';
 import { answered, headersOf } from './http.js';
 import { checkUrl } from './network.js';
 import { badHeaders, maxResponse, type Transport } from './transport.js';
+import { checkOptions, hasMethod } from './transport-options.js';
 
 /** Options of {@link undiciTransport}. */
 export interface UndiciTransportOptions {
@@ -16,11 +17,16 @@ export interface UndiciTransportOptions {
   readonly connections?: number;
 }
 
+const RULES = {
+  dispatcher: [(value: unknown) => hasMethod(value, 'request'), 'a Dispatcher of undici, such as a Pool'],
+  connections: [(value: unknown) => Number.isSafeInteger(value) && (value as number) > 0, 'a whole number above 0'],
+} as const;
+
 /**
  * Each frame is a request of undici, over a pool of connections. Redirects are not followed, no content encoding is asked for,
  * and of an answer that is no frame 4 KiB are read. `undici` has to be installed.
  *
- * @throws SealwireError `bad_configuration` for an option that does not exist
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  * @example
  * import { undiciTransport } from '@sealwire/client/undici';
  * import { ProxyAgent } from 'undici';
@@ -32,7 +38,7 @@ export interface UndiciTransportOptions {
  * });
  */
 export function undiciTransport(options: UndiciTransportOptions = {}): Transport {
-  unknownOption(options, ['maxResponse', 'dispatcher', 'connections'], 'undiciTransport');
+  checkOptions('undiciTransport', options, RULES);
   const { dispatcher: given, connections } = options;
   if (given && connections !== undefined) {
     throw badConfiguration('A dispatcher has a number of connections of its own.');

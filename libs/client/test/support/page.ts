@@ -26,6 +26,7 @@ export function stubPage({ isOnline = true, isWorker = false } = {}) {
   };
   return {
     document,
+    navigator,
     dispatch,
     setOnline(value: boolean): void {
       navigator.onLine = value;

@@ -1,14 +1,15 @@
 import { ml_kem768 } from '@noble/post-quantum/ml-kem.js';
-import { erase } from '../bytes.js';
 import { opaque, type Primitives } from './primitives.js';
+
+/** Bytes of the seed d || z, which other implementations keep as the private half. */
+const SEED = 64;
 
 /** ML-KEM-768 in plain JavaScript: everywhere for encapsulation, and for the rest if the runtime has no ML-KEM. */
 export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDecapsulate'> = {
   kemKeyPair(seed) {
     return opaque(() => {
       const { publicKey, secretKey } = ml_kem768.keygen(seed);
-      erase(secretKey);
-      return { encapsulationKey: publicKey, decapsulationKey: seed.slice() };
+      return { encapsulationKey: publicKey, decapsulationKey: secretKey };
     });
   },
 
@@ -19,13 +20,13 @@ export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDe
     });
   },
 
-  kemDecapsulate(ciphertext, decapsulationKey) {
+  kemDecapsulate(ciphertext, key) {
     return opaque(() => {
-      const { secretKey } = ml_kem768.keygen(decapsulationKey);
+      const own = key.length === SEED ? ml_kem768.keygen(key).secretKey : key.slice();
       try {
-        return ownCopy(ml_kem768.decapsulate(ciphertext, secretKey));
+        return ownCopy(ml_kem768.decapsulate(ciphertext, own));
       } finally {
-        erase(secretKey);
+        own.fill(0);
       }
     });
   },
@@ -34,6 +35,6 @@ export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDe
 /** The library hands out half of a hash, whose other half would outlive an erasure. */
 function ownCopy(secret: Uint8Array): Uint8Array {
   const copy = secret.slice();
-  erase(new Uint8Array(secret.buffer));
+  new Uint8Array(secret.buffer).fill(0);
   return copy;
 }

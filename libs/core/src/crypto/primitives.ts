@@ -19,7 +19,7 @@ export interface KeyPair<Private extends PrivateKey = Uint8Array> {
 /** An ML-KEM-768 key pair. */
 export interface KemKeyPair<Private extends PrivateKey = Uint8Array> {
   readonly encapsulationKey: Uint8Array;
-  /** the 64-byte seed d || z: the one private form that every implementation of FIPS 203 can load */
+  /** the 64-byte seed d || z, or what the implementation made of it; it goes to the implementation that it came from */
   readonly decapsulationKey: Private;
 }
 
@@ -33,6 +33,8 @@ export interface ClientPrimitives {
   random(length: number): Uint8Array;
   /** over the concatenation of the parts */
   sha256(...parts: Uint8Array[]): Uint8Array;
+  /** `sha256` of many bytes, for a platform that computes it off the calling thread. The bytes are read before it returns. */
+  digest?(bytes: Uint8Array): Soon<Uint8Array>;
   /** HMAC-SHA256 over the concatenation of the parts */
   hmac(key: Uint8Array, ...parts: Uint8Array[]): Uint8Array;
   /** constant time in the content, not in the lengths */
@@ -83,6 +85,15 @@ export interface Primitives extends ClientPrimitives {
 export function opaque<T>(operation: () => T): T {
   try {
     return operation();
+  } catch {
+    throw new SealwireError('open_failed');
+  }
+}
+
+/** The same for one that is awaited. */
+export async function opaquely<T>(operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation();
   } catch {
     throw new SealwireError('open_failed');
   }

@@ -1,8 +1,14 @@
 import { erase } from '../bytes.js';
-import { SealwireError } from '../errors.js';
 import { isPending, lazy } from '../steps.js';
 import { hashes } from './hashes.js';
-import type { ClientPrimitives, KemKeyPair, KeyPair, NativeKey, PrivateKey } from './primitives.js';
+import {
+  type ClientPrimitives,
+  type KemKeyPair,
+  type KeyPair,
+  type NativeKey,
+  opaquely,
+  type PrivateKey,
+} from './primitives.js';
 
 const AES = 'AES-GCM';
 const X25519 = { name: 'X25519' };
@@ -24,14 +30,21 @@ interface Subtle {
     extractable: false,
     usages: string[],
   ): Promise<NativeKey>;
+  digest(algorithm: string, data: Uint8Array): Promise<ArrayBuffer>;
   deriveBits(algorithm: object, key: NativeKey, length: number): Promise<ArrayBuffer>;
   decapsulateBits(algorithm: object, key: NativeKey, ciphertext: Uint8Array): Promise<ArrayBuffer>;
   encrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
   decrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
 }
 
-const ciphers = lazy(() => import('./noble-ciphers.js').then(({ nobleCiphers }) => nobleCiphers));
-const kem = lazy(() => import('./noble-kem.js').then(({ nobleKem }) => nobleKem));
+const ciphers = lazy(
+  () => import('./noble-ciphers.js'),
+  ({ nobleCiphers }) => nobleCiphers,
+);
+const kem = lazy(
+  () => import('./noble-kem.js'),
+  ({ nobleKem }) => nobleKem,
+);
 
 /** undefined on a page without TLS */
 const subtle = (): Subtle | undefined => (globalThis.crypto as { subtle?: unknown }).subtle as Subtle | undefined;
@@ -58,6 +71,10 @@ const aesKeys = new WeakMap<Uint8Array, Promise<NativeKey>>();
 export const webPrimitives: ClientPrimitives = {
   ...hashes,
 
+  digest(bytes) {
+    return subtle() ? natively((native) => native.digest('SHA-256', bytes)) : hashes.sha256(bytes);
+  },
+
   async x25519KeyPair(seed): Promise<KeyPair<PrivateKey>> {
     const native = subtle();
     if (native && !missing.x25519) {
@@ -81,7 +98,7 @@ export const webPrimitives: ClientPrimitives = {
         erase(own);
       }
     }
-    return opaquely(async (native) => {
+    return natively(async (native) => {
       const other = await native.importKey('raw', publicKey, X25519, false, []);
       return await native.deriveBits({ ...X25519, public: other }, privateKey, 256);
     });
@@ -110,7 +127,7 @@ export const webPrimitives: ClientPrimitives = {
         erase(own);
       }
     }
-    return opaquely((native) => native.decapsulateBits(KEM, decapsulationKey, ciphertext));
+    return natively((native) => native.decapsulateBits(KEM, decapsulationKey, ciphertext));
   },
 
   async prepare() {
@@ -158,7 +175,7 @@ async function aesGcm(
   input: Uint8Array,
   out?: Uint8Array,
 ): Promise<Uint8Array> {
-  const result = await opaquely(async (native) => {
+  const result = await natively(async (native) => {
     // the platform would take AES-192 and nonces of other lengths, which no frame of ours has
     if ((key.length !== 16 && key.length !== 32) || nonce.length !== 12) throw new RangeError('key or nonce length');
     const algorithm = { name: AES, iv: nonce, additionalData: ad, tagLength: TAG_BITS };
@@ -177,11 +194,7 @@ function aesKey(native: Subtle, key: Uint8Array): Promise<NativeKey> {
   return imported;
 }
 
-/** Whatever goes wrong inside becomes one error that says nothing about which check failed. */
-async function opaquely(operation: (native: Subtle) => Promise<ArrayBuffer>): Promise<Uint8Array> {
-  try {
-    return new Uint8Array(await operation(subtle() as Subtle));
-  } catch {
-    throw new SealwireError('open_failed');
-  }
+/** What the platform does, and gives as bytes. */
+function natively(operation: (native: Subtle) => Promise<ArrayBuffer>): Promise<Uint8Array> {
+  return opaquely(async () => new Uint8Array(await operation(subtle() as Subtle)));
 }

@@ -10,6 +10,8 @@ import { type CallNumber, encodeCallNumber, FIRST_LANE } from './numbers.js';
 /** More than one chunk; each is preceded by its u24 length. */
 export const FLAG_CHUNKED = 0x01;
 export const CHUNK_HEAD = 3;
+/** Bytes of a padded body from which on it is hashed off the calling thread, if the platform does that. */
+const LONG = 4_096;
 export const CALL_LABEL = utf8('call');
 export const RESULT_LABEL = utf8('result');
 
@@ -49,13 +51,23 @@ export function* sealCall(
   random: Random,
   body: Uint8Array,
 ): Step<{ frame: Uint8Array; header: Uint8Array }> {
-  const message = newFrame(FRAME_TYPE.call, call.epoch, SIZE.callHeader, random, body);
-  message.frame.set(call.sessionId, 4);
-  writeU32(message.frame, 20, call.number.lane);
-  writeU32(message.frame, 24, call.number.counter);
-  const header = message.frame.slice(0, SIZE.callHeader);
-  yield* sealChunks(key, CALL_LABEL, header, message);
-  return { frame: message.frame, header };
+  const message = newFrame(FRAME_TYPE.call, call.epoch, SIZE.callHeader, body);
+  const { frame, padded } = message;
+  frame.set(call.sessionId, 4);
+  writeU32(frame, 20, call.number.lane);
+  writeU32(frame, 24, call.number.counter);
+  const { digest } = key.primitives;
+  const long = digest && padded.length >= LONG;
+  // whose epoch may be over when the digest is there
+  const own = long ? { ...key, secret: key.secret.slice() } : key;
+  try {
+    salt(message, random, long ? yield* wait(digest(padded)) : padded);
+    const header = frame.slice(0, SIZE.callHeader);
+    yield* sealChunks(own, CALL_LABEL, header, message);
+    return { frame, header };
+  } finally {
+    if (long) erase(own.secret);
+  }
 }
 
 /**
@@ -102,7 +114,8 @@ export function sealResult(
   random: Random,
   body: Uint8Array,
 ): Uint8Array {
-  const message = newFrame(FRAME_TYPE.result, result.epoch, SIZE.resultHeader, random, body);
+  const message = newFrame(FRAME_TYPE.result, result.epoch, SIZE.resultHeader, body);
+  salt(message, random, message.padded);
   const bound = concat(message.frame.subarray(0, SIZE.resultHeader), result.callHeader);
   runSync(sealChunks(key, RESULT_LABEL, bound, message));
   return message.frame;
@@ -158,11 +171,8 @@ interface NewFrame {
   readonly header: number;
 }
 
-/**
- * Room for a whole frame, with head and salt, the padded body at its end. The salt depends on the padded body: two plaintexts
- * never share one, not even on a machine that was cloned with its random generator.
- */
-function newFrame(type: number, epoch: number, header: number, random: Random, body: Uint8Array): NewFrame {
+/** Room for a whole frame, with its head, the padded body at its end. */
+function newFrame(type: number, epoch: number, header: number, body: Uint8Array): NewFrame {
   const length = padLength(body.length);
   const flags = length > LIMITS.chunk ? FLAG_CHUNKED : 0;
   const overhead = sealedOverhead(length);
@@ -173,8 +183,16 @@ function newFrame(type: number, epoch: number, header: number, random: Random, b
   frame[1] = PROTOCOL_VERSION;
   frame[2] = flags;
   frame[3] = epoch;
-  frame.set(random(SIZE.salt, padded), header - SIZE.salt);
   return { frame, padded, header };
+}
+
+/**
+ * The salt depends on the padded body: two plaintexts never share one, not even on a machine that was cloned with its random
+ * generator.
+ * @param context the padded body, or its digest
+ */
+function salt({ frame, header }: NewFrame, random: Random, context: Uint8Array): void {
+  frame.set(random(SIZE.salt, context), header - SIZE.salt);
 }
 
 function sealedOverhead(paddedLength: number): number {

@@ -1,9 +1,5 @@
 import { SealwireError, unknownOption } from '@sealwire/core/calls';
 
-/** Browsers send no request streams, but for one over HTTP/2; one of them sends another body without an error. */
-export const IS_NODE =
-  (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
-
 /** Options of {@link fetchTransport}. Those of `fetch` concern browsers; Node's keeps no cookies and has no page. */
 export interface FetchTransportOptions {
   /** bytes of an answer that are read at most; a longer result ends its call with `too_large` (default 64 MiB) */
@@ -56,24 +52,53 @@ const CHOICES: Readonly<Record<FetchOption, readonly unknown[]>> = {
   ],
 };
 
+/** What an option takes, and how that is said. */
+type Rule = readonly [takes: (value: unknown) => boolean, wanted: string];
+
+const RULES: Readonly<Record<string, Rule>> = {
+  maxResponse: [
+    (value) => Number.isSafeInteger(value) && (value as number) > 0,
+    'a number of bytes above 0, without a fraction',
+  ],
+};
+
 /** @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take */
-export function initOf(options: FetchTransportOptions): RequestInit {
-  unknownOption(options, ['maxResponse', 'fetch', ...Object.keys(CHOICES)], 'fetchTransport');
-  const { maxResponse, fetch } = options;
-  if (maxResponse !== undefined && !(Number.isSafeInteger(maxResponse) && maxResponse > 0)) {
-    throw refused('maxResponse', 'a number of bytes above 0');
+export function checkOptions(transport: string, options: object, own: Readonly<Record<string, Rule>>): void {
+  if (typeof options !== 'object' || options === null) throw refused(transport, 'its options', 'an object');
+  const rules = { ...RULES, ...own };
+  unknownOption(options, Object.keys(rules), transport);
+  for (const [name, [takes, wanted]] of Object.entries(rules)) {
+    const value = (options as Record<string, unknown>)[name];
+    if (value !== undefined && !takes(value)) throw refused(transport, name, wanted);
   }
-  if (fetch !== undefined && typeof fetch !== 'function') throw refused('fetch', 'a function');
-  const init: Record<string, unknown> = {};
-  for (const [name, choices] of Object.entries(CHOICES)) {
-    const value = options[name as FetchOption];
-    if (value === undefined) continue;
-    if (!choices.includes(value)) throw refused(name, `one of ${choices.join(', ')}`);
-    init[name] = value;
-  }
-  return init;
 }
 
-function refused(option: string, wanted: string): SealwireError {
-  return new SealwireError('bad_configuration', `fetchTransport: ${option} must be ${wanted}.`);
+/** Whether a value has a method, as every class of a library in whatever version has. */
+export function hasMethod(value: unknown, name: string): boolean {
+  return typeof (value as Record<string, unknown> | null)?.[name] === 'function';
+}
+
+const FETCH: Readonly<Record<string, Rule>> = {
+  fetch: [(value) => typeof value === 'function', 'a function'],
+  ...Object.fromEntries(
+    Object.entries(CHOICES).map(([name, choices]) => [
+      name,
+      [(value: unknown) => choices.includes(value), `one of ${choices.join(', ')}`] as const,
+    ]),
+  ),
+};
+
+/** What `fetch` is given with every request. @throws as {@link checkOptions} */
+export function initOf(options: FetchTransportOptions): RequestInit {
+  checkOptions('fetchTransport', options, FETCH);
+  return Object.fromEntries(
+    Object.keys(CHOICES).flatMap((name) => {
+      const value = options[name as FetchOption];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+function refused(transport: string, option: string, wanted: string): SealwireError {
+  return new SealwireError('bad_configuration', `${transport}: ${option} must be ${wanted}.`);
 }
