@@ -29,8 +29,11 @@ const forgetful = lazy(
  *
  * @throws SealwireError `bad_configuration`
  * @example
+ * import { createRemote } from '@sealwire/client';
+ * import type { PaymentsController } from './payments.controller.js';
+ *
  * const persistence = sessionPersistence({ slots: 4 });
- * const payments = createRemote<Api>({ url: '/remote/payments', serverKey: 'swp1...', persistence });
+ * const payments = createRemote<RemoteApi<PaymentsController>>({ url: '/remote/payments', serverKey: 'swp1...', persistence });
  */
 export function sessionPersistence(options: SessionPersistenceOptions = {}): SessionPersistence {
   unknownOption(options, ['slots'], 'sessionPersistence');

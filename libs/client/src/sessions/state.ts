@@ -31,7 +31,7 @@ export interface SessionState {
   epoch: Epoch;
 }
 
-export type Secrets = { readonly [K in keyof ClientFinished['secrets']]: Secret };
+type Secrets = { readonly [K in keyof ClientFinished['secrets']]: Secret };
 
 /** Where the sessions of one remote are kept. Nothing of it throws. */
 export interface Keeper {
