@@ -173,7 +173,8 @@ class Recording {
     const { head } = this.#request;
     const { calls, payloads } = this.log.freightOf(head);
     const kind = kindOf(head, this.sent.contentType);
-    if (kind === 'call') this.#request.payload = payloads[0];
+    // of a file that goes up only what comes before it is known
+    if (kind === 'call') this.#request.payload = this.#request.isLive ? undefined : payloads[0];
     else if (kind === 'ask') this.#request.payload = 0;
     const handshake =
       kind === 'start'
