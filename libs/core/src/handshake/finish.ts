@@ -2,7 +2,7 @@ import { concat, EMPTY, erase, pad, unpad, unpadFirst } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/frame-type.js';
-import { frameDigest, type Sending } from '../message/numbers.js';
+import type { Sending } from '../message/numbers.js';
 import { runSync, type Step, wait } from '../steps.js';
 import type { CookieState } from './cookie.js';
 import {
@@ -18,7 +18,7 @@ import {
   SEALED_4,
   type SessionTerms,
 } from './frames.js';
-import { type SessionSecrets, SymmetricState, split } from './key-schedule.js';
+import { digestOf, type SessionSecrets, SymmetricState, split } from './key-schedule.js';
 import {
   decodeAnswers,
   decodeFirstCalls,
@@ -96,17 +96,18 @@ export function* finishHandshake(state: StartAnswered, asked: readonly Asked[], 
   const b = random(SIZE.nonceNumber, symmetric.h);
   const plaintext = SEALED_3.write({ c2, b }, rest);
   // mixed into the key: a client that was cloned after step 2 seals no two plaintexts under one
-  const salt = random(SIZE.salt, primitives.sha256(plaintext));
+  const salt = random(SIZE.salt, yield* digestOf(primitives, plaintext));
   const head = frameHead(FRAME_TYPE.finish);
   const clear = FINISH.write({ head, salt, cookieSize: cookie.length }, cookie);
-  symmetric.mixHash(clear);
+  yield* symmetric.absorb(clear);
   symmetric.mixKey(salt);
   const frame = concat(clear, yield* symmetric.seal(plaintext));
+  const digest = (yield* digestOf(primitives, frame)).slice(0, SIZE.digest);
   symmetric.mixKey(c2);
   return {
     ...{ frame, sessionId, suite, symmetric, ephemeral, b, asked },
     ...firstSecrets(symmetric),
-    digest: frameDigest(primitives, frame),
+    digest,
     firstCount: firstCalls.length,
     keys: { c1, s1, c2 },
   };

@@ -39,6 +39,15 @@ export function expand(primitives: ClientPrimitives, key: Uint8Array, ...info: U
   return primitives.hmac(key, ...info, ONE);
 }
 
+/** Bytes that are worth hashing elsewhere in a handshake, in which the engine has not compiled its own SHA-256 yet. */
+const LONG = 512;
+
+/** SHA-256, off the calling thread if there is much to hash and the platform does that. */
+export function* digestOf(primitives: ClientPrimitives, data: Uint8Array): Step<Uint8Array> {
+  const { digest } = primitives;
+  return digest && data.length >= LONG ? yield* wait(digest(data)) : primitives.sha256(data);
+}
+
 /** The values that both sides put in before step 1 (PROTOCOL.md section 3.1). */
 interface Prologue {
   readonly modulePath: string;
@@ -89,6 +98,12 @@ export class SymmetricState {
     this.h = this.primitives.sha256(this.h, ...data);
   }
 
+  /** The same for what may be long. */
+  *absorb(data: Uint8Array): Step<void> {
+    if (data.length < LONG || !this.primitives.digest) this.mixHash(data);
+    else this.h = yield* digestOf(this.primitives, concat(this.h, data));
+  }
+
   /** (ck, k) = HKDF(ck, input, 2) */
   mixKey(input: Uint8Array): void {
     [this.ck, this.k] = this.hkdf(input, 2) as [Uint8Array, Uint8Array];
@@ -114,7 +129,7 @@ export class SymmetricState {
     const { key, nonce } = aeadKey(block, this.keySize);
     const sealed = yield* wait(this.primitives.seal(key, nonce, this.h, plaintext));
     erase(block);
-    this.mixHash(sealed);
+    yield* this.absorb(sealed);
     return sealed;
   }
 
@@ -123,7 +138,7 @@ export class SymmetricState {
     const { key, nonce } = aeadKey(block, this.keySize);
     const plaintext = yield* wait(this.primitives.open(key, nonce, this.h, sealed));
     erase(block);
-    this.mixHash(sealed);
+    yield* this.absorb(sealed);
     return plaintext;
   }
 

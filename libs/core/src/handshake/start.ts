@@ -86,7 +86,7 @@ export function* startHandshake(suite: HandshakeSuite<ClientPrimitives>, config:
     clientEphemeral: publicKey,
     encapsulationKey,
   });
-  symmetric.mixHash(clear);
+  yield* symmetric.absorb(clear);
   symmetric.mixKey(publicKey);
   if (serverKey) symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverKey)));
   const plaintext = SEALED_1.write({ c1, a, options: new Uint8Array(SIZE.options) });
@@ -175,7 +175,7 @@ export const receiveStartAnswer = /* @__PURE__ */ opaqueStep(function* (state: S
   const { primitives } = suite;
   const { clear, serverEphemeral, kemCiphertext, cookie, sealed } = parseStartAnswer(frame);
   const symmetric = state.symmetric.clone();
-  symmetric.mixHash(clear);
+  yield* symmetric.absorb(clear);
   symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverEphemeral)));
   symmetric.mixSecret(yield* wait(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey)));
   const { s1, a, sessionId, options } = SEALED_2.read(yield* symmetric.open(sealed));

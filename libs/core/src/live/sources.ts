@@ -207,9 +207,9 @@ function webReader(stream: ReadableStream): SourceReader {
   return { next: () => reader.read(), close: (reason) => reader.cancel(reason) };
 }
 
-/** Read slice by slice, each as long as what a piece holds of it. */
+/** Read slice by slice, each as long as what a few pieces hold of it: a browser pays for each as much as for its bytes. */
 function blobReader(blob: Blob): SourceReader {
-  const length = LIMITS.pieceBody - SIZE.unitHead;
+  const length = 8 * (LIMITS.pieceBody - SIZE.unitHead);
   let at = 0;
   return {
     async next() {
