@@ -11,7 +11,7 @@ export type {
   PrivateKey,
   Secret,
 } from './crypto/primitives.js';
-export { describeFrame, type FrameField } from './describe.js';
+export { describeFrame, FRAME_LAYOUT, type FrameField } from './describe.js';
 export {
   type ErrorCode,
   type LocalCode,
