@@ -1,7 +1,7 @@
 /** A Nest application with remote functions, and pages that load the client from it. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { INestApplication, Type } from '@nestjs/common';
+import type { DynamicModule, INestApplication, Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { formatKeyText, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
@@ -23,6 +23,8 @@ export interface SiteOptions {
   readonly controllers: readonly Type[];
   /** modules by path (default `{ things: {} }`), with the options of `forFeature` */
   readonly modules?: Readonly<Record<string, object>>;
+  /** further modules of Nest */
+  readonly imports?: readonly DynamicModule[];
   /** options of `forRoot` */
   readonly root?: object;
   readonly serverKey?: string;
@@ -35,10 +37,11 @@ export interface SiteOptions {
 
 /** The caller closes it. */
 export async function startSite(options: SiteOptions): Promise<Site> {
-  const { controllers, modules = { things: {} }, root = {}, prepare, port = 0 } = options;
+  const { controllers, modules = { things: {} }, root = {}, imports = [], prepare, port = 0 } = options;
   const serverKey = options.serverKey ?? generateKeyText('sws1', nodePrimitives);
   const testing = await Test.createTestingModule({
     imports: [
+      ...imports,
       SealwireModule.forRoot({ serverKey, handshakeRate: false, handshakeRateTotal: false, ...root }),
       ...Object.entries(modules).map(([path, feature]) => SealwireModule.forFeature({ path, ...feature })),
     ],

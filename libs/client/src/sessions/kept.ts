@@ -3,7 +3,7 @@ import type { Settings } from '../options.js';
 import { RUNTIME } from '../transport/network.js';
 import { BLOCK, change, forget, nameOf, openRecords, type Records, reservedBy, restored, storable } from './records.js';
 import type { Session } from './session.js';
-import type { Epoch, Found, Keeper, SessionState } from './state.js';
+import type { Epoch, Keeper, SessionState } from './state.js';
 
 /** The idle time of a session on disk is behind by no more. */
 const HEARD_MS = 10_000;
@@ -34,13 +34,14 @@ type Surroundings = typeof RUNTIME & { readonly navigator?: { readonly locks?: L
 const locks = (): LockManager | undefined => (RUNTIME as Surroundings).navigator?.locks;
 
 /** @returns undefined without IndexedDB, Web Locks or WebCrypto, or if the database cannot be opened */
-export async function find(settings: Settings, slots: number): Promise<Found | undefined> {
+export async function find(settings: Settings, slots: number): Promise<Keeper | undefined> {
   const { crypto } = globalThis as { crypto?: { subtle?: unknown } };
   if (!locks() || !crypto?.subtle) return undefined;
   const records = await openRecords();
   if (!records) return undefined;
   const keeper = new SlotKeeper(settings, slots, records);
-  return { keeper, left: await keeper.restore() };
+  await keeper.restore();
+  return keeper;
 }
 
 /** One slot at a time, which no other page has: a Web Lock says so as long as the page lives. */
@@ -48,7 +49,10 @@ class SlotKeeper implements Keeper {
   readonly #name: string;
   readonly #binding: string;
   readonly #owner: string;
+  left: SessionState | undefined;
   #slot: Slot | undefined;
+  /** whose locks this page has: several while it looks for a session */
+  readonly #held = new Set<Slot>();
   #session: Session | undefined;
   /** one operation after the other */
   #last: Promise<unknown> = Promise.resolve();
@@ -74,7 +78,7 @@ class SlotKeeper implements Keeper {
     this.#listen('addEventListener');
   }
 
-  restore(): Promise<SessionState | undefined> {
+  restore(): Promise<unknown> {
     return this.#next(() => this.#acquire(true));
   }
 
@@ -87,7 +91,9 @@ class SlotKeeper implements Keeper {
   }
 
   keep(session: Session): void {
-    if (this.#session) this.#session.keeping = undefined;
+    this.#letGo();
+    // it began before the storage answered
+    if (!(session.key instanceof NativeSecret)) return;
     this.#session = session;
     if (this.#slot) this.#attach(session);
     this.#changed();
@@ -107,8 +113,7 @@ class SlotKeeper implements Keeper {
   };
 
   drop(): void {
-    if (this.#session) this.#session.keeping = undefined;
-    this.#session = undefined;
+    this.#letGo();
     void this.#next(async () => {
       if (this.#slot && !this.#session) await this.#write(this.#slot, this.#claim());
     });
@@ -116,13 +121,21 @@ class SlotKeeper implements Keeper {
 
   close(): void {
     this.#closed = true;
-    this.#session = undefined;
+    this.#letGo();
     this.#listen('removeEventListener');
-    void this.#next(() => forget(this.records, this.#name)).then(() => {
-      this.#slot?.release();
-      this.#slot = undefined;
+    const forgotten = () => forget(this.records, this.#name);
+    // at once, for the page may be left now, and after whatever is being written
+    forgotten().catch(() => {});
+    void this.#next(forgotten).then(() => {
+      this.#lose();
       this.records.close();
     });
+  }
+
+  #letGo(): void {
+    if (this.#session) this.#session.keeping = undefined;
+    this.#session = undefined;
+    this.left = undefined;
   }
 
   #listen(method: 'addEventListener' | 'removeEventListener'): void {
@@ -142,13 +155,15 @@ class SlotKeeper implements Keeper {
     session.limit = reservedBy(session.state);
   }
 
-  /** Another page may have the slot now, and its numbers. */
+  /** Another page may have the slot now, and the session. */
   #lose(): void {
-    const [slot, session] = [this.#slot, this.#session];
+    const [held, session] = [[...this.#held], this.#session];
+    this.#held.clear();
     this.#slot = undefined;
+    this.left = undefined;
     if (session?.keeping) session.limit = 0;
     if (session) session.keeping = undefined;
-    slot?.release();
+    for (const slot of held) slot.release();
   }
 
   async #save(): Promise<void> {
@@ -167,18 +182,18 @@ class SlotKeeper implements Keeper {
     const stored = await storable({ ...state, counter: reserved });
     if (this.#session !== session || this.#slot !== slot) return;
     const kept = { version: 1, owner: this.#owner, until, binding: this.#binding, state: stored } as const;
-    if (!(await this.#write(slot, kept))) this.#lose();
-    else if (this.#slot === slot && session.keeping) session.limit = Math.max(session.limit, reserved);
+    if ((await this.#write(slot, kept)) && this.#slot === slot && session.keeping)
+      session.limit = Math.max(session.limit, reserved);
   }
 
-  /** @returns whether the slot was still this page's */
+  /** Writes only over what this page wrote: what another one wrote or deleted in between may have been used. */
   async #write(slot: Slot, kept: Kept): Promise<boolean> {
     let mine = true;
     await change(this.records, slot.key, (found) => {
-      const owner = (found as Kept | undefined)?.owner;
-      mine = owner === undefined || owner === this.#owner;
+      mine = (found as Kept | undefined)?.owner === this.#owner;
       return mine ? kept : found;
     });
+    if (!mine && this.#slot === slot) this.#lose();
     return mine;
   }
 
@@ -187,26 +202,26 @@ class SlotKeeper implements Keeper {
   }
 
   /** Takes the first free slot with a session that fits, or else the first free one. @param goOn whether to look for a session */
-  async #acquire(goOn: boolean): Promise<SessionState | undefined> {
+  async #acquire(goOn: boolean): Promise<void> {
     await change(this.records, undefined, (found) => (isOver(found) ? undefined : found));
-    const held: Slot[] = [];
     let chosen: Slot | undefined;
     let state: SessionState | undefined;
     try {
       for (let index = 0; index < this.slots && !this.#closed; index++) {
         const slot = await this.#lock([this.#name, index]);
         if (!slot) continue;
-        held.push(slot);
         if (goOn) state = await this.#take(slot);
-        chosen = state ? slot : held[0];
+        chosen = state ? slot : (chosen ?? slot);
         if (state || !goOn) break;
       }
       if (chosen && !state) await change(this.records, chosen.key, () => this.#claim());
+      // its lock may be lost by now
+      if (!chosen || this.#closed || !this.#held.has(chosen)) return;
       this.#slot = chosen;
+      this.left = state;
     } finally {
-      for (const slot of held) if (slot !== this.#slot) slot.release();
+      for (const slot of [...this.#held]) if (slot !== this.#slot && this.#held.delete(slot)) slot.release();
     }
-    return state;
   }
 
   /** Sets numbers aside for this page. What does not fit is deleted. */
@@ -228,12 +243,13 @@ class SlotKeeper implements Keeper {
       const over = (): void => {
         resolve(undefined);
         // released, or stolen
-        if (slot && this.#slot === slot) this.#lose();
+        if (slot && this.#held.delete(slot) && this.#slot === slot) this.#lose();
       };
       const held = (lock: unknown): unknown => {
         if (!lock) return undefined;
         return new Promise<void>((release) => {
           slot = { key, release };
+          this.#held.add(slot);
           resolve(slot);
         });
       };

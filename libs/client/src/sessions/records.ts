@@ -22,10 +22,14 @@ interface Store {
 }
 interface Transaction {
   readonly error: unknown;
+  commit?(): void;
   oncomplete: (() => void) | null;
   onabort: (() => void) | null;
   objectStore(name: string): Store;
   abort(): void;
+}
+interface KeyRanges {
+  bound(from: unknown, to: unknown): unknown;
 }
 interface Opening extends Request<Records> {
   onupgradeneeded: (() => void) | null;
@@ -76,7 +80,7 @@ export async function openRecords(): Promise<Records | undefined> {
 export function change(
   records: Records,
   key: readonly unknown[] | undefined,
-  to: (found: unknown, key: unknown) => unknown,
+  to: (found: unknown) => unknown,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const transaction = records.transaction(STORE, 'readwrite', { durability: 'strict' });
@@ -91,7 +95,7 @@ export function change(
       };
       found.onsuccess = () => {
         try {
-          const next = to(found.result, each);
+          const next = to(found.result);
           if (next === undefined) store.delete(each);
           else if (next !== found.result) store.put(next, each);
         } catch {
@@ -110,9 +114,17 @@ export function nameOf({ url, modulePath }: { readonly url: string; readonly mod
   return `${absolute(url)} ${modulePath}`;
 }
 
-/** Deletes what is kept for a module. A page that has one of its sessions goes on, and keeps it again. */
+/** Deletes what is kept for a module. It is on its way before this returns, so a page may be left right after it. */
 export function forget(records: Records, name: string): Promise<void> {
-  return change(records, undefined, (found, key) => (Array.isArray(key) && key[0] === name ? undefined : found));
+  const { IDBKeyRange } = globalThis as unknown as { IDBKeyRange: KeyRanges };
+  return new Promise((resolve, reject) => {
+    const transaction = records.transaction(STORE, 'readwrite', { durability: 'strict' });
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error);
+    // an array is behind all numbers
+    transaction.objectStore(STORE).delete(IDBKeyRange.bound([name], [name, []]));
+    transaction.commit?.();
+  });
 }
 
 /** The same on a page that has nothing of it. */
@@ -149,10 +161,11 @@ export function restored(stored: unknown): SessionState | undefined {
     const { maxBody, maxUpload, pulse } = options;
     const { lane, idle, lifetime } = terms;
     const { index, calls, bytes, confirmed, since } = epoch;
-    const whole = [maxBody, maxUpload, pulse, lane, idle, lifetime, counter, index, calls, bytes].every(
-      (one) => Number.isSafeInteger(one) && one >= 0,
-    );
-    if (!whole || !Number.isFinite(roundTripMs) || !(accepted <= counter) || counter > LIMITS.counter) return undefined;
+    const whole = [maxUpload, index, calls, bytes].every((one) => isWhole(one, 0, Number.MAX_SAFE_INTEGER));
+    const served = isWhole(maxBody, LIMITS.body, U32) && isWhole(pulse, 0, 0xffff) && isWhole(idle, 0, U32);
+    const lasts = isWhole(lifetime, 0, LIMITS.sessionSeconds) && roundTripMs >= 0 && Number.isFinite(roundTripMs);
+    const numbered = isWhole(lane, 0, U32) && isWhole(counter, 0, LIMITS.counter) && isWhole(accepted, -1, counter);
+    if (!whole || !served || !lasts || !numbered) return undefined;
     return {
       ...{ sessionId: bytesOf(sessionId, SIZE.sessionId), renewal: held(renewal), roundTripMs, counter, accepted },
       ...{ began: momentOf(began), lastOpened: momentOf(lastOpened), options: { maxBody, maxUpload, pulse } },
@@ -170,6 +183,12 @@ export function restored(stored: unknown): SessionState | undefined {
   }
 }
 
+const U32 = 2 ** 32 - 1;
+
+function isWhole(value: unknown, least: number, most: number): boolean {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
 function bytesOf(value: unknown, length: number): Uint8Array {
   if (!(value instanceof Uint8Array) || value.length !== length) throw new TypeError('bytes');
   return value;
@@ -179,14 +198,15 @@ function held(key: unknown): NativeSecret {
   const { type, extractable, algorithm } = key as {
     type?: string;
     extractable?: boolean;
-    algorithm?: { name?: string };
+    algorithm?: { name?: string; hash?: { name?: string } };
   };
-  if (type !== 'secret' || extractable !== false || algorithm?.name !== 'HMAC') throw new TypeError('key');
+  const isHmac = algorithm?.name === 'HMAC' && algorithm.hash?.name === 'SHA-256';
+  if (type !== 'secret' || extractable !== false || !isHmac) throw new TypeError('key');
   return new NativeSecret(key as never);
 }
 
 function momentOf(wall: unknown): { monotonic: number; wall: number } {
   const ago = Date.now() - (wall as number);
-  if (!(ago >= 0)) throw new RangeError('time');
+  if (typeof wall !== 'number' || !(ago >= 0)) throw new RangeError('time');
   return { monotonic: performance.now() - ago, wall: wall as number };
 }

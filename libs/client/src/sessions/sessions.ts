@@ -22,8 +22,8 @@ import type { Provable } from './sent.js';
 import { newEpoch, now, Session } from './session.js';
 import type { Keeper, SessionState } from './state.js';
 
-/** Milliseconds that a storage has to say what an earlier page left. */
-const FINDING_MS = 3_000;
+/** Milliseconds that a storage has, since the remote was made, to say what an earlier page left. */
+const FINDING_MS = 1_000;
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -38,8 +38,9 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
-  /** what an earlier page left */
-  readonly #left: Promise<SessionState | undefined> | undefined;
+  readonly #found: Promise<void> | undefined;
+  /** the same, or the end of its time */
+  readonly #finding: Promise<void> | undefined;
   #keeper: Keeper | undefined;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
   greeting: { readonly error?: unknown } | undefined;
@@ -60,10 +61,10 @@ export class Sessions {
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
-    this.#left = settings.persistence?.ɵfind(settings).then((found) => {
-      this.#keeper = found?.keeper;
-      return found?.left;
+    this.#found = settings.persistence?.ɵfind(settings).then((keeper) => {
+      this.#keeper = keeper;
     });
+    this.#finding = this.#found && within(FINDING_MS, undefined, this.#found);
   }
 
   /** why the last handshake did not get through */
@@ -73,8 +74,9 @@ export class Sessions {
 
   /** Does now what the first handshake would do. */
   async prewarm(): Promise<void> {
-    if (this.#session || this.#flight || this.#closed || (this.#left && (await this.#find()))) return;
-    if (!this.#session && !this.#closed) await this.#handshaker.prepare();
+    const isNeeded = () => !(this.#session || this.#flight || this.#closed || this.#keeper?.left);
+    if (isNeeded() && this.#finding) await this.#finding;
+    if (isNeeded()) await this.#handshaker.prepare();
   }
 
   /** A message waits for a session, or for what only a handshake can tell. */
@@ -165,7 +167,7 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
-    void this.#left?.then(() => this.#keeper?.close());
+    void this.#found?.then(() => this.#keeper?.close());
     this.#handshaker.discard();
     this.#halt();
     const sessionId = this.#session && toHex(this.#session.id);
@@ -199,12 +201,6 @@ export class Sessions {
     void this.#renew(this.#flight);
   }
 
-  /** @returns the session that an earlier page left; a storage that does not answer in time has none */
-  async #find(): Promise<SessionState | undefined> {
-    const left = await within(FINDING_MS, undefined, this.#left);
-    return this.#session ? undefined : left;
-  }
-
   /** Goes on with the session of an earlier page, without a handshake. */
   #goOn(state: SessionState): void {
     const { sessionId, roundTripMs, terms } = state;
@@ -230,7 +226,8 @@ export class Sessions {
 
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
-    const left = this.#left && (await this.#find());
+    if (this.#finding) await this.#finding;
+    const left = this.#session ? undefined : this.#keeper?.left;
     if (left && this.#flight === flight) this.#goOn(left);
     while (this.#flight === flight) {
       const plan = new FinishPlan(

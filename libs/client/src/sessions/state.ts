@@ -35,6 +35,8 @@ type Secrets = { readonly [K in keyof ClientFinished['secrets']]: Secret };
 
 /** Where the sessions of one remote are kept. Nothing of it throws. */
 export interface Keeper {
+  /** the session that an earlier page left, as long as no other page can have it: its next numbers are this page's alone */
+  readonly left: SessionState | undefined;
   /** Takes the secrets of a new session over, so that they can be kept; their bytes are erased. */
   hold(secrets: ClientFinished['secrets']): Secrets;
   /** Keeps this session from now on, and no other. */
@@ -45,16 +47,10 @@ export interface Keeper {
   close(): void;
 }
 
-export interface Found {
-  readonly keeper: Keeper;
-  /** the session that an earlier page left, if no other page has it: its next numbers are this page's alone */
-  readonly left: SessionState | undefined;
-}
-
 /** Keeps sessions over reloads of a page: made by `sessionPersistence()` of `@sealwire/client/persistence`. */
 export interface SessionPersistence {
   /** @internal undefined if the platform cannot keep sessions; never rejects */
-  ɵfind(settings: Settings): Promise<Found | undefined>;
+  ɵfind(settings: Settings): Promise<Keeper | undefined>;
   /** @internal deletes what is kept for a module */
   ɵforget(settings: Pick<Settings, 'url' | 'modulePath'>): void;
 }
