@@ -6,18 +6,20 @@ import { SealwireError } from './errors.js';
  * @param options the object that the application gave
  * @param known the names that exist
  * @param what the function whose options they are, as in `createRemote`
+ * @returns the options without a prototype: none of them is there because something put it on `Object.prototype`
  * @throws SealwireError `bad_configuration` that names the option and the one that was probably meant
  * @example
- * unknownOption({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
+ * knownOptions({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
  * // throws: createRemote: unknown option `secureKeys`; did you mean `secureKey`?
  */
-export function unknownOption(options: object, known: readonly string[], what: string): void {
+export function knownOptions<T extends object>(options: T, known: readonly string[], what: string): T {
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const near = nearest(name, known);
     const hint = near === undefined ? `; it takes ${known.join(', ')}.` : `; did you mean \`${near}\`?`;
     throw new SealwireError('bad_configuration', `${what}: unknown option \`${name}\`${hint}`);
   }
+  return Object.assign(Object.create(null), options);
 }
 
 function nearest(name: string, known: readonly string[]): string | undefined {

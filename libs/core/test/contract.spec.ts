@@ -1,11 +1,11 @@
-import { isCallable, unknownOption } from '@sealwire/core';
+import { isCallable, knownOptions } from '@sealwire/core';
 import { describe, expect, it } from 'vitest';
 
-describe('unknownOption', () => {
+describe('knownOptions', () => {
   const known = ['url', 'serverKey', 'secureKey', 'timeout'];
 
   it('takes what is known, also if it is undefined', () => {
-    expect(() => unknownOption({ url: 'x', timeout: undefined }, known, 'createRemote')).not.toThrow();
+    expect(() => knownOptions({ url: 'x', timeout: undefined }, known, 'createRemote')).not.toThrow();
   });
 
   it.each([
@@ -15,7 +15,7 @@ describe('unknownOption', () => {
     ['tiemout', 'did you mean `timeout`?'],
     ['colour', 'it takes url, serverKey, secureKey, timeout.'],
   ])('names %s', (name, hint) => {
-    expect(() => unknownOption({ [name]: 1 }, known, 'createRemote')).toThrow(
+    expect(() => knownOptions({ [name]: 1 }, known, 'createRemote')).toThrow(
       expect.objectContaining({
         code: 'bad_configuration',
         message: `createRemote: unknown option \`${name}\`; ${hint}`,

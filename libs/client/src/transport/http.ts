@@ -67,8 +67,8 @@ const agents: Partial<Record<string, HttpAgent>> = {};
  *   transport: httpTransport({ ca: readFileSync('authority.pem', 'utf8') }),
  * });
  */
-export function httpTransport(options: HttpTransportOptions = {}): Transport {
-  checkOptions('httpTransport', options, RULES);
+export function httpTransport(given: HttpTransportOptions = {}): Transport {
+  const options = checkOptions('httpTransport', given, RULES);
   const { agent, ca } = options;
   const most = maxResponse(options as Transport);
   let parsed: { readonly url: string; readonly target: Target } | undefined;
