@@ -123,10 +123,17 @@ function post(request: TransportRequest, target: Target, most: number): ReturnTy
       reject(signal.reason);
       destroy(signal.reason);
     };
+    let isAnswered = false;
     signal.addEventListener('abort', abort);
-    sending.once('close', () => signal.removeEventListener('abort', abort));
+    sending.once('close', () => {
+      signal.removeEventListener('abort', abort);
+      // Node tells no error of a connection that it closes because its server wants to speak another protocol
+      if (!isAnswered)
+        reject(brokenOff(new Error('the connection was closed before an answer came'), request.url, signal));
+    });
     sending.on('error', (error) => reject(misfortune(error, request, connected())));
     sending.once('response', (response) => {
+      isAnswered = true;
       destroy = (reason) => response.destroy(reason as Error);
       const { statusCode: status = 0, headers } = response;
       answered({ status, headers, body: response }, request, most).then(resolve, reject);
