@@ -207,6 +207,19 @@ it('refuses what it has no use for', () => {
   expect(() => withInspector({ bodies: 1 } as never)).toThrow('no option `bodies`');
 });
 
+it('leaves it to the call to tell of an argument that cannot be read', async () => {
+  const { payments, recorder } = await opened();
+  const argument = {
+    get account(): string {
+      throw new Error('not now');
+    },
+  };
+  const recorded = await payments.balance(argument).catch((error: unknown) => error);
+  expect(recorder.calls().at(-1)).toMatchObject({ args: ['…'], json: '…', state: 'failed' });
+  recorder.pause();
+  expect(recorded).toEqual(await payments.balance(argument).catch((error: unknown) => error));
+});
+
 it('keeps the last exchanges and 4096 bytes of each body, and stops while it is paused', async () => {
   const { payments, recorder } = await opened();
   const bytes = new Uint8Array(300_000).map((_, i) => i * 7);

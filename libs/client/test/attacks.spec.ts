@@ -259,7 +259,7 @@ describe('what another script put on Object.prototype', () => {
     const seen = vi.fn();
     const { send } = fetchTransport({
       fetch: async (_url, init) => {
-        seen(init?.credentials, init?.cache, init?.keepalive);
+        seen(init?.credentials, Reflect.get(Object(init), 'cache'), init?.keepalive);
         return new Response('');
       },
     });
