@@ -3,7 +3,7 @@ import { LIMITS, parseSecureKey, parseServerPublicKey, unknownOption } from '@se
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
-import { checkUrl } from './transport/network.js';
+import { checkUrl, pathOf } from './transport/network.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
 import { hasMethod } from './transport/transport-options.js';
 
@@ -120,12 +120,12 @@ export function resolveOptions(
   unknownOption(options, Object.keys(KNOWN), 'createRemote');
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
-  const modulePath = options.modulePath ?? lastSegment(options.url);
   if (!hasMethod(transport, 'send')) {
     throw badConfiguration('transport must be one, as fetchTransport() gives it: with a method `send`.');
   }
   if (transport.check) transport.check(options.url);
   else checkUrl(options.url);
+  const modulePath = options.modulePath ?? lastSegment(options.url);
   if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');
   const pins = [options.serverKey ?? []].flat().map(parseServerPublicKey);
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);
@@ -181,8 +181,7 @@ export function deadlineOf(timeout: number): number {
 }
 
 function lastSegment(url: string): string {
-  const path = url.split(/[?#]/)[0]?.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, '');
-  const segment = path?.split('/').filter(Boolean).at(-1);
+  const segment = pathOf(url).split('/').filter(Boolean).at(-1);
   if (segment === undefined)
     throw badConfiguration('url must name the module, as in https://example.com/remote/payments.');
   try {

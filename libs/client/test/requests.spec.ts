@@ -3,7 +3,7 @@ import { toHex } from '@sealwire/core';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
 import { counted, type Got } from './support/http.js';
-import { type Api, gate } from './support/remote.js';
+import { type Api, gate, opened, useFakeTimers } from './support/remote.js';
 
 /** A remote with an open session, over `fetch`. */
 async function open(http: Awaited<ReturnType<typeof counted>>, options: Partial<RemoteOptions> = {}) {
@@ -88,6 +88,24 @@ describe('requests of one message', () => {
     expect(await call).toBe(3);
     await vi.waitFor(() => expect(http.open()).toEqual([]));
   });
+});
+
+it('a call that another instance runs is asked about within a second, on which the server counts', async () => {
+  useFakeTimers();
+  const peer = new PeerServer();
+  const remote = await opened(peer);
+  const asked: number[] = [];
+  peer.onCall = () => {
+    asked.push(performance.now());
+    return { status: 'running' };
+  };
+  const call = remote.$call({ timeout: 60_000 }).slow();
+  call.catch(() => {});
+  await vi.advanceTimersByTimeAsync(20_000);
+  const pauses = asked.slice(1).map((at, i) => at - asked[i]!);
+  expect(pauses.length).toBeGreaterThan(20);
+  expect(Math.max(...pauses)).toBeLessThan(1_000);
+  remote.$close();
 });
 
 describe('retransmissions of many messages', () => {

@@ -78,7 +78,10 @@ export interface SealwireOptions {
   readonly maxUpload?: number;
   /** seconds of silence after which a live result sends a pulse, 15 by default, 3600 at most */
   readonly pulse?: number;
-  /** milliseconds that a call runs on which nobody waits for before its `@RemoteSignal()` fires, 5000 by default */
+  /**
+   * Milliseconds that a call runs on which nobody waits for before its `@RemoteSignal()` fires, 5000 by default. A client that was
+   * told by another instance that its call runs asks again within a second, so less than 2000 ends calls that are waited for.
+   */
   readonly abandonAfter?: number;
   /** names that metadata must not hold, beside those that are always refused: those that your proxy sets for you to trust */
   readonly refusedMetadata?: readonly string[];

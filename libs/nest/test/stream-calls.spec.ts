@@ -170,6 +170,28 @@ describe('a signal', () => {
     expect(only(wrapped)).toMatchObject({ ok: false, code: 'deadline' });
   });
 
+  it('fires at the deadline of the caller, whoever replays the call meanwhile', async () => {
+    const { peer, calls } = await start({ abandonAfter: 100 });
+    const frame = peer.frame([{ name: 'wait', args: [], deadline: 600 }]);
+    const gone = new AbortController();
+    const send = (signal?: AbortSignal) =>
+      fetch(peer.url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/vnd.sealwire' },
+        body: Buffer.from(frame),
+        ...(signal ? { signal } : {}),
+      }).catch(() => undefined);
+    void send(gone.signal);
+    await vi.waitFor(() => expect(calls.began).toBe(1));
+    // somebody without keys holds on to it
+    const replayed = send();
+    await delay(50);
+    gone.abort();
+    await replayed;
+    expect(calls.reasons).toMatchObject([{ code: 'deadline' }]);
+    expect(calls.began).toBe(1);
+  });
+
   it('of a stream fires as soon as its connection is gone, and not at the deadline', async () => {
     const { peer, calls } = await start();
     const answer = await callLive(peer, { name: 'ticks', args: [], deadline: 50 });

@@ -5,6 +5,7 @@ import { announce, exchange, type Meter, receive } from '../streams/exchange.js'
 import type { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
+import { unopened } from '../transport/hint.js';
 import { RUNTIME, rouseNoMore } from '../transport/network.js';
 import { post } from '../transport/transport.js';
 import type { Delivery, Limited } from './delivery.js';
@@ -208,7 +209,7 @@ export class Message implements Limited, Abortable, Repeating {
   #answered(sent: Sent, places: readonly number[], opened: Attempt<Reply>): void {
     const reply = 'value' in opened ? opened.value : undefined;
     if ('error' in opened && !isMisread(opened.error)) {
-      unanswered(this, sent, { status: 200, code: undefined, wait: 0, error: opened.error });
+      unanswered(this, sent, unopened(opened.error));
       return;
     }
     const event = reply ? this.eventOf(reply, sent.total) : 'malformed';

@@ -24,7 +24,7 @@ import { abandon, backoff, giveWay, landed, loadedCode, mayCopy, type Repeating,
 import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
-import type { Hint } from '../transport/hint.js';
+import { type Hint, unopened } from '../transport/hint.js';
 import { originOf, whenOnline } from '../transport/network.js';
 import { HeadersError, post } from '../transport/transport.js';
 import type { FinishPlan, Handshaken } from './renewal.js';
@@ -221,9 +221,7 @@ export class Handshaker {
         const answer = came?.answer;
         const tried = answer instanceof Uint8Array ? await run(attempt(open(answer))) : undefined;
         if (tried && 'value' in tried) return { opened: tried.value, bytes: (answer as Uint8Array).length };
-        const hint = tried
-          ? { status: 200, code: undefined, wait: 0, ...tried }
-          : ((answer as Hint | undefined) ?? silent);
+        const hint = tried ? unopened(tried.error) : ((answer as Hint | undefined) ?? silent);
         this.lastError = hint.error;
         if (FINAL.has(hint.code) && !(isStart && OF_STEP_3.has(hint.code))) refusal = hint.error;
         else this.#retry(hint, tries, isStart);
@@ -278,5 +276,6 @@ async function answerTo(settings: Settings, frame: Uint8Array, flight: AbortCont
 }
 
 function noAnswer(ms: number): RemoteError {
-  return new RemoteError('timeout', `No answer within ${ms} ms.`);
+  const what = 'something on the way drops requests, or the server is slower than connectTimeout allows';
+  return new RemoteError('timeout', `No answer within ${ms} ms: ${what}.`);
 }

@@ -26,6 +26,7 @@ const ADVICE: Readonly<Partial<Record<OuterCode, string>>> = {
     'with its path; the server never says which of them is wrong.',
   module_unknown: 'No module has this path: compare `url` with the `path` of forFeature().',
   version: 'The two sides speak different versions of the protocol: bring both to the same release.',
+  bad_frame: 'Something on the way may have changed or cut what was sent, or its content type.',
   unsupported_media_type: 'Something on the way may have changed the content type.',
   encryption_required: 'Its calls must be sealed: leave out `keySize: 0`, and give serverKey or secureKey.',
 };
@@ -50,9 +51,25 @@ function errorOf(response: CompleteResponse, code: OuterCode | undefined, url: s
   );
 }
 
+/** What to do about answers that servers on the way give of their own. */
+const WAYS: Readonly<Record<number, string>> = {
+  401: 'something before the server wants a log-in, so let it pass these requests, or give it what it asks for in `headers`',
+  403: 'something before the server refuses these requests, so check `url`, or have POST to it let through',
+  404: 'no module is there, so check the path and the global prefix in `url`',
+  405: 'no module is there, so check the path and the global prefix in `url`',
+  407: 'a proxy wants a log-in, so give it to the one who configures the proxy',
+  413: 'something before the server takes no body of that length, so raise its limit',
+  429: 'something before the server limits requests, so wait or raise its limit',
+  431: 'the headers are too long, so send fewer in `headers` and fewer cookies',
+  502: 'a proxy is there that does not reach the server behind it',
+  503: 'a proxy is there that does not reach the server behind it',
+  504: 'a proxy is there that does not reach the server behind it',
+  511: 'this network wants a log-in first, so open any page of it in a browser',
+};
+
 function adviceFor(status: number, page: boolean): string {
-  if (status === 404 || status === 405) return 'no module is there, so check the path and the global prefix in `url`';
-  if (status >= 502 && status <= 504) return 'a proxy is there that does not reach the server behind it';
+  const known = WAYS[status];
+  if (known !== undefined) return known;
   return page
     ? 'a proxy, a log-in page or another application is there, so check `url` and what stands before the server'
     : 'check `url`, and what stands before the server';
@@ -91,13 +108,12 @@ const CERTIFICATE = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED|HO
  * What can be said of a request without an answer. Node says in the deepest cause whether the connection came about; a browser
  * says the same of a server that is not there and of one whose CORS rules refuse the page.
  */
-export function explained(error: unknown, url: string): unknown {
+export function explained(error: unknown, url: string, signal: AbortSignal): unknown {
   const cause = deepestCause(error);
   const { code, syscall, message } = cause as { code?: unknown; syscall?: unknown; message?: string };
   if ((typeof code === 'string' && CERTIFICATE.test(code)) || message === 'bad port' || code === 'ERR_INVALID_URL') {
-    return new SealwireError('bad_configuration', `${message}${code === undefined ? '' : ` (${code})`}`, {
-      cause: error,
-    });
+    const why = message === 'bad port' ? `fetch goes to no such port as that of ${url}` : message;
+    return new SealwireError('bad_configuration', `${why}${code === undefined ? '' : ` (${code})`}`, { cause: error });
   }
   if (syscall === 'connect' || syscall === 'getaddrinfo' || code === 'UND_ERR_CONNECT_TIMEOUT') {
     return unreachable(error, url);
@@ -105,7 +121,30 @@ export function explained(error: unknown, url: string): unknown {
   const page = pageOrigin();
   return error instanceof TypeError && error.cause === undefined && page !== undefined
     ? unanswered(error, new URL(url), page)
-    : error;
+    : brokenOff(error, url, signal);
+}
+
+/** Something of an answer may have come, and not all of it. */
+export function brokenOff(error: unknown, url: string, signal: AbortSignal): unknown {
+  if (signal.aborted || error instanceof SealwireError) return error;
+  const { message = '' } = deepestCause(error) as Error;
+  const { origin } = new URL(url);
+  return new SealwireError(
+    'bad_frame',
+    `${origin} gave no whole answer (${message || 'no reason was given'}): check \`url\`, and what stands before the server.`,
+    { cause: error },
+  );
+}
+
+/** An answer that looks like one of a server, and is none to what was sent. */
+export function unopened(cause: unknown): Hint {
+  const error = new SealwireError(
+    'open_failed',
+    'An answer came that does not open: another server answers, or something on the way or an interceptor of the application ' +
+      'changes, cuts or caches bodies.',
+    { cause },
+  );
+  return { status: 200, code: undefined, wait: 0, error };
 }
 
 /** The connection never stood. */

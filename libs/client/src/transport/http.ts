@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream';
 import { CONTENT_TYPE } from '@sealwire/core';
 import { badConfiguration } from '../errors.js';
 import type { BodyReader } from './body.js';
-import { explained, unreachable } from './hint.js';
+import { brokenOff, explained, unreachable } from './hint.js';
 import { checkUrl } from './network.js';
 import { decoded, pump } from './node-body.js';
 import {
@@ -125,7 +125,7 @@ function post(request: TransportRequest, target: Target, most: number): ReturnTy
     };
     signal.addEventListener('abort', abort);
     sending.once('close', () => signal.removeEventListener('abort', abort));
-    sending.on('error', (error) => reject(misfortune(error, request.url, connected())));
+    sending.on('error', (error) => reject(misfortune(error, request, connected())));
     sending.once('response', (response) => {
       destroy = (reason) => response.destroy(reason as Error);
       const { statusCode: status = 0, headers } = response;
@@ -158,9 +158,10 @@ function watch(sending: ClientRequest, secure: boolean): () => boolean {
   return () => stood;
 }
 
-function misfortune(error: Error, url: string, stood: boolean): unknown {
-  const known = explained(error, url);
-  return stood || known !== error ? known : unreachable(error, url);
+function misfortune(error: Error, { url, signal }: TransportRequest, stood: boolean): unknown {
+  const known = explained(error, url, signal);
+  const { code } = known as { code?: unknown };
+  return stood || code === 'bad_configuration' || code === 'unreachable' ? known : unreachable(error, url);
 }
 
 /** Bytes that wait for a reader before the connection is read no further. */
@@ -260,7 +261,7 @@ interface NodeAnswer {
 /** Reads an answer: whole, or the beginning of a live one. */
 export async function answered(
   { status, headers, body }: NodeAnswer,
-  { contentType }: TransportRequest,
+  { contentType, url, signal }: TransportRequest,
   maxResponse: number,
 ): Promise<TransportResponse> {
   const text = (name: string) => [headers[name] ?? []].flat()[0];
@@ -275,7 +276,9 @@ export async function answered(
       new NodeReader(encoding === undefined ? body : decoded(body, encoding)),
       maxResponse,
       contentType === CONTENT_TYPE,
-    ),
+    ).catch((error: unknown) => {
+      throw brokenOff(error, url, signal);
+    }),
     ...directions(text('retry-after'), text('location')),
   };
 }

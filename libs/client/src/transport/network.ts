@@ -110,6 +110,12 @@ export function absolute(url: string): string {
   return new URL(url, base()).href;
 }
 
+/** Path of a URL as requests go there: without spaces around it, and with `/` for each backslash. */
+export function pathOf(url: string): string {
+  const from = base() ?? 'http://localhost';
+  return URL.canParse(url, from) ? new URL(url, from).pathname : url;
+}
+
 export function originOf(url: string): string {
   return URL.canParse(url, base()) ? new URL(url, base()).origin : url;
 }

@@ -1,7 +1,7 @@
 import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
-import { explained, type Hint, hintOf } from './hint.js';
+import { brokenOff, explained, type Hint, hintOf } from './hint.js';
 import { absolute, checkUrl } from './network.js';
 import { type FetchTransportOptions, initOf } from './transport-options.js';
 
@@ -118,7 +118,7 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
       keptAlive += kept;
       const response = await (options.fetch ?? fetch)(target, init)
         .catch((error: unknown) => {
-          throw explained(error, target);
+          throw explained(error, target, signal);
         })
         .finally(() => {
           keptAlive -= kept;
@@ -129,7 +129,11 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         contentType: response.headers.get('content-type') ?? '',
         headers: response.headers,
         body: response.body
-          ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE)
+          ? await readBody(response.body.getReader(), maxResponse, contentType === CONTENT_TYPE).catch(
+              (error: unknown) => {
+                throw brokenOff(error, target, signal);
+              },
+            )
           : NOTHING,
         ...directions(response.headers.get('retry-after'), response.headers.get('location')),
       };

@@ -68,7 +68,7 @@ export function undiciTransport(options: UndiciTransportOptions = {}): Transport
           bodyTimeout: 0,
         } as object as Dispatcher.RequestOptions)
         .catch((error: unknown) => {
-          throw misconfigured(error) ?? explained(error, url);
+          throw misconfigured(error) ?? explained(error, url, signal);
         });
       const { statusCode: status } = answer;
       return answered({ status, headers: answer.headers, body: answer.body }, request, most);
