@@ -3,9 +3,9 @@ import { parseArgs } from 'node:util';
 import type { Browser } from 'playwright-core';
 import { launch, openPage } from '../test/support/browser.js';
 import { installedChromiums } from '../test/support/browser-install.js';
-import { startSite } from '../test/support/browser-site.js';
+import { type Site, startSite } from '../test/support/browser-site.js';
 import { type Cost, costOf } from '../test/support/browser-trace.js';
-import { ROWS, type Row, type Server } from './browser-rows.js';
+import { ROWS, type Row } from './browser-rows.js';
 import { printSizes } from './browser-sizes.js';
 import { BrowserController, MB } from './servers/browser.js';
 import { median } from './statistics.js';
@@ -18,29 +18,34 @@ await printSizes();
 if (!options.sizes) await measure(options.quick ? 3 : 7);
 
 async function measure(rounds: number): Promise<void> {
-  const site = await startSite({
-    controllers: [BrowserController],
-    modules: { browser: { maxBody: 4 * MB } },
-    prepare: (app) => Object(app).useBodyParser('json', { limit: 4 * MB }),
-    pages: { of: 'packages' },
-  });
-  const server = { url: '/remote/browser', pin: site.pin };
+  const site = (banner?: string) =>
+    startSite({
+      controllers: [BrowserController],
+      modules: { browser: { maxBody: 4 * MB } },
+      prepare: (app) => Object(app).useBodyParser('json', { limit: 4 * MB }),
+      pages: { of: 'packages', ...(banner === undefined ? {} : { banner }) },
+    });
+  const usual = await site();
+  // docs/browsers.md tells how
+  const compiled = await site('//# allFunctionsCalledOnLoad');
   for (const installed of installedChromiums()) {
     const browser = await launch(installed);
     try {
-      const native = await hasOwnKem(browser, site.origin);
+      const native = await hasOwnKem(browser, usual.origin);
       for (const slower of [1, 4]) {
         console.log(
           `\n${installed.name}, ${browser.version()}, ${native ? "the browser's own" : "noble's"} ML-KEM${slower > 1 ? `, CPU ${slower} times slower` : ''}`,
         );
         console.log('milliseconds of each operation, medians: CPU of the main thread (its longest task), clock');
-        for (const row of ROWS) await printRow(browser, site.origin, server, { row, rounds, slower, native });
+        for (const row of ROWS)
+          await printRow(browser, row.compiled ? compiled : usual, { row, rounds, slower, native });
       }
     } finally {
       await browser.close();
     }
   }
-  await site.close();
+  await usual.close();
+  await compiled.close();
 }
 
 interface Plan {
@@ -50,8 +55,9 @@ interface Plan {
   readonly native: boolean;
 }
 
-async function printRow(browser: Browser, origin: string, server: Server, plan: Plan): Promise<void> {
+async function printRow(browser: Browser, { origin, pin }: Site, plan: Plan): Promise<void> {
   const { row, rounds, slower, native } = plan;
+  const server = { url: '/remote/browser', pin };
   const costs = { sealed: [] as Cost[], plain: [] as Cost[] };
   for (let round = 0; round < rounds; round++) {
     for (const kind of ['sealed', 'plain'] as const) {

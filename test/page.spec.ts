@@ -76,6 +76,19 @@ onDemoPage((demo) => {
     expect(problems).toEqual([]);
   });
 
+  it('shows how far a document is on a slow line', { timeout: TIME }, async () => {
+    const { page, problems } = await open();
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 400_000 };
+    await session.send('Network.emulateNetworkConditions', slow);
+    await page.getByRole('button', { name: 'Send a sample' }).click();
+    // not all of it at once
+    await page.getByText(/^Sending contract\.txt, [1-9]\d? %$/).waitFor();
+    await page.getByText('contract.txt, 1.0 MB, is on the server.').waitFor();
+    expect(problems).toEqual([]);
+  });
+
   describe('an attack', () => {
     const moved = ['€99.00', '€101.00', '€200.00'];
     it.each([

@@ -1,4 +1,6 @@
+import type { Request, Response } from 'express';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { bundle } from '../support/browser-bundle.js';
 import { type Site, startSite } from '../support/browser-site.js';
 import { inEveryBrowser } from '../support/browser-suite.js';
 import { ThingsController } from './things.js';
@@ -37,9 +39,29 @@ interface Told {
   readonly said: Said[];
 }
 
+/** Answers what it is told by what became of a call. */
+const SERVICE = `
+  import { createRemote } from '@sealwire/client';
+  self.addEventListener('install', () => self.skipWaiting());
+  self.addEventListener('message', ({ data: { call, ...options }, ports: [port] }) => {
+    createRemote(options).add(...call).then(
+      (value) => port.postMessage({ value }),
+      ({ code, message }) => port.postMessage({ code, message }),
+    );
+  });
+`;
+
 let site: Site;
 beforeAll(async () => {
-  site = await startSite({ controllers: [ThingsController], pages: { scripts: { worker: { source: WORKER } } } });
+  const whole = await bundle({ whole: { source: SERVICE } }, 'sources', { splitting: false });
+  site = await startSite({
+    controllers: [ThingsController],
+    pages: { scripts: { worker: { source: WORKER }, split: { source: SERVICE } } },
+    prepare: (app) =>
+      app.use('/whole.js', (_: Request, response: Response) => {
+        response.type('js').end(whole.files.get('whole.js'));
+      }),
+  });
 });
 afterAll(() => site.close());
 
@@ -76,5 +98,26 @@ inEveryBrowser((suite) => {
     await page.context().setOffline(false);
     await expect.poll(said, { timeout: 20_000 }).toContainEqual({ value: 7 });
     expect(problems).toEqual([]);
+  });
+
+  it.each([
+    ['whole', { value: 3 }],
+    ['split', { code: 'unreachable', message: expect.stringContaining('bundle it into one file, without splitting') }],
+  ])('a service worker calls from one file, and is told so otherwise: %s', async (name, outcome) => {
+    const { page } = await suite.open(site.origin);
+    const said = await page.evaluate(
+      async ({ script, message }) => {
+        const { installing, waiting, active } = await navigator.serviceWorker.register(script, { type: 'module' });
+        const worker = (installing ?? waiting ?? active)!;
+        const { port1, port2 } = new MessageChannel();
+        const said = new Promise((resolve) => {
+          port1.onmessage = ({ data }) => resolve(data);
+        });
+        worker.postMessage(message, [port2]);
+        return said;
+      },
+      { script: `/${name}.js`, message: { url: `${site.origin}/remote/things`, serverKey: site.pin, call: [1, 2] } },
+    );
+    expect(said).toEqual(outcome);
   });
 });

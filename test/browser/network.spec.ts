@@ -164,6 +164,57 @@ inEveryBrowser((suite) => {
       expect(said.message).toContain('answered HTTP 200 with an HTML page');
     });
 
+    it.each([
+      [
+        'a log-in that the page is led to',
+        { status: 302, headers: { location: 'https://login.test/' } },
+        /redirect.*not followed/,
+      ],
+      [
+        'a captive portal',
+        { status: 511, contentType: 'text/html', body: '<title>Pay</title>' },
+        /this network wants a log-in/,
+      ],
+      [
+        'a proxy that refuses',
+        { status: 403, contentType: 'text/html', body: 'no' },
+        /HTTP 403 .*refuses these requests/,
+      ],
+      ['an answer from a cache', { status: 200, body: Buffer.from([0x02, 1, ...Array(300).fill(7)]) }, /does not open/],
+    ])('about %s', async (_, answer, sentence) => {
+      const page = await suite.open(site.origin);
+      let asked = 0;
+      await page.page.route('**/remote/things', (route) => {
+        asked++;
+        return route.fulfill(answer);
+      });
+      const said = await page.run(async ({ createRemote, outcome }, options) => {
+        const remote = createRemote<Api>(options);
+        return { ...(await outcome(remote.add(1, 2))), state: remote.$connection().state };
+      }, right());
+      expect(said.name).toBe('RemoteError');
+      expect(said.message).toMatch(sentence);
+      expect(asked).toBeLessThanOrEqual(2);
+      expect(said.state).toBe('idle');
+    });
+
+    it('about a connection that breaks off in the middle of an answer', async () => {
+      const broken = createServer((request, response) => {
+        request.resume();
+        const headers = { 'access-control-allow-origin': '*', 'access-control-allow-headers': 'content-type' };
+        if (request.method === 'OPTIONS') return response.writeHead(204, headers).end();
+        response.writeHead(200, { ...headers, 'content-length': 900 });
+        return response.write(Buffer.from([0x02, 1, 0]), () => response.destroy());
+      });
+      await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve));
+      const { port } = broken.address() as AddressInfo;
+      const said = await firstCall(site.origin, { ...right(), url: `http://127.0.0.1:${port}/remote/things` });
+      broken.closeAllConnections();
+      broken.close();
+      expect(said.code).toBe('unreachable');
+      expect(said.message).toMatch(/gave no whole answer \(.+\): check `url`/);
+    });
+
     it('about a URL that is none, at once', async () => {
       const { run } = await suite.open(site.origin);
       const said = await run(

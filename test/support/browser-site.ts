@@ -69,13 +69,22 @@ export interface PagesOptions {
   readonly html?: string;
   /** where the client comes from (default: the sources) */
   readonly of?: 'sources' | 'packages';
+  /** first line of every script */
+  readonly banner?: string;
 }
 
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: () => void) => void;
 
 /** `/` is a page that loads `/page.js`, whose tools `OpenPage.run` hands out, and the other scripts' own. */
-export async function pages({ headers = {}, scripts = {}, html = '', of }: PagesOptions = {}): Promise<Middleware> {
-  const { files } = await bundle({ page: 'test/support/browser-page.ts', ...scripts }, of);
+export async function pages({
+  headers = {},
+  scripts = {},
+  html = '',
+  of,
+  banner,
+}: PagesOptions = {}): Promise<Middleware> {
+  const entries = { page: 'test/support/browser-page.ts', ...scripts };
+  const { files } = await bundle(entries, of, banner === undefined ? {} : { banner: { js: banner } });
   const page = `<!doctype html><title>Sealwire</title><link rel="icon" href="data:,">
 <script type="module" src="/page.js"></script>${html}`;
   return (request, response, next) => {

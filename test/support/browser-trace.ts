@@ -14,6 +14,8 @@ interface TraceEvent {
   readonly name: string;
   readonly pid: number;
   readonly tid: number;
+  /** microseconds when it began */
+  readonly ts: number;
   /** microseconds of CPU of the thread: other processes of a busy machine do not count */
   readonly tdur?: number;
 }
@@ -42,7 +44,10 @@ export async function costOf(browser: Browser, page: Page, work: () => Promise<n
   // other pages, those of the browser itself too, have threads of their own
   const thread = events.find(({ name }) => name === MARK);
   const tasks = events
-    .filter(({ name, pid, tid }) => name === 'RunTask' && pid === thread?.pid && tid === thread.tid)
+    // the task that set the mark belongs to the measuring
+    .filter(
+      ({ name, pid, tid, ts }) => name === 'RunTask' && pid === thread?.pid && tid === thread.tid && ts > thread.ts,
+    )
     .map(({ tdur = 0 }) => tdur / 1_000);
   if (tasks.length === 0) throw new Error('The trace holds no task of the page.');
   return { main: tasks.reduce((sum, task) => sum + task, 0), longest: Math.max(...tasks), wall };

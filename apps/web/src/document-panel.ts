@@ -76,6 +76,7 @@ export class DocumentPanel {
         ? `${bytes(back.size)} came back, byte for byte what was sent.`
         : 'What came back is something else.';
     }
+    if (this.#up.isPending() && this.done() === 1) return `${sent.name} is sent, and the server stores it …`;
     if (this.#isBusy())
       return `${this.isDown() ? 'Getting' : 'Sending'} ${sent.name}, ${Math.round(this.done() * 100)} %`;
     return `${sent.name}, ${bytes(sent.size)}, is on the server.`;

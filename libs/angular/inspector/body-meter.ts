@@ -1,13 +1,11 @@
-import { describeFrame, type FrameField } from '@sealwire/client';
+import { describeFrame, type FrameField, ɵFRAME_LAYOUT } from '@sealwire/client';
 import type { WireBody, WirePiece } from './exchange.js';
 
 /** Bytes of a body that are kept. */
 export const KEPT_BYTES = 4096;
 const KEPT_FIELDS = 64;
 const KEPT_PIECES = 60;
-const HEAD = 3;
-const LAST = 0x800000;
-const TAG = 16;
+const { header, tag: TAG, chunkHead: HEAD, lastChunk: LAST } = ɵFRAME_LAYOUT;
 const [CALL, RESULT] = [0x11, 0x12];
 
 /** Follows a body as it goes by: keeps its beginning and counts its chunks, whatever its length is. */
@@ -98,9 +96,8 @@ export class BodyMeter {
 
   #count(bytes: Uint8Array, from: number): void {
     if (!this.#isChunked) return;
-    const header = this.#head[0] === CALL ? 36 : 12;
     let at = 0;
-    if (this.#skip === undefined) this.#skip = header - from;
+    this.#skip ??= header(this.#head[0] === CALL ? 'call' : 'result') - from;
     while (at < bytes.length && !this.isOver) {
       if (this.#skip > 0) {
         const step = Math.min(this.#skip, bytes.length - at);

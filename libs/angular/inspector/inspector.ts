@@ -48,7 +48,7 @@ let instances = 0;
             >{{ tab.name }}</button>
           }
         </div>
-        <span class="total muted">{{ count() }} messages, {{ total() }}</span>
+        <span class="total muted">{{ count() }} {{ count() === 1 ? 'message' : 'messages' }}, {{ total() }}</span>
         <div class="tools">
           <button type="button" [attr.aria-pressed]="recorder.paused()" aria-label="Pause recording" (click)="pause()">
             <svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true"><path [attr.d]="recorder.paused() ? 'M3 1v10l7-5z' : 'M2 1h3v10H2zM7 1h3v10H7z'" /></svg>

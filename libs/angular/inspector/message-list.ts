@@ -51,7 +51,7 @@ function glimpseOf(side: WireSide | undefined): string {
     <div class="heads" aria-hidden="true">
       <span class="app-head">Your application sees</span>
       <span class="wire-head">A proxy <span class="wide">that ends TLS</span> sees
-        <span class="legend"><i class="header"></i>header<i class="payload"></i>payload<i class="padding"></i>padding<i class="tag"></i>tag</span>
+        <span class="legend"><i class="header"></i>header<i class="payload"></i>payload<i class="padding"></i>padding<i class="sealed"></i>sealed<i class="tag"></i>tag</span>
       </span>
     </div>
     <ol>
@@ -141,6 +141,7 @@ function glimpseOf(side: WireSide | undefined): string {
     .legend .header { background: var(--c-head); }
     .legend .payload { background: var(--app); }
     .legend .padding { background: repeating-linear-gradient(135deg, var(--c-number) 0 3px, transparent 3px 6px); outline: 1px solid var(--c-number); outline-offset: -1px; }
+    .legend .sealed { background: var(--c-sealed); }
     .legend .tag { background: var(--c-tag); }
     .app-head { color: var(--app); }
     .wire-head { display: flex; flex-wrap: wrap; gap: 0 4px; color: var(--wire); }

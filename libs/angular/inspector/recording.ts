@@ -1,4 +1,11 @@
-import type { BodyReader, Transport, TransportRequest, TransportResponse } from '@sealwire/client';
+import {
+  type BodyReader,
+  describeFrame,
+  type FrameField,
+  type Transport,
+  type TransportRequest,
+  type TransportResponse,
+} from '@sealwire/client';
 import { BodyMeter } from './body-meter.js';
 import type { Exchange, Tampering, WireSide } from './exchange.js';
 import { KEY_BYTES, type WireLog } from './wire-log.js';
@@ -23,16 +30,22 @@ export interface Passed {
 export type Between = (passing: Passing) => Promise<TransportResponse>;
 
 const [START, FINISH, CALL] = [0x01, 0x03, 0x11];
-/** offset of the ephemeral key in step 1, of the cookie in steps 2 and 3, and of the lane in a call */
-const [EPHEMERAL, COOKIE_2, COOKIE_3, LANE] = [16, 1126, 14, 20];
 
 /** What kind of body it is, by its first bytes. */
 export function kindOf(head: Uint8Array, contentType: string): Exchange['kind'] {
   if (!contentType.startsWith('application/vnd.sealwire')) return 'plain';
   if (head[0] === START) return 'start';
   if (head[0] === FINISH) return 'finish';
-  const isAsk = head[0] === CALL && head.subarray(LANE, LANE + 4).every((byte) => byte === 0) && head.length > LANE;
-  return isAsk ? 'ask' : 'call';
+  return head[0] === CALL && fieldOf(head, 'lane')?.value === 0 ? 'ask' : 'call';
+}
+
+function fieldOf(head: Uint8Array, name: string): FrameField | undefined {
+  return describeFrame(head)?.fields.find((field) => field.name === name);
+}
+
+/** A frame from one of its fields on. */
+function from(head: Uint8Array, name: string): Uint8Array {
+  return head.subarray(fieldOf(head, name)?.offset);
 }
 
 /** A transport that does what the inner one does, and writes down what passes. */
@@ -160,13 +173,14 @@ class Recording {
     const { head } = this.#request;
     const { calls, payloads } = this.log.freightOf(head);
     const kind = kindOf(head, this.sent.contentType);
-    if (kind === 'call') this.#request.payload = payloads[0];
+    // of a file that goes up only what comes before it is known
+    if (kind === 'call') this.#request.payload = this.#request.isLive ? undefined : payloads[0];
     else if (kind === 'ask') this.#request.payload = 0;
     const handshake =
       kind === 'start'
-        ? this.log.handshakeOf(this.module, head.subarray(EPHEMERAL), this.#startedAt)
+        ? this.log.handshakeOf(this.module, from(head, 'client ephemeral key'), this.#startedAt)
         : kind === 'finish'
-          ? this.log.handshakeOf(this.module, head.subarray(COOKIE_3), this.#startedAt)
+          ? this.log.handshakeOf(this.module, from(head, 'cookie'), this.#startedAt)
           : undefined;
     const firstCalls = kind === 'finish' ? payloads : [];
     this.log.exchanges.change(this.id, { kind, calls, firstCalls, handshake, request: this.#requestSide() });
@@ -214,7 +228,7 @@ class Recording {
     const { handshake, kind } = this.log.exchanges.get(this.id) ?? {};
     const { head } = this.#answer;
     if (kind === 'start' && head[0] === 2 && handshake !== undefined) {
-      this.log.link(head.subarray(COOKIE_2), handshake);
+      this.log.link(from(head, 'cookie'), handshake);
     }
     this.#end({ state: 'done', answer: this.#answerSide(response) });
   }

@@ -1,3 +1,4 @@
+import { ɵFRAME_LAYOUT } from '@sealwire/client';
 import type { Exchange, WireBody } from './exchange.js';
 
 /** A part of a body, as its length was made. */
@@ -7,28 +8,20 @@ export interface Segment {
   readonly bytes: number;
 }
 
-const [CALL_HEADER, RESULT_HEADER, TAG, CHUNK_HEAD, LENGTH] = [36, 12, 16, 3, 4];
-const [RANDOM, NUMBER, TERMS] = [32, 16, 20];
-const SMALLEST = 64;
-
-/** The length that padding gives to n bytes (PROTOCOL.md section 5.3). */
-export function padded(n: number): number {
-  if (n <= SMALLEST) return SMALLEST;
-  const e = Math.floor(Math.log2(n));
-  const step = 2 ** (e - Math.floor(Math.log2(e)) - 1);
-  return Math.ceil(n / step) * step;
-}
+const { header, tag: TAG, chunkHead, prefix, padded, sealed } = ɵFRAME_LAYOUT;
+/** of the frame types 1 to 4 */
+const STEPS = [undefined, sealed.start, sealed.startAnswer, sealed.finish, sealed.finishAnswer];
 
 /** Whether a payload of that length makes that body. */
 export function fits(payload: number, body: WireBody): boolean {
-  return padded(LENGTH + payload) === layoutOf(body).plain;
+  return padded(payload) === layoutOf(body).plain;
 }
 
 /** Bytes of a message around its padded payload, and of that. */
 function layoutOf({ size, head, pieceCount }: WireBody): { header: number; tags: number; plain: number } {
-  const header = head[0] === 0x11 ? CALL_HEADER : RESULT_HEADER;
-  const tags = pieceCount > 0 ? pieceCount * (CHUNK_HEAD + TAG) : TAG;
-  return { header, tags, plain: size - header - tags };
+  const clear = header(head[0] === 0x11 ? 'call' : 'result');
+  const tags = pieceCount > 0 ? pieceCount * (chunkHead + TAG) : TAG;
+  return { header: clear, tags, plain: size - clear - tags };
 }
 
 /** Where the bytes of a body go: header, payload, padding, tag. The application knows the payload; a proxy sees only the sum. */
@@ -48,10 +41,10 @@ function messageSegments(body: WireBody): Segment[] {
   const tag: Segment = { kind: 'tag', label: pieceCount > 0 ? 'chunk heads and tags' : 'tag', bytes: tags };
   const first: Segment = { kind: 'header', label: 'header', bytes: Math.min(header, size) };
   if (plain <= 0) return [first];
-  if (payload === undefined || LENGTH + payload > plain) {
+  if (payload === undefined || prefix + payload > plain) {
     return [first, { kind: 'sealed', label: 'sealed and padded', bytes: plain }, tag];
   }
-  const inside = LENGTH + payload;
+  const inside = prefix + payload;
   return [
     first,
     { kind: 'payload', label: 'payload', bytes: inside },
@@ -69,33 +62,23 @@ function stepSegments({ firstCalls }: Exchange, side: 'request' | 'answer', body
   const bytes = clear.reduce((sum, { length }) => sum + length, 0);
   const head0: Segment = { kind: 'header', label: 'clear: keys, cookie', bytes };
   const tag: Segment = { kind: 'tag', label: 'tag', bytes: TAG };
-  const sealed = size - bytes - TAG;
-  const random = (name: string): Segment => ({ kind: 'random', label: name, bytes: RANDOM });
-  const number = (name: string): Segment => ({ kind: 'random', label: name, bytes: NUMBER });
-  if (type === 1) return [head0, random('C1'), number('A'), padding('options', sealed - RANDOM - NUMBER), tag];
-  if (type === 2) {
-    const more = sealed - RANDOM - NUMBER;
-    return [head0, random('S1'), number('A'), { kind: 'payload', label: 'session id, options', bytes: more }, tag];
-  }
-  if (type === 4) {
-    const more = sealed - RANDOM - NUMBER - TERMS;
-    const terms: Segment = { kind: 'payload', label: 'terms', bytes: TERMS };
-    return [head0, random('S2'), number('B'), terms, { kind: 'sealed', label: 'answers, padded', bytes: more }, tag];
-  }
-  const inside = LENGTH + 2 + firstCalls.reduce((sum, one) => sum + LENGTH + one, 0);
-  const calls = padded(inside);
-  const renewals = sealed - RANDOM - NUMBER - calls;
-  if (renewals < SMALLEST) {
-    const rest: Segment = { kind: 'sealed', label: 'renewals, first calls', bytes: sealed - RANDOM - NUMBER };
-    return [head0, random('C2'), number('B'), rest, tag];
-  }
+  const first = Object.entries(STEPS[type] ?? {}).map(
+    ([label, length]): Segment => ({ kind: label === 'terms' ? 'payload' : 'random', label, bytes: length }),
+  );
+  const rest = size - bytes - TAG - first.reduce((sum, one) => sum + one.bytes, 0);
+  if (type === 1) return [head0, ...first, padding('options', rest), tag];
+  if (type === 2) return [head0, ...first, { kind: 'payload', label: 'session id, options', bytes: rest }, tag];
+  if (type === 4) return [head0, ...first, { kind: 'sealed', label: 'answers, padded', bytes: rest }, tag];
+  const inside = 2 + firstCalls.reduce((sum, one) => sum + prefix + one, 0);
+  const renewals = rest - padded(inside);
+  if (renewals < padded(0))
+    return [head0, ...first, { kind: 'sealed', label: 'renewals, first calls', bytes: rest }, tag];
   return [
     head0,
-    random('C2'),
-    number('B'),
+    ...first,
     { kind: 'sealed', label: 'renewals, padded', bytes: renewals },
-    { kind: 'payload', label: 'first calls', bytes: inside },
-    padding('padding', calls - inside),
+    { kind: 'payload', label: 'first calls', bytes: prefix + inside },
+    padding('padding', padded(inside) - prefix - inside),
     tag,
   ];
 }

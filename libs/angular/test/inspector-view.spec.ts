@@ -67,6 +67,22 @@ it('shows each message as it happens, left the call and right what a proxy sees'
   ]);
 });
 
+it('shows the beginning of the ciphertext of each message', async () => {
+  const { payments, fixture, texts, recorder } = await shown();
+  await payments.balance({ account: 'a' });
+  await payments.balance({ account: 'a' });
+  await fixture.whenStable();
+  const { request, answer } = recorder.exchanges().at(-1)!;
+  const hex = (bytes: Uint8Array) =>
+    Buffer.from(bytes)
+      .toString('hex')
+      .replaceAll(/..(?!$)/g, '$& ');
+  expect(texts('.bytes').slice(0, 2)).toEqual([
+    `${hex(request.body.head.subarray(36, 76))} …`,
+    `${hex(answer!.body.head.subarray(12, 52))} …`,
+  ]);
+});
+
 it('opens a message: fields by name, bytes in hexadecimal, and more of them when asked', async () => {
   const { payments, fixture, all, texts, recorder } = await shown();
   await payments.balance({ account: 'a' });
@@ -132,6 +148,17 @@ it('puts the log of plain JSON beside the log there is', async () => {
   expect(texts('.sealed').join()).not.toMatch(/transfer|receipt/);
 });
 
+it('puts calls that travelled as one message beside that message', async () => {
+  const { payments, tab, texts, fixture } = await shown();
+  await payments.balance({ account: 'a' });
+  await tab('Proxy log');
+  await payments.$batch((remote) => [remote.balance({ account: 'a' }), remote.balance({ account: 'b' })]);
+  await fixture.whenStable();
+  const count = (text: string, word: string) => text.split(word).length - 1;
+  expect(texts('.plain').map((text) => count(text, 'POST /payments/balance'))).toEqual([2, 1]);
+  expect(texts('.sealed').map((text) => count(text, 'POST /remote/payments'))).toEqual([1, 1]);
+});
+
 it('shows one view alone', async () => {
   await shown();
   const fixture = TestBed.createComponent(SealwireInspector);
@@ -140,6 +167,7 @@ it('shows one view alone', async () => {
   await fixture.whenStable();
   const host = fixture.nativeElement as HTMLElement;
   expect(host.querySelectorAll('[role="tab"]').length).toBe(0);
+  expect(host.querySelectorAll('.tools').length).toBe(0);
   expect(host.querySelector('[role="region"]')?.getAttribute('aria-label')).toBe('Proxy log');
   expect(host.querySelector('sealwire-proxy-log')).not.toBeNull();
 });

@@ -37,7 +37,7 @@ const sending = lazy(
   ({ openCaller }) => openCaller,
 );
 
-const NO_CODE = 'The code that sends calls was not loaded; load the page again';
+const NO_CODE = 'The code that sends calls was not loaded';
 
 const openLater: OpenCaller = (settings, events, greet) => new LateCaller(settings, events, greet);
 

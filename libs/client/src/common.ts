@@ -4,6 +4,7 @@ export {
   describeFrame,
   encodeReply,
   encodeValue,
+  FRAME_LAYOUT as ɵFRAME_LAYOUT,
   frameType,
   RemoteFile,
   SealwireError,

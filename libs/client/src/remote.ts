@@ -84,7 +84,7 @@ export interface RemoteControls<Api> {
   $connection(): ConnectionState;
   /**
    * Loads and computes now what the first handshake needs, so that the first call has less to do: for a page that idles before
-   * its user clicks. Nothing is sent. The promise is never rejected.
+   * its user clicks. Nothing is sent, and nothing loaded while the device is offline. The promise is never rejected.
    *
    * @example
    * await remote.$prewarm();

@@ -1,4 +1,4 @@
-import { toHex } from './bytes.js';
+import { LENGTH, padLength, toHex } from './bytes.js';
 import { LIMITS, SIZE } from './limits.js';
 import { FRAME_TYPE } from './message/frame-type.js';
 import { LAST } from './message/live-key.js';
@@ -62,6 +62,34 @@ const PARTS: Readonly<Record<FrameName, readonly Part[]>> = {
     ['salt', SIZE.salt, 'text'],
   ],
 };
+
+/**
+ * Lengths in bytes around what is sealed (PROTOCOL.md sections 3.2 to 3.5 and 5.1 to 5.3), for tools that show where the bytes of a
+ * frame go.
+ *
+ * @example
+ * const { header, tag, padded } = FRAME_LAYOUT;
+ * const wholeCall = header('call') + padded(23) + tag; // 116, if its payload has 23 bytes
+ */
+export const FRAME_LAYOUT = {
+  /** of all clear fields */
+  header: (type: FrameName): number => 2 + PARTS[type].reduce((sum, [, length]) => sum + length, 0),
+  tag: SIZE.tag,
+  chunkHead: CHUNK_HEAD,
+  /** the bit of a chunk head that says that no chunk follows; the others are the chunk's length */
+  lastChunk: LAST,
+  /** in front of a payload inside its padding */
+  prefix: LENGTH,
+  /** of a payload with its prefix and its padding */
+  padded: (payload: number): number => padLength(payload),
+  /** what each step of a handshake seals first, in this order */
+  sealed: {
+    start: { C1: SIZE.randomKey, A: SIZE.nonceNumber },
+    startAnswer: { S1: SIZE.randomKey, A: SIZE.nonceNumber },
+    finish: { C2: SIZE.randomKey, B: SIZE.nonceNumber },
+    finishAnswer: { S2: SIZE.randomKey, B: SIZE.nonceNumber, terms: SIZE.terms },
+  },
+} as const;
 
 /**
  * Names what a proxy can tell apart in a frame. It needs no key, opens nothing and checks nothing; a frame that breaks off ends with

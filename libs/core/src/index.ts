@@ -1,7 +1,7 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
 export { type Injected, isCallable, RESERVED_NAMES, type RemoteParameters, unknownOption } from './contract.js';
 export type { ClientPrimitives, KemKeyPair, KeyPair, NativeKey, Primitives, PrivateKey } from './crypto/primitives.js';
-export { describeFrame, type FrameField } from './describe.js';
+export { describeFrame, FRAME_LAYOUT, type FrameField } from './describe.js';
 export {
   type ErrorCode,
   type LocalCode,

@@ -1,4 +1,4 @@
-import { describeFrame, fromHex } from '@sealwire/core';
+import { describeFrame, FRAME_LAYOUT, fromHex } from '@sealwire/core';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 
@@ -30,6 +30,24 @@ it('tells the chunks of a live result apart, and that it breaks off', () => {
   const fields = ['type', 'version', 'flags', 'epoch', 'salt', 'chunk head', 'chunk', 'tag', 'chunk head'];
   expect(names(fromHex(head + chunk + last))).toEqual([...fields, 'last chunk', 'tag']);
   expect(names(fromHex(head + chunk + last.slice(0, -2)))).toEqual([...fields, 'cut']);
+});
+
+it('tells the lengths around what is sealed', () => {
+  const { header, tag, chunkHead, lastChunk, prefix, padded, sealed } = FRAME_LAYOUT;
+  for (const [type, byte] of [
+    ['start', 1],
+    ['startAnswer', 2],
+    ['finish', 3],
+    ['finishAnswer', 4],
+    ['call', 0x11],
+    ['result', 0x12],
+  ] as const) {
+    const fields = describeFrame(Uint8Array.of(byte, ...new Uint8Array(3_000)))?.fields ?? [];
+    expect(fields.find(({ name }) => name === 'sealed')?.offset, type).toBe(header(type));
+  }
+  expect([header('call'), header('result'), tag, chunkHead, lastChunk, prefix]).toEqual([36, 12, 16, 3, 0x800000, 4]);
+  expect([0, 60, 61, 1_000].map(padded)).toEqual([64, 64, 72, 1_024]);
+  expect(sealed.finishAnswer).toEqual({ S2: 32, B: 16, terms: 20 });
 });
 
 it('covers all bytes of whatever it is given, and of nothing but frames', () => {

@@ -19,7 +19,7 @@ const uploads = lazy(
   ({ Upload }) => Upload,
 );
 
-const NO_UPLOADS = 'The code that sends streams was not loaded; load the page again';
+const NO_UPLOADS = 'The code that sends streams was not loaded';
 
 /** Brings calls to the server at most once, and answers each with its own outcome. */
 export class Delivery {

@@ -100,10 +100,16 @@ export async function loadedCode<T>(
     } catch (error) {
       signal.throwIfAborted();
       if (isOffline()) continue;
-      if (tries++ >= LOADS) throw unreachable(failed, error);
+      if (tries++ >= LOADS) throw unreachable(`${failed}; ${whatToDo()}`, error);
       await within(backoff(LOADS), signal, undefined, true);
     }
   }
+}
+
+function whatToDo(): string {
+  return 'ServiceWorkerGlobalScope' in globalThis
+    ? 'a service worker loads no code later, so bundle it into one file, without splitting'
+    : 'load the page again';
 }
 
 /** @throws the reason of the signal, whenever that is */

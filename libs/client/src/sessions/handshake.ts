@@ -53,7 +53,7 @@ const FINISH_MS = 10_000;
 /** How often a server that never answered is tried. */
 const COLD_TRIES = 2;
 
-const NO_KEYS = 'The keys of the handshake could not be made; load the page again if their code was not loaded';
+const NO_KEYS = 'The keys of the handshake could not be made, for which code is loaded';
 
 interface Exchange<T> {
   readonly frame: Uint8Array;

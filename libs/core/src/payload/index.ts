@@ -1,6 +1,6 @@
 export { concat, toHex } from '../bytes.js';
 export { isCallable, unknownOption } from '../contract.js';
-export { describeFrame, type FrameField } from '../describe.js';
+export { describeFrame, FRAME_LAYOUT, type FrameField } from '../describe.js';
 export { OUTER_STATUS, SealwireError } from '../errors.js';
 export { parseSecureKey, parseServerPublicKey } from '../key-text.js';
 export { LIMITS } from '../limits.js';
