@@ -72,7 +72,7 @@ class LateCaller implements Caller {
     if (isOffline()) this.#offline();
     try {
       const caller = await within(how.timeout, how.signal, Promise.race([this.#load(), this.#closed]));
-      if (!caller) throw isOffline() ? notSent() : notReached(new Error(`${NO_CODE}.`));
+      if (!caller) throw isOffline() ? notSent() : notReached(undefined);
       this.#closing.signal.throwIfAborted();
       return caller.invoke(calls, { ...how, timeout: end - performance.now() }, prepared);
     } catch (error) {
