@@ -47,13 +47,21 @@ describe.each([
 
   it('tell proxies not to hold them back, and are not compressed', async () => {
     const { client } = await startStreams({ create: create as never });
-    const { response, ended } = await callLive(await client(), { name: 'count', args: [1] });
+    const answer = await callLive(await client(), { name: 'count', args: [20_000] });
+    const { response } = answer;
     expect(response.headers).toMatchObject({
       'content-type': 'application/vnd.sealwire',
       'cache-control': 'no-store, no-transform',
       'x-accel-buffering': 'no',
     });
     expect(response.headers['content-length']).toBeUndefined();
+    expect(await listOf(await returned<AsyncIterable<unknown>>(answer))).toHaveLength(20_000);
+  });
+
+  it('leave as one body if all of them comes in one turn', async () => {
+    const { client } = await startStreams({ create: create as never });
+    const { response, ended } = await callLive(await client(), { name: 'count', args: [1] });
+    expect(response.headers).toMatchObject({ 'content-length': expect.any(String), 'x-accel-buffering': 'no' });
     expect(await ended).toBeUndefined();
   });
 });

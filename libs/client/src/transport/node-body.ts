@@ -4,7 +4,7 @@ import { createBrotliDecompress, createGunzip, createInflate, constants as zlib 
 import type { TransportRequest } from './transport.js';
 
 /** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
-const AHEAD = 262_144;
+const AHEAD = 524_288;
 
 /** Sends a stream as fast as the connection takes it. */
 export async function pump(

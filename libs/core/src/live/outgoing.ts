@@ -9,7 +9,7 @@ import { FoundStreams, type Outgoing, readerOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
-const PIECES_A_TURN = 4;
+const PIECES_A_TURN = 8;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -181,7 +181,7 @@ export class OutgoingStreams extends FoundStreams {
     for (let from = 0; from < chunk.length; ) {
       while (this.behind) await this.room();
       if (stream.over) return;
-      const part = chunk.subarray(from, from + this.pieces.roomForData);
+      const part = chunk.subarray(from, from + this.pieces.roomForData(k));
       this.add(UNIT.data, k, part);
       from += part.length;
     }
@@ -257,8 +257,9 @@ export class OutgoingStreams extends FoundStreams {
       }
     };
     if (pending) pending.then(written, (error) => this.fail(error));
+    else if (last) written();
     // a source that never waits must not keep everything else from running; a few pieces leave in one write
-    else if (!last && length === LIMITS.pieceBody && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
+    else if (length === LIMITS.pieceBody && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
     else {
       this.inTurn = 0;
       nextTurn(written);

@@ -1,11 +1,11 @@
 import { LIMITS, SIZE } from '../limits.js';
 import { BODY_AT, newPiece, roomOf } from '../message/live-room.js';
-import type { UnitKind } from './units.js';
+import { UNIT, type UnitKind } from './units.js';
 
 const PIECE = LIMITS.pieceBody;
 const LEAST = 1_024;
 /** Memory of pieces that have left, for the next ones: as many as are made while one is on its way. */
-const SPARE = 4;
+const SPARE = 8;
 
 /**
  * Takes the body of the next piece, in memory of its own that `LiveSealer.sealInPlace` takes. While its promise is pending no
@@ -23,6 +23,8 @@ export class Pieces {
   /** bytes of the last body: the next one probably needs as many */
   private hint = LEAST;
   used = 0;
+  /** the unit that ends where the buffer does, if it is one of data: more of the same stream is added to it */
+  private growing: { readonly stream: number; readonly head: number } | undefined;
   /** bytes of a full body */
   private limit: number = PIECE;
 
@@ -36,8 +38,9 @@ export class Pieces {
     return this.ready.length > 1 || (this.full && this.used > 0);
   }
 
-  /** Bytes of a data unit that ends where a piece does. */
-  get roomForData(): number {
+  /** Bytes of data of that stream that end where a piece does. */
+  roomForData(stream: number): number {
+    if (this.growing?.stream === stream) return this.limit - this.used;
     const room = this.limit - this.used - SIZE.unitHead;
     return room >= Math.min(LEAST, this.limit / 2) ? room : Math.min(PIECE, 2 * this.limit) - SIZE.unitHead;
   }
@@ -49,11 +52,20 @@ export class Pieces {
 
   add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     const { length } = bytes;
-    const { used } = this;
+    const { used, growing } = this;
+    if (kind === UNIT.data && growing?.stream === stream && used + length <= this.limit) {
+      const buffer = this.room(length);
+      buffer.set(bytes, used);
+      writeHead(buffer, growing.head, kind, stream, used + length - growing.head - SIZE.unitHead);
+      this.wrote(length);
+      return;
+    }
+    this.growing = undefined;
     if (used + SIZE.unitHead + length <= this.limit) {
       const buffer = this.room(SIZE.unitHead + length);
       writeHead(buffer, used, kind, stream, length);
       buffer.set(bytes, used + SIZE.unitHead);
+      if (kind === UNIT.data) this.growing = { stream, head: used };
       this.wrote(SIZE.unitHead + length);
       return;
     }
@@ -71,7 +83,7 @@ export class Pieces {
     this.spare = [];
     const body = (this.buffer ?? newPiece(0)).subarray(0, this.used);
     if (this.used > 0) this.hint = this.used;
-    this.buffer = undefined;
+    this.buffer = this.growing = undefined;
     this.used = 0;
     return body;
   }
@@ -86,7 +98,7 @@ export class Pieces {
     this.ready = [];
     this.spare = [];
     this.flowing = false;
-    this.buffer = undefined;
+    this.buffer = this.growing = undefined;
     this.used = 0;
   }
 
@@ -120,7 +132,7 @@ export class Pieces {
     this.used += length;
     if (this.used < this.limit) return;
     this.ready.push((this.buffer as Uint8Array).subarray(0, this.used));
-    this.buffer = undefined;
+    this.buffer = this.growing = undefined;
     this.hint = this.limit = Math.min(PIECE, 2 * this.limit);
     this.used = 0;
   }

@@ -125,7 +125,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
   /** Its function returned, in the async context that guards and interceptors made. */
   returned(value: unknown): unknown {
     if (typeof value === 'object' && value !== null) this.#context = new AsyncResource('SealwireStream');
-    return inContext(value);
+    return inContext(value, this.#context);
   }
 
   admit(): void {

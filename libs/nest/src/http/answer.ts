@@ -1,4 +1,4 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
 
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
@@ -26,19 +26,47 @@ export function send(
   end(begin(response, status, contentType, { 'Content-Length': Buffer.byteLength(body), ...more }), body);
 }
 
-/** The response of Node to a message whose result is live: its head is written, and pieces go out as they come. */
+/**
+ * An answer before the end of its request, of which somebody reads a rest or breaks it off. Its connection takes no other request:
+ * that would be lost if it is broken off. Node would close it at once, and what is still on its way would take the answer along.
+ */
+export function sendEarly(request: IncomingMessage, response: unknown, contentType: string, body: Uint8Array): void {
+  const begun = begin(response, 200, contentType, { 'Content-Length': body.length, ...CLOSE });
+  begun.write(body);
+  request.once('close', () => begun.end());
+}
+
+/** The response of Node to a message whose result is live: pieces go out as they come, and its head with the first of them. */
 export function beginLive(response: unknown, contentType: string): ServerResponse {
+  const { node, earlier } = takeOver(response);
+  node.statusCode = 200;
+  if (earlier) for (const [name, value] of Object.entries(earlier)) node.setHeader(name, value);
+  node.setHeader('Cache-Control', CACHE_CONTROL);
+  node.setHeader('Content-Type', contentType);
   // for proxies of the nginx family, which would else hold back what comes
-  return begin(response, 200, contentType, { 'X-Accel-Buffering': 'no' });
+  node.setHeader('X-Accel-Buffering', 'no');
+  return node;
+}
+
+/** The last bytes of a live result. If they are all of it, they leave as those of every other result do. */
+export function endLive(response: ServerResponse, bytes: Uint8Array): void {
+  if (!response.headersSent) response.setHeader('Content-Length', bytes.length);
+  end(response, bytes);
 }
 
 function begin(response: unknown, status: number, contentType: string, more: object): ServerResponse {
   const headers = { 'Cache-Control': CACHE_CONTROL, 'Content-Type': contentType, ...more };
+  const { node, earlier } = takeOver(response);
+  return node.writeHead(status, earlier ? { ...earlier, ...headers } : headers);
+}
+
+/** Node's own response, and the headers that hooks of Fastify have set before. */
+function takeOver(response: unknown): { node: ServerResponse; earlier?: ReturnType<FastifyLikeReply['getHeaders']> } {
   const reply = response as FastifyLikeReply | ServerResponse;
-  if (!('hijack' in reply)) return reply.writeHead(status, headers);
+  if (!('hijack' in reply)) return { node: reply };
   const earlier = reply.getHeaders();
   reply.hijack();
-  return reply.raw.writeHead(status, { ...earlier, ...headers });
+  return { node: reply.raw, earlier };
 }
 
 /**

@@ -7,7 +7,8 @@ type Gone = (reason: RemoteFunctionError) => void;
 export class Audience {
   #waiting = 0;
   #timer: NodeJS.Timeout | undefined;
-  #gone: RemoteFunctionError | undefined;
+  /** why nobody waits any more; an error of it is made if somebody asks, for its stack takes longer than all else at the end */
+  #gone: string | undefined;
   readonly #watching = new Set<Gone>();
 
   /** @param patience milliseconds without any request after which nobody is expected any more */
@@ -28,15 +29,16 @@ export class Audience {
 
   /** Calls back once when nobody waits any more; at once if nobody did before. Answers how to take that back. */
   watch(gone: Gone): () => void {
-    if (this.#gone) gone(this.#gone);
+    if (this.#gone) gone(cancelled(this.#gone));
     else this.#watching.add(gone);
     return () => this.#watching.delete(gone);
   }
 
   abandon(): void {
     if (this.#gone) return;
-    this.#gone = new RemoteFunctionError('cancelled', 'Nobody waits for the call any more.');
-    for (const gone of this.#watching) gone(this.#gone);
+    this.#gone = 'Nobody waits for the call any more.';
+    const reason = cancelled(this.#gone);
+    for (const gone of this.#watching) gone(reason);
     this.#watching.clear();
   }
 
@@ -44,6 +46,11 @@ export class Audience {
   end(): void {
     this.#watching.clear();
     clearTimeout(this.#timer);
-    this.#gone ??= new RemoteFunctionError('cancelled', 'The call is over.');
+    this.#gone ??= 'The call is over.';
   }
+}
+
+/** What a signal fires with if nobody waits for its call, or reads its streams. */
+export function cancelled(sentence: string): RemoteFunctionError {
+  return new RemoteFunctionError('cancelled', sentence);
 }

@@ -3,7 +3,8 @@ import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import { encodeOutcome, encodeReply, encodeValue, type Outcome, type Replace } from '@sealwire/core';
 import { OutgoingStreams, type StreamFailure, UNIT, type WritePiece } from '@sealwire/core/live';
-import { failureOf, INTERNAL, RemoteFunctionError } from '../functions/outcome.js';
+import { failureOf, INTERNAL, type RemoteFunctionError } from '../functions/outcome.js';
+import { cancelled } from './audience.js';
 import { sourceInContext, streamIn } from './sources.js';
 
 /** A call that has its outcome; bytes are one that is encoded already. */
@@ -27,6 +28,7 @@ export interface StreamingCall {
 }
 
 const EMPTY = new Uint8Array(0);
+const UNREAD = 'Nobody reads the stream any more.';
 const TWO_STREAMS =
   'The function is resumable and returned several streams, of which only one could go on after a cut: return one, and the others from functions of their own.';
 const PROGRESS_WAITING = 256;
@@ -123,14 +125,14 @@ export class LiveReply {
 
   /** Its sources are closed; the status is the last that is sent. */
   stop(status: 'session_ended' | 'busy'): void {
-    const reason = cancelled();
+    const reason = cancelled(UNREAD);
     for (const call of this.#streaming) call.abandon(reason);
     this.#out.stop(UNIT.status, encodeReply({ status }), reason);
   }
 
   /** Nobody reads it: its sources are closed. */
   cancel(): void {
-    const reason = cancelled();
+    const reason = cancelled(UNREAD);
     for (const call of this.#streaming) call.abandon(reason);
     this.#out.cancel(reason);
     this.#end();
@@ -190,8 +192,4 @@ export class LiveReply {
     this.#logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
     return failure;
   }
-}
-
-function cancelled(): RemoteFunctionError {
-  return new RemoteFunctionError('cancelled', 'Nobody reads the stream any more.');
 }

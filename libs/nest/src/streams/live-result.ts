@@ -30,6 +30,7 @@ export class LiveResult implements Stoppable {
   readonly #reply: LiveReply;
   readonly #options: LiveResultOptions;
   #response: ServerResponse | undefined;
+  #last!: (bytes: Uint8Array) => void;
   #sealer: LiveSealer | undefined;
   #kept: Uint8Array[] | undefined = [];
   #keptBytes = 0;
@@ -37,6 +38,8 @@ export class LiveResult implements Stoppable {
   #drained: (() => void) | undefined;
   #stopped: 'session_ended' | 'busy' | undefined;
   #stopping = false;
+  /** its last piece was written: its connection may close */
+  #written = false;
   /** it was sent, or nobody is being sent it any more */
   over = false;
 
@@ -45,9 +48,13 @@ export class LiveResult implements Stoppable {
     this.#options = options;
   }
 
-  /** Sends it to the client, with the head of the response written; nothing is sent before. Called once. */
-  send(response: ServerResponse): void {
+  /**
+   * Sends it to the client; nothing is sent before. Called once.
+   * @param end writes the last bytes
+   */
+  send(response: ServerResponse, end: (response: ServerResponse, bytes: Uint8Array) => void): void {
     this.#response = response;
+    this.#last = (bytes) => end(response, bytes);
     response.once('close', () => this.#lose());
     // what is written to a connection that breaks is lost with it
     response.on('error', () => undefined);
@@ -89,6 +96,11 @@ export class LiveResult implements Stoppable {
     if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
     // what is kept is sent again
     const sent = streams ? (error?: Error | null) => error || this.#reply.reuse(bytes) : undefined;
+    if (last) {
+      this.#written = true;
+      if (response) this.#last(bytes);
+      return;
+    }
     if (!response || response.write(bytes, sent) || response.writableLength < AHEAD) return;
     return new Promise((resolve) => {
       this.#drained = resolve;
@@ -116,7 +128,7 @@ export class LiveResult implements Stoppable {
   }
 
   #lose(): void {
-    if (this.over) return;
+    if (this.over || this.#written) return;
     this.#response = undefined;
     if (this.#reply.size > 0) {
       this.#kept = undefined;
@@ -126,7 +138,6 @@ export class LiveResult implements Stoppable {
   }
 
   #finish(): void {
-    this.#response?.end();
     this.#end(this.#kept && concat(...this.#kept));
   }
 

@@ -143,16 +143,18 @@ const bound = new WeakSet<object>();
 /**
  * Has a generator, whose body begins after the function has returned, run in the async context of its call: with the stores that
  * guards and interceptors entered (`AsyncLocalStorage`), and with those of no other call.
+ *
+ * @param context that of the call (default: that of this moment)
  */
-export function inContext(value: unknown): unknown {
+export function inContext(value: unknown, context?: AsyncResource): unknown {
   if (Object.prototype.toString.call(value) !== '[object AsyncGenerator]') return value;
   const generator = value as AsyncGenerator;
   if (bound.has(generator)) return generator;
   bound.add(generator);
-  const context = new AsyncResource('SealwireStream');
+  const within = context ?? new AsyncResource('SealwireStream');
   for (const step of STEPS) {
     const run = generator[step];
-    generator[step] = (given: unknown) => context.runInAsyncScope(run, generator, given) as never;
+    generator[step] = (given: unknown) => within.runInAsyncScope(run, generator, given) as never;
   }
   return generator;
 }
