@@ -12,6 +12,7 @@ const packages: Record<string, string> = {
   '@sealwire/client': 'client/src/node',
   '@sealwire/client/http': 'client/src/http',
   '@sealwire/client/undici': 'client/src/transport/undici',
+  '@sealwire/client/persistence': 'client/src/persistence',
   '@sealwire/client/testing': 'client/src/testing/index',
   '@sealwire/angular': 'angular/src/index',
   '@sealwire/angular/testing': 'angular/testing/index',

@@ -59,7 +59,9 @@ class FromThisPage implements CanActivate {
     const { host, origin, 'sec-fetch-site': site = 'same-origin' } = headers;
     const isOwn = headers['x-sealwire-demo'] === '1' && (origin === undefined || hostOf(origin) === host);
     if (isOwn && site === 'same-origin' && this.isNameOfThisServer(host)) return true;
-    throw new ForbiddenException('Only the page of this server may ask that.');
+    throw new ForbiddenException(
+      'Only the page of this server may ask that, if it was opened by an address or as localhost.',
+    );
   }
 
   private isNameOfThisServer(host = ''): boolean {

@@ -1,9 +1,17 @@
 /** Runs in the page: an Angular application without a component. */
 import '@angular/compiler';
 import { provideHttpClient, withFetch, withInterceptors } from '@angular/common/http';
-import { provideZonelessChangeDetection } from '@angular/core';
+import { provideZonelessChangeDetection, signal } from '@angular/core';
 import { createApplication } from '@angular/platform-browser';
-import { provideSealwire, remoteModule, sealwireStreams, withHttpClient } from '@sealwire/angular';
+import {
+  provideSealwire,
+  remoteModule,
+  sealwireStreams,
+  withFetch as withFetchOfSealwire,
+  withHttpClient,
+  withModule,
+  withSessionPersistence,
+} from '@sealwire/angular';
 import type { ThingsController } from './things.js';
 
 const Things = remoteModule<ThingsController>('things');
@@ -20,4 +28,30 @@ export async function throughHttpClient(serverKey: string, backend: 'XMLHttpRequ
   return injector.get(Things);
 }
 
-Object.assign(globalThis, { throughHttpClient });
+/** The remote of an application that keeps its session, and the signal of its SecureKey. */
+export async function keptSession(serverKey: string, secureKey: string) {
+  const key = signal<string | undefined>(secureKey);
+  const application = await createApplication({
+    providers: [
+      provideZonelessChangeDetection(),
+      provideSealwire(
+        { url: '/remote', serverKey },
+        withFetchOfSealwire(),
+        withModule(Things, { secureKey: () => key() }),
+        withSessionPersistence(),
+      ),
+    ],
+  });
+  const remote = application.injector.get(Things);
+  application.tick();
+  return {
+    remote,
+    /** The user logs out. */
+    logOut(): void {
+      key.set(undefined);
+      application.tick();
+    },
+  };
+}
+
+Object.assign(globalThis, { throughHttpClient, keptSession });

@@ -1,5 +1,6 @@
 /** Runs in the page: what `OpenPage.run` hands to the functions of a spec. */
 import * as client from '@sealwire/client';
+import { sessionPersistence } from '@sealwire/client/persistence';
 
 /** What became of a promise, in a form that travels out of the page. */
 export interface Outcome<T> {
@@ -22,7 +23,7 @@ async function outcome<T>(promise: Promise<T>): Promise<Outcome<T>> {
 /** Remotes and whatever else lives from one `run` of a page to the next. */
 const kept: Record<string, unknown> = {};
 
-export const tools = { ...client, outcome, kept };
+export const tools = { ...client, sessionPersistence, outcome, kept };
 export type Tools = typeof tools;
 
 (globalThis as { sealwire?: Tools }).sealwire = tools;

@@ -14,6 +14,7 @@ const ENTRIES = [
   ['@sealwire/client', 'client/src/browser.ts'],
   ['@sealwire/client/http', 'client/src/http.ts'],
   ['@sealwire/client/undici', 'client/src/transport/undici.ts'],
+  ['@sealwire/client/persistence', 'client/src/persistence.ts'],
   ['@sealwire/client/testing', 'client/src/testing/index.ts'],
   ['@sealwire/angular', 'angular/src/index.ts'],
   ['@sealwire/angular/testing', 'angular/testing/index.ts'],

@@ -28,7 +28,8 @@ export function showError(error: unknown): string {
   return cut(`${what}: ${typeof message === 'string' ? message : String(error)}`);
 }
 
-function cut(text: string): string {
+/** At most 2,000 characters. */
+export function cut(text: string): string {
   return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
 }
 

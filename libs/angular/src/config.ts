@@ -1,5 +1,5 @@
 import { InjectionToken, type Injector, runInInjectionContext } from '@angular/core';
-import type { Remote, RemoteOptions, Transport } from '@sealwire/client';
+import type { Remote, RemoteOptions, SessionPersistence, Transport } from '@sealwire/client';
 import type { RemoteModule } from './module.js';
 
 /** What all modules have in common; the rest is explained at `createRemote` of `@sealwire/client`. */
@@ -56,6 +56,12 @@ export interface ServerCalls {
   readonly transfer?: boolean;
 }
 export const SERVER_CALLS = new InjectionToken<ServerCalls | undefined>('Sealwire calls on the server', {
+  providedIn: 'root',
+  factory: () => undefined,
+});
+
+/** Keeps the sessions of all modules over reloads. */
+export const PERSISTENCE = new InjectionToken<SessionPersistence | undefined>('Sealwire persistence', {
   providedIn: 'root',
   factory: () => undefined,
 });

@@ -26,6 +26,8 @@ import { type ReadOptions, Turn } from './turn.js';
 
 export interface HandleOptions<Api> {
   open(secureKey: string | undefined): Remote<Api>;
+  /** Deletes what earlier pages have kept. */
+  forget(): void;
   endOfTurn(run: () => void): void;
   readonly secureKey: string | (() => string | undefined) | undefined;
   /** nothing is called at all, for the page is rendered on the server */
@@ -70,6 +72,7 @@ export class Handle<Api> {
   readonly #listeners = new Set<Listener>();
   readonly #turn: Turn;
   #opened: Opened<Api> | undefined;
+  #lastKey: string | undefined;
   #isClosed = false;
 
   constructor(
@@ -134,7 +137,11 @@ export class Handle<Api> {
   }
 
   #follow(key: string | undefined): void {
-    if (this.#opened && this.#opened.key !== key) this.#drop();
+    const before = this.#lastKey;
+    this.#lastKey = key;
+    if (before === key) return;
+    if (this.#opened) this.#drop();
+    else if (before !== undefined) this.options.forget();
   }
 
   #attach(remote: Remote<Api>): Remote<Api> {

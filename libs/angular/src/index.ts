@@ -28,6 +28,7 @@ export {
   withHttpClient,
   withModule,
   withServerCalls,
+  withSessionPersistence,
 } from './provide.js';
 export { type RemoteResourceOptions, type RemoteResourceRef, remoteResource } from './resource.js';
 export { Sealwire as ɵSealwire } from './sealwire.js';

@@ -9,11 +9,13 @@ import {
   provideEnvironmentInitializer,
 } from '@angular/core';
 import { type FetchTransportOptions, fetchTransport, SealwireError } from '@sealwire/client';
+import { type SessionPersistenceOptions, sessionPersistence } from '@sealwire/client/persistence';
 import {
   CONFIG,
   MODULES,
   type ModuleEntry,
   type OrFactory,
+  PERSISTENCE,
   type RemoteModuleConfig,
   SERVER_CALLS,
   type SealwireConfig,
@@ -27,7 +29,7 @@ import { Sealwire } from './sealwire.js';
 import { Start } from './transfer.js';
 
 /** Kinds of what a `with...` function returns. */
-export type SealwireFeatureKind = 'module' | 'transport' | 'server' | 'inspector';
+export type SealwireFeatureKind = 'module' | 'transport' | 'persistence' | 'server' | 'inspector';
 
 /** What a `with...` function of this package returns. */
 export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {
@@ -117,6 +119,21 @@ export function withFetch(options: FetchTransportOptions = {}): SealwireFeature<
 
 function transport(factory: TransportFactory): SealwireFeature<'transport'> {
   return { ɵkind: 'transport', ɵproviders: [{ provide: TRANSPORT, useValue: factory }] };
+}
+
+/**
+ * Keeps sessions over reloads of the page, so that the first call after one needs no handshake: in IndexedDB, as keys that nobody
+ * can export, one session for each tab (Web Locks). Off by default, for keys of the current epoch then rest on the disk of the
+ * device. Where IndexedDB, Web Locks or WebCrypto are missing it does nothing. A SecureKey that changes or goes, and a remote that
+ * is closed, deletes what is kept of its module.
+ *
+ * @param options those of `sessionPersistence` of `@sealwire/client/persistence`
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
+ * @example
+ * provideSealwire({ serverKey: 'swp1…' }, withSessionPersistence({ slots: 4 }));
+ */
+export function withSessionPersistence(options: SessionPersistenceOptions = {}): SealwireFeature<'persistence'> {
+  return { ɵkind: 'persistence', ɵproviders: [{ provide: PERSISTENCE, useValue: sessionPersistence(options) }] };
 }
 
 /**

@@ -6,6 +6,7 @@ import {
   type Backend,
   CONFIG,
   MODULES,
+  PERSISTENCE,
   type RemoteModuleConfig,
   resolve,
   SERVER_CALLS,
@@ -38,16 +39,20 @@ export class Sealwire {
     const start = injector.get(Start);
     start.follow();
     const transfer = new Transfer(state, path, start);
+    // a module without encryption has no sessions
+    const persistence = isServer || config.keySize === 0 ? undefined : injector.get(PERSISTENCE);
+    const address = { url: `${base.replace(/\/+$/, '')}/${path}`, modulePath: path };
     const options = (key: string | undefined): RemoteOptions => ({
       ...config,
       ...(key === undefined ? {} : { secureKey: key }),
-      url: `${base.replace(/\/+$/, '')}/${path}`,
-      modulePath: path,
+      ...(persistence && { persistence }),
+      ...address,
       transport: (injector.get(TRANSPORT, undefined, { optional: true }) ?? httpClientTransport)(injector, path),
     });
     return new Handle(injector, {
       open: (key) => this.#backend.open(module, () => options(key)) as never,
       endOfTurn: (run) => this.#backend.endOfTurn(run),
+      forget: () => persistence?.ɵforget(address),
       secureKey,
       isSilent: isServer && !calls,
       handedOver: isServer || state.isEmpty ? undefined : (call) => transfer.take(call),

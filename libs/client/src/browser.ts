@@ -95,7 +95,10 @@ class LateCaller implements Caller {
   close(): void {
     const { signal } = this.#closing;
     if (this.#caller) this.#caller.close();
-    else if (!signal.aborted) this.events.emit('closed', { sessionId: undefined });
+    else if (!signal.aborted) {
+      this.settings.persistence?.ɵforget(this.settings);
+      this.events.emit('closed', { sessionId: undefined });
+    }
     this.#closing.abort(closedError());
   }
 

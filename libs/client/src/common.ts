@@ -23,6 +23,7 @@ export {
   remoteFunctions,
   type SentFrame,
 } from './remote.js';
+export type { SessionPersistence } from './sessions/state.js';
 export type { BodyReader } from './transport/body.js';
 export { absolute as ɵabsolute } from './transport/network.js';
 export {

@@ -52,10 +52,8 @@ export class Connection {
   readonly #next: { readonly [K in keyof RemoteEvents]?: (event: RemoteEvents[K]) => ConnectionState | undefined } = {
     connecting: () =>
       this.state.state === 'idle' || this.state.state === 'refused' ? { state: 'connecting' } : undefined,
-    opened: ({ sessionId, roundTripMs }) => {
-      this.#open = { state: 'open', sessionId, roundTripMs };
-      return this.#open;
-    },
+    opened: (event) => this.#opened(event),
+    restored: (event) => this.#opened(event),
     renewed: ({ reason }) => {
       if (this.#open) this.#open = { ...this.#open, renewed: reason };
       return this.#open;
@@ -67,6 +65,11 @@ export class Connection {
     rested: () => (this.state.state === 'waiting' || this.state.state === 'connecting' ? { state: 'idle' } : undefined),
     closed: () => ({ state: 'idle' }),
   };
+
+  #opened({ sessionId, roundTripMs }: Pick<Open, 'sessionId' | 'roundTripMs'>): ConnectionState {
+    this.#open = { state: 'open', sessionId, roundTripMs };
+    return this.#open;
+  }
 
   #waiting(attempt: number, cause: unknown): ConnectionState {
     const since = this.state.state === 'waiting' ? this.state.since : Date.now();

@@ -24,6 +24,8 @@ export interface RemoteEvents {
     /** of steps 1 to 4 */
     readonly frameBytes: readonly [number, number, number, number];
   };
+  /** the session of an earlier page goes on, without a handshake; `roundTripMs` is that of its own */
+  restored: { readonly sessionId: string; readonly lane: number; readonly roundTripMs: number };
   /** the server goes on with the same session in another lane, for example after a restart */
   resumed: { readonly sessionId: string; readonly lane: number };
   /** follows `opened` if the new session replaced one */

@@ -3,6 +3,7 @@ import { knownOptions, LIMITS, parseSecureKey, parseServerPublicKey } from '@sea
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
+import type { SessionPersistence } from './sessions/state.js';
 import { checkUrl, pathOf } from './transport/network.js';
 import { fetchTransport, type Transport } from './transport/transport.js';
 import { hasMethod } from './transport/transport-options.js';
@@ -54,6 +55,11 @@ export interface RemoteOptions<Api = any> {
    * createRemote<Api>({ url, serverKey, onSession: (remote) => remote.login(token) });
    */
   readonly onSession?: (remote: Remote<Api>) => unknown;
+  /**
+   * `sessionPersistence()` of `@sealwire/client/persistence`: keeps the session over reloads of a page (default: a reload begins
+   * with a handshake)
+   */
+  readonly persistence?: SessionPersistence;
   /** default: node:crypto on Node, WebCrypto elsewhere, and noble for what that lacks */
   readonly primitives?: ClientPrimitives;
   /** Connects without any key: whoever answers is taken for the server. For experiments only. */
@@ -75,6 +81,7 @@ const KNOWN: Record<keyof RemoteOptions, true> = {
   metadata: true,
   refresh: true,
   onSession: true,
+  persistence: true,
   primitives: true,
   dangerouslyAllowAnyServer: true,
 };
@@ -102,6 +109,7 @@ export interface Settings {
   readonly metadata: MetadataSource | undefined;
   readonly refresh: RemoteOptions['refresh'];
   readonly onSession: RemoteOptions['onSession'];
+  readonly persistence: SessionPersistence | undefined;
   /** milliseconds that travel as the deadline of every call; undefined if the application set no time */
   readonly deadline: number | undefined;
   readonly primitives: ClientPrimitives;
@@ -132,6 +140,9 @@ export function resolveOptions(given: RemoteOptions, primitives: ClientPrimitive
     if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
   }
   if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
+  const { persistence } = options;
+  if (persistence !== undefined && (keySize === 0 || !persistence?.ɵfind))
+    throw badConfiguration('persistence must be sessionPersistence(), with keySize 16 or 32.');
   const keyless = pins.length === 0 && !secureKey;
   if (keySize === 0 && !keyless) {
     throw badConfiguration(
@@ -158,6 +169,7 @@ export function resolveOptions(given: RemoteOptions, primitives: ClientPrimitive
     metadata: checkedSource(options.metadata),
     refresh: options.refresh,
     onSession: options.onSession,
+    persistence,
     deadline: options.timeout === undefined ? undefined : deadlineOf(milliseconds('timeout', options.timeout)),
     primitives: options.primitives ?? primitives,
     tuning: { ...LIMITS, ...tuning },

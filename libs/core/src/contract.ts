@@ -19,7 +19,13 @@ export function knownOptions<T extends object>(options: T, known: readonly strin
     const hint = near === undefined ? `; it takes ${known.join(', ')}.` : `; did you mean \`${near}\`?`;
     throw new SealwireError('bad_configuration', `${what}: unknown option \`${name}\`${hint}`);
   }
-  return Object.assign(Object.create(null), options);
+  const taken: Record<string, unknown> = Object.create(null);
+  for (const name of known) {
+    // an instance of a class may have it from its class
+    if (name in Object.prototype ? Object.hasOwn(options, name) : name in options)
+      taken[name] = options[name as keyof T];
+  }
+  return taken as T;
 }
 
 function nearest(name: string, known: readonly string[]): string | undefined {

@@ -1,6 +1,16 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
 export { type Injected, isCallable, knownOptions, RESERVED_NAMES, type RemoteParameters } from './contract.js';
-export type { ClientPrimitives, KemKeyPair, KeyPair, NativeKey, Primitives, PrivateKey } from './crypto/primitives.js';
+export { NativeSecret } from './crypto/native-secret.js';
+export type {
+  ClientPrimitives,
+  HeldSecret,
+  KemKeyPair,
+  KeyPair,
+  NativeKey,
+  Primitives,
+  PrivateKey,
+  Secret,
+} from './crypto/primitives.js';
 export { describeFrame, FRAME_LAYOUT, type FrameField } from './describe.js';
 export {
   type ErrorCode,

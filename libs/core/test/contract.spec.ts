@@ -4,6 +4,24 @@ import { describe, expect, it } from 'vitest';
 describe('knownOptions', () => {
   const known = ['url', 'serverKey', 'secureKey', 'timeout'];
 
+  it('gives what the application gave, from its class too, and nothing that Object.prototype has', () => {
+    class Options {
+      timeout = 5;
+      get url(): string {
+        return 'x';
+      }
+    }
+    Object.assign(Object.prototype, { secureKey: 'swk1' });
+    try {
+      const known = ['url', 'timeout', 'secureKey', 'serverKey'];
+      expect({ ...knownOptions(new Options(), known, 'createRemote') }).toEqual({ url: 'x', timeout: 5 });
+      expect('secureKey' in knownOptions({}, known, 'createRemote')).toBe(false);
+      expect({ ...knownOptions({ secureKey: 'y' }, known, 'createRemote') }).toEqual({ secureKey: 'y' });
+    } finally {
+      Reflect.deleteProperty(Object.prototype, 'secureKey');
+    }
+  });
+
   it('takes what is known, also if it is undefined', () => {
     expect(() => knownOptions({ url: 'x', timeout: undefined }, known, 'createRemote')).not.toThrow();
   });

@@ -37,11 +37,11 @@ const calls = [new Uint8Array(100).fill(1), new Uint8Array(7).fill(3)];
 const reply = new Uint8Array(90).fill(2);
 const firstAnswers: NumberAnswer[] = [{ known: 'result', frame: reply }, { known: 'running' }];
 
-const old: Asked = {
+const old = {
   sessionId: new Uint8Array(16).fill(3),
   key: new Uint8Array(32).fill(4),
   numbers: [8, 9].map((counter) => ({ number: { lane: 9, counter }, digest: new Uint8Array(16).fill(5) })),
-};
+} satisfies Asked;
 const answers: NumberAnswer[] = [{ known: 'result', frame: reply }, { known: 'never_ran' }];
 
 describe('both roles', () => {

@@ -53,7 +53,8 @@ export class Delivery {
   async invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]> {
     how.signal?.throwIfAborted();
     if (this.#closed) throw closedError();
-    const prepared = early ?? prepare(calls, how, (this.sessions.current?.maxBody ?? LIMITS.body) * (7 / 8));
+    const prepared =
+      early ?? prepare(calls, how, (this.sessions.current?.state.options.maxBody ?? LIMITS.body) * (7 / 8));
     const { added } = prepared;
     const work = early ? { ...early.work, how } : prepared.work;
     const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;

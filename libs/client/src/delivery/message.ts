@@ -163,8 +163,8 @@ export class Message implements Limited, Abortable, Repeating {
     const { upload, payload, places } = this;
     if (upload && isRefused(this, session)) return;
     const longest = upload ? pieceOf(payload) : payload.length;
-    if (Math.max(payload.length, callFrameLength(longest)) > session.maxBody) {
-      stop(this, tooLarge(payload, session.maxBody, this.work.calls, places));
+    if (Math.max(payload.length, callFrameLength(longest)) > session.state.options.maxBody) {
+      stop(this, tooLarge(payload, session.state.options.maxBody, this.work.calls, places));
     } else this.#attach(upload ? upload.seal(session, payload, places.length) : session.seal(payload, places.length));
   }
 

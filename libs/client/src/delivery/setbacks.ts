@@ -121,8 +121,8 @@ export function goesBeside(message: Message): boolean {
 }
 
 /** Whether the server takes no streams, or none so long. */
-export function isRefused(message: Message, { maxUpload }: Session): boolean {
-  const refusal = message.upload?.refusal(maxUpload, message.lastError);
+export function isRefused(message: Message, { state: { options } }: Session): boolean {
+  const refusal = message.upload?.refusal(options.maxUpload, message.lastError);
   if (refusal) stop(message, refusal);
   return refusal !== undefined;
 }

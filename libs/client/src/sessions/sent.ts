@@ -1,4 +1,4 @@
-import type { CallNumber, Reply, Soon, Step } from '@sealwire/core';
+import type { CallNumber, Reply, Secret, Soon, Step } from '@sealwire/core';
 import type { LiveOpener, openLiveResult } from '@sealwire/core/live';
 import type { Moment } from './session.js';
 
@@ -6,7 +6,7 @@ import type { Moment } from './session.js';
 export interface Provable {
   readonly id: Uint8Array;
   /** proves it */
-  readonly key: Uint8Array;
+  readonly key: Secret;
 }
 
 /** A number that a message was sent under and that is not answered yet. */

@@ -1,6 +1,5 @@
 import {
   type CallNumber,
-  type ClientFinished,
   type ClientPrimitives,
   callFrameLength,
   callIdentity,
@@ -10,12 +9,13 @@ import {
   frameDigest,
   isPending,
   type KeySize,
+  LIMITS,
   nextEpochSecret,
   openResult,
   type Random,
   type Reply,
   run,
-  type ServerOptions,
+  type Secret,
   type Soon,
   type Step,
   sealCall,
@@ -24,6 +24,7 @@ import { type LiveOpener, type LiveSealer, type openLiveResult, type sealLiveCal
 import type { RenewalReason } from '../events.js';
 import type { Settings, Tuning } from '../options.js';
 import type { Provable, Sent } from './sent.js';
+import type { Epoch, SessionState } from './state.js';
 
 /** One moment by both clocks: the monotonic one stands still while a machine sleeps, the other may be set. */
 export interface Moment {
@@ -40,42 +41,18 @@ function elapsed(since: Moment): number {
   return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
 }
 
-interface Epoch {
-  readonly index: number;
-  readonly clientToServer: Uint8Array;
-  readonly serverToClient: Uint8Array;
-  readonly since: Moment;
-  calls: number;
-  bytes: number;
-  /** frames whose results are still to be opened */
-  open: number;
-  /** The server opens this epoch and the next one: going two ahead of it would lock the client out. */
-  confirmed: boolean;
-}
-
 const NOTHING = new Uint8Array(0);
 
 /** Keys, lane, counter and epochs of one session. */
 export class Session implements Provable {
-  readonly id: Uint8Array;
-  readonly key: Uint8Array;
-  /** bytes of a frame, and of a call's streams, that the server takes */
-  readonly maxBody: number;
-  readonly maxUpload: number;
-  /** seconds between two signs of life of an idle stream */
-  readonly pulse: number;
-  lane: number;
-  incarnation: Uint8Array;
   /** No new number is taken from it any more; results of the ones that are out may still come. */
   ended = false;
-  #counter = 0;
-  #epoch: Epoch;
+  /** the last number that this page may take */
+  limit: number;
+  /** told of each result that opened, so that a later page can go on from there */
+  keeping: (() => void) | undefined;
   #retired = false;
   #open = 0;
-  readonly #began = now();
-  #lastOpened = this.#began;
-  readonly #idleMs: number;
-  readonly #lifetimeMs: number;
   readonly #primitives: ClientPrimitives;
   readonly #tuning: Tuning;
 
@@ -83,37 +60,36 @@ export class Session implements Provable {
     settings: Settings,
     private readonly keySize: KeySize,
     private readonly random: Random,
-    { sessionId, secrets, terms }: ClientFinished,
-    { maxBody, maxUpload, pulse }: ServerOptions,
+    readonly state: SessionState,
   ) {
-    this.maxBody = maxBody;
-    this.maxUpload = maxUpload;
-    this.pulse = pulse;
     this.#primitives = settings.primitives;
     this.#tuning = settings.tuning;
-    this.id = sessionId;
-    this.key = secrets.renewal;
-    this.lane = terms.lane;
-    this.incarnation = terms.incarnation;
-    // before its end by the server's clock, whose idle time began a moment before the last result opened here
-    const margin = Math.min(10_000, terms.idle * 250);
-    this.#idleMs = terms.idle * 1000 - margin;
-    this.#lifetimeMs = terms.lifetime * 1000 - margin;
-    this.#epoch = newEpoch(0, secrets.clientToServer, secrets.serverToClient);
-    this.#epoch.confirmed = true;
+    this.limit = this.#tuning.counter;
+  }
+
+  get id(): Uint8Array {
+    return this.state.sessionId;
+  }
+
+  get key(): Secret {
+    return this.state.renewal;
   }
 
   /** Why no number may be taken from it any more; undefined if one may. */
   get over(): RenewalReason | undefined {
-    if (this.#counter >= this.#tuning.counter) return 'numbers_used_up';
-    if (elapsed(this.#lastOpened) > this.#idleMs) return 'idle';
-    return elapsed(this.#began) > this.#lifetimeMs ? 'lifetime' : undefined;
+    const { counter, accepted, lastOpened, began, terms } = this.state;
+    // numbers that a page before had set aside are gaps, and a server takes no longer ones
+    if (counter >= this.limit || counter - accepted >= LIMITS.forwardJump) return 'numbers_used_up';
+    const { idle, lifetime } = terms;
+    // before its end by the server's clock, whose idle time began a moment before the last result opened here
+    const margin = Math.min(10_000, idle * 250);
+    if (elapsed(lastOpened) > idle * 1000 - margin) return 'idle';
+    return elapsed(began) > lifetime * 1000 - margin ? 'lifetime' : undefined;
   }
 
   /** Seals a payload under the next number, which is taken before anything is awaited. */
   seal(payload: Uint8Array, calls: number): SentCall {
-    this.#advance();
-    return this.#seal({ lane: this.lane, counter: ++this.#counter }, payload, calls);
+    return this.#seal(this.#take(), payload, calls);
   }
 
   /**
@@ -127,9 +103,8 @@ export class Session implements Provable {
     repeatable: boolean,
     calls: number,
   ): { sent: Sent; sealer: LiveSealer } {
-    this.#advance();
-    const epoch = this.#epoch;
-    const number = { lane: this.lane, counter: ++this.#counter };
+    const number = this.#take();
+    const { epoch } = this.state;
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number, repeatable };
     const { sealer, first } = begin(key, clear, this.random, firstBody, false);
@@ -145,8 +120,14 @@ export class Session implements Provable {
     return this.#seal({ lane: FIRST_LANE, counter: index }, NOTHING, 0);
   }
 
+  #take(): CallNumber {
+    this.#advance();
+    const { state } = this;
+    return { lane: state.terms.lane, counter: ++state.counter };
+  }
+
   #seal(number: CallNumber, payload: Uint8Array, calls: number): SentCall {
-    const epoch = this.#epoch;
+    const { epoch } = this.state;
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.clientToServer };
     const clear = { epoch: epoch.index & 0xff, sessionId: this.id, number };
     // up to its first operation that has to be waited for it runs now, so the message has its key
@@ -159,16 +140,24 @@ export class Session implements Provable {
     epoch.bytes += bytes;
     epoch.open++;
     this.#open++;
-    return new SentCall(this, number, calls, sealed, epoch);
+    const named = this.key instanceof Uint8Array ? sealed : this.#named(this.key, number, calls, sealed);
+    return new SentCall(this, number, calls, named, epoch);
+  }
+
+  /** Names the calls before anything is sent: a platform answers later, and whoever has to resend them needs it at once. */
+  async #named(key: Secret, number: CallNumber, calls: number, sealed: Soon<Sealed>): Promise<Sealed> {
+    const { frame, header } = await sealed;
+    const first = { number, digest: this.digest(frame) };
+    const names = Array.from({ length: calls }, (_, i) => callIdentity(this.#primitives, key, first, i));
+    return { frame, header, identities: await Promise.all(names) };
   }
 
   /** @throws SealwireError if the frame is not the answer to that call */
-  *open(header: Uint8Array, epoch: Epoch, frame: Uint8Array): Step<Reply> {
+  *open(number: CallNumber, header: Uint8Array, epoch: Epoch, frame: Uint8Array): Step<Reply> {
     const key = { primitives: this.#primitives, keySize: this.keySize, secret: epoch.serverToClient };
     const body = yield* openResult(key, header, frame);
     epoch.bytes += frame.length;
-    epoch.confirmed = true;
-    this.#lastOpened = now();
+    this.alive(number, epoch);
     return decodeReply(body);
   }
 
@@ -177,10 +166,13 @@ export class Session implements Provable {
     return open(key, callHeader, header);
   }
 
-  /** The first piece of a live result opened. */
-  alive(epoch: Epoch): void {
+  /** A result opened, or the first piece of a live one. */
+  alive({ lane, counter }: CallNumber, epoch: Epoch): void {
+    const { state } = this;
     epoch.confirmed = true;
-    this.#lastOpened = now();
+    state.lastOpened = now();
+    if (lane === state.terms.lane && counter > state.accepted) state.accepted = counter;
+    this.keeping?.();
   }
 
   digest(frame: Uint8Array): Uint8Array {
@@ -188,15 +180,17 @@ export class Session implements Provable {
   }
 
   identity(number: CallNumber, frame: Uint8Array, index: number): Uint8Array {
-    return callIdentity(this.#primitives, this.key, { number, digest: this.digest(frame) }, index);
+    return callIdentity(this.#primitives, this.key as Uint8Array, { number, digest: this.digest(frame) }, index);
   }
 
   /** Lanes only go forward: an answer to an older frame changes nothing. */
   adoptLane(lane: number, incarnation: Uint8Array): boolean {
-    if (lane <= this.lane) return false;
-    this.lane = lane;
-    this.incarnation = incarnation;
-    this.#counter = 0;
+    const { state } = this;
+    if (lane <= state.terms.lane) return false;
+    state.terms = { ...state.terms, lane, incarnation };
+    // a later page that knows the old lane only would come to this one and take the same numbers
+    if (!this.keeping) state.counter = 0;
+    state.accepted = -1;
     return true;
   }
 
@@ -204,7 +198,7 @@ export class Session implements Provable {
   retire(): void {
     this.#retired = true;
     this.ended = true;
-    this.#erase(this.#epoch);
+    this.#erase(this.state.epoch);
   }
 
   release(epoch: Epoch): void {
@@ -214,23 +208,25 @@ export class Session implements Provable {
   }
 
   #advance(): void {
-    const { calls, bytes, since, confirmed, index, clientToServer, serverToClient } = this.#epoch;
+    const old = this.state.epoch;
+    const { calls, bytes, since, confirmed, index, clientToServer, serverToClient } = old;
     const { callsPerEpoch, bytesPerEpoch, epochSeconds } = this.#tuning;
     const due = calls >= callsPerEpoch || bytes >= bytesPerEpoch || elapsed(since) >= epochSeconds * 1000;
     if (!due || !confirmed) return;
-    const old = this.#epoch;
-    this.#epoch = newEpoch(
+    this.state.epoch = newEpoch(
       index + 1,
       nextEpochSecret(this.#primitives, clientToServer, 'c2s'),
       nextEpochSecret(this.#primitives, serverToClient, 's2c'),
+      false,
     );
-    erase(clientToServer);
+    forget(clientToServer);
     this.#erase(old);
   }
 
   #erase(epoch: Epoch): void {
-    if (epoch.open === 0 && (epoch !== this.#epoch || this.#retired)) erase(epoch.clientToServer, epoch.serverToClient);
-    if (this.#retired && this.#open === 0) erase(this.key);
+    const gone = epoch !== this.state.epoch || this.#retired;
+    if (gone && epoch.open === 0) forget(epoch.clientToServer, epoch.serverToClient);
+    if (this.#retired && this.#open === 0) forget(this.key);
   }
 }
 
@@ -238,6 +234,8 @@ export class Session implements Provable {
 interface Sealed {
   readonly frame: Uint8Array;
   readonly header: Uint8Array;
+  /** of its calls, if they take time */
+  readonly identities?: readonly Uint8Array[];
 }
 
 /** A call frame and what opens its answer. */
@@ -255,7 +253,7 @@ class SentCall implements Sent {
     sealed: Soon<Sealed>,
     private readonly epoch: Epoch,
   ) {
-    this.incarnation = session.incarnation;
+    this.incarnation = session.state.terms.incarnation;
     this.#sealed = sealed;
     if (!isPending(sealed)) return;
     const there = (done: Sealed): void => {
@@ -275,7 +273,7 @@ class SentCall implements Sent {
   }
 
   open(frame: Uint8Array): Step<Reply> {
-    return this.session.open(this.#there.header, this.epoch, frame);
+    return this.session.open(this.number, this.#there.header, this.epoch, frame);
   }
 
   openTold(frame: Uint8Array): Step<Reply> {
@@ -287,11 +285,12 @@ class SentCall implements Sent {
   }
 
   alive(): void {
-    this.session.alive(this.epoch);
+    this.session.alive(this.number, this.epoch);
   }
 
   identity(index: number): Uint8Array {
-    return this.session.identity(this.number, this.#there.frame, index);
+    const { frame, identities } = this.#there;
+    return identities?.[index] ?? this.session.identity(this.number, frame, index);
   }
 
   release(): void {
@@ -306,6 +305,11 @@ class SentCall implements Sent {
   }
 }
 
-function newEpoch(index: number, clientToServer: Uint8Array, serverToClient: Uint8Array): Epoch {
-  return { index, clientToServer, serverToClient, since: now(), calls: 0, bytes: 0, open: 0, confirmed: false };
+export function newEpoch(index: number, clientToServer: Secret, serverToClient: Secret, confirmed: boolean): Epoch {
+  return { index, clientToServer, serverToClient, since: now(), calls: 0, bytes: 0, open: 0, confirmed };
+}
+
+/** What the platform holds goes with what refers to it. */
+function forget(...secrets: readonly Secret[]): void {
+  for (const secret of secrets) if (secret instanceof Uint8Array) erase(secret);
 }

@@ -19,7 +19,11 @@ import type { FirstCalls } from './first-calls.js';
 import { FINAL, Handshaker } from './handshake.js';
 import { FinishPlan, HALF_MADE, type Handshaken, Pace } from './renewal.js';
 import type { Provable } from './sent.js';
-import { Session } from './session.js';
+import { newEpoch, now, Session } from './session.js';
+import type { Keeper, SessionState } from './state.js';
+
+/** Milliseconds that a storage has to say what an earlier page left. */
+const FINDING_MS = 3_000;
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
@@ -34,6 +38,9 @@ export class Sessions {
   #flight: AbortController | undefined;
   #shaking = false;
   #closed = false;
+  /** what an earlier page left */
+  readonly #left: Promise<SessionState | undefined> | undefined;
+  #keeper: Keeper | undefined;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
   greeting: { readonly error?: unknown } | undefined;
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
@@ -53,6 +60,10 @@ export class Sessions {
   ) {
     this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
     this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
+    this.#left = settings.persistence?.ɵfind(settings).then((found) => {
+      this.#keeper = found?.keeper;
+      return found?.left;
+    });
   }
 
   /** why the last handshake did not get through */
@@ -62,7 +73,8 @@ export class Sessions {
 
   /** Does now what the first handshake would do. */
   async prewarm(): Promise<void> {
-    if (!this.#session && !this.#flight && !this.#closed) await this.#handshaker.prepare();
+    if (this.#session || this.#flight || this.#closed || (this.#left && (await this.#find()))) return;
+    if (!this.#session && !this.#closed) await this.#handshaker.prepare();
   }
 
   /** A message waits for a session, or for what only a handshake can tell. */
@@ -81,7 +93,10 @@ export class Sessions {
 
   #greet(): void {
     const { greet } = this;
-    if (!greet) return;
+    if (!greet) {
+      this.#keep();
+      return;
+    }
     const greeting = {};
     this.greeting = greeting;
     Promise.resolve()
@@ -90,6 +105,7 @@ export class Sessions {
         () => {
           if (this.greeting !== greeting) return;
           this.greeting = undefined;
+          this.#keep();
           this.#tellWaiting();
         },
         (error: unknown) => {
@@ -126,6 +142,7 @@ export class Sessions {
     if (!this.#session.ended) this.#reason = reason;
     this.#session.ended = true;
     this.current = undefined;
+    this.#keeper?.drop();
     this.#start();
   }
 
@@ -148,6 +165,7 @@ export class Sessions {
 
   close(): void {
     this.#closed = true;
+    void this.#left?.then(() => this.#keeper?.close());
     this.#handshaker.discard();
     this.#halt();
     const sessionId = this.#session && toHex(this.#session.id);
@@ -181,8 +199,39 @@ export class Sessions {
     void this.#renew(this.#flight);
   }
 
+  /** @returns the session that an earlier page left; a storage that does not answer in time has none */
+  async #find(): Promise<SessionState | undefined> {
+    const left = await within(FINDING_MS, undefined, this.#left);
+    return this.#session ? undefined : left;
+  }
+
+  /** Goes on with the session of an earlier page, without a handshake. */
+  #goOn(state: SessionState): void {
+    const { sessionId, roundTripMs, terms } = state;
+    this.#take(state);
+    this.#keep();
+    this.events.emit('restored', { sessionId: toHex(sessionId), lane: terms.lane, roundTripMs });
+    this.#tellWaiting();
+  }
+
+  #take(state: SessionState): Session {
+    const session = new Session(this.settings, this.keySize, this.#suite.random, state);
+    this.#session = session;
+    this.current = session;
+    this.#shaking = false;
+    this.#flight = undefined;
+    return session;
+  }
+
+  /** Only a session that was greeted is kept. */
+  #keep(): void {
+    if (this.#session) this.#keeper?.keep(this.#session);
+  }
+
   /** One at a time; goes on until a session is there, or it makes no sense, or nobody waits. Never rejects. */
   async #renew(flight: AbortController): Promise<void> {
+    const left = this.#left && (await this.#find());
+    if (left && this.#flight === flight) this.#goOn(left);
     while (this.#flight === flight) {
       const plan = new FinishPlan(
         this.settings.primitives,
@@ -234,16 +283,18 @@ export class Sessions {
 
   #install({ finished, serverOptions, roundTripMs, frameBytes }: Handshaken, plan: FinishPlan): void {
     const old = this.#session;
-    const session = new Session(this.settings, this.keySize, this.#suite.random, finished, serverOptions);
-    this.#session = session;
-    this.current = session;
-    this.#shaking = false;
-    this.#flight = undefined;
+    const { sessionId, terms, secrets } = finished;
+    const { renewal, clientToServer, serverToClient } = this.#keeper?.hold(secrets) ?? secrets;
+    const began = now();
+    const session = this.#take({
+      ...{ sessionId, renewal, options: serverOptions, roundTripMs, began, lastOpened: began, terms },
+      ...{ counter: 0, accepted: -1, epoch: newEpoch(0, clientToServer, serverToClient, true) },
+    });
     this.#handshaker.lastError = undefined;
     // first, for what it brings may end the last call
-    const sessionId = toHex(session.id);
-    this.events.emit('opened', { sessionId, lane: session.lane, roundTripMs, frameBytes });
-    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), sessionId, reason: this.#reason });
+    const named = { sessionId: toHex(sessionId) };
+    this.events.emit('opened', { ...named, lane: terms.lane, roundTripMs, frameBytes });
+    if (old) this.events.emit('renewed', { oldSessionId: toHex(old.id), ...named, reason: this.#reason });
     this.#reason = 'session_unknown';
     this.#greet();
     if (plan.settle(session)) this.#pace.opened();

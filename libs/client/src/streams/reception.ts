@@ -166,7 +166,7 @@ export class Reception implements Limited, Abortable {
   }
 
   get #pulse(): number {
-    return ((this.sent.session as Partial<Session>).pulse || 15) * 1000;
+    return ((this.sent.session as Partial<Session>).state?.options.pulse || 15) * 1000;
   }
 
   #take(unit: Unit): void | Promise<void> {

@@ -74,8 +74,8 @@ export class Upload implements Limited {
     this.#head = run(sealHead(sent, sealer, rest));
     // whoever waits for the frame is told of an error
     if (isPending(this.#head)) this.#head.then(undefined, () => {});
-    this.#pulseMs = session.pulse * 1000;
-    this.#maximum = session.maxUpload;
+    this.#pulseMs = session.state.options.pulse * 1000;
+    this.#maximum = session.state.options.maxUpload;
     return sent;
   }
 

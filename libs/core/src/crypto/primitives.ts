@@ -10,6 +10,17 @@ export interface NativeKey {
 /** The private half of a key pair: its bytes, or a key of the platform. */
 export type PrivateKey = Uint8Array | NativeKey;
 
+/** A secret of 32 bytes that the platform keeps out of reach and only computes with. */
+export interface HeldSecret {
+  /** HMAC-SHA256 under it over the concatenation of the parts */
+  mac(...parts: Uint8Array[]): PromiseLike<Uint8Array>;
+  /** The secret that such an HMAC is, held alike. */
+  next(...parts: Uint8Array[]): HeldSecret;
+}
+
+/** A secret of a session: its 32 bytes, or what the platform holds. */
+export type Secret = Uint8Array | HeldSecret;
+
 /** An X25519 key pair, 32 bytes each. */
 export interface KeyPair<Private extends PrivateKey = Uint8Array> {
   readonly publicKey: Uint8Array;

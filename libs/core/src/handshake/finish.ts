@@ -1,4 +1,5 @@
 import { concat, EMPTY, erase, pad, unpad, unpadFirst } from '../bytes.js';
+import type { Secret } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/frame-type.js';
@@ -30,6 +31,7 @@ import {
   encodeRenewals,
   type NumberAnswer,
   proveSession,
+  type Renewal,
 } from './renewal.js';
 import { eraseKey, type ResultOf, type StartAnswered, type StartSent } from './start.js';
 
@@ -37,7 +39,7 @@ import { eraseKey, type ResultOf, type StartAnswered, type StartSent } from './s
 export interface Asked {
   readonly sessionId: Uint8Array;
   /** renewal key of that session, or its K_first if its step 4 never arrived */
-  readonly key: Uint8Array;
+  readonly key: Secret;
   readonly numbers: readonly Sending[];
 }
 
@@ -83,10 +85,10 @@ export interface ClientFinished {
 export function* finishHandshake(state: StartAnswered, asked: readonly Asked[], firstCalls: readonly Uint8Array[]) {
   const { suite, sessionId, ephemeral, cookie, c1, s1 } = state;
   const { primitives, random } = suite;
-  const renewals = asked.map(({ sessionId, key, numbers }) => ({
-    ...{ sessionId, numbers },
-    proof: proveSession(primitives, key, state.h),
-  }));
+  const renewals: Renewal[] = [];
+  for (const { sessionId, key, numbers } of asked) {
+    renewals.push({ sessionId, numbers, proof: yield* wait(proveSession(primitives, key, state.h)) });
+  }
   const calls = pad(encodeFirstCalls(firstCalls));
   const rest = concat(pad(encodeRenewals(renewals)), calls);
   if (calls.length > LIMITS.firstCalls) throw new SealwireError('too_large');
@@ -226,10 +228,12 @@ export const receiveFinishAnswer = /* @__PURE__ */ opaqueStep(function* (
   if (firstAnswers.length !== state.firstCount || counts(answers) !== counts(asked.map(({ numbers }) => numbers))) {
     throw new SealwireError('handshake_failed');
   }
-  const renewalAnswers = lists.map((list, i): NumberAnswer[] => {
-    const proof = proveSession(primitives, asked[i]?.key ?? EMPTY, h, 'answer');
-    return primitives.equal(proof, list.proof) ? [...list.answers] : list.answers.map(() => ({ known: 'unknown' }));
-  });
+  const renewalAnswers: NumberAnswer[][] = [];
+  for (const [i, list] of lists.entries()) {
+    const proof = yield* wait(proveSession(primitives, asked[i]?.key ?? EMPTY, h, 'answer'));
+    const proven = primitives.equal(proof, list.proof);
+    renewalAnswers.push(proven ? [...list.answers] : list.answers.map(() => ({ known: 'unknown' })));
+  }
   symmetric.mixKey(s2);
   const secrets = split(symmetric, { ...keys, s2 });
   eraseKey(ephemeral);

@@ -1,8 +1,8 @@
 import { concat, EMPTY, erase, u16, utf8 } from '../bytes.js';
-import type { ClientPrimitives } from '../crypto/primitives.js';
+import type { ClientPrimitives, Secret } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { PROTOCOL_VERSION } from '../message/frame-type.js';
-import { type Step, wait } from '../steps.js';
+import { type Soon, type Step, wait } from '../steps.js';
 
 /** The name of the one suite, with which every key schedule begins (PROTOCOL.md section 3.1). */
 export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
@@ -34,9 +34,16 @@ export function aeadKey(block: Uint8Array, keySize: KeySize): AeadKey {
   return { key: block.subarray(0, 16), nonce: block.subarray(16, 28) };
 }
 
+/** HMAC under a secret, wherever it is: at once under its bytes. */
+export function macUnder(primitives: ClientPrimitives, key: Secret, ...parts: Uint8Array[]): Soon<Uint8Array> {
+  return key instanceof Uint8Array ? primitives.hmac(key, ...parts) : key.mac(...parts);
+}
+
 /** Expand(K, info) = HMAC(K, info || 01), 32 bytes (RFC 5869 with one block). */
-export function expand(primitives: ClientPrimitives, key: Uint8Array, ...info: Uint8Array[]): Uint8Array {
-  return primitives.hmac(key, ...info, ONE);
+export function expand(primitives: ClientPrimitives, key: Uint8Array, ...info: Uint8Array[]): Uint8Array;
+export function expand(primitives: ClientPrimitives, key: Secret, ...info: Uint8Array[]): Soon<Uint8Array>;
+export function expand(primitives: ClientPrimitives, key: Secret, ...info: Uint8Array[]): Soon<Uint8Array> {
+  return macUnder(primitives, key, ...info, ONE);
 }
 
 /** Bytes that are worth hashing elsewhere in a handshake, in which the engine has not compiled its own SHA-256 yet. */
@@ -210,8 +217,11 @@ export type Direction = 'c2s' | 's2c';
  * const next = nextEpochSecret(primitives, secrets.clientToServer, 'c2s');
  * erase(secrets.clientToServer);
  */
-export function nextEpochSecret(primitives: ClientPrimitives, secret: Uint8Array, direction: Direction): Uint8Array {
-  return primitives.hmac(secret, utf8('sealwire next'), utf8(direction));
+export function nextEpochSecret(primitives: ClientPrimitives, secret: Uint8Array, direction: Direction): Uint8Array;
+export function nextEpochSecret(primitives: ClientPrimitives, secret: Secret, direction: Direction): Secret;
+export function nextEpochSecret(primitives: ClientPrimitives, secret: Secret, direction: Direction): Secret {
+  const info = [utf8('sealwire next'), utf8(direction)];
+  return secret instanceof Uint8Array ? primitives.hmac(secret, ...info) : secret.next(...info);
 }
 
 /**

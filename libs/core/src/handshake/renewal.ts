@@ -1,8 +1,10 @@
 import { concat, readU16, readU32, u16, u32, utf8 } from '../bytes.js';
-import type { ClientPrimitives } from '../crypto/primitives.js';
+import type { ClientPrimitives, Secret } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { encodeCallNumber, type Sending } from '../message/numbers.js';
+import { isPending, type Soon } from '../steps.js';
+import { macUnder } from './key-schedule.js';
 
 /** A client names an old session in step 3 and asks what became of its unanswered numbers (PROTOCOL.md section 4.3). */
 export interface Renewal {
@@ -40,10 +42,25 @@ export function proveSession(
   primitives: ClientPrimitives,
   key: Uint8Array,
   h: Uint8Array,
+  role?: 'prove' | 'answer',
+): Uint8Array;
+export function proveSession(
+  primitives: ClientPrimitives,
+  key: Secret,
+  h: Uint8Array,
+  role?: 'prove' | 'answer',
+): Soon<Uint8Array>;
+export function proveSession(
+  primitives: ClientPrimitives,
+  key: Secret,
+  h: Uint8Array,
   role: 'prove' | 'answer' = 'prove',
-): Uint8Array {
-  return primitives.hmac(key, utf8(role), h).slice(0, SIZE.proof);
+): Soon<Uint8Array> {
+  const mac = macUnder(primitives, key, utf8(role), h);
+  return isPending(mac) ? mac.then(proof) : proof(mac);
 }
+
+const proof = (mac: Uint8Array): Uint8Array => mac.slice(0, SIZE.proof);
 
 /** @throws SealwireError `too_large` for more than {@link LIMITS}.renewals or .renewalNumbers */
 export function encodeRenewals(renewals: readonly Renewal[]): Uint8Array {

@@ -1,8 +1,9 @@
-import { erase } from '../bytes.js';
+import { EMPTY, erase } from '../bytes.js';
 import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
-import { aeadKey, expand } from '../handshake/key-schedule.js';
+import { aeadKey, expand, type KeySize } from '../handshake/key-schedule.js';
 import { LIMITS } from '../limits.js';
+import { isPending } from '../steps.js';
 import { chunkNonce, type MessageKey } from './message.js';
 
 /** In the head of a piece: it is the last one. Its nonce says the same. */
@@ -11,10 +12,13 @@ export const LAST = 0x800000;
 /** Key and nonces of one live message in one direction. */
 export class LiveKey {
   private index = 0;
-  private readonly block: Uint8Array;
-  private readonly mask: Uint8Array;
+  private block: Uint8Array = EMPTY;
+  private mask: Uint8Array = EMPTY;
+  private erased = false;
   readonly primitives: ClientPrimitives;
-  readonly aes: Uint8Array;
+  aes: Uint8Array = EMPTY;
+  /** that the platform derives the key; it is there afterwards */
+  deriving: PromiseLike<void> | undefined;
   /** the last one is over, or the key is gone */
   done = false;
 
@@ -24,17 +28,27 @@ export class LiveKey {
     readonly ad: Uint8Array,
   ) {
     this.primitives = key.primitives;
-    this.block = expand(key.primitives, key.secret, label, ad);
-    ({ key: this.aes, nonce: this.mask } = aeadKey(this.block, key.keySize));
+    const block = expand(key.primitives, key.secret, label, ad);
+    if (!isPending(block)) this.set(block, key.keySize);
+    else {
+      this.deriving = block.then((bytes) => this.set(bytes, key.keySize));
+      // whoever seals or opens is told
+      this.deriving.then(undefined, () => {});
+    }
   }
 
-  /** Place and nonce of the next piece. */
-  next(last: boolean): { index: number; nonce: Uint8Array } {
+  /** Takes the place of the next piece. */
+  next(last: boolean): number {
     const { index } = this;
     if (this.done || index >= LIMITS.chunksPerMessage) throw new SealwireError('bad_frame');
     this.index++;
     this.done = last;
-    return { index, nonce: chunkNonce(this.mask, index, last) };
+    return index;
+  }
+
+  nonce(index: number, last: boolean): Uint8Array {
+    if (this.erased) throw new SealwireError('open_failed');
+    return chunkNonce(this.mask, index, last);
   }
 
   restart(): void {
@@ -44,6 +58,14 @@ export class LiveKey {
 
   erase(): void {
     this.done = true;
+    this.erased = true;
     erase(this.block);
+  }
+
+  private set(block: Uint8Array, keySize: KeySize): void {
+    this.deriving = undefined;
+    this.block = block;
+    ({ key: this.aes, nonce: this.mask } = aeadKey(block, keySize));
+    if (this.erased) erase(block);
   }
 }

@@ -101,8 +101,11 @@ export class LiveOpener {
   }
 
   private *open(sealed: Uint8Array, last: boolean): Step<Uint8Array> {
-    const { primitives, aes, ad } = this.pieces;
-    const body = unpad(yield* wait(primitives.open(aes, this.pieces.next(last).nonce, ad, sealed)));
+    const { pieces } = this;
+    const index = pieces.next(last);
+    if (pieces.deriving) yield pieces.deriving;
+    const { primitives, aes, ad } = pieces;
+    const body = unpad(yield* wait(primitives.open(aes, pieces.nonce(index, last), ad, sealed)));
     // erased meanwhile: then nobody takes it, and it is not the end
     if (this.failed !== undefined) throw this.failed;
     if (last) this.pieces.erase();

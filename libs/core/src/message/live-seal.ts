@@ -53,11 +53,14 @@ export class LiveSealer {
 
   /** @internal `chunk`: room for head and tag around the padded body */
   *sealPadded(chunk: Uint8Array, last: boolean): Step<Uint8Array> {
-    const { primitives, aes, ad } = this.pieces;
+    const { pieces } = this;
     const sealed = chunk.subarray(CHUNK_HEAD);
     chunk.set(u32(sealed.length | (last ? LAST : 0)).subarray(1));
-    const { index, nonce } = this.pieces.next(last);
-    yield* wait(primitives.seal(aes, nonce, ad, sealed.subarray(0, sealed.length - SIZE.tag), sealed));
+    const index = pieces.next(last);
+    if (pieces.deriving) yield pieces.deriving;
+    const { primitives, aes, ad } = pieces;
+    const body = sealed.subarray(0, sealed.length - SIZE.tag);
+    yield* wait(primitives.seal(aes, pieces.nonce(index, last), ad, body, sealed));
     if (this.repeatable) this.compare(chunk, index);
     else if (last) this.erase();
     return chunk;

@@ -1,9 +1,9 @@
 import { concat, erase, pad, padLength, readU32, u32, unpad, utf8, writeU32 } from '../bytes.js';
-import type { ClientPrimitives, Primitives } from '../crypto/primitives.js';
+import type { ClientPrimitives, Primitives, Secret } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { type AeadKey, aeadKey, expand, type KeySize, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { runSync, type Step, wait } from '../steps.js';
+import { isPending, runSync, type Step, wait } from '../steps.js';
 import { FLAGS_LIVE, FRAME_TYPE, PROTOCOL_VERSION } from './frame-type.js';
 import { type CallNumber, encodeCallNumber, FIRST_LANE } from './numbers.js';
 
@@ -34,7 +34,7 @@ export interface MessageKey<P extends ClientPrimitives = Primitives> {
   readonly primitives: P;
   readonly keySize: KeySize;
   /** traffic secret of that direction and epoch, 32 bytes; F_results for results of first calls */
-  readonly secret: Uint8Array;
+  readonly secret: P extends Primitives ? Uint8Array : Secret;
 }
 
 /**
@@ -59,14 +59,14 @@ export function* sealCall(
   const { digest } = key.primitives;
   const long = digest && padded.length >= LONG;
   // whose epoch may be over when the digest is there
-  const own = long ? { ...key, secret: key.secret.slice() } : key;
+  const copy = long && key.secret instanceof Uint8Array ? key.secret.slice() : undefined;
   try {
     salt(message, random, long ? yield* wait(digest(padded)) : padded);
     const header = frame.slice(0, SIZE.callHeader);
-    yield* sealChunks(own, CALL_LABEL, header, message);
+    yield* sealChunks(copy ? { ...key, secret: copy } : key, CALL_LABEL, header, message);
     return { frame, header };
   } finally {
-    if (long) erase(own.secret);
+    if (copy) erase(copy);
   }
 }
 
@@ -224,7 +224,8 @@ function* sealChunks(
   ad: Uint8Array,
   { frame, padded, header }: NewFrame,
 ): Step<void> {
-  const block = expand(key.primitives, key.secret, label, ad);
+  const derived = expand(key.primitives, key.secret, label, ad);
+  const block = isPending(derived) ? ((yield derived) as Uint8Array) : derived;
   const { key: aes, nonce } = aeadKey(block, key.keySize);
   const chunked = padded.length > LIMITS.chunk;
   for (let index = 0, offset = 0, at = header; offset < padded.length; index++, offset += LIMITS.chunk) {
@@ -250,7 +251,8 @@ function* openChunks(
 ): Step<Uint8Array> {
   if (live || (!chunked && chunks.length > LIMITS.chunk + SIZE.tag)) throw new SealwireError('bad_frame');
   const { primitives } = key;
-  const block = expand(primitives, key.secret, label, ad);
+  const derived = expand(primitives, key.secret, label, ad);
+  const block = isPending(derived) ? ((yield derived) as Uint8Array) : derived;
   const aead = aeadKey(block, key.keySize);
   try {
     const opened = chunked

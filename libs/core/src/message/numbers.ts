@@ -1,6 +1,8 @@
 import { concat, readU32, u32, utf8 } from '../bytes.js';
-import type { ClientPrimitives } from '../crypto/primitives.js';
+import type { ClientPrimitives, Secret } from '../crypto/primitives.js';
+import { macUnder } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
+import { isPending, type Soon } from '../steps.js';
 
 /** X, 64 bits on the wire: names one message of calls in its session and is never used twice. */
 export interface CallNumber {
@@ -45,10 +47,24 @@ export function frameDigest(primitives: ClientPrimitives, frame: Uint8Array): Ui
  * const sent = { number: { lane: 1, counter: 7 }, digest: frameDigest(primitives, frame) };
  * const callId = callIdentity(primitives, secrets.renewal, sent, 0);
  */
-export function callIdentity(primitives: ClientPrimitives, key: Uint8Array, first: Sending, index: number): Uint8Array {
-  const number = encodeCallNumber(first.number);
-  return primitives.hmac(key, utf8('sealwire call'), number, first.digest, u32(index)).slice(0, SIZE.callId);
+export function callIdentity(primitives: ClientPrimitives, key: Uint8Array, first: Sending, index: number): Uint8Array;
+export function callIdentity(
+  primitives: ClientPrimitives,
+  key: Secret,
+  first: Sending,
+  index: number,
+): Soon<Uint8Array>;
+export function callIdentity(
+  primitives: ClientPrimitives,
+  key: Secret,
+  { number, digest }: Sending,
+  index: number,
+): Soon<Uint8Array> {
+  const mac = macUnder(primitives, key, utf8('sealwire call'), encodeCallNumber(number), digest, u32(index));
+  return isPending(mac) ? mac.then(identity) : identity(mac);
 }
+
+const identity = (mac: Uint8Array): Uint8Array => mac.slice(0, SIZE.callId);
 
 /** The window's verdict on a counter; only `fresh` is accepted (PROTOCOL.md section 6.1). */
 export type WindowVerdict = 'fresh' | 'seen' | 'too_old' | 'too_far';
