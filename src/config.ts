@@ -31,6 +31,12 @@ export interface Secrets {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export function readConfig(env: Environment = process.env): Config {
+  const demo = env.SEALWIRE_DEMO === 'yes';
+  if (demo && env.NODE_ENV === 'production') {
+    throw new StartupError(
+      'SEALWIRE_DEMO gives a SecureKey to whoever asks, so it is refused if NODE_ENV is "production": leave out one of them.',
+    );
+  }
   return {
     host: env.HOST || '127.0.0.1',
     port: readPort(env.PORT || '3000'),
@@ -38,7 +44,7 @@ export function readConfig(env: Environment = process.env): Config {
     dataFolder: resolve(env.SEALWIRE_DATA || 'data'),
     ledger: readNumberLedger(env.SEALWIRE_LEDGER || 'memory'),
     pageFolder: resolve(env.SEALWIRE_PAGE || 'apps/web/dist'),
-    demo: env.SEALWIRE_DEMO === 'yes',
+    demo,
     allowFsyncOff: env.SEALWIRE_ALLOW_FSYNC_OFF === 'yes',
   };
 }

@@ -83,6 +83,17 @@ describe('the demo', () => {
     expect(again.text).not.toBe(first.text);
   });
 
+  it.each(['/%69ndex.html', '//index.html', '/index%2ehtml', '/./index.html', '//', '/main-ABCD1234.js'])(
+    'lets nothing run in, and nobody frame, what %s gives: it is not the page',
+    async (path) => {
+      const { headers, status } = await ask('GET', path);
+      if (status === 200) {
+        const policy = String(headers['content-security-policy']).split('; ');
+        expect(policy).toEqual(expect.arrayContaining(["default-src 'none'", "frame-ancestors 'none'", 'sandbox']));
+      } else expect(status).toBe(404);
+    },
+  );
+
   it('lets browsers keep what has its content in its name, and nothing else', async () => {
     const script = await ask('GET', '/main-ABCD1234.js');
     expect(script.headers).toMatchObject({
@@ -154,6 +165,28 @@ describe('the demo', () => {
       process.send = send;
     }
   });
+});
+
+describe('the demo on an address that others reach', () => {
+  beforeAll(() => start({ SEALWIRE_DEMO: 'yes', HOST: '0.0.0.0' }));
+  afterAll(() => app.close());
+
+  it.each([
+    ['192.168.0.7:3000', 200],
+    ['[fe80::1]:3000', 200],
+    ['localhost:3000', 200],
+    ['evil.example', 403],
+    ['evil.example:3000', 403],
+    ['192.168.0.7.evil.example', 403],
+  ])('is asked as %s, which an address or this machine is and no name that points to it: %i', async (host, status) => {
+    const headers = { ...OWN, host, origin: `http://${host}`, 'sec-fetch-site': 'same-origin' };
+    expect((await ask('GET', '/demo', headers)).status).toBe(status);
+  });
+});
+
+it('is no demo in production', () => {
+  expect(() => readConfig({ SEALWIRE_DEMO: 'yes', NODE_ENV: 'production' })).toThrow('SEALWIRE_DEMO gives a SecureKey');
+  expect(readConfig({ NODE_ENV: 'production' }).demo).toBe(false);
 });
 
 describe('an application that is not the demo', () => {

@@ -8,6 +8,7 @@ import { nodePrimitives } from '@sealwire/core/node';
 import {
   at,
   RemoteFunction,
+  RemoteFunctionError,
   RemoteFunctions,
   RemoteProgress,
   RemoteResume,
@@ -72,6 +73,12 @@ class StreamsController {
     let bytes = 0;
     for await (const chunk of file instanceof RemoteFile ? file.stream() : file) bytes += chunk.length;
     return bytes;
+  }
+
+  /** Answers without reading what is sent. */
+  @RemoteFunction()
+  async unread(_content: AsyncIterable<Uint8Array>): Promise<never> {
+    throw new RemoteFunctionError('unwanted', 'Nobody wants it.');
   }
 
   @RemoteFunction()
@@ -309,6 +316,18 @@ describe('streams between the client and the server', () => {
     }
     await expect(remote.keep(chunks())).rejects.toMatchObject({ code: 'unavailable', retryable: true });
     expect(state.runs).toBe(1);
+  });
+
+  it('sends the next stream over a connection that stays, after one that was answered early', async () => {
+    const { remote } = await start();
+    await remote.add(0, 0);
+    async function* chunks(count: number) {
+      for (let i = 0; i < count; i++) yield new Uint8Array(60_000);
+    }
+    for (const count of [1, 20, 50, 200, 800]) {
+      await expect(remote.unread(chunks(count))).rejects.toMatchObject({ code: 'unwanted' });
+      expect(await remote.keep(chunks(count))).toBe(count * 60_000);
+    }
   });
 
   it('tells the function its deadline, and that nobody waits any more', async () => {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import {
   Body,
   type CanActivate,
@@ -22,8 +23,8 @@ export const DEMO = Symbol('demo');
 
 interface Demo {
   readonly secureKey: string;
-  /** the server listens on this machine only */
-  readonly isLocal: boolean;
+  /** where the server listens */
+  readonly host: string;
 }
 
 /** What the page has of the demo's server. */
@@ -40,13 +41,14 @@ class RevokeRequest {
 }
 
 /** Whether a host, with or without a port, is a name of this machine for itself. */
-export function isLoopback(host = ''): boolean {
+function isLoopback(host = ''): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)(:\d+)?$/i.test(host);
 }
 
 /**
  * Lets only this page in. A page of another site can neither set the header without a preflight, which nobody answers, nor hide its
- * origin; and a name of its own that it lets point to this machine is no name of this machine.
+ * origin; and a name of its own that it lets point to this machine is no name of this machine. A server that others reach is asked by
+ * its address, or by the name that it listens on.
  */
 @Injectable()
 class FromThisPage implements CanActivate {
@@ -56,8 +58,16 @@ class FromThisPage implements CanActivate {
     const { headers } = context.switchToHttp().getRequest<Request>();
     const { host, origin, 'sec-fetch-site': site = 'same-origin' } = headers;
     const isOwn = headers['x-sealwire-demo'] === '1' && (origin === undefined || hostOf(origin) === host);
-    if (isOwn && site === 'same-origin' && (!this.demo.isLocal || isLoopback(host))) return true;
-    throw new ForbiddenException('Only the page of this server may ask that.');
+    if (isOwn && site === 'same-origin' && this.isNameOfThisServer(host)) return true;
+    throw new ForbiddenException(
+      'Only the page of this server may ask that, if it was opened by an address or as localhost.',
+    );
+  }
+
+  private isNameOfThisServer(host = ''): boolean {
+    const { host: listens } = this.demo;
+    const name = host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+    return isLoopback(host) || (!isLoopback(listens) && (isIP(name) > 0 || name === listens));
   }
 }
 

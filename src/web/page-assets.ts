@@ -41,7 +41,7 @@ export class PageAssets implements OnModuleInit {
       cacheControl: false,
       setHeaders: (response: Response, path: string) => {
         const age = HASHED.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache';
-        response.set({ ...COMMON, 'cache-control': age });
+        response.set({ ...COMMON, 'cache-control': age, 'content-security-policy': NO_PAGE });
       },
     });
   }
@@ -53,6 +53,9 @@ const COMMON = {
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
 };
+
+/** Other spellings of the page's address, such as //index.html, are files too: whatever a file is, it is no page. */
+const NO_PAGE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
 function policy(nonce: string): string {
   return [

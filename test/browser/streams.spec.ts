@@ -72,7 +72,7 @@ inEveryBrowser((suite) => {
       async ({ createRemote }, { serverKey, size }) => {
         const remote = createRemote<Api>({ url: '/remote/things', serverKey });
         const bytes = await (await remote.fetchFile(size)).bytes();
-        return remote.store(new File([bytes as Uint8Array<ArrayBuffer>], 'back'));
+        return remote.store(new File([bytes], 'back'));
       },
       { serverKey: site.pin, size },
     );

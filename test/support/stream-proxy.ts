@@ -1,4 +1,4 @@
-import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { Agent, type ClientRequest, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -65,11 +65,27 @@ export class StreamProxy {
     const { host: _, 'content-length': __, 'transfer-encoding': ___, ...headers } = incoming.headers;
     const outgoing = request(`${upstream.url}${incoming.url}`, { method: 'POST', agent: this.agent, headers });
     response.once('close', () => outgoing.destroy());
-    const sending = pipeline(incoming, this.up, outgoing);
+    const sending = this.give(incoming, outgoing);
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve).once('error', reject);
     });
     await Promise.all([sending, this.answer(answered, response)]);
+  }
+
+  /** Each chunk has left before the next one is asked for: what comes before a cut arrives. */
+  private async give(incoming: IncomingMessage, outgoing: ClientRequest): Promise<void> {
+    outgoing.on('error', () => undefined);
+    try {
+      for await (const chunk of this.up(incoming)) {
+        await new Promise<void>((resolve, reject) =>
+          outgoing.write(chunk, (error) => (error ? reject(error) : resolve())),
+        );
+      }
+      outgoing.end();
+    } catch (error) {
+      outgoing.destroy();
+      throw error;
+    }
   }
 
   private async answer(answered: Promise<IncomingMessage>, response: ServerResponse): Promise<void> {

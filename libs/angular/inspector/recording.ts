@@ -8,7 +8,11 @@ import {
 } from '@sealwire/client';
 import { BodyMeter } from './body-meter.js';
 import type { Exchange, Tampering, WireSide } from './exchange.js';
+import { cut } from './values.js';
 import { KEY_BYTES, type WireLog } from './wire-log.js';
+
+/** of an answer; more are not shown */
+const KEPT_HEADERS = 100;
 
 /** A frame on its way, for whoever stands between application and server. */
 export interface Passing {
@@ -84,6 +88,8 @@ class Recording {
   readonly #answer = new BodyMeter();
   readonly #began = performance.now();
   readonly #startedAt = performance.timeOrigin + this.#began;
+  /** of the answer */
+  #headers: WireSide['headers'] | undefined;
 
   constructor(
     private readonly log: WireLog,
@@ -272,7 +278,8 @@ class Recording {
       ['content-type', contentType],
       ...(retryAfter === undefined ? [] : [['retry-after', `${retryAfter}`] as [string, string]]),
     ];
-    const seen = [...(headers ?? [])];
+    this.#headers ??= [...(headers ?? [])].slice(0, KEPT_HEADERS).map(([name, value]) => [name, cut(value)]);
+    const seen = this.#headers;
     return { line: `HTTP ${status}`, headers: seen.length > 0 ? seen : known, body: this.#answer.shown };
   }
 }

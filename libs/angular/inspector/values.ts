@@ -4,7 +4,12 @@ const MAX_ENTRIES = 50;
 
 /** A value as a developer would write it, at most 2,000 characters. */
 export function show(value: unknown): string {
-  return cut(text(value, 0));
+  try {
+    return cut(text(value, 0));
+  } catch {
+    // a property that throws: the call itself says so
+    return '…';
+  }
 }
 
 /** What a plain client would send or get as JSON. */
@@ -23,7 +28,8 @@ export function showError(error: unknown): string {
   return cut(`${what}: ${typeof message === 'string' ? message : String(error)}`);
 }
 
-function cut(text: string): string {
+/** At most 2,000 characters. */
+export function cut(text: string): string {
   return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
 }
 

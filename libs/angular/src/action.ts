@@ -11,6 +11,7 @@ import {
 } from '@angular/core';
 import { type CallOptions, type Progress, type Remote, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
+import { handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 
 /** A write: it runs when told to, goes on when the component ends, and shows how it goes. */
@@ -79,8 +80,14 @@ export function remoteAction<Api, Args extends unknown[], T>(
   const injector = options.injector ?? inject(Injector);
   const remote: Remote<Api> = injector.get(module);
   const call = (how: CallOptions): ((...args: Args) => Promise<T>) => pick(remote.$call(how));
-  return new Action(call, options, injector.get(ErrorHandler)) as unknown as RemoteAction<Args, T | undefined>;
+  const { obstacle } = handleOf(remote);
+  return new Action(call, () => untracked(obstacle), options, injector.get(ErrorHandler)) as unknown as RemoteAction<
+    Args,
+    T | undefined
+  >;
 }
+
+const CHANGED = 'Nothing was sent: the SecureKey changed while this run waited for another one.';
 
 class Action<Args extends unknown[], T> {
   readonly #state = signal<State<T>>(IDLE);
@@ -111,6 +118,8 @@ class Action<Args extends unknown[], T> {
 
   constructor(
     private readonly call: (how: CallOptions) => (...args: Args) => Promise<T>,
+    /** another one for each SecureKey */
+    private readonly user: () => unknown,
     private readonly options: RemoteActionOptions<T>,
     private readonly errors: ErrorHandler,
   ) {}
@@ -140,12 +149,13 @@ class Action<Args extends unknown[], T> {
     }
     const mustWait = whilePending === 'queue' && untracked(this.#pending) > 0;
     this.#pending.update((count) => count + 1);
-    const started = mustWait ? this.#last.then(() => this.#start(args)) : this.#start(args);
+    const user = this.user();
+    const started = mustWait ? this.#last.then(() => this.#start(args, user)) : this.#start(args, user);
     this.#last = started.catch(() => {});
     return started;
   }
 
-  async #start(args: Args): Promise<T> {
+  async #start(args: Args, user: unknown): Promise<T> {
     const id = ++this.#shown;
     const show = (state: State<T>): void => {
       if (id === this.#shown) this.#state.set(state);
@@ -154,6 +164,7 @@ class Action<Args extends unknown[], T> {
     this.#progress.set(undefined);
     show({ status: 'loading', value: undefined });
     try {
+      if (user !== this.user()) throw new RemoteError('closed', CHANGED);
       const value = await this.call(this.#how(id))(...args);
       this.#end(() => show({ status: 'resolved', value }));
       this.#tell(this.options.onSuccess, value);

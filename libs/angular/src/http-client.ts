@@ -102,6 +102,8 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
               if (error instanceof HttpErrorResponse && error.status > 0) settle(error, error.error);
               else reject(unanswered(error, url));
             },
+            // nobody hears of it if the answer was there
+            complete: () => reject(new Error(`${url} gave no answer: an interceptor ended the request without one.`)),
           }),
         );
         signal.addEventListener(

@@ -1,5 +1,6 @@
 import { isPlatformServer } from '@angular/common';
 import {
+  APP_BOOTSTRAP_LISTENER,
   type EnvironmentProviders,
   inject,
   makeEnvironmentProviders,
@@ -25,6 +26,7 @@ import {
 import { httpClientTransport } from './http-client.js';
 import { type RemoteModule, SEALWIRE } from './module.js';
 import { Sealwire } from './sealwire.js';
+import { Start } from './transfer.js';
 
 /** Kinds of what a `with...` function returns. */
 export type SealwireFeatureKind = 'module' | 'transport' | 'persistence' | 'server' | 'inspector';
@@ -55,6 +57,7 @@ export function provideSealwire(
   return makeEnvironmentProviders([
     { provide: CONFIG, useValue: config },
     { provide: SEALWIRE, useClass: Sealwire },
+    { provide: APP_BOOTSTRAP_LISTENER, multi: true, useFactory: startFollower },
     ...features.map(({ ɵproviders }) => ɵproviders),
   ]);
 }
@@ -153,6 +156,11 @@ export function withServerCalls(options: ServerCalls): SealwireFeature<'server'>
   // when the application starts, so that a build that prerenders ends there
   const check = provideEnvironmentInitializer(() => isPlatformServer(inject(PLATFORM_ID)) && checkAbsolute(url));
   return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }, check] };
+}
+
+function startFollower(): () => void {
+  const start = inject(Start);
+  return () => start.follow();
 }
 
 /** @throws SealwireError: a server has no page that an address could be relative to */

@@ -15,7 +15,7 @@ import {
 import { Handle } from './handle.js';
 import { httpClientTransport } from './http-client.js';
 import { pathOf, type RemoteModule } from './module.js';
-import { Transfer } from './transfer.js';
+import { Start, Transfer } from './transfer.js';
 
 export class Sealwire {
   readonly #injector = inject(Injector);
@@ -26,15 +26,19 @@ export class Sealwire {
     const path = pathOf(module);
     const common = injector.get(CONFIG, undefined, { optional: true });
     const own = injector.get(MODULES, []).find((entry) => entry.module === module)?.config;
-    const { secureKey, url, ...config }: RemoteModuleConfig = {
-      ...(common && resolve(common, injector)),
-      ...(own && resolve(own, injector)),
-    };
+    // without a prototype: what something put on Object.prototype is no option
+    const { secureKey, url, ...config }: RemoteModuleConfig = Object.assign(
+      Object.create(null),
+      common && resolve(common, injector),
+      own && resolve(own, injector),
+    );
     const isServer = isPlatformServer(injector.get(PLATFORM_ID));
     const calls = isServer ? injector.get(SERVER_CALLS) : undefined;
     const base = calls?.url ?? url ?? '/remote';
     const state = injector.get(TransferState);
-    const transfer = new Transfer(state, path);
+    const start = injector.get(Start);
+    start.follow();
+    const transfer = new Transfer(state, path, start);
     // a module without encryption has no sessions
     const persistence = isServer || config.keySize === 0 ? undefined : injector.get(PERSISTENCE);
     const address = { url: `${base.replace(/\/+$/, '')}/${path}`, modulePath: path };

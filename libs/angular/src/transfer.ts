@@ -1,9 +1,41 @@
-import { computed, makeStateKey, type ResourceRef, type Signal, type TransferState, untracked } from '@angular/core';
+import {
+  ApplicationRef,
+  computed,
+  Injectable,
+  inject,
+  makeStateKey,
+  type ResourceRef,
+  type Signal,
+  type TransferState,
+  untracked,
+} from '@angular/core';
 import { type BatchCall, decodeValue, encodeValue, ɵsha256 } from '@sealwire/client';
 
 /** A value that came with the page. */
 export interface HandedOver {
   readonly value: unknown;
+}
+
+/**
+ * Whether what came with the page may still be used: as long as the application starts. What is made later, after a log-in for
+ * example, calls. HttpClient's cache of the server's answers ends at the same moment.
+ */
+@Injectable({ providedIn: 'root' })
+export class Start {
+  readonly #application = inject(ApplicationRef);
+  #isFollowed = false;
+  isOver = false;
+
+  /** Before the first component is there, and the router has begun, nothing is under way: the application seems to be stable. */
+  follow(): void {
+    if (this.#isFollowed || this.#application.components.length === 0) return;
+    this.#isFollowed = true;
+    void Promise.resolve()
+      .then(() => this.#application.whenStable())
+      .then(() => {
+        this.isOver = true;
+      });
+  }
 }
 
 /**
@@ -14,6 +46,7 @@ export class Transfer {
   constructor(
     private readonly state: TransferState,
     private readonly path: string,
+    private readonly start: Start,
   ) {}
 
   /** Streams and files stay: the browser calls for them. */
@@ -26,7 +59,7 @@ export class Transfer {
   }
 
   take(call: BatchCall<unknown>): HandedOver | undefined {
-    const key = this.#keyOf(call);
+    const key = this.start.isOver ? undefined : this.#keyOf(call);
     const [text, ...others] = key === undefined ? [] : this.state.get(key, []);
     if (key === undefined || text === undefined) return undefined;
     if (others.length > 0) this.state.set(key, others);

@@ -65,6 +65,25 @@ describe('a SecureKey that comes and goes', () => {
     expect(new Set(sessions).size).toBe(2);
   });
 
+  it('lets no run that one user queued go out for the next', async () => {
+    const { key, payments } = await connect();
+    const injector = TestBed.inject(Injector);
+    const queued = { injector, whilePending: 'queue' } as const;
+    const transfer = remoteAction(Payments, (functions) => functions.transfer, queued);
+    key.set(secureKeys[0]);
+    const first = transfer.runAsync('a', 'b', 1n).catch((error: unknown) => error);
+    const second = transfer.runAsync('a', 'b', 2n);
+    key.set(secureKeys[1]);
+    TestBed.tick();
+    expect(await first).toMatchObject({ code: 'closed' });
+    await expect(second).rejects.toMatchObject({
+      code: 'closed',
+      message: expect.stringContaining('the SecureKey changed'),
+    });
+    expect([payments.runs, transfer.isPending(), transfer.error()?.code]).toEqual([0, false, 'closed']);
+    expect(await transfer.runAsync('a', 'b', 3n)).toMatchObject({ receipt: 'a-b' });
+  });
+
   it('closes the session at the log-out, with no call needed to notice it', async () => {
     const { key, remote, stable } = await connect();
     const closed = vi.fn();

@@ -207,6 +207,19 @@ it('refuses what it has no use for', () => {
   expect(() => withInspector({ bodies: 1 } as never)).toThrow('no option `bodies`');
 });
 
+it('leaves it to the call to tell of an argument that cannot be read', async () => {
+  const { payments, recorder } = await opened();
+  const argument = {
+    get account(): string {
+      throw new Error('not now');
+    },
+  };
+  const recorded = await payments.balance(argument).catch((error: unknown) => error);
+  expect(recorder.calls().at(-1)).toMatchObject({ args: ['…'], json: '…', state: 'failed' });
+  recorder.pause();
+  expect(recorded).toEqual(await payments.balance(argument).catch((error: unknown) => error));
+});
+
 it('keeps the last exchanges and 4096 bytes of each body, and stops while it is paused', async () => {
   const { payments, recorder } = await opened();
   const bytes = new Uint8Array(300_000).map((_, i) => i * 7);
@@ -233,6 +246,22 @@ it('keeps the last exchanges and 4096 bytes of each body, and stops while it is 
   expect(recorder.calls().at(-1)?.args).toEqual(['{ account: "b" }']);
   recorder.clear();
   expect([recorder.exchanges(), recorder.calls(), recorder.handshakes()]).toEqual([[], [], []]);
+});
+
+it('keeps of the headers of an answer no more than a developer reads', async () => {
+  const recorder = TestBed.inject(WireRecorder);
+  const headers = Array.from({ length: 1_000 }, (_, i) => [`x-${i}`, 'a'.repeat(100_000)] as const);
+  const body = new Uint8Array(0);
+  const transport = recorder.record(
+    { send: async () => ({ status: 502, contentType: 'text/html', headers, body }) },
+    'payments',
+  );
+  const { signal } = new AbortController();
+  const url = 'http://localhost/remote/payments';
+  const answer = await transport.send({ url, body, contentType: 'application/vnd.sealwire', signal });
+  expect([...(answer.headers ?? [])]).toEqual(headers);
+  const kept = recorder.exchanges()[0]?.answer?.headers ?? [];
+  expect([kept.length, kept[0]?.[0], kept[0]?.[1].length]).toEqual([100, 'x-0', 2_001]);
 });
 
 it('is the transport that it wraps: same bytes, same limits, no read before its time', async () => {

@@ -18,7 +18,7 @@ import {
   sealwireStreams,
   withModule,
 } from '@sealwire/angular';
-import { map, of, retry, tap, throwError } from 'rxjs';
+import { EMPTY, filter, map, of, retry, tap, throwError } from 'rxjs';
 import { beforeEach, describe, expect, it, type MockInstance, onTestFinished, vi } from 'vitest';
 import { Payments, Public, secureKeys, serverKey, startServer } from './server.js';
 
@@ -179,5 +179,15 @@ describe('nothing is told of interceptors that', () => {
     const { call } = await connect([() => throwError(() => new HttpErrorResponse({ status: 401 }))]);
     expect(await call()).toBeInstanceOf(RemoteError);
     expect(told()).toEqual([]);
+  });
+
+  it.each<[string, HttpInterceptorFn]>([
+    ['swallow a request', () => EMPTY],
+    ['swallow an answer', (request, next) => next(request).pipe(filter((event) => !(event instanceof HttpResponse)))],
+  ])('%s, and the call says so', async (_, interceptor) => {
+    const { call } = await connect([interceptor]);
+    expect(await call()).toMatchObject({
+      message: expect.stringContaining('an interceptor ended the request without'),
+    });
   });
 });

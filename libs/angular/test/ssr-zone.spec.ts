@@ -2,7 +2,7 @@ import 'zone.js/node';
 import '@angular/compiler';
 import '@angular/platform-server/init';
 import { provideHttpClient } from '@angular/common/http';
-import { Component, provideZoneChangeDetection } from '@angular/core';
+import { Component, InjectionToken, inject, provideZoneChangeDetection } from '@angular/core';
 import { type BootstrapContext, bootstrapApplication } from '@angular/platform-browser';
 import { provideServerRendering, renderApplication } from '@angular/platform-server';
 import {
@@ -11,10 +11,12 @@ import {
   remoteResource,
   remoteStream,
   type ServerCalls,
+  withModule,
   withServerCalls,
 } from '@sealwire/angular';
+import { decodeValue } from '@sealwire/client';
 import { expect, it } from 'vitest';
-import { Public, Rates, serverKey, startServer } from './server.js';
+import { Payments, Public, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 @Component({
   selector: 'app-root',
@@ -74,4 +76,51 @@ it('renders the error of a server that is not there', async () => {
 
 it('ends with what to do about an address that leads nowhere', async () => {
   await expect(render({ url: '/remote' })).rejects.toThrow(/"\/remote".*withServerCalls\(\{ url:/);
+});
+
+const NAME = new InjectionToken<string>('name');
+
+@Component({ selector: 'app-root', template: `{{ rate.value() }}|{{ balance.value() }}` })
+class Personal {
+  readonly #name = inject(NAME);
+  readonly rate = remoteResource(Public, (functions) => functions.rate(this.#name));
+  readonly balance = remoteResource(Payments, (payments) => payments.balance({ account: this.#name }));
+}
+
+it('renders two pages at once, each with its own sessions and values, none of which is read as HTML, and no secret', async () => {
+  const { url, seen } = await startServer();
+  const names = ['Ada', 'Bob'].map((name) => `${name}</script><script>alert(1)</script><!--\u2028]]>`);
+  const pages = await Promise.all(
+    names.map((name, i) => {
+      const providers = [
+        provideServerRendering(),
+        provideZoneChangeDetection(),
+        provideHttpClient(),
+        { provide: NAME, useValue: name },
+        provideSealwire(
+          { serverKey, metadata: { authorization: `Bearer token of ${name}` } },
+          withServerCalls({ url, transfer: true }),
+          withModule(Payments, { secureKey: secureKeys[i] }),
+        ),
+      ];
+      return renderApplication((context: BootstrapContext) => bootstrapApplication(Personal, { providers }, context), {
+        document: '<html><body><app-root></app-root></body></html>',
+        url: 'http://127.0.0.1/',
+        allowedHosts: ['127.0.0.1'],
+      });
+    }),
+  );
+  // two modules of two pages
+  expect(seen.filter(({ kind }) => kind === 'start')).toHaveLength(4);
+  for (const [i, html] of pages.entries()) {
+    const [, state = ''] = /<script id="ng-state"[^>]*>(.*?)<\/script>/s.exec(html) ?? [];
+    const texts: string[] = Object.entries(JSON.parse(state)).flatMap(([key, value]) =>
+      key.startsWith('sealwire ') ? (value as string[]) : [],
+    );
+    const values = texts.map((text) => decodeValue(Buffer.from(text, 'base64')));
+    expect(values.map(String).sort()).toEqual(['0', `${names[i]} 2`].sort());
+    const all = html + values.join();
+    expect(html).not.toMatch(/<script>alert|<!--\u2028/);
+    for (const secret of ['Bearer', 'swk1', String(names[1 - i]).slice(0, 3)]) expect(all).not.toContain(secret);
+  }
 });

@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import './support.js';
 import { provideHttpClient } from '@angular/common/http';
-import { ApplicationRef, Injector, makeStateKey, PLATFORM_ID, signal, TransferState } from '@angular/core';
+import { ApplicationRef, Component, Injector, makeStateKey, PLATFORM_ID, signal, TransferState } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
   provideSealwire,
@@ -99,6 +99,28 @@ it('loads by reload() and for other arguments as always, and uses each value onc
   expect([first.status(), first.value()]).toEqual(['loading', undefined]);
   await stable();
   expect(first.value()).toBe('EUR 2');
+});
+
+it('calls for what is made after the application has started: whoever looks may have logged in meanwhile', async () => {
+  const rate = (injector: Injector) => remoteResource(Public, (functions) => functions.rate('CHF'), { injector });
+  const { url, state, seen } = await render((injector) => ({ first: rate(injector), second: rate(injector) }));
+  const { injector, stable } = open('browser', url, {}, state);
+  @Component({ selector: 'app-root', template: '{{ rate.value() }}' })
+  class Root {
+    readonly rate = rate(injector);
+  }
+  const host = document.body.appendChild(document.createElement('app-root'));
+  TestBed.inject(ApplicationRef).bootstrap(Root, host);
+  expect(host.textContent).toBe('CHF 2');
+  await stable();
+  // and whoever waited for the same moment before this test did
+  await stable();
+  expect(seen).toEqual([]);
+  const later = rate(injector);
+  expect(later.status()).toBe('loading');
+  await stable();
+  expect(later.value()).toBe('CHF 2');
+  expect(seen.length).toBeGreaterThan(0);
 });
 
 it('can be written to, and given up, as any resource', async () => {

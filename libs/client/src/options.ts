@@ -1,5 +1,5 @@
 import type { ClientPrimitives, KeySize, SecureKey } from '@sealwire/core';
-import { LIMITS, parseSecureKey, parseServerPublicKey, unknownOption } from '@sealwire/core/calls';
+import { knownOptions, LIMITS, parseSecureKey, parseServerPublicKey } from '@sealwire/core/calls';
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
@@ -120,12 +120,8 @@ export interface Settings {
 export const LONGEST = 2 ** 31 - 1;
 
 /** @throws PolicyError or SealwireError with a sentence that says what to do */
-export function resolveOptions(
-  options: RemoteOptions,
-  primitives: ClientPrimitives,
-  tuning: Partial<Tuning>,
-): Settings {
-  unknownOption(options, Object.keys(KNOWN), 'createRemote');
+export function resolveOptions(given: RemoteOptions, primitives: ClientPrimitives, tuning: Partial<Tuning>): Settings {
+  const options = knownOptions(given, Object.keys(KNOWN), 'createRemote');
   const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
   if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
   if (!hasMethod(transport, 'send')) {

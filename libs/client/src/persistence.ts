@@ -1,4 +1,4 @@
-import { lazy, unknownOption } from '@sealwire/core/calls';
+import { knownOptions, lazy } from '@sealwire/core/calls';
 import { badConfiguration } from './errors.js';
 import type { SessionPersistence } from './sessions/state.js';
 
@@ -36,8 +36,7 @@ const forgetful = lazy(
  * const payments = createRemote<RemoteApi<PaymentsController>>({ url: '/remote/payments', serverKey: 'swp1...', persistence });
  */
 export function sessionPersistence(options: SessionPersistenceOptions = {}): SessionPersistence {
-  unknownOption(options, ['slots'], 'sessionPersistence');
-  const { slots = 8 } = options;
+  const { slots = 8 } = knownOptions(options, ['slots'], 'sessionPersistence');
   if (!Number.isInteger(slots) || slots < 1 || slots > 64) throw badConfiguration('slots must be 1 to 64.');
   return {
     ɵfind: (settings) => (async () => (await kept())(settings, slots))().catch(() => undefined),

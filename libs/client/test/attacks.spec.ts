@@ -1,4 +1,13 @@
-import { ChannelBlockedError, OutcomeUnknownError, type RemoteError } from '@sealwire/client';
+import {
+  ChannelBlockedError,
+  createRemote,
+  fetchTransport,
+  OutcomeUnknownError,
+  PolicyError,
+  type RemoteError,
+} from '@sealwire/client';
+import { httpTransport } from '@sealwire/client/http';
+import { undiciTransport } from '@sealwire/client/undici';
 import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
@@ -207,5 +216,55 @@ describe('a flood of forged session_unknown', () => {
     // whether its last frame was answered `never_ran` when its time ended
     expect(await big).toSatisfy((e: unknown) => e instanceof OutcomeUnknownError || (e as RemoteError).retryable);
     expect(server.runs.map(({ name }) => name)).toEqual(['echo', 'add']);
+  });
+});
+
+describe('what another script put on Object.prototype', () => {
+  /** As `merge({}, JSON.parse(text))` of a careless library does it. */
+  async function polluted<T>(names: object, run: () => T): Promise<Awaited<T>> {
+    Object.assign(Object.prototype, names);
+    try {
+      return await run();
+    } finally {
+      for (const name of Object.keys(names)) Reflect.deleteProperty(Object.prototype, name);
+    }
+  }
+  const url = 'http://127.0.0.1:9/remote/payments';
+
+  it.each([{ keySize: 0 }, { dangerouslyAllowAnyServer: true }, { serverKey: new PeerServer().serverKeyText }])(
+    'is no option of a remote: %o',
+    async (names) => {
+      await expect(polluted(names, () => createRemote({ url }))).rejects.toThrow(PolicyError);
+    },
+  );
+
+  it('ends no call at once', async () => {
+    const remote = connect(new PeerServer());
+    await polluted({ timeout: 0.001, signal: AbortSignal.abort() }, () => remote.$call({}).add(1, 2));
+  });
+
+  it('is no option of a transport, nor of fetch', async () => {
+    const names = {
+      maxResponse: 1,
+      credentials: 'include',
+      cache: 'force-cache',
+      keepalive: true,
+      agent: 1,
+      dispatcher: 1,
+    };
+    for (const make of [fetchTransport, httpTransport, undiciTransport]) {
+      const { maxResponse } = await polluted(names, () => make());
+      expect(maxResponse).toBe(64 * 1024 * 1024);
+    }
+    const seen = vi.fn();
+    const { send } = fetchTransport({
+      fetch: async (_url, init) => {
+        seen(init?.credentials, Reflect.get(Object(init), 'cache'), init?.keepalive);
+        return new Response('');
+      },
+    });
+    const signal = new AbortController().signal;
+    await polluted(names, () => send({ url, body: new Uint8Array(1), contentType: CONTENT_TYPE, signal }));
+    expect(seen.mock.calls).toEqual([[undefined, undefined, undefined]]);
   });
 });

@@ -117,6 +117,7 @@ describe('a cold client', () => {
     const { error, tries } = await firstCall(`https://127.0.0.1:${port}/remote/payments`);
     expect(error).toMatchObject({ code: 'bad_configuration' });
     expect(error.message).toMatch(/DEPTH_ZERO_SELF_SIGNED_CERT/);
+    expect(error.message).toContain('NODE_EXTRA_CA_CERTS');
     expect(tries).toBe(0);
   });
 
@@ -124,6 +125,7 @@ describe('a cold client', () => {
     const port = await listenHttp((_request, response) => response.end());
     const { error } = await firstCall(`https://127.0.0.1:${port}/remote/payments`);
     expect(error).toMatchObject({ code: 'bad_configuration' });
+    expect(error.message).toContain(`https://127.0.0.1:${port} speaks no TLS: write http:// in \`url\``);
   });
 
   it('waits connectTimeout for an answer, twice', async () => {

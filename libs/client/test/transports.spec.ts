@@ -322,6 +322,21 @@ describe.each(TRANSPORTS)('%s', (name, make) => {
     expect(requests).toBe(3);
   });
 
+  it('takes no other protocol for an answer, and does not wait for one', async () => {
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => {});
+      const switching = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
+      socket.once('data', () => socket.write(switching));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    await expect(make().send(request(`http://127.0.0.1:${port}/remote/payments`))).rejects.toMatchObject({
+      code: 'bad_frame',
+      message: expect.stringContaining('gave no whole answer'),
+    });
+  });
+
   it('uses connections again', async () => {
     const sockets = new Set<unknown>();
     const { url } = await listen((incoming, response) => {

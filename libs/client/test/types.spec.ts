@@ -160,6 +160,8 @@ describe('types of streams', () => {
     expectTypeOf<Streams['node']>().returns.resolves.toEqualTypeOf<ReadableStream<Uint8Array>>();
     expectTypeOf<Streams['streamable']>().returns.resolves.toEqualTypeOf<RemoteFile>();
     expectTypeOf<Streams['blob']>().returns.resolves.toEqualTypeOf<RemoteFile>();
+    // with the types of a page a Blob takes no other
+    expectTypeOf<RemoteFile['bytes']>().returns.resolves.toEqualTypeOf<Uint8Array<ArrayBuffer>>();
     expectTypeOf<Streams['file']>().returns.resolves.toEqualTypeOf<RemoteFile>();
     type Report = Awaited<ReturnType<Streams['report']>>;
     expectTypeOf<Report['content']>().toEqualTypeOf<ReadableStream<Uint8Array>>();

@@ -6,18 +6,26 @@ import { SealwireError } from './errors.js';
  * @param options the object that the application gave
  * @param known the names that exist
  * @param what the function whose options they are, as in `createRemote`
+ * @returns the options without a prototype: none of them is there because something put it on `Object.prototype`
  * @throws SealwireError `bad_configuration` that names the option and the one that was probably meant
  * @example
- * unknownOption({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
+ * knownOptions({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
  * // throws: createRemote: unknown option `secureKeys`; did you mean `secureKey`?
  */
-export function unknownOption(options: object, known: readonly string[], what: string): void {
+export function knownOptions<T extends object>(options: T, known: readonly string[], what: string): T {
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const near = nearest(name, known);
     const hint = near === undefined ? `; it takes ${known.join(', ')}.` : `; did you mean \`${near}\`?`;
     throw new SealwireError('bad_configuration', `${what}: unknown option \`${name}\`${hint}`);
   }
+  const taken: Record<string, unknown> = Object.create(null);
+  for (const name of known) {
+    // an instance of a class may have it from its class
+    if (name in Object.prototype ? Object.hasOwn(options, name) : name in options)
+      taken[name] = options[name as keyof T];
+  }
+  return taken as T;
 }
 
 function nearest(name: string, known: readonly string[]): string | undefined {

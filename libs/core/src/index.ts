@@ -1,5 +1,5 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
-export { type Injected, isCallable, RESERVED_NAMES, type RemoteParameters, unknownOption } from './contract.js';
+export { type Injected, isCallable, knownOptions, RESERVED_NAMES, type RemoteParameters } from './contract.js';
 export { NativeSecret } from './crypto/native-secret.js';
 export type {
   ClientPrimitives,

@@ -1,11 +1,29 @@
-import { isCallable, unknownOption } from '@sealwire/core';
+import { isCallable, knownOptions } from '@sealwire/core';
 import { describe, expect, it } from 'vitest';
 
-describe('unknownOption', () => {
+describe('knownOptions', () => {
   const known = ['url', 'serverKey', 'secureKey', 'timeout'];
 
+  it('gives what the application gave, from its class too, and nothing that Object.prototype has', () => {
+    class Options {
+      timeout = 5;
+      get url(): string {
+        return 'x';
+      }
+    }
+    Object.assign(Object.prototype, { secureKey: 'swk1' });
+    try {
+      const known = ['url', 'timeout', 'secureKey', 'serverKey'];
+      expect({ ...knownOptions(new Options(), known, 'createRemote') }).toEqual({ url: 'x', timeout: 5 });
+      expect('secureKey' in knownOptions({}, known, 'createRemote')).toBe(false);
+      expect({ ...knownOptions({ secureKey: 'y' }, known, 'createRemote') }).toEqual({ secureKey: 'y' });
+    } finally {
+      Reflect.deleteProperty(Object.prototype, 'secureKey');
+    }
+  });
+
   it('takes what is known, also if it is undefined', () => {
-    expect(() => unknownOption({ url: 'x', timeout: undefined }, known, 'createRemote')).not.toThrow();
+    expect(() => knownOptions({ url: 'x', timeout: undefined }, known, 'createRemote')).not.toThrow();
   });
 
   it.each([
@@ -15,7 +33,7 @@ describe('unknownOption', () => {
     ['tiemout', 'did you mean `timeout`?'],
     ['colour', 'it takes url, serverKey, secureKey, timeout.'],
   ])('names %s', (name, hint) => {
-    expect(() => unknownOption({ [name]: 1 }, known, 'createRemote')).toThrow(
+    expect(() => knownOptions({ [name]: 1 }, known, 'createRemote')).toThrow(
       expect.objectContaining({
         code: 'bad_configuration',
         message: `createRemote: unknown option \`${name}\`; ${hint}`,

@@ -1,4 +1,4 @@
-import { LIMITS, SealwireError, unknownOption } from '@sealwire/core';
+import { knownOptions, LIMITS, SealwireError } from '@sealwire/core';
 import type { Rate } from './options.js';
 
 export function misconfigured(sentence: string): SealwireError {
@@ -9,7 +9,7 @@ export function named(options: unknown, known: object | readonly string[], what:
   if (typeof options !== 'object' || options === null) {
     throw misconfigured(`${what} was given no options object; a factory has to return one.`);
   }
-  unknownOption(options, Array.isArray(known) ? known : Object.keys(known), what);
+  knownOptions(options, Array.isArray(known) ? known : Object.keys(known), what);
 }
 
 /** True, false or left out: an empty environment variable must open nothing, and the text 'false' must not mean true. */

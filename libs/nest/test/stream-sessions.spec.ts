@@ -137,6 +137,25 @@ it('the stream of a first call waits until it is asked for', async () => {
   expect(app).toBeDefined();
 });
 
+it('no call of a first batch waits for a slow one', async () => {
+  const { client } = await startStreams();
+  const peer = await client();
+  await peer.steps1and2();
+  const batch = encodeCalls([
+    { name: 'after', args: [700, 'slow'] },
+    { name: 'plain', args: [1] },
+  ]);
+  peer.step4((await post(peer.url, peer.step3Of([batch]))).body);
+  expect(peer.session.firstAnswers).toEqual([{ known: 'running' }]);
+  const answer = (await sendLive(peer, peer.askFirst(), 2)) as LiveAnswer;
+  const order: unknown[] = [];
+  await Promise.all([0, 1].map(async (place) => order.push(await answer.value(place))));
+  expect(order).toEqual([1, 'slow']);
+  await answer.ended;
+  // it is kept like any other result
+  await vi.waitFor(async () => expect(await peer.send(peer.askFirst())).toHaveProperty('first'));
+});
+
 it('a first call whose stream nobody asks for is abandoned', { timeout: 15_000 }, async () => {
   const { client, watch } = await startStreams();
   const peer = await client();

@@ -1,5 +1,5 @@
 import { getDataSourceToken } from '@nestjs/typeorm';
-import { SealwireError, unknownOption } from '@sealwire/core';
+import { knownOptions, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import type { ResolvedOptions, SealwireStore } from '@sealwire/nest/ports';
 import {
@@ -113,7 +113,7 @@ const PARTS = Symbol('sealwire typeorm store');
 export function typeOrmStore(
   options: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
 ): SealwireStore {
-  unknownOption(options, OPTIONS, 'typeOrmStore');
+  knownOptions(options, OPTIONS, 'typeOrmStore');
   const part = <T>(token: abstract new (...args: never[]) => T, pick: (parts: TypeOrmStoreParts) => T) => ({
     provide: token,
     useFactory: pick,

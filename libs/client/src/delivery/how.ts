@@ -1,5 +1,5 @@
 import type { Call } from '@sealwire/core';
-import { unknownOption } from '@sealwire/core/calls';
+import { knownOptions } from '@sealwire/core/calls';
 import { badConfiguration } from '../errors.js';
 import { type Lower, metadataOf, Refresher } from '../metadata.js';
 import { deadlineOf, milliseconds, type Settings } from '../options.js';
@@ -40,8 +40,8 @@ export interface Work {
 const REFRESHERS = new WeakMap<Settings, Refresher>();
 
 /** @throws SealwireError `bad_configuration` */
-export function howOf(settings: Settings, options: CallOptions, what: string, early: boolean): How {
-  unknownOption(options, ['signal', 'timeout', 'onProgress', 'onSent', 'metadata'], what);
+export function howOf(settings: Settings, given: CallOptions, what: string, early: boolean): How {
+  const options = knownOptions(given, ['signal', 'timeout', 'onProgress', 'onSent', 'metadata'], what);
   const { signal, onProgress, onSent, metadata } = options;
   for (const [name, hook] of Object.entries({ onProgress, onSent })) {
     if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);

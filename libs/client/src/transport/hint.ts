@@ -102,6 +102,8 @@ export function deepestCause(error: unknown): unknown {
   return deepest;
 }
 
+/** What answers begins with no record of TLS. */
+const NO_TLS = /wrong version number|packet length too long/;
 const CERTIFICATE = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED|HOSTNAME_|EPROTO)/;
 
 /**
@@ -112,8 +114,9 @@ export function explained(error: unknown, url: string, signal: AbortSignal): unk
   const cause = deepestCause(error);
   const { code, syscall, message } = cause as { code?: unknown; syscall?: unknown; message?: string };
   if ((typeof code === 'string' && CERTIFICATE.test(code)) || message === 'bad port' || code === 'ERR_INVALID_URL') {
-    const why = message === 'bad port' ? `fetch goes to no such port as that of ${url}` : message;
-    return new SealwireError('bad_configuration', `${why}${code === undefined ? '' : ` (${code})`}`, { cause: error });
+    return new SealwireError('bad_configuration', misconfigured(cause as Error & { code?: string }, url), {
+      cause: error,
+    });
   }
   if (syscall === 'connect' || syscall === 'getaddrinfo' || code === 'UND_ERR_CONNECT_TIMEOUT') {
     return unreachable(error, url);
@@ -122,6 +125,17 @@ export function explained(error: unknown, url: string, signal: AbortSignal): unk
   return error instanceof TypeError && error.cause === undefined && page !== undefined
     ? unanswered(error, new URL(url), page)
     : brokenOff(error, url, signal);
+}
+
+function misconfigured({ code, message }: Error & { readonly code?: string }, url: string): string {
+  if (message === 'bad port') return `fetch goes to no such port as that of ${url}`;
+  if (code === undefined || code === 'ERR_INVALID_URL') return `${message} (${code})`;
+  const { origin } = new URL(url);
+  if (NO_TLS.test(message)) {
+    return `${origin} speaks no TLS: write http:// in \`url\`, or the address of what ends TLS (${code}).`;
+  }
+  if (/^(ERR_SSL|EPROTO)/.test(code)) return `TLS with ${origin} failed: ${message.trim()} (${code})`;
+  return `${origin} has a certificate that is not trusted: ${message} (${code}). Correct the host in \`url\`, or make its authority known (NODE_EXTRA_CA_CERTS, or \`ca\` of httpTransport).`;
 }
 
 /** Something of an answer may have come, and not all of it. */

@@ -67,8 +67,8 @@ const agents: Partial<Record<string, HttpAgent>> = {};
  *   transport: httpTransport({ ca: readFileSync('authority.pem', 'utf8') }),
  * });
  */
-export function httpTransport(options: HttpTransportOptions = {}): Transport {
-  checkOptions('httpTransport', options, RULES);
+export function httpTransport(given: HttpTransportOptions = {}): Transport {
+  const options = checkOptions('httpTransport', given, RULES);
   const { agent, ca } = options;
   const most = maxResponse(options as Transport);
   let parsed: { readonly url: string; readonly target: Target } | undefined;
@@ -123,10 +123,17 @@ function post(request: TransportRequest, target: Target, most: number): ReturnTy
       reject(signal.reason);
       destroy(signal.reason);
     };
+    let isAnswered = false;
     signal.addEventListener('abort', abort);
-    sending.once('close', () => signal.removeEventListener('abort', abort));
+    sending.once('close', () => {
+      signal.removeEventListener('abort', abort);
+      // Node tells no error of a connection that it closes because its server wants to speak another protocol
+      if (!isAnswered)
+        reject(brokenOff(new Error('the connection was closed before an answer came'), request.url, signal));
+    });
     sending.on('error', (error) => reject(misfortune(error, request, connected())));
     sending.once('response', (response) => {
+      isAnswered = true;
       destroy = (reason) => response.destroy(reason as Error);
       const { statusCode: status = 0, headers } = response;
       answered({ status, headers, body: response }, request, most).then(resolve, reject);

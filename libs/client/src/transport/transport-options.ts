@@ -1,4 +1,4 @@
-import { SealwireError, unknownOption } from '@sealwire/core/calls';
+import { knownOptions, SealwireError } from '@sealwire/core/calls';
 
 /** Options of {@link fetchTransport}. Those of `fetch` concern browsers; Node's keeps no cookies and has no page. */
 export interface FetchTransportOptions {
@@ -62,15 +62,19 @@ const RULES: Readonly<Record<string, Rule>> = {
   ],
 };
 
-/** @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take */
-export function checkOptions(transport: string, options: object, own: Readonly<Record<string, Rule>>): void {
-  if (typeof options !== 'object' || options === null) throw refused(transport, 'its options', 'an object');
+/**
+ * @returns the options that were given, and none of `Object.prototype`
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
+ */
+export function checkOptions<T extends object>(transport: string, given: T, own: Readonly<Record<string, Rule>>): T {
+  if (typeof given !== 'object' || given === null) throw refused(transport, 'its options', 'an object');
   const rules = { ...RULES, ...own };
-  unknownOption(options, Object.keys(rules), transport);
+  const options = knownOptions(given, Object.keys(rules), transport);
   for (const [name, [takes, wanted]] of Object.entries(rules)) {
     const value = (options as Record<string, unknown>)[name];
     if (value !== undefined && !takes(value)) throw refused(transport, name, wanted);
   }
+  return options;
 }
 
 /** Whether a value has a method, as every class of a library in whatever version has. */
@@ -78,7 +82,8 @@ export function hasMethod(value: unknown, name: string): boolean {
   return typeof (value as Record<string, unknown> | null)?.[name] === 'function';
 }
 
-const FETCH: Readonly<Record<string, Rule>> = {
+/** Of {@link FetchTransportOptions}. */
+export const FETCH: Readonly<Record<string, Rule>> = {
   fetch: [(value) => typeof value === 'function', 'a function'],
   ...Object.fromEntries(
     Object.entries(CHOICES).map(([name, choices]) => [
@@ -87,17 +92,6 @@ const FETCH: Readonly<Record<string, Rule>> = {
     ]),
   ),
 };
-
-/** What `fetch` is given with every request. @throws as {@link checkOptions} */
-export function initOf(options: FetchTransportOptions): RequestInit {
-  checkOptions('fetchTransport', options, FETCH);
-  return Object.fromEntries(
-    Object.keys(CHOICES).flatMap((name) => {
-      const value = options[name as FetchOption];
-      return value === undefined ? [] : [[name, value]];
-    }),
-  );
-}
 
 function refused(transport: string, option: string, wanted: string): SealwireError {
   return new SealwireError('bad_configuration', `${transport}: ${option} must be ${wanted}.`);

@@ -3,7 +3,7 @@ import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { brokenOff, explained, type Hint, hintOf } from './hint.js';
 import { absolute, checkUrl } from './network.js';
-import { type FetchTransportOptions, initOf } from './transport-options.js';
+import { checkOptions, FETCH, type FetchTransportOptions } from './transport-options.js';
 
 /** One body to be posted. */
 export interface TransportRequest {
@@ -93,16 +93,17 @@ export function asBody(body: TransportRequest['body']): TransportRequest['body']
  *   transport: fetchTransport({ credentials: 'include', maxResponse: 1024 * 1024 }),
  * });
  */
-export function fetchTransport(options: FetchTransportOptions = {}): Transport {
-  const { keepalive = false, ...fixed } = initOf(options);
-  const maxResponse = options.maxResponse ?? MAX_RESPONSE;
+export function fetchTransport(given: FetchTransportOptions = {}): Transport {
+  const options = checkOptions('fetchTransport', given, FETCH);
+  const { keepalive = false, maxResponse = MAX_RESPONSE, fetch: send, ...fixed } = options;
   return {
     check: checkUrl,
     maxResponse,
     requestStreams: IS_NODE,
     async send({ url, body, contentType, headers, signal }) {
       const target = url.startsWith('http') ? url : absolute(url);
-      const init: RequestInit & { duplex?: 'half' } = {
+      // fetch asks for every option that there is, on Object.prototype too
+      const init: RequestInit & { duplex?: 'half' } = Object.assign(Object.create(null), {
         ...fixed,
         method: 'POST',
         // a copy would be made anyway; the cast only says that no SharedArrayBuffer is behind it
@@ -110,13 +111,13 @@ export function fetchTransport(options: FetchTransportOptions = {}): Transport {
         headers: checked({ ...headers, 'content-type': contentType, 'accept-encoding': 'identity' }),
         signal,
         redirect: 'manual',
-      };
+      });
       if (body instanceof ReadableStream) init.duplex = 'half';
       const size = body instanceof Uint8Array ? body.length : body instanceof Blob ? body.size : KEPT_ALIVE;
       const kept = keepalive && keptAlive + size <= KEPT_ALIVE ? size : 0;
       if (kept > 0) init.keepalive = true;
       keptAlive += kept;
-      const response = await (options.fetch ?? fetch)(target, init)
+      const response = await (send ?? fetch)(target, init)
         .catch((error: unknown) => {
           throw explained(error, target, signal);
         })

@@ -38,12 +38,12 @@ const RULES = {
  * });
  */
 export function undiciTransport(options: UndiciTransportOptions = {}): Transport {
-  checkOptions('undiciTransport', options, RULES);
-  const { dispatcher: given, connections } = options;
+  const checked = checkOptions('undiciTransport', options, RULES);
+  const { dispatcher: given, connections } = checked;
   if (given && connections !== undefined) {
     throw badConfiguration('A dispatcher has a number of connections of its own.');
   }
-  const most = maxResponse(options as Transport);
+  const most = maxResponse(checked as Transport);
   let dispatcher = given;
   return {
     check: checkUrl,

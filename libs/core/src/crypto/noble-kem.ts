@@ -1,9 +1,6 @@
 import { ml_kem768 } from '@noble/post-quantum/ml-kem.js';
 import { opaque, type Primitives } from './primitives.js';
 
-/** Bytes of the seed d || z, which other implementations keep as the private half. */
-const SEED = 64;
-
 /** ML-KEM-768 in plain JavaScript: everywhere for encapsulation, and for the rest if the runtime has no ML-KEM. */
 export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDecapsulate'> = {
   kemKeyPair(seed) {
@@ -20,15 +17,8 @@ export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDe
     });
   },
 
-  kemDecapsulate(ciphertext, key) {
-    return opaque(() => {
-      const own = key.length === SEED ? ml_kem768.keygen(key).secretKey : key.slice();
-      try {
-        return ownCopy(ml_kem768.decapsulate(ciphertext, own));
-      } finally {
-        own.fill(0);
-      }
-    });
+  kemDecapsulate(ciphertext, decapsulationKey) {
+    return opaque(() => ownCopy(ml_kem768.decapsulate(ciphertext, decapsulationKey)));
   },
 };
 

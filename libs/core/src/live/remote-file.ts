@@ -42,7 +42,7 @@ export class RemoteFile implements FileInfo {
   }
 
   /** All bytes. The promise is rejected if the file is cut or its sender fails. */
-  async bytes(): Promise<Uint8Array> {
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return new Uint8Array(await new Response(this.stream()).arrayBuffer());
   }
 

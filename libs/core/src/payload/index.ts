@@ -1,5 +1,5 @@
 export { concat, toHex } from '../bytes.js';
-export { isCallable, unknownOption } from '../contract.js';
+export { isCallable, knownOptions } from '../contract.js';
 export { describeFrame, FRAME_LAYOUT, type FrameField } from '../describe.js';
 export { OUTER_STATUS, SealwireError } from '../errors.js';
 export { parseSecureKey, parseServerPublicKey } from '../key-text.js';

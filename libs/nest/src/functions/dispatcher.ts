@@ -90,7 +90,7 @@ export class RemoteFunctionDispatcher {
 
   private messageOf({ calls, sealed }: OpenedCalls): MessageReply {
     const encode: EncodeReply = (outcomes, onStream) => this.encode(outcomes, onStream);
-    return new MessageReply(calls.length, sealed?.together === true, encode, nodePrimitives.random);
+    return new MessageReply(calls.length, sealed?.together, encode, nodePrimitives.random);
   }
 
   private begin(opened: OpenedCalls, call: Call, index: number, message: MessageReply): void {

@@ -1,4 +1,4 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
 
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
@@ -24,6 +24,16 @@ export function send(
   more?: object,
 ): void {
   end(begin(response, status, contentType, { 'Content-Length': Buffer.byteLength(body), ...more }), body);
+}
+
+/**
+ * An answer before the end of its request, of which somebody reads a rest or breaks it off. Its connection takes no other request:
+ * that would be lost if it is broken off. Node would close it at once, and what is still on its way would take the answer along.
+ */
+export function sendEarly(request: IncomingMessage, response: unknown, contentType: string, body: Uint8Array): void {
+  const begun = begin(response, 200, contentType, { 'Content-Length': body.length, ...CLOSE });
+  begun.write(body);
+  request.once('close', () => begun.end());
 }
 
 /** The response of Node to a message whose result is live: pieces go out as they come, and its head with the first of them. */

@@ -35,7 +35,7 @@ export function prepareFirstCalls(payloads: readonly Uint8Array[], prepare: Prep
 interface FirstCallsRun {
   /** Resolves when all of them have run, but for those whose results are live. */
   readonly ready: Promise<unknown>;
-  /** what is known now, one answer for each */
+  /** what is known now, one answer for each; from then on outcomes of a batch no longer wait for each other */
   answers(): NumberAnswer[];
 }
 
@@ -64,6 +64,10 @@ export function runFirstCalls(
   const key = { primitives, keySize: opened.keySize, secret };
   const results: (Uint8Array | undefined)[] = [];
   let running = messages.length;
+  let tell!: () => void;
+  const answered = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
   const work = async (message: Prepared, counter: number): Promise<void> => {
     const number = { lane: FIRST_LANE, counter };
     // now: K_first is erased when the session's first frame opens
@@ -92,7 +96,7 @@ export function runFirstCalls(
         session: (transaction) => new CallSession(data, session, transaction),
         callId: (place) => ids[place] ?? new Uint8Array(0),
         audience: () => session.flights.join(number, answer, patience, landed).audience,
-        together: true,
+        together: answered,
       });
       if (reply instanceof Uint8Array) seal(reply);
       else live = reply;
@@ -133,10 +137,12 @@ export function runFirstCalls(
   erase(opened.firstKey, opened.firstResults);
   return {
     ready,
-    answers: () =>
-      messages.map((_, i): NumberAnswer => {
+    answers: () => {
+      tell();
+      return messages.map((_, i): NumberAnswer => {
         const frame = results[i];
         return frame ? { known: 'result', frame } : { known: 'running' };
-      }),
+      });
+    },
   };
 }

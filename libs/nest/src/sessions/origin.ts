@@ -10,8 +10,8 @@ export interface SealedOrigin {
   readonly callId: (index: number) => Uint8Array;
   /** who waits for the message; noted from the first time on that somebody asks */
   readonly audience: () => Audience;
-  /** outcomes of a batch are answered together, however long some of them take */
-  readonly together: boolean;
+  /** until this is resolved outcomes of a batch are answered together, however long some of them take */
+  readonly together: Promise<unknown> | undefined;
 }
 
 /** A message that was decoded and is ready to run. */

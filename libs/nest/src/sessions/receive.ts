@@ -218,7 +218,7 @@ export class Receiver {
         session: (transaction) => new CallSession(this.data, session, transaction),
         callId: (index) => callIdentity(this.primitives, session.renewal, { number, digest }, index),
         audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter, landed).audience,
-        together: false,
+        together: undefined,
       });
       if (reply instanceof LiveReply) return this.live(received, reply, over);
       result = session.seal(frame, opened.secrets, reply);

@@ -152,7 +152,7 @@ export class LiveBody {
     return waiting;
   }
 
-  /** Nobody reads it any more. A short rest is read, so that the connection can be used again; else it is closed. */
+  /** Nobody reads it any more. A short rest is read, so that the answer arrives; else the connection is closed. */
   close(): void {
     this.#fail(new SealwireError('stream_cut'));
     const request = this.#request;

@@ -15,22 +15,25 @@ export class MessageReply {
   readonly reply: Promise<Uint8Array | LiveReply>;
   readonly #ended: (Ended | undefined)[];
   #missing: number;
+  #together: boolean;
   #live: LiveReply | undefined;
   #resolve!: (reply: Uint8Array | LiveReply) => void;
   #reject!: (error: unknown) => void;
 
   /**
    * @param calls how many the message has
-   * @param together a batch is not live because some of its outcomes are ready before others
+   * @param together until it is resolved a batch is not live because some of its outcomes are ready before others
    */
   constructor(
     calls: number,
-    private readonly together: boolean,
+    together: Promise<unknown> | undefined,
     private readonly encode: EncodeReply,
     private readonly random: Primitives['random'],
   ) {
     this.#ended = new Array(calls);
     this.#missing = calls;
+    this.#together = together !== undefined;
+    void together?.then(() => this.#part());
     this.reply = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -43,7 +46,12 @@ export class MessageReply {
     this.#missing -= 1;
     if (this.#live) this.#add(this.#live, place, ended);
     else if (this.#missing === 0) this.#whole();
-    else if (first && !this.together) setImmediate(() => this.#missing > 0 && this.#goLive());
+    else if (first && !this.#together) setImmediate(() => this.#missing > 0 && this.#goLive());
+  }
+
+  #part(): void {
+    this.#together = false;
+    if (this.#missing > 0 && this.#missing < this.#ended.length) this.#goLive();
   }
 
   /** Ends the only call of a message, whose outcome holds a stream. */
