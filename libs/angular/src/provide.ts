@@ -52,8 +52,9 @@ export function provideSealwire(
   config: SealwireConfig | (() => SealwireConfig),
   ...features: readonly SealwireFeature[]
 ): EnvironmentProviders {
-  const transports = features.filter(({ ɵkind }) => ɵkind === 'transport');
-  if (transports.length > 1) throw new Error('provideSealwire() takes one of withHttpClient() and withFetch().');
+  const several = (kind: SealwireFeatureKind) => features.filter(({ ɵkind }) => ɵkind === kind).length > 1;
+  if (several('transport')) throw new Error('provideSealwire() takes one of withHttpClient() and withFetch().');
+  if (several('persistence')) throw new Error('provideSealwire() takes one withSessionPersistence().');
   return makeEnvironmentProviders([
     { provide: CONFIG, useValue: config },
     { provide: SEALWIRE, useClass: Sealwire },

@@ -1,0 +1,119 @@
+import type { RemoteApi } from '@sealwire/client';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { KEEPS_PAGES } from '../support/browser.js';
+import { type Site, startPages } from '../support/browser-site.js';
+import { inEveryBrowser } from '../support/browser-suite.js';
+import { CALL, HANDSHAKE, keptIn, ofAda, startThings, tabOf, types } from './kept-tabs.js';
+import type { ThingsController } from './things.js';
+
+type Api = RemoteApi<ThingsController>;
+
+let site: Site;
+let elsewhere: Awaited<ReturnType<typeof startPages>>;
+const common = () => ({ serverKey: site.pin, secureKey: ofAda });
+beforeAll(async () => {
+  site = await startThings();
+  elsewhere = await startPages();
+});
+afterAll(async () => {
+  elsewhere.close();
+  await site.close();
+});
+
+inEveryBrowser((suite) => {
+  const user = async () => {
+    const context = await suite.browser.newContext();
+    onTestFinished(() => context.close());
+    return context;
+  };
+
+  it.each(['that has called', 'that has found its session, and not called yet'])(
+    'shares no numbers with a page %s, and comes back from memory',
+    async (which) => {
+      const context = await user();
+      const tab = await tabOf(context, site);
+      await tab.call();
+      await keptIn(tab.page, 1);
+      if (which !== 'that has called') {
+        await tab.reload();
+        await tab.run(async ({ createRemote, sessionPersistence, kept }, options) => {
+          const remote = createRemote<Api>({ url: '/remote/things', persistence: sessionPersistence(), ...options });
+          kept.remote = remote;
+          await remote.$prewarm();
+        }, common());
+      }
+      await tab.page.evaluate(() => {
+        addEventListener('pageshow', ({ persisted }) => Object.assign(globalThis, { persisted }));
+      });
+      await tab.page.goto(elsewhere.origin);
+      const other = await tabOf(context, site);
+      await other.call();
+      expect(types(other.sent)).toEqual([CALL]);
+      await tab.page.goBack({ waitUntil: 'commit' });
+      const persisted = await tab.page.evaluate(() => (globalThis as { persisted?: boolean }).persisted);
+      // the Chromium from npm is a headless shell, which keeps no pages
+      if (!persisted) await tab.page.waitForFunction('sealwire');
+      tab.sent.length = 0;
+      expect(await tab.call()).toBe(3);
+      expect(types(tab.sent)).toEqual(HANDSHAKE);
+      expect(await tab.call()).toBe(3);
+      const kept = await keptIn(tab.page, 2);
+      expect(new Set(kept.map(({ sessionId }) => sessionId)).size).toBe(2);
+      if (!persisted)
+        expect(suite.installed.executablePath === undefined || suite.installed.engine !== 'chromium').toBe(true);
+    },
+  );
+
+  it('has nothing left of a session whose page is left right after $close()', async () => {
+    const tab = await tabOf(await user(), site);
+    await tab.call();
+    await keptIn(tab.page, 1);
+    await Promise.all([
+      tab.page.waitForURL(`${elsewhere.origin}/`),
+      tab.run(({ kept }, address) => {
+        (kept.remote as { $close(): void }).$close();
+        location.href = address;
+      }, `${elsewhere.origin}/`),
+    ]);
+    await tab.page.goto(`${site.origin}/`);
+    expect(await keptIn(tab.page, 0)).toEqual([]);
+  });
+
+  it('takes no number that it has set aside when it loses its slot before its first call', async () => {
+    const context = await user();
+    const tab = await tabOf(context, site);
+    await tab.call();
+    await keptIn(tab.page, 1);
+    await tab.reload();
+    await tab.run(async ({ createRemote, sessionPersistence, kept }, options) => {
+      const remote = createRemote<Api>({ url: '/remote/things', persistence: sessionPersistence(), ...options });
+      kept.remote = remote;
+      await remote.$prewarm();
+      dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }));
+    }, common());
+    const other = await tabOf(context, site);
+    await other.call();
+    expect(types(other.sent)).toEqual([CALL]);
+    expect(await tab.call()).toBe(3);
+    expect(types(tab.sent)).toEqual(HANDSHAKE);
+  });
+
+  it('writes nothing over a slot that another page emptied, and begins anew', async () => {
+    const context = await user();
+    const [tab, other] = [await tabOf(context, site), await tabOf(context, site)];
+    await tab.call();
+    await keptIn(tab.page, 1);
+    await other.call();
+    await keptIn(tab.page, 2);
+    await other.run(({ kept }) => (kept.remote as { $close(): void }).$close(), undefined);
+    await keptIn(tab.page, 0);
+    const count = 2_100;
+    await tab.run(async ({ kept }, count) => {
+      const { add } = kept.remote as Api;
+      for (let i = 0; i < count; i++) await add(1, 2);
+    }, count);
+    const calls = tab.sent.filter(({ type }) => type === CALL).map(({ number }) => number);
+    expect(new Set(calls).size).toBe(calls.length);
+    expect(types(tab.sent).filter((type) => type !== CALL)).toEqual([...HANDSHAKE, ...HANDSHAKE]);
+  });
+}, KEEPS_PAGES);
