@@ -23,6 +23,21 @@ inEveryBrowser((suite) => {
     ['without keys', ({ state, ...record }) => ({ ...record, state: { ...state, renewal: 'none' } })],
     ['with a negative counter', ({ state, ...record }) => ({ ...record, state: { ...state, counter: -1 } })],
     ['of a clock that was ahead', ({ state, ...record }) => ({ ...record, state: { ...state, began: 9e15 } })],
+    ['with a bigint among its numbers', ({ state, ...record }) => ({ ...record, state: { ...state, accepted: 1n } })],
+    [
+      'that would last for ever',
+      ({ state, ...record }) => ({
+        ...record,
+        state: { ...state, terms: { ...(state?.terms as object), lifetime: 2 ** 50 } },
+      }),
+    ],
+    [
+      'that lets no call pass',
+      ({ state, ...record }) => ({
+        ...record,
+        state: { ...state, options: { ...(state?.options as object), maxBody: 0 } },
+      }),
+    ],
     ['whose time is over', (record) => ({ ...record, until: 1 })],
     ['that is none', () => 'nothing'],
   ])('drops a record %s without an error', async (_, change) => {
@@ -36,28 +51,33 @@ inEveryBrowser((suite) => {
     expect((await keptIn(tab.page, 1))[0]?.sessionId).not.toBe(old?.sessionId);
   });
 
-  it.each(['indexedDB', 'navigator.locks', 'crypto.subtle', 'a database that opens', 'a database of this version'])(
-    'is an ordinary session without %s',
-    async (what) => {
-      const context = await user();
-      await context.addInitScript((missing) => {
-        const hide = (object: object, name: string) => Object.defineProperty(object, name, { value: undefined });
-        if (missing === 'indexedDB') hide(globalThis, 'indexedDB');
-        if (missing === 'navigator.locks') hide(navigator, 'locks');
-        if (missing === 'a database that opens') {
-          IDBFactory.prototype.open = () => {
-            throw new DOMException('denied', 'SecurityError');
-          };
-        }
-        if (missing === 'a database of this version') indexedDB.open('sealwire', 99);
-      }, what);
-      const address = what === 'crypto.subtle' ? `http://${PLAIN_HOST}:${site.port}/` : undefined;
-      const tab = await tabOf(context, site, address);
-      for (let i = 0; i < 2; i++) {
-        expect(await tab.call()).toBe(3);
-        expect(types(tab.sent)).toEqual(HANDSHAKE);
-        await tab.reload();
+  it.each([
+    'indexedDB',
+    'navigator.locks',
+    'crypto.subtle',
+    'a database that opens',
+    'a database that answers',
+    'a database of this version',
+  ])('is an ordinary session without %s', async (what) => {
+    const context = await user();
+    await context.addInitScript((missing) => {
+      const hide = (object: object, name: string) => Object.defineProperty(object, name, { value: undefined });
+      if (missing === 'indexedDB') hide(globalThis, 'indexedDB');
+      if (missing === 'navigator.locks') hide(navigator, 'locks');
+      if (missing === 'a database that opens') {
+        IDBFactory.prototype.open = () => {
+          throw new DOMException('denied', 'SecurityError');
+        };
       }
-    },
-  );
+      if (missing === 'a database that answers') IDBFactory.prototype.open = () => ({}) as IDBOpenDBRequest;
+      if (missing === 'a database of this version') indexedDB.open('sealwire', 99);
+    }, what);
+    const address = what === 'crypto.subtle' ? `http://${PLAIN_HOST}:${site.port}/` : undefined;
+    const tab = await tabOf(context, site, address);
+    for (let i = 0; i < 2; i++) {
+      expect(await tab.call()).toBe(3);
+      expect(types(tab.sent)).toEqual(HANDSHAKE);
+      await tab.reload();
+    }
+  });
 });
