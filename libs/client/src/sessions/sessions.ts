@@ -23,7 +23,7 @@ import { newEpoch, now, Session } from './session.js';
 import type { Keeper, SessionState } from './state.js';
 
 /** Milliseconds that a storage has, since the remote was made, to say what an earlier page left. */
-const FINDING_MS = 1_000;
+const FINDING_MS = 3_000;
 
 /** Holds the one session of a remote, renews it for all waiting messages at once, and tells them what became of theirs. */
 export class Sessions {
