@@ -75,7 +75,8 @@ export function remoteStream<Api, T>(
   if (!options.injector) assertInInjectionContext(remoteStream);
   const injector = options.injector ?? inject(Injector);
   const { keep = Number.POSITIVE_INFINITY } = options;
-  if (!(keep >= 1)) throw new Error('remoteStream() keeps a whole number of items, at least 1.');
+  if (keep !== Number.POSITIVE_INFINITY && !(Number.isInteger(keep) && keep >= 1))
+    throw new Error('remoteStream() keeps a whole number of items, at least 1.');
   const handle = handleOf(injector.get(module));
   const isServer = isPlatformServer(injector.get(PLATFORM_ID));
   const described = computed(() => (isServer || handle.obstacle().why !== undefined ? undefined : call(recorder)));

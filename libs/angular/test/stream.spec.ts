@@ -51,8 +51,10 @@ describe('remoteStream', () => {
     for (let i = 1; i <= 10; i++) source.next(i);
     await settled();
     expect([rates.items(), rates.count(), rates.value()]).toEqual([[8, 9, 10], 10, 10]);
-    TestBed.resetTestingModule();
-    expect(() => setUp({ keep: 0 })).toThrow('at least 1');
+    for (const keep of [0, -1, 1.5, Number.NaN]) {
+      TestBed.resetTestingModule();
+      expect(() => setUp({ keep })).toThrow('at least 1');
+    }
   });
 
   it('shows the error that ended it behind the items before, and begins anew by restart()', async () => {

@@ -170,12 +170,12 @@ it('names both possibilities if a browser does not tell a server that is not the
   const transport = fetchTransport({ fetch: () => Promise.reject(new TypeError('Failed to fetch')) });
   const said = (url: string) => transport.send(request(url)).catch((error: Error) => error.message);
   expect(await said('http://api.test/remote')).toBe(
-    'http://api.test gave no answer (Failed to fetch); no server is there, or something on the way or in the browser blocks it, ' +
+    'http://api.test gave no answer (Failed to fetch); no server is there, or something on the way or in the browser blocks it (an extension, connect-src of the page), ' +
       'or its CORS rules refuse https://app.test: they must allow POST with the header content-type, and answer every status, ' +
       'or the browser refuses http: from a page of https:.',
   );
   expect(await said('https://app.test/remote')).toBe(
-    'https://app.test gave no answer (Failed to fetch); no server is there, or something on the way or in the browser blocks it.',
+    'https://app.test gave no answer (Failed to fetch); no server is there, or something on the way or in the browser blocks it (an extension, connect-src of the page).',
   );
 });
 

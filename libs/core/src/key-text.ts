@@ -77,9 +77,10 @@ export function parseKeyText(kind: KeyKind, text: string): Uint8Array {
   const { name, length } = KINDS[kind];
   const [type, encoded = '', checksum, ...rest] = String(text).trim().split('.');
   if (type !== kind || checksum === undefined || rest.length > 0 || !/^[A-Za-z0-9_-]+$/.test(encoded)) {
+    const other = Object.hasOwn(KINDS, type ?? '') && type !== kind ? `This is a ${KINDS[type as KeyKind].name}. ` : '';
     throw new SealwireError(
       'bad_key',
-      `A ${name} has the form ${kind}.<base64url>.<crc32>; make one with "npx sealwire keygen". Passphrases are refused.`,
+      `${other}A ${name} has the form ${kind}.<base64url>.<crc32>; make one with "npx sealwire keygen". Passphrases are refused.`,
     );
   }
   let bytes: Uint8Array | undefined;

@@ -16,6 +16,12 @@ import { describe, expect, it } from 'vitest';
 import { codeOf } from './session.js';
 
 const LENGTHS: Record<KeyKind, number> = { swk1: 40, swp1: 32, sws1: 32, swe1: 36 };
+const NAMES: Record<KeyKind, string> = {
+  swk1: 'This is a SecureKey. ',
+  swp1: 'This is a server public key. ',
+  sws1: 'This is a server private key. ',
+  swe1: 'This is a key-encryption key. ',
+};
 const KINDS = Object.keys(LENGTHS) as KeyKind[];
 const kind = fc.constantFrom(...KINDS);
 
@@ -55,12 +61,13 @@ describe('a key text', () => {
     expect(codeOf(() => parseSecureKey(text.toUpperCase()))).toBe('bad_key');
   });
 
-  it('of another kind is refused', () => {
+  it('of another kind is refused, and the sentence names it', () => {
     for (const is of KINDS) {
       for (const wanted of KINDS) {
         const text = generateKeyText(is, primitives);
         expect(codeOf(() => parseKeyText(wanted, text))).toBe(is === wanted ? 'nothing was thrown' : 'bad_key');
         if (is !== wanted) expect(() => parseKeyText(wanted, text)).toThrow(`has the form ${wanted}.`);
+        if (is !== wanted) expect(() => parseKeyText(wanted, text)).toThrow(NAMES[is]);
       }
     }
   });

@@ -2,6 +2,7 @@ import { type FoundStreams, isPending, LIMITS, run, SealwireError, type Soon, ty
 import {
   encodeUnit,
   type LiveSealer,
+  nextTurn,
   OutgoingStreams,
   type StreamFailure,
   sealLiveCall,
@@ -197,7 +198,7 @@ export class Upload implements Limited {
     try {
       await this.#streams.run(
         // a platform that seals later has let the page draw meanwhile
-        async (body, last) => await (run(pieces(body, last)) ?? oneTurn()),
+        async (body, last) => await (run(pieces(body, last)) ?? new Promise<void>(nextTurn)),
         failureOf,
         this.#order,
       );
@@ -300,22 +301,4 @@ function tooMuch(maximum: number): SealwireError {
 function failureOf(thrown: unknown): StreamFailure {
   if (thrown instanceof RemoteError) return { code: thrown.code, message: thrown.message, details: thrown.details };
   return { code: 'stream_failed', message: thrown instanceof Error ? thrown.message : String(thrown) };
-}
-
-/** What is used of a MessageChannel: browsers and Node type it differently. */
-interface Channel {
-  readonly port1: { onmessage: unknown; close(): void };
-  readonly port2: { postMessage(message: unknown): void };
-}
-
-/** Lets the page draw and answer before it goes on. Unlike `setTimeout` it is not delayed when it is asked for often. */
-function oneTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel() as unknown as Channel;
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(undefined);
-  });
 }

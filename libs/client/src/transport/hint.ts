@@ -128,7 +128,8 @@ export function explained(error: unknown, url: string, signal: AbortSignal): unk
 }
 
 function misconfigured({ code, message }: Error & { readonly code?: string }, url: string): string {
-  if (message === 'bad port') return `fetch goes to no such port as that of ${url}`;
+  if (message === 'bad port')
+    return `fetch goes to no such port as that of ${url}: let the server listen on another one`;
   if (code === undefined || code === 'ERR_INVALID_URL') return `${message} (${code})`;
   const { origin } = new URL(url);
   if (NO_TLS.test(message)) {
@@ -175,7 +176,9 @@ export function unreachable(error: unknown, url: string): SealwireError {
 /** It has no cause, for what the browser said is in it. */
 function unanswered({ message }: TypeError, { origin, protocol }: URL, page: string): Error {
   if (isOffline()) return new Error(`${origin} gave no answer (${message}): this device is offline.`);
-  const hints = ['no server is there, or something on the way or in the browser blocks it'];
+  const hints = [
+    'no server is there, or something on the way or in the browser blocks it (an extension, connect-src of the page)',
+  ];
   if (origin !== page) {
     hints.push(
       `or its CORS rules refuse ${page}: they must allow POST with the header content-type, and answer every status`,

@@ -1,6 +1,12 @@
 type Turn = (task: () => void) => unknown;
 
-/** Runs a task after what the event loop has to do now: other work goes on between two pieces. */
+/**
+ * Runs a task after what the event loop has to do now: a page draws and other work goes on between two pieces. Unlike `setTimeout`
+ * it is not delayed if it is asked for often.
+ *
+ * @example
+ * await new Promise<void>((resolve) => nextTurn(resolve));
+ */
 export const nextTurn: Turn = (task) => {
   turn ??= (globalThis as { setImmediate?: Turn }).setImmediate ?? messageTurn();
   turn(task);
