@@ -1,7 +1,6 @@
 import { concat, erase } from '../bytes.js';
-import { SealwireError } from '../errors.js';
 import { isPending, type Soon } from '../steps.js';
-import type { HeldSecret, NativeKey } from './primitives.js';
+import { type HeldSecret, type NativeKey, opaquely } from './primitives.js';
 
 /** The part of WebCrypto that is used. */
 interface Subtle {
@@ -37,12 +36,8 @@ export class NativeSecret implements HeldSecret {
   }
 
   /** @throws SealwireError `open_failed` if the platform refuses */
-  async mac(...parts: Uint8Array[]): Promise<Uint8Array> {
-    try {
-      return new Uint8Array(await subtle().sign('HMAC', await this.key, concat(...parts)));
-    } catch {
-      throw new SealwireError('open_failed');
-    }
+  mac(...parts: Uint8Array[]): Promise<Uint8Array> {
+    return opaquely(async () => new Uint8Array(await subtle().sign('HMAC', await this.key, concat(...parts))));
   }
 
   next(...parts: Uint8Array[]): NativeSecret {
