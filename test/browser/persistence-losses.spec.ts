@@ -4,7 +4,6 @@ import { generateKeyText } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { SealwireSessions } from '@sealwire/nest';
 import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/typeorm';
-import type { BrowserContext } from 'playwright-core';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { Site } from '../support/browser-site.js';
 import { inEveryBrowser } from '../support/browser-suite.js';
@@ -24,11 +23,7 @@ afterAll(() => site.close());
 const common = () => ({ serverKey: site.pin, secureKey: ofAda });
 
 inEveryBrowser((suite) => {
-  const user = async (): Promise<BrowserContext> => {
-    const context = await suite.browser.newContext();
-    onTestFinished(() => context.close());
-    return context;
-  };
+  const { user } = suite;
 
   it('renews a session that the server does not know any more', async () => {
     const tab = await tabOf(await user(), site);

@@ -1,5 +1,5 @@
 import type { RemoteApi } from '@sealwire/client';
-import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { KEEPS_PAGES } from '../support/browser.js';
 import { type Site, startPages } from '../support/browser-site.js';
 import { inEveryBrowser } from '../support/browser-suite.js';
@@ -31,11 +31,7 @@ afterAll(async () => {
 });
 
 inEveryBrowser((suite) => {
-  const user = async () => {
-    const context = await suite.browser.newContext();
-    onTestFinished(() => context.close());
-    return context;
-  };
+  const { user } = suite;
 
   it.each(['that has called', 'that has found its session, and not called yet'])(
     'shares no numbers with a page %s, and comes back from memory',

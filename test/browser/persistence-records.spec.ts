@@ -1,5 +1,4 @@
-import type { BrowserContext } from 'playwright-core';
-import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { PLAIN_HOST } from '../support/browser.js';
 import type { Site } from '../support/browser-site.js';
 import { inEveryBrowser } from '../support/browser-suite.js';
@@ -12,11 +11,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 inEveryBrowser((suite) => {
-  const user = async (): Promise<BrowserContext> => {
-    const context = await suite.browser.newContext();
-    onTestFinished(() => context.close());
-    return context;
-  };
+  const { user } = suite;
 
   it.each<[string, Parameters<typeof alter>[1]]>([
     ['of another version', (record) => ({ ...record, version: 2 })],

@@ -1,6 +1,5 @@
 import type { RemoteApi } from '@sealwire/client';
-import type { BrowserContext } from 'playwright-core';
-import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Site } from '../support/browser-site.js';
 import { inEveryBrowser } from '../support/browser-suite.js';
 import type { keptSession } from './angular-page.js';
@@ -30,11 +29,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 inEveryBrowser((suite) => {
-  const user = async (): Promise<BrowserContext> => {
-    const context = await suite.browser.newContext();
-    onTestFinished(() => context.close());
-    return context;
-  };
+  const { user } = suite;
 
   it('goes on with its session after each reload, without a handshake and under new numbers', async () => {
     const tab = await tabOf(await user(), site);

@@ -1,5 +1,5 @@
 /** Browsers and sites of a suite, closed after its last test. */
-import type { Browser, BrowserContextOptions, LaunchOptions } from 'playwright-core';
+import type { Browser, BrowserContext, BrowserContextOptions, LaunchOptions } from 'playwright-core';
 import { afterAll, beforeAll, describe, onTestFinished } from 'vitest';
 import { launch, type OpenPage, openPage } from './browser.js';
 import { type InstalledBrowser, installedChromiums, otherBrowsers } from './browser-install.js';
@@ -7,6 +7,8 @@ import { type InstalledBrowser, installedChromiums, otherBrowsers } from './brow
 export interface SuiteBrowser {
   readonly installed: InstalledBrowser;
   readonly browser: Browser;
+  /** Another user: pages with a storage of their own, closed when the test is over. */
+  user(): Promise<BrowserContext>;
   /** A page in a context of its own, which is closed when the test is over. */
   open(url: string, options?: BrowserContextOptions): Promise<OpenPage>;
 }
@@ -39,6 +41,11 @@ function inBrowser(
       installed,
       get browser() {
         return browser!;
+      },
+      async user() {
+        const context = await browser!.newContext();
+        onTestFinished(() => context.close());
+        return context;
       },
       async open(url, options) {
         const opened = await openPage(browser!, url, options);
