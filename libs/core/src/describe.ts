@@ -1,6 +1,6 @@
 import { LENGTH, padLength, toHex } from './bytes.js';
 import { LIMITS, SIZE } from './limits.js';
-import { FRAME_TYPE } from './message/frame-type.js';
+import { FRAME_TYPE, isLive } from './message/frame-type.js';
 import { LAST } from './message/live-key.js';
 import { CHUNK_HEAD, FLAG_CHUNKED } from './message/message.js';
 
@@ -136,7 +136,7 @@ export function describeFrame(
   while (at < frame.length) {
     const head = take('chunk head', CHUNK_HEAD, 'number');
     const length = head & ~LAST;
-    if (length > LIMITS.chunk + SIZE.tag) break;
+    if (length > (isLive(frame) ? LIMITS.piece : LIMITS.chunk) + SIZE.tag) break;
     const name = head === length ? 'chunk' : 'last chunk';
     if (frame.length - at < length) take(name, length);
     else seal(name, length);

@@ -5,10 +5,13 @@ export const LIMITS = {
   /** plaintext of a chunk that is not the last one, at least */
   minimumChunk: 1_024,
   chunksPerMessage: 2 ** 22,
-  /** what one piece of a live message holds: a chunk without the length of its padding */
-  pieceBody: 65_532,
+  /** plaintext of one piece of a live message: of the first one `chunk`, then twice that of the longest before it, at most this */
+  piece: 262_144,
+  /** what the first piece holds, and the longest: without the length of its padding */
+  firstPieceBody: 65_532,
+  pieceBody: 262_140,
   /** bytes of a stream in one unit of a live message */
-  dataUnit: 65_536,
+  dataUnit: 262_144,
   /** streams of one live message */
   streams: 256,
   /** items and bytes of the streams of one message that wait for their consumers */

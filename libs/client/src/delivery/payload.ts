@@ -84,7 +84,7 @@ export function join(payloads: readonly Uint8Array[]): Uint8Array {
 
 /** Bytes of the largest piece that a payload goes in if streams go with it. */
 export function pieceOf(payload: Uint8Array): number {
-  return Math.min(payload.length, LIMITS.pieceBody);
+  return Math.min(payload.length, LIMITS.firstPieceBody);
 }
 
 /**

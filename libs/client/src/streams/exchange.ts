@@ -27,10 +27,8 @@ export async function exchange(
     // the server has the number: the first piece is enough to ask for its result
     const sealed = delivery.settings.transport.uploadProgress ? () => {} : up;
     const body = upload && message.state !== 'running' ? await upload.body(message, sealed) : frame;
-    const written = body instanceof ReadableStream ? upload?.written : undefined;
     const left = (total: number): void => {
       upload?.moved('left', total);
-      written?.(total);
       up(total);
     };
     if (body instanceof Blob) upload?.leaves(body);

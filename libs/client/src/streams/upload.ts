@@ -4,6 +4,7 @@ import {
   type LiveSealer,
   nextTurn,
   OutgoingStreams,
+  type PieceBody,
   type StreamFailure,
   sealLiveCall,
   UNIT,
@@ -15,17 +16,14 @@ import { stop } from '../delivery/setbacks.js';
 import { RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
+import { StreamBody, type WriteParts } from '../transport/stream-body.js';
 
 const EMPTY = new Uint8Array(0);
+const PAYLOAD_PIECE = LIMITS.firstPieceBody;
 /** Sealed pieces that are made a Blob at once, for which a page pays more than for sealing them. */
 const CHUNKS_A_BLOB = 16;
 /** Bytes a millisecond. */
 const SLOW = 64;
-
-interface Handed {
-  readonly end: number;
-  readonly chunk: Uint8Array;
-}
 
 /** The streams among the arguments of one message, which are sealed piece by piece behind its payload. */
 export class Upload implements Limited {
@@ -43,8 +41,6 @@ export class Upload implements Limited {
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
-  /** pieces that were handed to the transport, and where they end in the body */
-  #handed: Handed[] = [];
   /** bytes of the body that were sealed, or left, in that sending which came furthest */
   readonly #furthest = { sealed: 0, left: 0 };
   /** ends the body of a request that is under way */
@@ -67,7 +63,7 @@ export class Upload implements Limited {
     this.#blob = undefined;
     const unit = encodeUnit(UNIT.payload, 0, payload);
     const bodies: Uint8Array[] = [];
-    for (let at = 0; at < unit.length; at += LIMITS.pieceBody) bodies.push(unit.subarray(at, at + LIMITS.pieceBody));
+    for (let at = 0; at < unit.length; at += PAYLOAD_PIECE) bodies.push(unit.subarray(at, at + PAYLOAD_PIECE));
     const [first = EMPTY, ...rest] = bodies;
     const { sent, sealer } = session.sealLive(sealLiveCall, first, this.repeatable, calls);
     this.#bodies = bodies;
@@ -92,7 +88,7 @@ export class Upload implements Limited {
   }
 
   /** The body of one request. */
-  async body(message: Message, onBytes: (total: number) => void): Promise<ReadableStream<Uint8Array> | Blob> {
+  async body(message: Message, onBytes: (total: number) => void): Promise<StreamBody | Blob> {
     this.#message = message;
     if (this.#blob) return this.#blob;
     const again = this.#begun;
@@ -123,14 +119,6 @@ export class Upload implements Limited {
     this.#message?.moved();
   }
 
-  /** What is told how many bytes of the last body have been written: the memory of their pieces is used again. */
-  get written(): (total: number) => void {
-    const [handed, streams] = [this.#handed, this.#streams];
-    return (total) => {
-      while (handed[0] && handed[0].end <= total) streams.reuse((handed.shift() as Handed).chunk);
-    };
-  }
-
   ring(now: number): void {
     this.#pulse?.();
     if (this.#pulse) this.#message?.delivery.alarms.set(this, now + this.#pulseMs);
@@ -144,42 +132,21 @@ export class Upload implements Limited {
     this.#sealer?.erase();
   }
 
-  #stream(head: readonly Uint8Array[], onBytes: (total: number) => void): ReadableStream<Uint8Array> {
-    let go: (() => void) | undefined;
-    const streams = this.#streams;
-    return new ReadableStream<Uint8Array>(
-      {
-        start: (controller) => {
-          this.#break = (reason) => controller.error(reason);
-          const pieces = this.#pieces(head, (chunk) => controller.enqueue(chunk), onBytes);
-          streams
-            .run(
-              (body, last) => {
-                const sealing = run(pieces(body, last));
-                const sealed = () => {
-                  if (last) return controller.close();
-                  if ((controller.desiredSize ?? 0) > 0) return undefined;
-                  return new Promise<void>((resolve) => {
-                    go = resolve;
-                  });
-                };
-                return isPending(sealing) ? sealing.then(sealed) : sealed();
-              },
-              failureOf,
-              this.#order,
-            )
-            .catch((error: unknown) => this.#failed(error, () => controller.error(error)));
-        },
-        pull: () => {
-          go?.();
-          go = undefined;
-        },
-        cancel: (reason) => {
-          this.#over();
-          streams.cancel(reason);
-        },
+  #stream(head: readonly Uint8Array[], onBytes: (total: number) => void): StreamBody {
+    return new StreamBody(
+      (write) =>
+        new Promise((resolve, reject) => {
+          // nobody reads the rest, and an open body would keep its connection
+          this.#break = reject;
+          const pieces = this.#pieces(head, write, onBytes);
+          this.#streams
+            .run((body, last) => run(pieces(body, last)), failureOf, this.#order)
+            .then(resolve, (error: unknown) => this.#failed(error, () => reject(error)));
+        }),
+      (reason) => {
+        this.#over();
+        this.#streams.cancel(reason);
       },
-      new CountQueuingStrategy({ highWaterMark: 2 }),
     );
   }
 
@@ -191,8 +158,8 @@ export class Upload implements Limited {
       parts.push(new Blob(chunks));
       chunks = [];
     };
-    const take = (chunk: Uint8Array): void => {
-      if (chunks.push(chunk as Uint8Array<ArrayBuffer>) >= CHUNKS_A_BLOB) gather();
+    const take = (parts: readonly Uint8Array[]): void => {
+      if (chunks.push(...(parts as Uint8Array<ArrayBuffer>[])) >= CHUNKS_A_BLOB) gather();
     };
     const pieces = this.#pieces(head, take, onBytes);
     try {
@@ -214,33 +181,29 @@ export class Upload implements Limited {
   /** @returns what seals one piece behind the payload and hands it on */
   #pieces(
     head: readonly Uint8Array[],
-    take: (chunk: Uint8Array) => void,
+    take: WriteParts,
     onBytes: (total: number) => void,
-  ): (body: Uint8Array, last: boolean) => Step<void> {
+  ): (body: PieceBody, last: boolean) => Step<void> {
     let total = 0;
     let plain = 0;
-    this.#handed = [];
-    const handed = this.#handed;
-    const { requestStreams, uploadProgress } = this.#message?.delivery.settings.transport ?? {};
-    const give = (chunk: Uint8Array): void => {
-      take(chunk);
-      total += chunk.length;
+    const give = (parts: readonly Uint8Array[]): void | Promise<void> => {
+      const room = take(parts);
+      for (const { length } of parts) total += length;
       onBytes(total);
       this.moved('sealed', total);
+      return room;
     };
-    for (const chunk of head) give(chunk);
+    let room = give(head);
     const sealer = this.#sealer as LiveSealer;
     // a unit that spans pieces takes no pulse inside
     let whole = true;
     // pieces leave in the order of their numbers
     let sealing: Soon<void>;
-    const seal = function* (piece: Step<Uint8Array>): Step<void> {
-      const chunk = yield* piece;
-      give(chunk);
-      if (requestStreams && uploadProgress) handed.push({ end: total, chunk });
+    const pulse = function* (): Step<void> {
+      room = give([yield* sealer.seal(encodeUnit(UNIT.pulse, 0, EMPTY), false)]);
     };
     this.#pulse = () => {
-      if (whole) sealing = run(seal(sealer.seal(encodeUnit(UNIT.pulse, 0, EMPTY), false)));
+      if (whole) sealing = run(pulse());
     };
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
@@ -251,14 +214,18 @@ export class Upload implements Limited {
     };
     const limit = this.#maximum;
     return function* (body, last) {
-      plain += body.length;
+      const [own, lent] = body;
+      const length = own.length + (lent?.length ?? 0);
+      plain += length;
       if (plain > limit + plain / 64 + LIMITS.chunk) throw tooMuch(limit);
       whole = false;
       yield* wait(sealing);
-      yield* seal(sealer.sealInPlace(body, last));
-      whole = body.length < LIMITS.pieceBody;
+      room = give(yield* sealer.sealInPlace(body, last));
+      whole = length < LIMITS.pieceBody;
       if (last) over();
       else next();
+      // what is behind the last piece waits for nothing
+      if (room && !last) yield room;
     };
   }
 

@@ -139,7 +139,7 @@ function post(request: TransportRequest, target: Target, most: number): ReturnTy
       answered({ status, headers, body: response }, request, most).then(resolve, reject);
     });
     if (body instanceof Uint8Array) sending.end(body);
-    else void pump(body instanceof Blob ? body.stream() : body, sending, request.onUpload);
+    else void pump(body, sending, request.onUpload);
   });
 }
 

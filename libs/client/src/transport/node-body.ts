@@ -1,40 +1,45 @@
 import type { ClientRequest } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, constants as zlib } from 'node:zlib';
+import { StreamBody } from './stream-body.js';
 import type { TransportRequest } from './transport.js';
 
 /** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
 const AHEAD = 524_288;
 
-/** Sends a stream as fast as the connection takes it. */
+/** Sends a body as fast as the connection takes it. */
 export async function pump(
-  body: ReadableStream<Uint8Array>,
+  body: Blob | StreamBody,
   sending: ClientRequest,
   onUpload: TransportRequest['onUpload'],
 ): Promise<void> {
-  const reader = body.getReader();
   let go = (): void => {};
   let written = 0;
   const told = (length: number) => (error?: Error | null) => {
     written += length;
     if (!error) onUpload?.(written);
   };
+  const write = (parts: readonly Uint8Array[]): void | Promise<void> => {
+    if (sending.destroyed) throw new Error('The connection was closed.');
+    let more = true;
+    // one chunk of HTTP for all of them
+    if (parts.length > 1) sending.cork();
+    for (const part of parts) more = sending.write(part, onUpload && told(part.length));
+    if (parts.length > 1) sending.uncork();
+    if (more || sending.writableLength < AHEAD) return undefined;
+    return new Promise<void>((resolve) => {
+      go = resolve;
+    });
+  };
   sending.on('drain', () => go());
   sending.once('close', () => {
     go();
-    reader.cancel().catch(() => {});
+    if (body instanceof StreamBody) body.cancel();
   });
   try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (sending.destroyed) return;
-      if (done) break;
-      if (sending.write(value, onUpload && told(value.length)) || sending.writableLength < AHEAD) continue;
-      await new Promise<void>((resolve) => {
-        go = resolve;
-      });
-    }
-    sending.end();
+    if (body instanceof StreamBody) await body.pipe(write);
+    else for await (const part of body.stream()) await write([part]);
+    if (!sending.destroyed) sending.end();
   } catch (error) {
     sending.destroy(error as Error);
   }

@@ -3,22 +3,22 @@ import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { brokenOff, explained, type Hint, hintOf } from './hint.js';
 import { absolute, checkUrl } from './network.js';
+import { StreamBody } from './stream-body.js';
 import { checkOptions, FETCH, type FetchTransportOptions } from './transport-options.js';
 
 /** One body to be posted. */
 export interface TransportRequest {
   readonly url: string;
   /**
-   * Bytes for what is complete. A call with streams among its arguments is a stream of bytes on Node, and a Blob in browsers,
+   * Bytes for what is complete. A call with streams among its arguments is made while it leaves on Node, and a Blob in browsers,
    * which send no request streams over HTTP/1.1.
    */
-  readonly body: Uint8Array | Blob | ReadableStream<Uint8Array>;
+  readonly body: Uint8Array | Blob | StreamBody;
   readonly contentType: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
   /**
-   * Tells the bytes of the body that have left so far; the memory of those that came in a stream may be used for others then. A
-   * transport that cannot see them never calls it.
+   * Tells the bytes of the body that have left so far. A transport that cannot see them never calls it.
    */
   readonly onUpload?: (bytes: number) => void;
 }
@@ -54,7 +54,7 @@ export interface Transport {
   send(request: TransportRequest): Promise<TransportResponse>;
   /** bytes of an answer, or of one value inside a live one, that are taken at most (default 64 MiB) */
   readonly maxResponse?: number;
-  /** Whether it takes a ReadableStream as the body of a request. Otherwise streams come as a Blob (default false). */
+  /** Whether it takes a {@link StreamBody} as the body of a request. Otherwise streams come as a Blob (default false). */
   readonly requestStreams?: boolean;
   /** Whether it calls `onUpload` while a body leaves. Otherwise bytes count as sent when they are sealed (default false). */
   readonly uploadProgress?: boolean;
@@ -76,7 +76,8 @@ let keptAlive = 0;
 /** Chromium copies other bodies on the main thread: 8 MB block it for 250 ms. */
 const BLOB_FROM = 256 * 1024;
 
-export function asBody(body: TransportRequest['body']): TransportRequest['body'] {
+export function asBody(body: TransportRequest['body']): Uint8Array | Blob | ReadableStream<Uint8Array> {
+  if (body instanceof StreamBody) return body.stream();
   const large = !IS_NODE && body instanceof Uint8Array && body.length > BLOB_FROM;
   return large ? new Blob([body as Uint8Array<ArrayBuffer>]) : body;
 }
@@ -112,7 +113,7 @@ export function fetchTransport(given: FetchTransportOptions = {}): Transport {
         signal,
         redirect: 'manual',
       });
-      if (body instanceof ReadableStream) init.duplex = 'half';
+      if (body instanceof StreamBody) init.duplex = 'half';
       const size = body instanceof Uint8Array ? body.length : body instanceof Blob ? body.size : KEPT_ALIVE;
       const kept = keepalive && keptAlive + size <= KEPT_ALIVE ? size : 0;
       if (kept > 0) init.keepalive = true;

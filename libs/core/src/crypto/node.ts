@@ -69,6 +69,17 @@ export const nodePrimitives: Primitives = {
     });
   },
 
+  sealScattered(key, nonce, ad, first, second) {
+    return opaque(() => {
+      const cipher = crypto.createCipheriv(aesGcm(key, nonce), secret(key), nonce);
+      cipher.setAAD(ad);
+      first.set(cipher.update(first));
+      const sealed = plain(cipher.update(second));
+      cipher.final();
+      return [sealed, plain(cipher.getAuthTag())];
+    });
+  },
+
   open(key, nonce, ad, sealed) {
     return opaque(() => {
       const end = sealed.length - TAG;

@@ -4,6 +4,7 @@ export { type IncomingOptions, IncomingStreams } from './incoming.js';
 export { IncomingStream } from './incoming-stream.js';
 export { nextTurn } from './next-turn.js';
 export { OutgoingStreams } from './outgoing.js';
+export type { PieceBody } from '../message/live-room.js';
 export type { WritePiece } from './pieces.js';
 export {
   encodeFailure,

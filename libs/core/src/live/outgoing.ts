@@ -9,7 +9,7 @@ import { FoundStreams, type Outgoing, readerOf } from './sources.js';
 import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.js';
 
 /** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
-const PIECES_A_TURN = 8;
+const PIECES_A_TURN = 4;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -24,8 +24,8 @@ type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure
  * let sealer: LiveSealer | undefined;
  * await streams.run(
  *   (body, last) => {
- *     if (sealer) return send(runSync(sealer.sealInPlace(body, last)));
- *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, last);
+ *     if (sealer) return send(...runSync(sealer.sealInPlace(body, last)));
+ *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, concat(...body), last);
  *     sealer = begun.sealer;
  *     return send(begun.first);
  *   },
@@ -117,11 +117,6 @@ export class OutgoingStreams extends FoundStreams {
       this.flushSoon();
       this.flushIfDone();
     });
-  }
-
-  /** Takes back the memory of a body once its piece has been sent, so that a long stream needs no more than a few. */
-  reuse(piece: Uint8Array): void {
-    this.pieces.reuse(piece);
   }
 
   /** Nobody reads the message any more: every source is closed, nothing is written. */
@@ -232,6 +227,8 @@ export class OutgoingStreams extends FoundStreams {
   }
 
   private addProgress(): void {
+    // most messages have none, and this is asked at each piece
+    if (this.progress.size === 0) return;
     for (const [call, bytes] of this.progress) this.pieces.add(UNIT.progress, call, bytes);
     this.progress.clear();
   }
@@ -239,7 +236,7 @@ export class OutgoingStreams extends FoundStreams {
   private writeNext(write: WritePiece, last: boolean): void {
     let pending: void | Promise<void>;
     const body = this.pieces.take();
-    const { length } = body;
+    const full = body[0].length + (body[1]?.length ?? 0) === LIMITS.pieceBody;
     try {
       pending = write(body, last);
     } catch (error) {
@@ -259,7 +256,7 @@ export class OutgoingStreams extends FoundStreams {
     if (pending) pending.then(written, (error) => this.fail(error));
     else if (last) written();
     // a source that never waits must not keep everything else from running; a few pieces leave in one write
-    else if (length === LIMITS.pieceBody && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
+    else if (full && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
     else {
       this.inTurn = 0;
       nextTurn(written);

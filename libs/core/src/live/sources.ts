@@ -209,7 +209,7 @@ function webReader(stream: ReadableStream): SourceReader {
 
 /** Read slice by slice, each as long as what a few pieces hold of it: a browser pays for each as much as for its bytes. */
 function blobReader(blob: Blob): SourceReader {
-  const length = 8 * (LIMITS.pieceBody - SIZE.unitHead);
+  const length = 2 * (LIMITS.pieceBody - SIZE.unitHead);
   let at = 0;
   return {
     async next() {

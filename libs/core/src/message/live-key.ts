@@ -12,6 +12,8 @@ export const LAST = 0x800000;
 /** Key and nonces of one live message in one direction. */
 export class LiveKey {
   private index = 0;
+  /** bytes of plaintext that the next piece has at most */
+  private most: number = LIMITS.chunk;
   private block: Uint8Array = EMPTY;
   private mask: Uint8Array = EMPTY;
   private erased = false;
@@ -37,9 +39,16 @@ export class LiveKey {
     }
   }
 
-  /** Takes the place of the next piece. */
-  next(last: boolean): number {
+  /** Whether the next piece may be so long: memory for pieces that did not open yet grows with those that did. */
+  fits(length: number): boolean {
+    return length <= this.most;
+  }
+
+  /** Takes the place of the next piece. @param length bytes of its plaintext */
+  next(last: boolean, length: number): number {
     const { index } = this;
+    if (!this.fits(length)) throw new RangeError(`this piece has ${this.most} bytes at most`);
+    this.most = Math.max(this.most, Math.min(LIMITS.piece, 2 * length));
     if (this.done || index >= LIMITS.chunksPerMessage) throw new SealwireError('bad_frame');
     this.index++;
     this.done = last;
@@ -53,6 +62,7 @@ export class LiveKey {
 
   restart(): void {
     this.index = 0;
+    this.most = LIMITS.chunk;
     this.done = false;
   }
 

@@ -9,7 +9,7 @@ import { CALL_LABEL, type CallFrame, CHUNK_HEAD, type MessageKey, parseHead, RES
 
 /** A padded piece has 64 bytes at least. */
 const LEAST = 64 + SIZE.tag;
-const MOST = LIMITS.chunk + SIZE.tag;
+const MOST = LIMITS.piece + SIZE.tag;
 
 /**
  * Opens the pieces of a live message as their bytes arrive, cut anywhere. After an error it opens nothing more.
@@ -79,18 +79,17 @@ export class LiveOpener {
       if (this.headLength < CHUNK_HEAD) break;
       const [high = 0, middle = 0, low = 0] = this.head;
       const length = ((high & 0x7f) << 16) | (middle << 8) | low;
-      if (length < LEAST || length > MOST) throw new SealwireError('bad_frame');
+      if (length < LEAST || !this.pieces.fits(length - SIZE.tag)) throw new SealwireError('bad_frame');
       const missing = length - this.partLength;
       const arrived = bytes.subarray(at, at + missing);
       at += arrived.length;
       let sealed = arrived;
       if (arrived.length < length) {
-        if (this.partLength === 0 && this.part?.length !== length) this.part = new Uint8Array(length);
-        const part = this.part as Uint8Array;
+        const part = this.room(this.partLength + arrived.length, length);
         part.set(arrived, this.partLength);
         this.partLength += arrived.length;
         if (arrived.length < missing) break;
-        sealed = part;
+        sealed = part.subarray(0, length);
       }
       bodies.push(yield* this.open(sealed, (high & 0x80) !== 0));
       // a long stream has one full piece after the other; one that rests holds no memory
@@ -100,9 +99,19 @@ export class LiveOpener {
     return bodies;
   }
 
+  /** Grows with what has arrived: a head alone sets little aside. */
+  private room(needed: number, length: number): Uint8Array {
+    const { part } = this;
+    if (part && part.length >= needed) return part;
+    const larger = new Uint8Array(Math.min(length, Math.max(LIMITS.chunk, 2 * needed)));
+    if (part) larger.set(part.subarray(0, this.partLength));
+    this.part = larger;
+    return larger;
+  }
+
   private *open(sealed: Uint8Array, last: boolean): Step<Uint8Array> {
     const { pieces } = this;
-    const index = pieces.next(last);
+    const index = pieces.next(last, sealed.length - SIZE.tag);
     if (pieces.deriving) yield pieces.deriving;
     const { primitives, aes, ad } = pieces;
     const body = unpad(yield* wait(primitives.open(aes, pieces.nonce(index, last), ad, sealed)));

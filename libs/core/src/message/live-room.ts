@@ -10,6 +10,12 @@ export function roomOf(bodyLength: number): number {
   return CHUNK_HEAD + padLength(bodyLength) + SIZE.tag;
 }
 
+/**
+ * The body of a piece: memory with room around it, which is overwritten by what is sent, and perhaps bytes behind it that belong
+ * to somebody else and fill the piece.
+ */
+export type PieceBody = readonly [own: Uint8Array] | readonly [own: Uint8Array, lent: Uint8Array];
+
 /** Room for a body, with what it needs around it to be sealed where it is. */
 export function newPiece(bodyLength: number): Uint8Array {
   return new Uint8Array(new ArrayBuffer(roomOf(bodyLength)), BODY_AT, bodyLength);

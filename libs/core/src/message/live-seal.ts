@@ -6,7 +6,7 @@ import { LIMITS, SIZE } from '../limits.js';
 import { runSync, type Step, wait } from '../steps.js';
 import { FLAGS_LIVE, FRAME_TYPE, PROTOCOL_VERSION } from './frame-type.js';
 import { LAST, LiveKey } from './live-key.js';
-import { BODY_AT, newPiece, roomOf } from './live-room.js';
+import { BODY_AT, newPiece, type PieceBody, roomOf } from './live-room.js';
 import { CALL_LABEL, CHUNK_HEAD, type MessageKey, RESULT_LABEL } from './message.js';
 import type { CallNumber } from './numbers.js';
 
@@ -34,7 +34,7 @@ export class LiveSealer {
   /**
    * Seals the next piece.
    *
-   * @param body 0 to `pieceBody` bytes
+   * @param body 0 to `firstPieceBody` bytes, of later pieces up to `pieceBody` (section 8.1)
    * @returns u24 head || sealed piece, in memory of its own
    * @throws SealwireError `bad_frame` after the last piece; `stream_changed` for another piece than the first time
    */
@@ -43,26 +43,30 @@ export class LiveSealer {
   }
 
   /**
-   * The same for a body of `OutgoingStreams`, without a copy: it is overwritten by what is sent, and belongs to the sealer until
-   * then.
-   * @returns in the memory of the body
+   * The same for a body of `OutgoingStreams`, copied as little as the platform allows.
+   * @returns parts of the piece, of which the first lies in the memory of the body
    */
-  sealInPlace(body: Uint8Array, last: boolean): Step<Uint8Array> {
-    return this.sealPadded(padded(body), last);
+  *sealInPlace(body: PieceBody, last: boolean): Step<readonly Uint8Array[]> {
+    const [own, lent] = body;
+    if (!lent) return [yield* this.sealPadded(padded(own), last)];
+    const { sealScattered } = this.pieces.primitives;
+    if (!sealScattered) return [yield* this.sealPadded(newChunk(own, lent), last)];
+    if (own.length + lent.length !== LIMITS.pieceBody) throw new RangeError('bytes are lent to a whole piece only');
+    const chunk = new Uint8Array(own.buffer, own.byteOffset - BODY_AT, BODY_AT + own.length);
+    writeU32(chunk, CHUNK_HEAD, LIMITS.pieceBody);
+    const { index, aes, nonce, ad } = yield* this.begin(chunk, LIMITS.piece, last);
+    const [sealed, tag] = sealScattered(aes, nonce, ad, chunk.subarray(CHUNK_HEAD), lent);
+    this.end([chunk, sealed, tag], tag, index, last);
+    return [chunk, sealed, tag];
   }
 
   /** @internal `chunk`: room for head and tag around the padded body */
   *sealPadded(chunk: Uint8Array, last: boolean): Step<Uint8Array> {
-    const { pieces } = this;
     const sealed = chunk.subarray(CHUNK_HEAD);
-    chunk.set(u32(sealed.length | (last ? LAST : 0)).subarray(1));
-    const index = pieces.next(last);
-    if (pieces.deriving) yield pieces.deriving;
-    const { primitives, aes, ad } = pieces;
     const body = sealed.subarray(0, sealed.length - SIZE.tag);
-    yield* wait(primitives.seal(aes, pieces.nonce(index, last), ad, body, sealed));
-    if (this.repeatable) this.compare(chunk, index);
-    else if (last) this.erase();
+    const { index, aes, nonce, ad } = yield* this.begin(chunk, body.length, last);
+    yield* wait(this.pieces.primitives.seal(aes, nonce, ad, body, sealed));
+    this.end([chunk], chunk.subarray(chunk.length - SIZE.tag), index, last);
     return chunk;
   }
 
@@ -82,28 +86,51 @@ export class LiveSealer {
     this.pieces.erase();
   }
 
-  private compare(chunk: Uint8Array, index: number): void {
-    const tag = chunk.slice(chunk.length - SIZE.tag);
+  /** Writes the head of a piece and takes its nonce. @param length bytes of its plaintext */
+  private *begin(chunk: Uint8Array, length: number, last: boolean): Step<Taken> {
+    const { pieces } = this;
+    const index = pieces.next(last, length);
+    chunk.set(u32((length + SIZE.tag) | (last ? LAST : 0)).subarray(1));
+    if (pieces.deriving) yield pieces.deriving;
+    return { index, nonce: pieces.nonce(index, last), aes: pieces.aes, ad: pieces.ad };
+  }
+
+  private end(parts: readonly Uint8Array[], tag: Uint8Array, index: number, last: boolean): void {
+    if (!this.repeatable) {
+      if (last) this.erase();
+      return;
+    }
     const before = this.tags[index];
-    if (!before) this.tags[index] = tag;
+    if (!before) this.tags[index] = tag.slice();
     else if (!this.pieces.primitives.equal(before, tag)) {
-      erase(chunk);
+      erase(...parts);
       this.erase();
       throw new SealwireError('stream_changed');
     }
   }
 }
 
+/** What one piece is sealed with. */
+interface Taken {
+  readonly index: number;
+  readonly aes: Uint8Array;
+  readonly nonce: Uint8Array;
+  readonly ad: Uint8Array;
+}
+
 /** A whole chunk with a copy of the body in it. */
-function newChunk(body: Uint8Array): Uint8Array {
-  const piece = newPiece(body.length);
-  piece.set(body);
+function newChunk(...body: Uint8Array[]): Uint8Array {
+  const piece = newPiece(body.reduce((total, { length }) => total + length, 0));
+  let at = 0;
+  for (const part of body) {
+    piece.set(part, at);
+    at += part.length;
+  }
   return padded(piece);
 }
 
 /** The chunk around a body that has room for it. */
 function padded(body: Uint8Array): Uint8Array {
-  if (body.length > LIMITS.pieceBody) throw new RangeError(`a piece holds ${LIMITS.pieceBody} bytes at most`);
   const chunk = new Uint8Array(body.buffer, body.byteOffset - BODY_AT, roomOf(body.length));
   writeU32(chunk, CHUNK_HEAD, body.length);
   chunk.fill(0, BODY_AT + body.length, chunk.length - SIZE.tag);

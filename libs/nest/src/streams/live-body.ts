@@ -23,8 +23,8 @@ export function headLength(bytes: Uint8Array): number | undefined {
 /** What is set aside for a payload whose end is missing: a piece that is not whole, and the least for its beginning. */
 const PAYLOAD = 3 * LIMITS.chunk;
 
-/** Parts of a body, of 64 KiB at most each, that wait before the connection is read no further. */
-const PARTS = 4;
+/** Parts of a body, of 64 KiB at most each, that wait before the connection is read no further: two of the longest pieces. */
+const PARTS = 8;
 
 /** What holds bodies that wait for their end. */
 export interface WaitingRoom {

@@ -118,11 +118,6 @@ export class LiveReply {
     }
   }
 
-  /** All of that piece has been sent. */
-  reuse(piece: Uint8Array): void {
-    this.#out.reuse(piece);
-  }
-
   /** Its sources are closed; the status is the last that is sent. */
   stop(status: 'session_ended' | 'busy'): void {
     const reason = cancelled(UNREAD);

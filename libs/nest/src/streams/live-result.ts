@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { concat, runSync } from '@sealwire/core';
-import { type LiveSealer } from '@sealwire/core/live';
+import { type LiveSealer, type PieceBody } from '@sealwire/core/live';
 import type { Stoppable } from './flights.js';
 import type { LiveReply } from './live-reply.js';
 
@@ -84,9 +84,9 @@ export class LiveResult implements Stoppable {
     setTimeout(() => response?.destroy(), STOP_MS).unref();
   }
 
-  #write(body: Uint8Array, last: boolean): void | Promise<void> {
-    const bytes = this.#seal(body, last);
-    this.#keep(bytes);
+  #write(body: PieceBody, last: boolean): void | Promise<void> {
+    const parts = this.#seal(body, last);
+    this.#keep(parts);
     this.#pulse?.refresh();
     this.#options.alive();
     const response = this.#response;
@@ -94,31 +94,30 @@ export class LiveResult implements Stoppable {
     // an outcome with a stream came too late
     if (streams && !last && !response) queueMicrotask(() => this.#reply.cancel());
     if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
-    // what is kept is sent again
-    const sent = streams ? (error?: Error | null) => error || this.#reply.reuse(bytes) : undefined;
     if (last) {
       this.#written = true;
-      if (response) this.#last(bytes);
+      if (response) this.#last(parts.length === 1 ? (parts[0] as Uint8Array) : concat(...parts));
       return;
     }
-    if (!response || response.write(bytes, sent) || response.writableLength < AHEAD) return;
+    if (!response) return;
+    if (writeTogether(response, parts) || response.writableLength < AHEAD) return;
     return new Promise((resolve) => {
       this.#drained = resolve;
       response.once('drain', resolve);
     });
   }
 
-  #seal(body: Uint8Array, last: boolean): Uint8Array {
+  #seal(body: PieceBody, last: boolean): readonly Uint8Array[] {
     if (this.#sealer) return runSync(this.#sealer.sealInPlace(body, last));
-    const { sealer, first } = this.#options.begin(body, last);
+    const { sealer, first } = this.#options.begin(concat(...body), last);
     this.#sealer = sealer;
-    return first;
+    return [first];
   }
 
-  #keep(bytes: Uint8Array): void {
-    this.#keptBytes += bytes.length;
+  #keep(parts: readonly Uint8Array[]): void {
+    for (const { length } of parts) this.#keptBytes += length;
     if (this.#reply.size > 0 || this.#keptBytes > this.#options.keep) this.#kept = undefined;
-    this.#kept?.push(bytes);
+    this.#kept?.push(...parts);
   }
 
   #beat(): void {
@@ -153,4 +152,14 @@ export class LiveResult implements Stoppable {
     this.#sealer?.erase();
     void this.#reply.complete.then(() => this.#options.done(kept));
   }
+}
+
+/** @returns whether it takes more at once, as `write` does */
+function writeTogether(response: ServerResponse, parts: readonly Uint8Array[]): boolean {
+  let more = true;
+  // one chunk of HTTP for all of them
+  if (parts.length > 1) response.cork();
+  for (const part of parts) more = response.write(part);
+  if (parts.length > 1) response.uncork();
+  return more;
 }
