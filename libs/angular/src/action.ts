@@ -14,7 +14,6 @@ import { type CallOptions, type Progress, type Remote, RemoteError } from '@seal
 import { asRemoteError } from './errors.js';
 import { type Handle, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
-import { otherUser } from './turn.js';
 
 /** A write: it runs when told to, goes on when the component ends, and shows how it goes. */
 export interface RemoteAction<Args extends readonly unknown[], T> extends Resource<T> {
@@ -94,6 +93,7 @@ export function remoteAction<Api, Args extends unknown[], T>(
 }
 
 const CHANGED = 'Nothing was sent: the SecureKey changed while this run waited for another one.';
+const OTHER_USER = 'Given up: the SecureKey changed before this run had ended.';
 
 class Action<Args extends unknown[], T> {
   readonly #shown: WritableSignal<Shown<Args, T>>;
@@ -166,7 +166,8 @@ class Action<Args extends unknown[], T> {
     const end = (state: State<T>): void => {
       if (isSame()) show({ state });
       // neither a value nor an error, whose details may be as private
-      else if (id === this.#run) this.#shown.set({ state: { status: 'error', error: otherUser() } });
+      else if (id === this.#run)
+        this.#shown.set({ state: { status: 'error', error: new RemoteError('closed', OTHER_USER) } });
     };
     if (isSame()) this.#shown.set({ state: { status: 'loading', value: undefined }, args });
     try {

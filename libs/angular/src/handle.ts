@@ -124,8 +124,8 @@ export class Handle<Api> {
   }
 
   /** A call of a resource; those of one turn travel as one message, if they may. */
-  read(call: BatchCall<unknown>, how: Omit<ReadOptions, 'isSameUser'>): Promise<unknown> {
-    return this.#turn.add(call, { ...how, isSameUser: this.user() });
+  read(call: BatchCall<unknown>, how: ReadOptions): Promise<unknown> {
+    return this.#turn.add(call, how);
   }
 
   /** What one user sees: empty again in the moment in which the SecureKey changes, before any effect has run. */

@@ -1,4 +1,4 @@
-import { type BatchCall, type CallOptions, RemoteError } from '@sealwire/client';
+import type { BatchCall, CallOptions } from '@sealwire/client';
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
@@ -6,11 +6,11 @@ export interface ReadOptions {
   readonly timeout?: number | undefined;
   /** false: not with others */
   readonly batch: boolean;
-  isSameUser(): boolean;
 }
 
-interface Waiting extends Pick<ReadOptions, 'signal' | 'isSameUser'> {
+interface Waiting {
   readonly call: BatchCall<unknown>;
+  readonly signal: AbortSignal;
   resolve(value: unknown): void;
   reject(reason: unknown): void;
 }
@@ -22,11 +22,6 @@ type Send = (
   each: (outcomes: readonly Promise<unknown>[]) => void,
 ) => Promise<unknown>;
 
-/** Of what one user began and another must not go on with. */
-export function otherUser(): RemoteError {
-  return new RemoteError('closed', 'Given up: the SecureKey changed before this call had ended.');
-}
-
 /** Gathers the reads of one turn, those with another time apart. */
 export class Turn {
   readonly #waiting = new Map<number | undefined, Waiting[]>();
@@ -36,14 +31,14 @@ export class Turn {
     private readonly send: Send,
   ) {}
 
-  add(call: BatchCall<unknown>, { timeout, batch, ...how }: ReadOptions): Promise<unknown> {
+  add(call: BatchCall<unknown>, { signal, timeout, batch }: ReadOptions): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (!batch) {
-        void this.#together([{ call, ...how, resolve, reject }], timeout);
+        void this.#together([{ call, signal, resolve, reject }], timeout);
         return;
       }
       const waiting = this.#waiting.get(timeout) ?? [];
-      waiting.push({ call, ...how, resolve, reject });
+      waiting.push({ call, signal, resolve, reject });
       if (waiting.length > 1) return;
       this.#waiting.set(timeout, waiting);
       this.endOfTurn(() => {
@@ -56,10 +51,9 @@ export class Turn {
   /** Given up only when nobody wants any of it. */
   async #together(all: readonly Waiting[], timeout: number | undefined): Promise<void> {
     const stop = new AbortController();
-    const wanted = all.filter(({ signal, isSameUser, reject }) => {
-      if (!signal.aborted && isSameUser()) return true;
-      reject(signal.reason ?? otherUser());
-      return false;
+    const wanted = all.filter(({ signal, reject }) => {
+      if (signal.aborted) reject(signal.reason);
+      return !signal.aborted;
     });
     if (wanted.length === 0) return;
     let open = wanted.length;
