@@ -81,7 +81,7 @@ export const ATTACKS: readonly Attack[] = [
     id: 'restart',
     title: 'Restart the server',
     does: 'The server was stopped and started again.',
-    wait: 'It is gone for some seconds, and every call waits for it.',
+    wait: 'It is gone for some seconds, and every call waits for it. A transcript that the terminal still shows comes to its end before.',
     why: 'The keys of the session lie encrypted in the database, so the new process went on with it. No handshake was needed.',
   },
   {
@@ -181,10 +181,8 @@ export class Attacks {
     restart: async () => {
       const session = this.#bank.sessionId();
       const began = performance.now();
-      const resumed = this.#bank.once('resumed');
       const refused = await this.#demo.restart();
       if (refused) throw new Refused(refused);
-      await resumed;
       await this.#bank.pay(EURO, 'after the restart');
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       const same = session === this.#bank.sessionId() ? 'in the same session' : 'in a new session';
@@ -192,8 +190,9 @@ export class Attacks {
     },
     revoke: async () => {
       const session = this.#bank.sessionId();
-      if (session === undefined || !(await this.#demo.revoke(session)))
-        throw new Refused('There is no session to revoke now.');
+      if (session === undefined) throw new Refused('There is no session to revoke now.');
+      const refused = await this.#demo.revoke(session);
+      if (refused) throw new Refused(refused);
       await this.#bank.pay(EURO, 'after the revocation');
       const now = this.#bank.sessionId();
       return {

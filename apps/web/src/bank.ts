@@ -98,16 +98,6 @@ export class Bank {
     return connection.state === 'open' ? connection.sessionId : undefined;
   }
 
-  /** Resolves when that event is told the next time. */
-  once(name: 'resumed' | 'opened'): Promise<void> {
-    return new Promise((resolve) => {
-      const stop = this.#remote.$events.on(name, () => {
-        stop();
-        resolve();
-      });
-    });
-  }
-
   #both(): readonly [string, string] {
     const accounts = this.accounts();
     if (!accounts) throw new Error('The accounts are not open yet.');
