@@ -4,16 +4,12 @@ import { once } from 'node:events';
 export const END_WITH_PARENT =
   "data:text/javascript,process.once('disconnect',()=>process.kill(process.pid,'SIGTERM'));process.channel.unref()";
 
-/** Resolves with the exit code, 1 if a signal ended it, also if it has ended already. */
-export async function exited(child) {
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  return child.exitCode ?? 1;
-}
-
 /** Resolves when the process has ended; it has ten seconds to do so by itself. */
 export async function end(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
   const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
   child.kill('SIGTERM');
-  await exited(child);
+  await exited;
   clearTimeout(timer);
 }

@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { buildIfStale, root } from './build.mjs';
-import { END_WITH_PARENT, end, exited } from './child.mjs';
+import { END_WITH_PARENT, end } from './child.mjs';
 
 const isOnce = process.argv.includes('--once');
 
@@ -25,53 +25,35 @@ try {
   await buildIfStale();
   const data = dataFolder();
   const port = await choosePort(Number(process.env.PORT || 3000));
-  let tell;
-  const told = new Promise((resolve) => {
-    tell = resolve;
-  });
-  let server = await startServer(data, port, asked);
-  let restarts = Promise.resolve();
-  /** One after the other. @returns how many milliseconds the server was down; undefined if that process is none any more */
-  function restart(child = server.child) {
-    restarts = restarts.then(async () => {
-      if (child !== server.child || isStopping) return;
-      await end(child);
-      const down = performance.now();
-      server = await startServer(data, server.port, asked);
-      return Math.round(performance.now() - down);
-    });
-    return restarts;
-  }
-  /** The page asked that process. What the client shows goes on undisturbed before. */
-  async function asked(child) {
-    await told;
-    const milliseconds = await restart(child);
-    if (milliseconds !== undefined)
-      console.log(`The page asked for a restart: the server was down for ${milliseconds} ms.`);
-  }
+  let server = await startServer(data, port);
+  /** @returns how many milliseconds it was down */
+  const restart = async () => {
+    await end(server.child);
+    const down = performance.now();
+    server = await startServer(data, server.port);
+    return Math.round(performance.now() - down);
+  };
   const passed = await runDemo(server, data, restart);
   if (!passed) console.error(`\nThe server's log:\n${server.log()}`);
   if (isOnce || !passed) await stop(passed ? 0 : 1);
   console.log(`\nOpen ${server.url} in a browser: the page shows what it says beside what a proxy sees of it.`);
   console.log(`The server keeps running at ${server.url} (state: ${server.url}/health). Ctrl-C ends it.`);
-  tell();
   for (;;) {
-    const { child } = server;
-    child.stdout.pipe(process.stdout);
-    child.stderr.pipe(process.stderr);
-    const code = await exited(child);
+    server.child.stdout.pipe(process.stdout);
+    server.child.stderr.pipe(process.stderr);
+    // Node keeps a message that came while nobody listened: the page may ask while the client shows its story
+    const asked = once(server.child, 'message').then(() => true);
+    const code = await Promise.race([asked, once(server.child, 'exit').then(([status]) => status ?? 1)]);
     if (isStopping) break;
-    await restarts;
-    if (child === server.child) await stop(code);
+    if (code !== true) await stop(code);
+    const milliseconds = await restart();
+    console.log(`The page asked for a restart: the server was down for ${milliseconds} ms.`);
   }
 } catch (error) {
-  await fail(error);
-}
-
-async function fail(error) {
-  if (isStopping) return;
-  console.error(error.message);
-  await stop(1);
+  if (!isStopping) {
+    console.error(error.message);
+    await stop(1);
+  }
 }
 
 function dataFolder() {
@@ -96,15 +78,14 @@ async function choosePort(wanted) {
   }
 }
 
-/** Resolves when the server listens. @param asked called with the process that is to be replaced by another one */
-async function startServer(data, port, asked) {
+/** Resolves when the server listens. */
+async function startServer(data, port) {
   const child = spawn(process.execPath, ['--import', END_WITH_PARENT, join(root, 'dist/src/main.js')], {
     cwd: root,
     env: { ...process.env, SEALWIRE_DATA: data, PORT: String(port), SEALWIRE_DEMO: 'yes', NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   keep(child);
-  child.on('message', () => asked(child).catch(fail));
   let log = '';
   let pin;
   const listening = new Promise((found) => {
@@ -117,7 +98,7 @@ async function startServer(data, port, asked) {
     child.stdout.setEncoding('utf8').on('data', read);
     child.stderr.setEncoding('utf8').on('data', read);
   });
-  const url = await Promise.race([listening, exited(child).then(() => undefined)]);
+  const url = await Promise.race([listening, once(child, 'exit').then(() => undefined)]);
   if (!url) throw new Error(`The server did not start.\n${log}`);
   return { child, url, pin, port, log: () => log };
 }

@@ -1,8 +1,8 @@
 import { Injectable, signal } from '@angular/core';
 import type { DemoKeys } from '../../../src/web/demo.controller.js';
 
-/** milliseconds between two looks for a new process, and until nobody expects it any more */
-const LOOK = 300;
+/** milliseconds until a server that somebody else restarts answers, and until it is another process */
+const DOWN = 10_000;
 const PATIENCE = 120_000;
 
 const NO_ANSWER = 'The server does not answer. Start it with "npm start", then try again.';
@@ -31,16 +31,14 @@ export class Demo {
 
   /** Resolves when another process answers. @returns why not, if none does */
   async restart(): Promise<string | undefined> {
-    const response = await this.#ask('POST', '/demo/restart').catch(() => undefined);
+    const response = await until(() => this.#ask('POST', '/demo/restart'), DOWN);
     if (!response?.ok) return response ? problemOf(response) : NO_ANSWER;
     const { process }: Pick<DemoKeys, 'process'> = await response.json();
-    for (const end = performance.now() + PATIENCE; performance.now() < end; ) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK));
-      const keys: DemoKeys | undefined = await this.#ask('GET', '/demo')
-        .then((answer) => answer.json())
-        .catch(() => undefined);
-      if (keys?.process !== undefined && keys.process !== process) return undefined;
-    }
+    const isOther = async (): Promise<true | undefined> => {
+      const keys: DemoKeys = await (await this.#ask('GET', '/demo')).json();
+      return keys.process === process ? undefined : true;
+    };
+    if (await until(isOther, PATIENCE)) return undefined;
     return 'The server did not come back in two minutes. See what the terminal says in which "npm start" runs.';
   }
 
@@ -55,6 +53,15 @@ export class Demo {
   #ask(method: string, url: string, body?: object): Promise<Response> {
     const headers = { 'x-sealwire-demo': '1', ...(body ? { 'content-type': 'application/json' } : {}) };
     return fetch(url, { method, headers, ...(body ? { body: JSON.stringify(body) } : {}) });
+  }
+}
+
+/** Looks again and again. @returns undefined after so many milliseconds without anything */
+async function until<T>(look: () => Promise<T | undefined>, patience: number): Promise<T | undefined> {
+  for (const end = performance.now() + patience; ; ) {
+    const found = await look().catch(() => undefined);
+    if (found !== undefined || performance.now() > end) return found;
+    await new Promise((resolve) => setTimeout(resolve, 300));
   }
 }
 
