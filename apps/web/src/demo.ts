@@ -35,8 +35,8 @@ export class Demo {
     if (!response?.ok) return response ? problemOf(response) : NO_ANSWER;
     const { process }: Pick<DemoKeys, 'process'> = await response.json();
     const isOther = async (): Promise<true | undefined> => {
-      const keys: DemoKeys = await (await this.#ask('GET', '/demo')).json();
-      return keys.process === process ? undefined : true;
+      const now: Partial<DemoKeys> = await (await this.#ask('GET', '/demo')).json();
+      return now.process === undefined || now.process === process ? undefined : true;
     };
     if (await until(isOther, PATIENCE)) return undefined;
     return 'The server did not come back in two minutes. See what the terminal says in which "npm start" runs.';
