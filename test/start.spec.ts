@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DemoKeys } from '../src/web/demo.controller.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const TIME = 240_000;
@@ -119,11 +120,12 @@ describe('a restart that the page asks for', () => {
   async function ask(): Promise<number> {
     const answer = await fetch(`${url}/demo/restart`, { method: 'POST', headers });
     expect(answer.status).toBe(202);
-    return (await answer.json()).process;
+    const { process } = (await answer.json()) as Pick<DemoKeys, 'process'>;
+    return process;
   }
   const answering = async (): Promise<number | undefined> => {
     const answer = await fetch(`${url}/demo`, { headers }).catch(() => undefined);
-    return (await answer?.json())?.process;
+    return ((await answer?.json()) as DemoKeys | undefined)?.process;
   };
   /** Of the process after that one. */
   async function next(former: number): Promise<number> {
