@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { createReadStream } from 'node:fs';
+import { Test } from '@nestjs/testing';
 import { remoteFile, SealwireModule, SealwireSessions } from '@sealwire/nest';
 import { RESOLVED_OPTIONS } from '@sealwire/nest/ports';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -24,7 +25,6 @@ describe('what another script put on Object.prototype', () => {
       'of forRoot()',
       { servePublicKey: true, peerLock: 'ip', sessionCalls: 1, maxWaitingBytes: 1, refusedMetadata: ['a'] },
     ],
-    ['of its rates and caches', { perSecond: 0, burst: 0, entries: 1, seconds: 1 }],
     ['of forFeature()', { forceEncryption: false, requireSecureKey: false, requirePinnedKey: true, maxSessions: 1 }],
     ['of @RemoteFunction()', { idempotent: true, exactlyOnce: true, sealedOnly: true, resumable: true, maxUpload: 1 }],
   ])('is no option %s', async (_, names) => {
@@ -54,16 +54,28 @@ describe('what another script put on Object.prototype', () => {
         return { serverKey: serverKeyText };
       }
     }
+    class Feature {
+      create() {
+        return { path: 'payments' };
+      }
+    }
     const testing = await polluted(names, async () => {
       const root = SealwireModule.forRootAsync({ useClass: Options });
-      const feature = SealwireModule.forFeatureAsync({ useClass: Options });
+      const feature = SealwireModule.forFeatureAsync({ useClass: Feature });
       return { root, feature };
     });
     expect(testing.root.global).toBe(true);
     expect(testing.root.imports).not.toContain(Evil);
     expect(testing.feature.imports ?? []).not.toContain(Evil);
     const tokens = [testing.root, testing.feature].flatMap(({ providers = [] }) => providers);
-    expect(tokens).toEqual(expect.arrayContaining([expect.objectContaining({ useClass: Options })]));
+    for (const useClass of [Options, Feature])
+      expect(tokens).toEqual(expect.arrayContaining([expect.objectContaining({ useClass })]));
+  });
+
+  it('completes no rate', async () => {
+    const imports = [SealwireModule.forRoot({ handshakeRate: { perSecond: 5 } as never })];
+    const compile = () => Test.createTestingModule({ imports }).compile();
+    await expect(polluted({ burst: 5 }, compile)).rejects.toThrow('handshakeRate is false or { perSecond, burst }');
   });
 
   it('chooses no sessions', async () => {

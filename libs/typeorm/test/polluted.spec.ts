@@ -25,7 +25,7 @@ describe('what another script put on Object.prototype', () => {
     const dataSource = new DataSource({ type: 'postgres', url: 'postgres://127.0.0.1:1/x' });
     await polluted(names, () => {
       const { providers } = typeOrmStore({ kek });
-      const [parts, ...others] = providers as { provide: unknown; inject: unknown[] }[];
+      const [parts, ...others] = providers as readonly { provide: unknown; inject: unknown[] }[];
       expect(parts?.inject[0]).toBe(getDataSourceToken());
       expect(others.map(({ provide }) => provide)).not.toContain(NumberLedger);
       expect(createTypeOrmStore(dataSource, { kek }).ledger).toBe(undefined);
