@@ -127,7 +127,7 @@ onDemoPage((demo) => {
     for (const tab of [page, other]) {
       await tab.locator('.verdict').waitFor({ timeout: TIME });
       expect(await tab.textContent('.outcome dl')).toContain('a transfer of €1.00 went through in the same session.');
-      expect(await balances(tab)).toEqual(['€99.00', '€101.00', '€200.00']);
+      await expect.poll(() => balances(tab)).toEqual(['€99.00', '€101.00', '€200.00']);
     }
     expect(problems.filter((problem) => !problem.startsWith('Failed to load resource'))).toEqual([]);
   });
