@@ -53,7 +53,7 @@ onDemoPage((demo) => {
       );
       await expect.poll(() => balances(page)).toMatchObject({ 2: '€200.00' });
       await page.getByText('contract.txt, 1.0 MB, is on the server.').waitFor();
-      await expect.poll(() => page.locator('button:disabled, [role=alert], .bad').allTextContents(), id).toEqual([]);
+      await expect.poll(() => page.locator('button:disabled, [role=alert], .bad').allTextContents()).toEqual([]);
       expect(problems.filter((problem) => !problem.startsWith('Failed to load resource'))).toEqual([]);
     }
   });
