@@ -41,6 +41,7 @@ try {
   for (;;) {
     server.child.stdout.pipe(process.stdout);
     server.child.stderr.pipe(process.stderr);
+    // Node keeps a message that came while nobody listened: the page may ask while the client shows its story
     const asked = once(server.child, 'message').then(() => true);
     const code = await Promise.race([asked, once(server.child, 'exit').then(([status]) => status ?? 1)]);
     if (isStopping) break;

@@ -117,6 +117,21 @@ onDemoPage((demo) => {
     });
   });
 
+  it('restarts the server also while nothing streams, and for two tabs at once', { timeout: TIME }, async () => {
+    const { page, problems } = await open();
+    const other = await page.context().newPage();
+    await other.goto(demo.url);
+    await ready(other);
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await Promise.all([page, other].map((tab) => tab.locator('[data-attack=restart]').click()));
+    for (const tab of [page, other]) {
+      await tab.locator('.verdict').waitFor({ timeout: TIME });
+      expect(await tab.textContent('.outcome dl')).toContain('a transfer of €1.00 went through in the same session.');
+      await expect.poll(() => balances(tab)).toEqual(['€99.00', '€101.00', '€200.00']);
+    }
+    expect(problems.filter((problem) => !problem.startsWith('Failed to load resource'))).toEqual([]);
+  });
+
   it('opens other accounts in each tab and after a reload', { timeout: TIME }, async () => {
     const { page, problems } = await open();
     const other = await page.context().newPage();

@@ -6,7 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DemoKeys } from '../src/web/demo.controller.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const TIME = 240_000;
@@ -112,11 +113,53 @@ it('keeps the server running until it is interrupted', { timeout: TIME }, async 
   expect(readdirSync(join(folder, 'data')).filter((name) => name.startsWith('lock'))).toEqual([]);
 });
 
-it('restarts the server for its page', { timeout: TIME }, async () => {
-  start();
-  const [, url = ''] = await printed(/keeps running at (http\S+)/);
-  const before = await fetch(`${url}/demo/restart`, { method: 'POST', headers: { 'x-sealwire-demo': '1' } });
-  expect(before.status).toBe(202);
-  await printed(/The page asked for a restart: the server was down for \d+ ms/);
-  expect((await fetch(`${url}/health`)).status).toBe(200);
+describe('a restart that the page asks for', () => {
+  const headers = { 'x-sealwire-demo': '1' };
+  let url: string;
+  /** Asks, and tells which process has taken it. */
+  async function ask(): Promise<number> {
+    const answer = await fetch(`${url}/demo/restart`, { method: 'POST', headers });
+    expect(answer.status).toBe(202);
+    const { process } = (await answer.json()) as Pick<DemoKeys, 'process'>;
+    return process;
+  }
+  const answering = async (): Promise<number | undefined> => {
+    const answer = await fetch(`${url}/demo`, { headers }).catch(() => undefined);
+    return ((await answer?.json()) as DemoKeys | undefined)?.process;
+  };
+  /** Of the process after that one. */
+  async function next(former: number): Promise<number> {
+    await expect.poll(answering, { timeout: 60_000 }).toSatisfy((now) => now !== undefined && now !== former);
+    return (await answering()) ?? 0;
+  }
+  const restarts = () => output.match(/The page asked for a restart: the server was down for \d+ ms/g)?.length ?? 0;
+
+  it('while the transcript is shown is not forgotten, and disturbs nothing in it', { timeout: TIME }, async () => {
+    start();
+    const [, client = '', at = ''] = await printed(/client \(process (\d+)\) -> recording proxy -> server (http\S+)/);
+    url = at;
+    const first = await ask();
+    await printed(/9\. The server is stopped/);
+    await expect.poll(answering, { interval: 5, timeout: 60_000 }).not.toBe(first);
+    // the client, which had the server ended, shows nothing more until the next one was asked
+    process.kill(Number(client), 'SIGSTOP');
+    const second = await next(first);
+    expect(await ask()).toBe(second);
+    process.kill(Number(client), 'SIGCONT');
+    await printed(/keeps running at/);
+    expect(output).toMatch(/All \d+ checks behaved as promised/);
+    await next(second);
+    await expect.poll(restarts).toBe(1);
+  });
+
+  it('twice of one process is one restart, and of the next one another', { timeout: TIME }, async () => {
+    start();
+    [, url = ''] = await printed(/keeps running at (http\S+)/);
+    const [first, same] = await Promise.all([ask(), ask()]);
+    expect(same).toBe(first);
+    const second = await next(first);
+    expect(await ask()).toBe(second);
+    await next(second);
+    await expect.poll(restarts).toBe(2);
+  });
 });

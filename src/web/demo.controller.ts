@@ -33,6 +33,8 @@ export interface DemoKeys {
   /** public; an application has it in its bundle */
   readonly serverKey: string;
   readonly secureKey: string;
+  /** number of the process that answers: another one after a restart */
+  readonly process: number;
 }
 
 class RevokeRequest {
@@ -88,13 +90,14 @@ export class DemoController {
       notice: 'The demo hands out its SecureKey; a real application gives each device its own.',
       serverKey: (await this.keys.describe()).publicKey,
       secureKey: this.demo.secureKey,
+      process: process.pid,
     };
   }
 
-  /** Asks the process that started this one to start it again. */
+  /** Asks the process that started this one for another one; that is there when `GET /demo` tells another `process`. */
   @Post('restart')
   @HttpCode(202)
-  restart(@Res({ passthrough: true }) response: Response): { readonly process: number } {
+  restart(@Res({ passthrough: true }) response: Response): Pick<DemoKeys, 'process'> {
     if (!process.send) {
       throw new ConflictException('Nobody would start this server again: it was not started by "npm start".');
     }

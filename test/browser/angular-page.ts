@@ -17,12 +17,19 @@ import type { ThingsController } from './things.js';
 const Things = remoteModule<ThingsController>('things');
 
 /** The remote of an application whose frames travel through HttpClient, that is XMLHttpRequest or, by its own `withFetch`, `fetch`. */
-export async function throughHttpClient(serverKey: string, backend: 'XMLHttpRequest' | 'fetch') {
+export async function throughHttpClient(
+  serverKey: string,
+  backend: 'XMLHttpRequest' | 'fetch',
+  { url = '/remote', streams = true } = {},
+) {
   const { injector } = await createApplication({
     providers: [
       provideZonelessChangeDetection(),
-      provideHttpClient(...(backend === 'fetch' ? [withFetch()] : []), withInterceptors([sealwireStreams])),
-      provideSealwire({ url: '/remote', serverKey }, withHttpClient()),
+      provideHttpClient(
+        ...(backend === 'fetch' ? [withFetch()] : []),
+        withInterceptors(streams ? [sealwireStreams] : []),
+      ),
+      provideSealwire({ url, serverKey }, withHttpClient()),
     ],
   });
   return injector.get(Things);

@@ -1,7 +1,11 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { RemoteApi } from '@sealwire/client';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type Site, startSite } from '../support/browser-site.js';
 import { inChromium } from '../support/browser-suite.js';
+import { endless } from '../support/endless.js';
 import type { throughHttpClient } from './angular-page.js';
 import { ThingsController } from './things.js';
 
@@ -50,4 +54,36 @@ inChromium((suite) => {
     expect(got.seen.at(-1)).toBeGreaterThanOrEqual(SIZE);
     expect(problems).toEqual([]);
   });
+
+  it.each([
+    ['XMLHttpRequest', 'without a Content-Length', {}],
+    ['XMLHttpRequest', 'with a Content-Length that goes far beyond', { 'content-length': 2 ** 40 }],
+    ['XMLHttpRequest', 'that is compressed', { 'content-encoding': 'gzip' }],
+    ['fetch', 'without a Content-Length', {}],
+    ['fetch', 'that is compressed', { 'content-encoding': 'gzip' }],
+  ] as const)(
+    'HttpClient on %s ends an endless answer %s when it is longer than 64 MiB',
+    async (backend, _, headers) => {
+      const answers = endless(headers);
+      const server = createServer(answers.answer).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      onTestFinished(() => {
+        server.close();
+        server.closeAllConnections();
+      });
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const { run } = await suite.open(site.origin);
+      const said = await run(
+        async (_, { backend, serverKey, url }) => {
+          const page = globalThis as unknown as { throughHttpClient: typeof throughHttpClient };
+          const remote = await page.throughHttpClient(serverKey, backend, { url, streams: false });
+          return String(await remote.count(1).catch((error: unknown) => error));
+        },
+        { backend, serverKey: site.pin, url },
+      );
+      expect(said).toContain('The answer is longer than 67108864 bytes.');
+      await expect.poll(() => answers.open).toBe(0);
+      expect(answers.longest).toBeLessThan(512 * 1024 * 1024);
+    },
+  );
 });

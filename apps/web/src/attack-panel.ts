@@ -64,6 +64,9 @@ import { MoneyPipe } from './money.js';
         } @else {
           <p class="hint">Each button alters, repeats or withholds what is on its way. See what the application notices.</p>
         }
+        @if (attacks.ignored(); as ignored) {
+          <p class="hint">{{ ignored }}</p>
+        }
       </div>
     </section>
   `,

@@ -1,7 +1,8 @@
 import { Injectable, inject, signal } from '@angular/core';
 import { isRemoteError } from '@sealwire/angular';
 import { WireAttacks } from '@sealwire/angular/inspector';
-import { Bank } from './bank.js';
+import { Bank, type Side } from './bank.js';
+import { adviceFor } from './connection.js';
 import { Demo } from './demo.js';
 import { money } from './money.js';
 
@@ -81,7 +82,7 @@ export const ATTACKS: readonly Attack[] = [
     id: 'restart',
     title: 'Restart the server',
     does: 'The server was stopped and started again.',
-    wait: 'It is gone for some seconds, and every call waits for it.',
+    wait: 'It is gone for some seconds, and every call waits for it. A transcript that the terminal still shows comes to its end before.',
     why: 'The keys of the session lie encrypted in the database, so the new process went on with it. No handshake was needed.',
   },
   {
@@ -106,11 +107,14 @@ export interface Outcome {
 interface Seen {
   readonly saw: string;
   readonly proxy?: string;
-  /** cents that should have moved from Ada to Ben */
+  /** cents that the payer should have paid to the other one */
   readonly moved: bigint;
 }
 
 const EURO = 1_00n;
+/** Ben pays if Ada has less. */
+const ENOUGH = 10n * EURO;
+const NOT_MET = 'No call met the attack: the one that was meant travelled inside a handshake. Try again.';
 
 /** One attack at a time, and what became of it. */
 @Injectable()
@@ -121,20 +125,34 @@ export class Attacks {
   readonly running = signal<Attack | undefined>(undefined);
   readonly outcome = signal<Outcome | undefined>(undefined);
   readonly problem = signal<string | undefined>(undefined);
+  /** what was pressed meanwhile and not begun, a sentence */
+  readonly ignored = signal<string | undefined>(undefined);
+  #payer: Side = 0;
 
   async start(attack: Attack): Promise<void> {
-    if (this.running()) return;
+    const running = this.running();
+    if (running) {
+      const again = attack.id === running.id ? 'a second time' : 'beside it';
+      this.ignored.set(`One attack at a time: “${attack.title}” was not begun ${again}.`);
+      return;
+    }
     this.running.set(attack);
     this.problem.set(undefined);
+    this.ignored.set(undefined);
     try {
+      // nothing but the attack moves money now
+      await this.#bank.sent;
       const before = await this.#bank.bothBalances();
+      this.#payer = before[0] >= ENOUGH ? 0 : 1;
       const { saw, proxy, moved } = await this.#scenarios[attack.id]();
       const after = await this.#bank.bothBalances();
-      const isAsExpected = after[0] === before[0] - moved && after[1] === before[1] + moved;
+      const paid = this.#payer === 0 ? moved : -moved;
+      const isAsExpected = after[0] === before[0] - paid && after[1] === before[1] + paid;
       this.outcome.set({ attack, saw, proxy, before, after, isAsExpected });
     } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.problem.set(isRemoteError(error) ? `${error.message} ${adviceFor(error)}` : error.message);
       if (!isRemoteError(error) && !(error instanceof Refused)) throw error;
-      this.problem.set(error.message);
     } finally {
       this.#wire.reset();
       this.#bank.refresh();
@@ -146,55 +164,59 @@ export class Attacks {
     flip: () => this.#transferUnder('flip-answer'),
     lose: () => this.#transferUnder('lose-answer'),
     forge: () => this.#transferUnder('forge-session-unknown'),
-    splice: () => this.#transferUnder('splice'),
+    splice: async () => {
+      // whose ciphertext comes under the header
+      await this.#wire.aim(() => this.#bank.bothBalances());
+      return this.#transferUnder('splice');
+    },
     elsewhere: () => this.#transferUnder('wrong-module', { url: '/remote/public' }),
     replay: async () => {
-      await this.#bank.pay(EURO, 'recorded by the proxy');
+      await this.#wire.aim(() => this.#pay('recorded by the proxy'));
       const { proxy } = await this.#wire.replay();
       return { saw: 'One transfer, as before. The application was not even asked.', proxy, moved: EURO };
     },
     swap: async () => {
       // so that the balances differ
-      await this.#bank.pay(EURO, 'before the exchange');
-      const report = this.#wire.arm('swap-answers');
-      const [ada, ben] = await this.#bank.bothBalances();
-      const saw = `Both reads brought the right balance: Ada ${money(ada)}, Ben ${money(ben)}.`;
-      return { saw, proxy: (await report).proxy, moved: EURO };
+      await this.#pay('before the exchange');
+      const { proxy, value } = await this.#under(['swap-answers'], () => this.#bank.bothBalances());
+      const saw = `Both reads brought the right balance: Ada ${money(value[0])}, Ben ${money(value[1])}.`;
+      return { saw, proxy, moved: EURO };
     },
     cut: async () => {
-      const report = this.#wire.arm('cut-stream', { after: 600 });
-      const lines = await this.#bank.lines();
-      const numbers = [await lines.next()];
+      const numbers: number[] = [];
       let moved = 0n;
-      for (; numbers.length < 4; moved += EURO) {
-        await this.#bank.pay(EURO, 'while the stream was cut');
+      const { proxy } = await this.#under(['cut-stream', { after: 600 }], async () => {
+        const lines = await this.#bank.lines();
         numbers.push(await lines.next());
-      }
-      await lines.stop();
+        for (; numbers.length < 4; moved += EURO) {
+          await this.#pay('while the stream was cut');
+          numbers.push(await lines.next());
+        }
+        await lines.stop();
+      });
       const isWhole = numbers.every((number, at) => number === (numbers[0] ?? 0) + at);
       const which = `Lines ${numbers.join(', ')} arrived`;
       const saw = isWhole
         ? `${which}: none is missing, none came twice.`
         : `${which}, and they do not follow each other.`;
-      return { saw, proxy: (await report).proxy, moved };
+      return { saw, proxy, moved };
     },
     restart: async () => {
       const session = this.#bank.sessionId();
       const began = performance.now();
-      const resumed = this.#bank.once('resumed');
       const refused = await this.#demo.restart();
       if (refused) throw new Refused(refused);
-      await resumed;
-      await this.#bank.pay(EURO, 'after the restart');
+      await this.#pay('after the restart');
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       const same = session === this.#bank.sessionId() ? 'in the same session' : 'in a new session';
       return { saw: `After ${seconds} s a transfer of €1.00 went through ${same}.`, moved: EURO };
     },
     revoke: async () => {
       const session = this.#bank.sessionId();
-      if (session === undefined || !(await this.#demo.revoke(session)))
-        throw new Refused('There is no session to revoke now.');
-      await this.#bank.pay(EURO, 'after the revocation');
+      if (session === undefined) throw new Refused('There is no session to revoke now.');
+      const refused = await this.#demo.revoke(session);
+      if (refused) throw new Refused(refused);
+      await this.#pay('after the revocation');
       const now = this.#bank.sessionId();
       return {
         saw: `The transfer went through, once, in a new session: ${now?.slice(0, 8)} instead of ${session.slice(0, 8)}.`,
@@ -204,11 +226,27 @@ export class Attacks {
   };
 
   async #transferUnder(...armed: Parameters<WireAttacks['arm']>): Promise<Seen> {
+    const { proxy } = await this.#under(armed, () => this.#pay('under attack'));
+    return { saw: 'The transfer went through, once.', proxy, moved: EURO };
+  }
+
+  /** An attack on what the function begins, and on nothing that the page does beside it. */
+  async #under<T>(
+    armed: Parameters<WireAttacks['arm']>,
+    begin: () => Promise<T>,
+  ): Promise<{ value: T; proxy: string }> {
     const report = this.#wire.arm(...armed);
-    await this.#bank.pay(EURO, 'under attack');
-    return { saw: 'The transfer went through, once.', proxy: (await report).proxy, moved: EURO };
+    const value = await this.#wire.aim(begin);
+    this.#wire.reset();
+    const { met, proxy } = await report;
+    if (!met) throw new Refused(NOT_MET);
+    return { value, proxy };
+  }
+
+  #pay(note: string): Promise<void> {
+    return this.#bank.pay(this.#payer, EURO, note);
   }
 }
 
-/** The demo's server does not do what was asked. */
+/** What was asked for does not happen; the message says why. */
 class Refused extends Error {}

@@ -38,6 +38,8 @@ export class Bank {
     onSuccess: () => this.refresh(),
     onError: () => this.refresh(),
   });
+  /** resolves when the user's last payment is over */
+  sent: Promise<unknown> = Promise.resolve();
   /** what is booked on Ben's account, as it is booked */
   readonly watch = remoteStream(
     Payments,
@@ -77,10 +79,17 @@ export class Bank {
     return Promise.all([this.#remote.balance({ account: ada }), this.#remote.balance({ account: ben })]);
   }
 
-  /** From Ada to Ben. */
-  async pay(amount: bigint, note: string): Promise<void> {
-    const [from, to] = this.#both();
+  async pay(payer: Side, amount: bigint, note: string): Promise<void> {
+    const [ada, ben] = this.#both();
+    const [from, to] = payer === 0 ? [ada, ben] : [ben, ada];
     await this.#remote.transfer({ from, to, amount, note });
+  }
+
+  /** The user's own payment; how it goes is in `transfer`. */
+  send(payer: Side, amount: bigint, note: string): void {
+    const [ada, ben] = this.#both();
+    const [from, to] = payer === 0 ? [ada, ben] : [ben, ada];
+    this.sent = this.transfer.runAsync({ from, to, amount, note }).catch(() => {});
   }
 
   /** Numbers of the lines on Ben's account, beginning with the last one there is. */
@@ -96,16 +105,6 @@ export class Bank {
   sessionId(): string | undefined {
     const connection = this.#remote.$connection();
     return connection.state === 'open' ? connection.sessionId : undefined;
-  }
-
-  /** Resolves when that event is told the next time. */
-  once(name: 'resumed' | 'opened'): Promise<void> {
-    return new Promise((resolve) => {
-      const stop = this.#remote.$events.on(name, () => {
-        stop();
-        resolve();
-      });
-    });
   }
 
   #both(): readonly [string, string] {

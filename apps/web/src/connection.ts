@@ -55,6 +55,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   bad_key: 'Start the server again with "npm start", then reload the page.',
   bad_configuration:
     'Something between this page and the server answers in its place: open the page where the server printed its address.',
+  stream_cut: 'Begin it again.',
   outcome_unknown: 'Look at the balances before you try again.',
   account_unknown: 'The database of the demo was replaced: reload the page, it opens new accounts.',
 };

@@ -1,4 +1,5 @@
 import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@angular/core';
+import { Attacks } from './attacks.js';
 import { Bank, type Side } from './bank.js';
 import { adviceFor } from './connection.js';
 import { cents, money } from './money.js';
@@ -40,13 +41,19 @@ import { cents, money } from './money.js';
 })
 export class PayPanel {
   protected readonly bank = inject(Bank);
+  readonly #attacks = inject(Attacks);
   protected readonly payer = signal<Side>(0);
   protected readonly payee = computed((): Side => (this.payer() === 0 ? 1 : 0));
   protected readonly text = signal('5.00');
   protected readonly note = signal('lunch');
   protected readonly amount = computed(() => cents(this.text()));
   protected readonly isReady = computed(
-    () => this.bank.accounts() !== undefined && this.amount() !== undefined && !this.bank.transfer.isPending(),
+    () =>
+      this.bank.accounts() !== undefined &&
+      this.amount() !== undefined &&
+      !this.bank.transfer.isPending() &&
+      // the balances before and after it prove what it did
+      this.#attacks.running() === undefined,
   );
   protected readonly isBad = computed(() => this.amount() === undefined || this.bank.transfer.error() !== undefined);
 
@@ -54,6 +61,7 @@ export class PayPanel {
     const { transfer } = this.bank;
     if (this.amount() === undefined)
       return 'An amount is a number above zero with at most two decimals, such as 12.50.';
+    if (this.#attacks.running()) return 'You can pay again as soon as the attack is over.';
     const error = transfer.error();
     if (error) return `${error.message} ${adviceFor(error)}`;
     const request = transfer.args()?.[0];
@@ -66,9 +74,7 @@ export class PayPanel {
   }
 
   protected pay(): void {
-    const accounts = this.bank.accounts();
     const amount = this.amount();
-    if (!accounts || amount === undefined || !this.isReady()) return;
-    this.bank.transfer.run({ from: accounts[this.payer()], to: accounts[this.payee()], amount, note: this.note() });
+    if (amount !== undefined && this.isReady()) this.bank.send(this.payer(), amount, this.note());
   }
 }

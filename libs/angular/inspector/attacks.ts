@@ -19,6 +19,8 @@ export interface AttackOptions {
 export interface AttackReport {
   readonly id: number;
   readonly kind: AttackKind;
+  /** false: it was disarmed before a call met it */
+  readonly met: boolean;
   /** what the proxy did and got back, a sentence */
   readonly proxy: string;
   /** what the application saw, a sentence */
@@ -47,6 +49,7 @@ const SWAP_MS = 5_000;
 const REPLAYED = 1024 * 1024;
 const REPORTS = 20;
 const DISARMED = {
+  met: false,
   proxy: 'Nothing: the attack was disarmed before a call met it.',
   application: 'Nothing.',
   calls: [],
@@ -75,6 +78,8 @@ export class WireAttacks {
   readonly #armed = signal<Armed | undefined>(undefined);
   readonly #reports = signal<readonly AttackReport[]>([]);
   #swapping: Waiting | undefined;
+  /** ids of the calls that are meant; undefined: all */
+  #aim: readonly number[] | undefined;
   #ids = 0;
   /** the last call frame that passed, and how it was sent */
   #last:
@@ -100,17 +105,31 @@ export class WireAttacks {
     return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));
   }
 
+  /**
+   * What is armed or replayed means the calls that the function begins before it returns, and lets pass what the application calls
+   * beside them, until the next `arm`, `aim` or `reset`. @returns what the function does
+   */
+  aim<T>(begin: () => T): T {
+    const before = untracked(this.#recorder.calls).at(-1)?.id ?? 0;
+    const begun = begin();
+    const ids = untracked(this.#recorder.calls).map(({ id }) => id);
+    // while the recorder is paused it knows no calls
+    this.#aim = untracked(this.#recorder.paused) ? undefined : ids.filter((id) => id > before);
+    return begun;
+  }
+
   /** Disarms. A call that is held back goes on. */
   reset(): void {
     const armed = untracked(this.#armed);
     this.#armed.set(undefined);
+    this.#aim = undefined;
     this.#swapping?.goOn();
     this.#swapping = undefined;
     if (armed) armed.resolve({ ...DISARMED, id: ++this.#ids, kind: armed.kind });
   }
 
   /**
-   * Sends the last call frame once more, as it was.
+   * Sends the last call frame once more, as it was; after `aim` the last one of those calls.
    *
    * @throws Error if no call has passed yet, or one above 1 MiB
    */
@@ -130,6 +149,7 @@ export class WireAttacks {
       before !== undefined && answer.length === before.length && answer.every((byte, i) => byte === before[i]);
     return this.#report({
       kind: 'replay',
+      met: true,
       proxy: describe.replayed(response, answer, isSame),
       application: 'Nothing. Its call has its outcome, and no function ran again.',
       calls: [],
@@ -138,8 +158,9 @@ export class WireAttacks {
   }
 
   async #meet(passing: Passing): Promise<TransportResponse> {
-    const { kind, request } = passing;
-    if (kind !== 'call') return (await passing.send()).response;
+    const { kind, request, calls } = passing;
+    const isMeant = this.#aim?.some((id) => calls.includes(id)) ?? true;
+    if (kind !== 'call' || !isMeant) return (await passing.send()).response;
     const armed = untracked(this.#armed);
     const before = this.#last?.request.body;
     const isWhole = request.body instanceof Uint8Array;
@@ -255,7 +276,7 @@ export class WireAttacks {
       .until(() => untracked(settled))
       .then((calls) => {
         const application = describe.seen(calls, untracked(recorder.exchanges));
-        armed.resolve(this.#report({ kind: armed.kind, proxy, application, calls, exchanges }));
+        armed.resolve(this.#report({ kind: armed.kind, met: true, proxy, application, calls, exchanges }));
       });
   }
 

@@ -19,6 +19,8 @@ export interface Passing {
   readonly module: string;
   readonly kind: Exchange['kind'];
   readonly request: TransportRequest;
+  /** ids of the recorded calls that it carries, as far as they are known before it leaves */
+  readonly calls: readonly number[];
   /** Hands it on, altered or not. */
   send(request?: TransportRequest, tampering?: Tampering): Promise<Passed>;
 }
@@ -69,7 +71,8 @@ export function recordingTransport(
     if (!between) return (await carry(request)).response;
     const head = request.body instanceof Uint8Array ? request.body.subarray(0, KEY_BYTES) : new Uint8Array([CALL]);
     const kind = kindOf(head, request.contentType);
-    return between({ module, kind, request, send: (altered = request, tampering) => carry(altered, tampering) });
+    const { calls } = log.freightOf(head);
+    return between({ module, kind, request, calls, send: (altered = request, tampering) => carry(altered, tampering) });
   };
   // all else is the inner transport's, whatever it has
   return new Proxy(inner, {

@@ -8,10 +8,11 @@ import {
   type Signal,
   signal,
   untracked,
+  type WritableSignal,
 } from '@angular/core';
 import { type CallOptions, type Progress, type Remote, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
-import { handleOf } from './handle.js';
+import { type Handle, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 
 /** A write: it runs when told to, goes on when the component ends, and shows how it goes. */
@@ -54,7 +55,14 @@ type State<T> =
   | { readonly status: 'resolved'; readonly value: T }
   | { readonly status: 'error'; readonly error: RemoteError };
 
-const IDLE: State<never> = { status: 'idle', value: undefined };
+/** What the page sees of the last run. */
+interface Shown<Args, T> {
+  readonly state: State<T>;
+  readonly args?: Args;
+  readonly progress?: Progress;
+}
+
+const IDLE: Shown<never, never> = { state: { status: 'idle', value: undefined } };
 
 /**
  * A write. It is sent when `run` or `runAsync` is called and never by itself, is not cancelled by a re-render or by the end
@@ -80,60 +88,55 @@ export function remoteAction<Api, Args extends unknown[], T>(
   const injector = options.injector ?? inject(Injector);
   const remote: Remote<Api> = injector.get(module);
   const call = (how: CallOptions): ((...args: Args) => Promise<T>) => pick(remote.$call(how));
-  const { obstacle } = handleOf(remote);
-  return new Action(call, () => untracked(obstacle), options, injector.get(ErrorHandler)) as unknown as RemoteAction<
-    Args,
-    T | undefined
-  >;
+  const handle = handleOf(remote) as Handle<unknown>;
+  return new Action(call, handle, options, injector.get(ErrorHandler)) as unknown as RemoteAction<Args, T | undefined>;
 }
 
 const CHANGED = 'Nothing was sent: the SecureKey changed while this run waited for another one.';
+const OTHER_USER = 'Given up: the SecureKey changed before this run had ended.';
 
 class Action<Args extends unknown[], T> {
-  readonly #state = signal<State<T>>(IDLE);
-  readonly #args = signal<Args | undefined>(undefined);
-  /** of the run that is shown */
-  #shown = 0;
+  readonly #shown: WritableSignal<Shown<Args, T>>;
+  /** the one that is shown */
+  #run = 0;
   readonly #pending = signal(0);
   #last: Promise<unknown> = Promise.resolve();
 
-  readonly #progress = signal<Progress | undefined>(undefined);
-  readonly progress = this.#progress.asReadonly();
-  readonly args = this.#args.asReadonly();
-  readonly status = computed(() => this.#state().status);
+  readonly progress = computed(() => this.#shown().progress);
+  readonly args = computed(() => this.#shown().args);
+  readonly snapshot = computed(() => this.#shown().state);
+  readonly status = computed(() => this.snapshot().status);
   readonly isLoading = computed(() => this.status() === 'loading');
   readonly isPending = computed(() => this.#pending() > 0);
   readonly error = computed(() => {
-    const state = this.#state();
+    const state = this.snapshot();
     return state.status === 'error' ? state.error : undefined;
   });
   readonly outcomeUnknown = computed(() => this.error()?.code === 'outcome_unknown');
   /** as of every resource: throws while the status is `error` */
   readonly value = computed(() => {
-    const state = this.#state();
+    const state = this.snapshot();
     if (state.status === 'error') throw state.error;
     return state.value;
   });
-  readonly snapshot = this.#state.asReadonly();
 
   constructor(
     private readonly call: (how: CallOptions) => (...args: Args) => Promise<T>,
-    /** another one for each SecureKey */
-    private readonly user: () => unknown,
+    private readonly handle: Handle<unknown>,
     private readonly options: RemoteActionOptions<T>,
     private readonly errors: ErrorHandler,
-  ) {}
+  ) {
+    this.#shown = handle.ofUser<Shown<Args, T>>(IDLE);
+  }
 
   hasValue(): boolean {
-    const state = this.#state();
+    const state = this.snapshot();
     return state.status === 'resolved' && state.value !== undefined;
   }
 
   reset(): void {
-    this.#shown++;
-    this.#args.set(undefined);
-    this.#progress.set(undefined);
-    this.#state.set(IDLE);
+    this.#run++;
+    this.#shown.set(IDLE);
   }
 
   run(...args: Args): void {
@@ -149,40 +152,41 @@ class Action<Args extends unknown[], T> {
     }
     const mustWait = whilePending === 'queue' && untracked(this.#pending) > 0;
     this.#pending.update((count) => count + 1);
-    const user = this.user();
-    const started = mustWait ? this.#last.then(() => this.#start(args, user)) : this.#start(args, user);
+    const isSame = this.handle.user();
+    const started = mustWait ? this.#last.then(() => this.#start(args, isSame)) : this.#start(args, isSame);
     this.#last = started.catch(() => {});
     return started;
   }
 
-  async #start(args: Args, user: unknown): Promise<T> {
-    const id = ++this.#shown;
-    const show = (state: State<T>): void => {
-      if (id === this.#shown) this.#state.set(state);
+  async #start(args: Args, isSame: () => boolean): Promise<T> {
+    const id = ++this.#run;
+    const show = (change: Partial<Shown<Args, T>>): void => {
+      if (id === this.#run && isSame()) this.#shown.update((now) => ({ ...now, ...change }));
     };
-    this.#args.set(args);
-    this.#progress.set(undefined);
-    show({ status: 'loading', value: undefined });
+    const end = (state: State<T>): void => {
+      if (isSame()) show({ state });
+      // neither a value nor an error, whose details may be as private
+      else if (id === this.#run)
+        this.#shown.set({ state: { status: 'error', error: new RemoteError('closed', OTHER_USER) } });
+    };
+    if (isSame()) this.#shown.set({ state: { status: 'loading', value: undefined }, args });
     try {
-      if (user !== this.user()) throw new RemoteError('closed', CHANGED);
-      const value = await this.call(this.#how(id))(...args);
-      this.#end(() => show({ status: 'resolved', value }));
+      if (!isSame()) throw new RemoteError('closed', CHANGED);
+      const value = await this.call(this.#how((progress) => show({ progress })))(...args);
+      this.#end(() => end({ status: 'resolved', value }));
       this.#tell(this.options.onSuccess, value);
       return value;
     } catch (thrown) {
       const error = asRemoteError(thrown);
-      this.#end(() => show({ status: 'error', error }));
+      this.#end(() => end({ status: 'error', error }));
       this.#tell(this.options.onError, error);
       throw error;
     }
   }
 
-  #how(id: number): CallOptions {
+  #how(onProgress: (now: Progress) => void): CallOptions {
     const { timeout, progress } = this.options;
-    return {
-      ...(timeout === undefined ? {} : { timeout }),
-      ...(progress ? { onProgress: (now) => id === this.#shown && this.#progress.set(now) } : {}),
-    };
+    return { ...(timeout === undefined ? {} : { timeout }), ...(progress ? { onProgress } : {}) };
   }
 
   #end(show: () => void): void {

@@ -25,9 +25,9 @@ export interface SealwireConfig
 export interface RemoteModuleConfig extends SealwireConfig {
   /**
    * The SecureKey of this user or device, `swk1...`. Never a constant of the bundle: everybody who loads the page would
-   * hold it. A function is asked again when a signal that it read changes (log-in, log-out): the session is then closed, and
-   * calls under way are rejected with code `closed`. While it returns undefined nothing is sent: resources are idle and
-   * calls are rejected with a `PolicyError`.
+   * hold it. A function is asked again when a signal that it read changes (log-in, log-out): the session is then closed,
+   * calls under way are rejected with code `closed`, and resources, actions and streams show nothing more of the former user.
+   * While it returns undefined nothing is sent: resources are idle and calls are rejected with a `PolicyError`.
    */
   readonly secureKey?: string | (() => string | undefined);
   /** runs in each new session before all calls that wait: a log-in, for example */

@@ -3,11 +3,13 @@ import {
   DestroyRef,
   effect,
   type Injector,
+  linkedSignal,
   NgZone,
   PendingTasks,
   type Signal,
   signal,
   untracked,
+  type WritableSignal,
 } from '@angular/core';
 import {
   type BatchCall,
@@ -63,7 +65,7 @@ export class Handle<Api> {
   readonly remote: Remote<Api>;
   /** Changes with the SecureKey. Reads depend on it; why nothing can be called now, or undefined. */
   readonly obstacle: Signal<{ readonly why: string | undefined }>;
-  readonly connection = signal<ConnectionState>({ state: 'idle' });
+  readonly connection = this.ofUser<ConnectionState>({ state: 'idle' });
   readonly handedOver: HandleOptions<Api>['handedOver'];
   readonly handOver: HandleOptions<Api>['handOver'];
   readonly #key: Signal<string | undefined>;
@@ -126,6 +128,17 @@ export class Handle<Api> {
     return this.#turn.add(call, how);
   }
 
+  /** What one user sees: empty again in the moment in which the SecureKey changes, before any effect has run. */
+  ofUser<T>(empty: T): WritableSignal<T> {
+    return linkedSignal({ source: () => this.obstacle(), computation: () => empty });
+  }
+
+  /** @returns a function that says whether the SecureKey is still the one of now: what comes later is shown to nobody */
+  user(): () => boolean {
+    const user = untracked(this.obstacle);
+    return () => untracked(this.obstacle) === user;
+  }
+
   #open(): Remote<Api> {
     if (this.#isClosed) throw new RemoteError('closed', 'This remote was closed.');
     const { why } = untracked(this.obstacle);
@@ -145,8 +158,9 @@ export class Handle<Api> {
   }
 
   #attach(remote: Remote<Api>): Remote<Api> {
+    const isSameUser = this.user();
     remote.$events.on('connection', (state) => {
-      if (this.#opened?.remote === remote) this.connection.set(state);
+      if (this.#opened?.remote === remote && isSameUser()) this.connection.set(state);
     });
     for (const item of this.#listeners) item.stop = remote.$events.on(item.name, item.listener);
     return remote;

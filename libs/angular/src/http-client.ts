@@ -3,6 +3,7 @@ import {
   HttpContext,
   HttpContextToken,
   HttpErrorResponse,
+  type HttpEvent,
   HttpEventType,
   type HttpHeaders,
   type HttpResponse,
@@ -20,6 +21,7 @@ import {
   ɵasBody,
   ɵchecked,
 } from '@sealwire/client';
+import { tap } from 'rxjs';
 import { BodyWatch, isBuffer } from './bodies.js';
 import { CARRIED } from './live-requests.js';
 
@@ -77,7 +79,8 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       const options = {
         headers: ɵchecked({ ...headers, 'content-type': contentType }),
         observe: 'events',
-        reportProgress: onUpload !== undefined,
+        // without it an endless answer would be read until the call's time is over
+        reportProgress: true,
         responseType: 'arraybuffer',
         context,
         transferCache: false,
@@ -87,24 +90,27 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
         const settle = (response: HttpResponse<unknown> | HttpErrorResponse, got: unknown): void => {
           journey?.ends(got, contentType !== PLAIN && response.headers.get('content-type') === contentType);
           const bytes = isBuffer(got) ? new Uint8Array(got) : new Uint8Array(0);
-          if (bytes.length > maxResponse) {
-            reject(new SealwireError('too_large', `The answer is longer than ${maxResponse} bytes.`));
-          } else resolve(responseOf(request, response, isReader(got) ? got : readerOf(bytes)));
+          if (bytes.length > maxResponse) reject(tooLarge());
+          else resolve(responseOf(request, response, isReader(got) ? got : readerOf(bytes)));
         };
         // interceptors run in Angular's zone, as they are used to
         const subscription = zone.run(() =>
-          http.post(url, sent, options).subscribe({
-            next: (event) => {
-              if (event.type === HttpEventType.UploadProgress) onUpload?.(event.loaded);
-              else if (event.type === HttpEventType.Response) settle(event, event.body);
-            },
-            error: (error: unknown) => {
-              if (error instanceof HttpErrorResponse && error.status > 0) settle(error, error.error);
-              else reject(unanswered(error, url));
-            },
-            // nobody hears of it if the answer was there
-            complete: () => reject(new Error(`${url} gave no answer: an interceptor ended the request without one.`)),
-          }),
+          http
+            .post(url, sent, options)
+            // what it throws closes the connection
+            .pipe(tap(refuseTooLarge))
+            .subscribe({
+              next: (event) => {
+                if (event.type === HttpEventType.UploadProgress) onUpload?.(event.loaded);
+                else if (event.type === HttpEventType.Response) settle(event, event.body);
+              },
+              error: (error: unknown) => {
+                if (error instanceof HttpErrorResponse && error.status > 0) settle(error, error.error);
+                else reject(unanswered(error, url));
+              },
+              // nobody hears of it if the answer was there
+              complete: () => reject(new Error(`${url} gave no answer: an interceptor ended the request without one.`)),
+            }),
         );
         signal.addEventListener(
           'abort',
@@ -117,6 +123,15 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       });
     },
   };
+}
+
+/** @throws SealwireError `too_large` of what has come so far: Content-Length may be absent or wrong, and says nothing of what was compressed */
+function refuseTooLarge(event: HttpEvent<unknown>): void {
+  if (event.type === HttpEventType.DownloadProgress && event.loaded > maxResponse) throw tooLarge();
+}
+
+function tooLarge(): SealwireError {
+  return new SealwireError('too_large', `The answer is longer than ${maxResponse} bytes.`);
 }
 
 function responseOf(

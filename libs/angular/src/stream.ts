@@ -9,6 +9,7 @@ import {
   type Signal,
   signal,
   untracked,
+  type WritableSignal,
 } from '@angular/core';
 import { type BatchApi, type BatchCall, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
@@ -97,9 +98,9 @@ export function remoteStream<Api, T>(
 
 class Stream<T> implements RemoteStream<T> {
   readonly restarts = signal(0);
-  readonly #state = signal<State>(IDLE);
+  readonly #state: WritableSignal<State>;
   /** changes with each item: copying the items for each would cost their square */
-  readonly count = signal(0);
+  readonly count: WritableSignal<number>;
   #items: T[] = [];
   #run: AbortController | undefined;
 
@@ -111,7 +112,10 @@ class Stream<T> implements RemoteStream<T> {
   constructor(
     private readonly handle: Handle<unknown>,
     private readonly keep: number,
-  ) {}
+  ) {
+    this.#state = handle.ofUser(IDLE);
+    this.count = handle.ofUser(0);
+  }
 
   restart(): void {
     this.restarts.update((times) => times + 1);
@@ -140,8 +144,10 @@ class Stream<T> implements RemoteStream<T> {
 
   async #read(call: BatchCall<AsyncIterable<T>>, run: AbortController): Promise<void> {
     const { signal } = run;
+    const isSame = this.handle.user();
+    const isShown = (): boolean => this.#run === run && isSame();
     const show = (state: State): void => {
-      if (this.#run === run) this.#state.set(state);
+      if (isShown()) this.#state.set(state);
     };
     const following = this.#follow(call.name, show);
     try {
@@ -152,7 +158,7 @@ class Stream<T> implements RemoteStream<T> {
         throw new RemoteError('bad_configuration', `"${call.name}" returned no stream of items.`);
       show({ status: 'open' });
       for await (const item of stream) {
-        if (this.#run !== run) return;
+        if (!isShown()) return;
         this.#take(item);
       }
       show({ status: 'ended' });

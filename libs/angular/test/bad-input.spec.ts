@@ -3,7 +3,7 @@ import './support.js';
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { provideHttpClient } from '@angular/common/http';
+import { provideHttpClient, withFetch as withFetchBackend } from '@angular/common/http';
 import { Injector } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
@@ -19,6 +19,7 @@ import {
 import { formatKeyText, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { endless } from '../../../test/support/endless.js';
 import { eventually } from './eventually.js';
 import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
@@ -129,5 +130,29 @@ describe.each([
       expect(shown.error()).toMatchObject({ code, message: expect.stringMatching(sentence) });
       expect(tries() - before).toBeLessThanOrEqual(2);
     }
+  });
+});
+
+describe.each([
+  ['HttpClient on XMLHttpRequest', provideHttpClient(), []],
+  ['HttpClient on fetch', provideHttpClient(withFetchBackend()), []],
+  ['fetch', provideHttpClient(), [withFetch()]],
+])('over %s', (_, http, features) => {
+  it.each([
+    ['without a Content-Length', {}],
+    ['with a Content-Length that goes far beyond', { 'content-length': 2 ** 40 }],
+  ])('an endless answer %s ends as soon as it is longer than 64 MiB', async (_, headers) => {
+    const server = endless(headers);
+    const { config } = await foreign(server.answer);
+    TestBed.configureTestingModule({
+      providers: [http, provideSealwire({}, withModule(Payments, config), ...features)],
+    });
+    await expect(TestBed.inject(Payments).balance({ account: 'a' })).rejects.toMatchObject({
+      code: 'unreachable',
+      message: expect.stringContaining('The answer is longer than'),
+      cause: { code: 'too_large' },
+    });
+    await eventually(() => server.open).toBe(0);
+    expect(server.longest).toBeLessThan(128 * 1024 * 1024);
   });
 });

@@ -53,6 +53,27 @@ describe.each(transports)('a proxy on %s', (_name, feature, http) => {
     expect(attacks.reports().map((one) => one.kind)).toEqual([kind]);
   });
 
+  it('aim: means the calls that are begun there, and lets others pass', async () => {
+    const { remote, attacks, ran } = await attacked(feature, http);
+    const report = attacks.arm('lose-answer');
+    const [mine, other] = [attacks.aim(() => remote.transfer('a', 'b', 5n)), remote.balance({ account: 'b' })];
+    await other;
+    await remote.balance({ account: 'b' });
+    await mine;
+    const { calls, met } = await report;
+    expect([calls.map(({ name }) => name), met]).toEqual([['transfer'], true]);
+    await attacks.aim(() => remote.transfer('a', 'b', 7n));
+    await remote.balance({ account: 'b' });
+    const before = ran();
+    expect((await attacks.replay()).proxy).toContain('the answer of the first time, byte for byte');
+    expect([ran(), await remote.balance({ account: 'a' })]).toEqual([before, 88n]);
+    const nothing = attacks.arm('flip-answer');
+    await attacks.aim(() => Promise.resolve());
+    await remote.balance({ account: 'a' });
+    attacks.reset();
+    expect((await nothing).met).toBe(false);
+  });
+
   it('swap-answers: each of two calls has its own value in the end', async () => {
     const { remote, attacks, ran, recorder } = await attacked(feature, http);
     const report = attacks.arm('swap-answers');

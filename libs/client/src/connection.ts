@@ -35,10 +35,11 @@ type Open = Extract<ConnectionState, { state: 'open' }>;
 export class Connection {
   state: ConnectionState = { state: 'idle' };
   #open: Open | undefined;
-  readonly #offline = offline();
+  /** made when it is needed: an error costs its stack */
+  #offline: unknown;
 
   get isOffline(): boolean {
-    return this.state.state === 'waiting' && this.state.cause === this.#offline;
+    return this.state.state === 'waiting' && this.#offline !== undefined && this.state.cause === this.#offline;
   }
 
   /** @returns whether the event changed the state */
@@ -59,7 +60,10 @@ export class Connection {
       return this.#open;
     },
     retrying: ({ attempt, cause }) => this.#waiting(attempt, cause),
-    offline: () => this.#waiting(0, this.#offline),
+    offline: () => {
+      this.#offline ??= offline();
+      return this.#waiting(0, this.#offline);
+    },
     answered: () => (this.state.state === 'waiting' ? this.#open : undefined),
     refused: ({ cause }) => ({ state: 'refused', error: remoteError(cause) }),
     rested: () => (this.state.state === 'waiting' || this.state.state === 'connecting' ? { state: 'idle' } : undefined),

@@ -11,6 +11,7 @@ import { undiciTransport } from '@sealwire/client/undici';
 import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
+import { polluted } from '../../../test/support/polluted.js';
 import { connect, type Kind, type Network, useFakeTimers } from './support/remote.js';
 
 const answer = (status: number, contentType: string, body: Uint8Array | string) => ({
@@ -220,15 +221,6 @@ describe('a flood of forged session_unknown', () => {
 });
 
 describe('what another script put on Object.prototype', () => {
-  /** As `merge({}, JSON.parse(text))` of a careless library does it. */
-  async function polluted<T>(names: object, run: () => T): Promise<Awaited<T>> {
-    Object.assign(Object.prototype, names);
-    try {
-      return await run();
-    } finally {
-      for (const name of Object.keys(names)) Reflect.deleteProperty(Object.prototype, name);
-    }
-  }
   const url = 'http://127.0.0.1:9/remote/payments';
 
   it.each([{ keySize: 0 }, { dangerouslyAllowAnyServer: true }, { serverKey: new PeerServer().serverKeyText }])(

@@ -6,7 +6,7 @@ import { SealwireError } from './errors.js';
  * @param options the object that the application gave
  * @param known the names that exist
  * @param what the function whose options they are, as in `createRemote`
- * @returns the options without a prototype: none of them is there because something put it on `Object.prototype`
+ * @returns those of {@link ownOptions}
  * @throws SealwireError `bad_configuration` that names the option and the one that was probably meant
  * @example
  * knownOptions({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
@@ -19,6 +19,18 @@ export function knownOptions<T extends object>(options: T, known: readonly strin
     const hint = near === undefined ? `; it takes ${known.join(', ')}.` : `; did you mean \`${near}\`?`;
     throw new SealwireError('bad_configuration', `${what}: unknown option \`${name}\`${hint}`);
   }
+  return ownOptions(options, known);
+}
+
+/**
+ * The options that were given, without a prototype: none of them is there because something put it on `Object.prototype`.
+ *
+ * @param options the object that the application gave, perhaps with other properties
+ * @param known the names that are taken over
+ * @example
+ * const { batch = 500 } = ownOptions({ batch: 10, note: 'of ours' }, ['batch']);
+ */
+export function ownOptions<T extends object>(options: T, known: readonly string[]): T {
   const taken: Record<string, unknown> = Object.create(null);
   for (const name of known) {
     // an instance of a class may have it from its class

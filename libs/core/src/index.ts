@@ -1,5 +1,12 @@
 export { concat, erase, fromHex, toHex } from './bytes.js';
-export { type Injected, isCallable, knownOptions, RESERVED_NAMES, type RemoteParameters } from './contract.js';
+export {
+  type Injected,
+  isCallable,
+  knownOptions,
+  ownOptions,
+  RESERVED_NAMES,
+  type RemoteParameters,
+} from './contract.js';
 export { NativeSecret } from './crypto/native-secret.js';
 export type {
   ClientPrimitives,

@@ -5,11 +5,12 @@ export function misconfigured(sentence: string): SealwireError {
   return new SealwireError('bad_configuration', sentence);
 }
 
-export function named(options: unknown, known: object | readonly string[], what: string): void {
+/** @returns the options that were given, and none of `Object.prototype` */
+export function named<T>(options: T, known: object | readonly string[], what: string): T & object {
   if (typeof options !== 'object' || options === null) {
     throw misconfigured(`${what} was given no options object; a factory has to return one.`);
   }
-  knownOptions(options, Array.isArray(known) ? known : Object.keys(known), what);
+  return knownOptions(options, Array.isArray(known) ? known : Object.keys(known), what);
 }
 
 /** True, false or left out: an empty environment variable must open nothing, and the text 'false' must not mean true. */
@@ -52,8 +53,7 @@ export function headerNames(names: unknown, option: string): ReadonlySet<string>
 
 export function rated(rate: unknown, name: string): void {
   if (rate === false) return;
-  named(rate, ['perSecond', 'burst'], name);
-  const { perSecond, burst } = rate as Rate;
+  const { perSecond, burst } = named(rate as Rate, ['perSecond', 'burst'], name);
   if (!(perSecond > 0) || !(burst >= 1)) {
     throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
   }

@@ -137,8 +137,8 @@ export interface ModulePolicy {
 }
 
 /** @param stored whether the sessions outlive this process */
-export function resolveOptions(options: SealwireOptions, stored = true): ResolvedOptions {
-  named(options, ROOT_OPTIONS, 'SealwireModule.forRoot()');
+export function resolveOptions(given: SealwireOptions, stored = true): ResolvedOptions {
+  const options = named(given, ROOT_OPTIONS, 'SealwireModule.forRoot()');
   if (!stored && 'serverKey' in options && options.serverKey === undefined) {
     throw misconfigured(
       'serverKey is undefined: is its environment variable set? Without a serverKey this process makes one that ends with it, and clients that pin it are refused after the next start. Leave serverKey out if that is meant.',
@@ -153,7 +153,7 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
   const serverKeys = typeof serverKey === 'string' ? [serverKey] : serverKey;
   for (const key of serverKeys) filled(key, 'serverKey');
   if (options.kek !== undefined) filled(options.kek, 'kek');
-  named(resultCache ?? {}, ['entries', 'bytes', 'seconds'], 'resultCache');
+  const cache = named(resultCache ?? {}, ['entries', 'bytes', 'seconds'], 'resultCache');
   switches(options, misconfigured, '', 'servePublicKey');
   const resolved: ResolvedOptions = {
     servePublicKey: false,
@@ -175,7 +175,7 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
     abandonAfter: 5_000,
     ...withoutUndefined(rest),
     refusedMetadata: headerNames(refusedMetadata, 'refusedMetadata'),
-    resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(resultCache ?? {}) },
+    resultCache: { entries: 10_000, bytes: 32 * 1_048_576, seconds: 120, ...withoutUndefined(cache) },
     serverKeys,
   };
   positive(
@@ -203,8 +203,8 @@ export function resolveOptions(options: SealwireOptions, stored = true): Resolve
   return resolved;
 }
 
-export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
-  named(options, FEATURE_OPTIONS, 'SealwireModule.forFeature()');
+export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
+  const options = named(given, FEATURE_OPTIONS, 'SealwireModule.forFeature()');
   const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
   if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+$/.test(path)) {
     throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
@@ -255,11 +255,13 @@ export function resolveModule(options: SealwireModuleOptions): ModulePolicy {
 const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly', 'resumable'] as const;
 
 /** @throws SealwireError for a typing error in `@RemoteFunction()`, which would let a function run more often than once, or unsealed */
-export function resolveFunction(options: object, origin: string): void {
-  named(options, ['name', 'maxUpload', ...FUNCTION_SWITCHES], `@RemoteFunction() of ${origin}`);
-  switches(options, misconfigured, `@RemoteFunction() of ${origin}: `, ...FUNCTION_SWITCHES);
+export function resolveFunction<T extends object>(given: T, origin: string): T {
+  const what = `@RemoteFunction() of ${origin}`;
+  const options = named(given, ['name', 'maxUpload', ...FUNCTION_SWITCHES], what);
+  switches(options, misconfigured, `${what}: `, ...FUNCTION_SWITCHES);
   const { maxUpload = 1 } = options as { maxUpload?: unknown };
-  positive({ [`@RemoteFunction() of ${origin}: maxUpload`]: maxUpload }, `@RemoteFunction() of ${origin}: maxUpload`);
+  positive({ [`${what}: maxUpload`]: maxUpload }, `${what}: maxUpload`);
+  return options;
 }
 
 const ROOT_OPTIONS: Names<SealwireOptions> = {

@@ -12,6 +12,7 @@ import {
   type Provider,
 } from '@nestjs/common';
 import { DiscoveryModule, ModulesContainer } from '@nestjs/core';
+import { ownOptions } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { SealwireEvents } from './admin/events.js';
 import { SealwireHealthIndicator } from './admin/health.indicator.js';
@@ -23,6 +24,7 @@ import { BodyReader } from './http/body.js';
 import { Door } from './http/door.js';
 import { EncryptionInterceptor } from './http/encryption.interceptor.js';
 import { KeyRing } from './keys/key-ring.js';
+import { named } from './option-checks.js';
 import {
   misconfigured,
   resolveOptions,
@@ -110,17 +112,25 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
     this.registry.close();
   }
 
+  static override forRootAsync(options: typeof root.ASYNC_OPTIONS_TYPE): DynamicModule {
+    const known = named(options, [...ASYNC, 'store', 'isGlobal'], 'SealwireModule.forRootAsync()');
+    return root.ConfigurableModuleClass.forRootAsync.call(SealwireModule, known);
+  }
+
   static forFeature(options: SealwireModuleOptions): DynamicModule {
     return SealwireFeatureModule.forFeature(options);
   }
 
   static forFeatureAsync(options: typeof feature.ASYNC_OPTIONS_TYPE): DynamicModule {
-    return SealwireFeatureModule.forFeatureAsync(options);
+    return SealwireFeatureModule.forFeatureAsync(named(options, ASYNC, 'SealwireModule.forFeatureAsync()'));
   }
 }
 
+/** What Nest takes beside a factory. */
+const ASYNC = ['imports', 'inject', 'provideInjectionTokensFrom', 'useClass', 'useExisting', 'useFactory'];
+
 function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions): DynamicModule {
-  const { imports = [], providers, exports = [] } = store ?? memoryStore();
+  const { imports = [], providers, exports = [] } = ownOptions(store ?? memoryStore(), STORE);
   const hasLedger = providers.some((provider) => tokenOf(provider) === NumberLedger);
   return {
     ...definition,
@@ -151,6 +161,8 @@ function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions)
     exports: [...EXPORTED, ...exports],
   };
 }
+
+const STORE = ['imports', 'providers', 'exports'] satisfies (keyof SealwireStore)[];
 
 function memoryStore(): SealwireStore {
   return {

@@ -1,5 +1,5 @@
 import { getDataSourceToken } from '@nestjs/typeorm';
-import { knownOptions, SealwireError } from '@sealwire/core';
+import { knownOptions, ownOptions, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import type { ResolvedOptions, SealwireStore } from '@sealwire/nest/ports';
 import {
@@ -60,8 +60,7 @@ const OPTIONS = [
   'operatorEpoch',
   'exclusiveDatabase',
   'allowFsyncOff',
-  'dataSource',
-] satisfies (keyof TypeOrmStoreOptions | 'dataSource')[];
+] satisfies (keyof TypeOrmStoreOptions)[];
 
 /** The store without Nest: an implementation of each port, and the administration. */
 export interface TypeOrmStoreParts {
@@ -81,6 +80,8 @@ export interface TypeOrmStoreParts {
 
 /** The options of the server that the store goes by. */
 type ServerTimes = Pick<ResolvedOptions, 'sessionLifetime' | 'resultCache'> & { readonly kek?: string | undefined };
+
+const SERVER_TIMES = ['sessionLifetime', 'resultCache', 'kek'] satisfies (keyof ServerTimes)[];
 
 /** seconds that an outcome outlives the session of its call */
 const OUTCOME_MARGIN = 3_600;
@@ -111,9 +112,9 @@ const PARTS = Symbol('sealwire typeorm store');
  * export class AppModule {}
  */
 export function typeOrmStore(
-  options: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
+  given: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
 ): SealwireStore {
-  knownOptions(options, OPTIONS, 'typeOrmStore');
+  const options = knownOptions(given, [...OPTIONS, 'dataSource'], 'typeOrmStore');
   const part = <T>(token: abstract new (...args: never[]) => T, pick: (parts: TypeOrmStoreParts) => T) => ({
     provide: token,
     useFactory: pick,
@@ -124,7 +125,7 @@ export function typeOrmStore(
       {
         provide: PARTS,
         useFactory: (dataSource: DataSource, server?: ResolvedOptions) =>
-          createTypeOrmStore(dataSource, options, server),
+          createTypeOrmStore(dataSource, ownOptions(options, OPTIONS), server),
         inject: [getDataSourceToken(options.dataSource), { token: RESOLVED_OPTIONS, optional: true }],
       },
       part(SessionStore, ({ sessions }) => sessions),
@@ -149,7 +150,7 @@ export function typeOrmStore(
  * The same store without Nest.
  *
  * @param dataSource of type `postgres`; it need not be initialized yet
- * @param server what the server's options decide: `sessionLifetime` in seconds, `resultCache`, `kek`. Without them purging leaves
+ * @param times what the server's options decide: `sessionLifetime` in seconds, `resultCache`, `kek`. Without them purging leaves
  *   stored results alone.
  * @throws SealwireError `bad_configuration` with a sentence that says what to change
  * @example
@@ -163,9 +164,11 @@ export function typeOrmStore(
  */
 export function createTypeOrmStore(
   dataSource: DataSource,
-  options: TypeOrmStoreOptions,
-  server?: ServerTimes,
+  given: TypeOrmStoreOptions,
+  times?: ServerTimes,
 ): TypeOrmStoreParts {
+  const options = knownOptions(given, OPTIONS, 'createTypeOrmStore');
+  const server = times && ownOptions(times, SERVER_TIMES);
   const { ledger = 'memory', tombstoneSeconds = 86_400, outcomeSeconds = 604_800 } = options;
   if (ledger !== 'memory' && ledger !== 'postgres') {
     throw refused(`ledger is 'memory' or 'postgres', got ${String(ledger)}.`);

@@ -188,7 +188,6 @@ export class Handshaker {
     const isStart = frame[0] === FRAME_TYPE.start;
     // later the server's cookie is too old
     const end = performance.now() + LIMITS.cookieSeconds * 1000;
-    const silent = { status: undefined, code: undefined, wait: 0, error: noAnswer(attemptMs) };
     let refusal: unknown;
     let due = 0;
     /** whether `due` ends a pause, and not the time that an answer may take */
@@ -221,7 +220,7 @@ export class Handshaker {
         const answer = came?.answer;
         const tried = answer instanceof Uint8Array ? await run(attempt(open(answer))) : undefined;
         if (tried && 'value' in tried) return { opened: tried.value, bytes: (answer as Uint8Array).length };
-        const hint = tried ? unopened(tried.error) : ((answer as Hint | undefined) ?? silent);
+        const hint = tried ? unopened(tried.error) : ((answer as Hint | undefined) ?? noAnswer(attemptMs));
         this.lastError = hint.error;
         if (FINAL.has(hint.code) && !(isStart && OF_STEP_3.has(hint.code))) refusal = hint.error;
         else this.#retry(hint, tries, isStart);
@@ -275,7 +274,8 @@ async function answerTo(settings: Settings, frame: Uint8Array, flight: AbortCont
   return { flight, answer: { status: 200, code: undefined, wait: 0, error: new SealwireError('bad_frame') } };
 }
 
-function noAnswer(ms: number): RemoteError {
+function noAnswer(ms: number): Hint {
   const what = 'something on the way drops requests, or the server is slower than connectTimeout allows';
-  return new RemoteError('timeout', `No answer within ${ms} ms: ${what}.`);
+  const error = new RemoteError('timeout', `No answer within ${ms} ms: ${what}.`);
+  return { status: undefined, code: undefined, wait: 0, error };
 }

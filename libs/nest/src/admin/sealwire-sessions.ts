@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { fromHex, SIZE } from '@sealwire/core';
-import { misconfigured } from '../options.js';
+import { misconfigured, named } from '../option-checks.js';
 import { KeyStore, SessionDirectory, type SessionSelector, type SessionSummary } from '../ports/index.js';
 
 /** Which sessions: all, or those of an id, a SecureKey or a module, one of these. Ids are hexadecimal. */
@@ -41,7 +41,8 @@ export class SealwireSessions {
     filter: SessionFilter = {},
     page: { readonly limit?: number; readonly after?: string } = {},
   ): Promise<SessionSummary[]> {
-    return this.#directory.list(selectorOf(filter), { limit: 100, ...page });
+    const { limit = 100, after } = named(page, ['limit', 'after'], 'SealwireSessions.list()');
+    return this.#directory.list(selectorOf(filter), { limit, ...(after !== undefined && { after }) });
   }
 
   async count(filter: SessionFilter = {}): Promise<number> {
@@ -86,7 +87,7 @@ function bytesOf(what: string, id: unknown, size: number): Uint8Array {
 }
 
 function selectorOf(filter: SessionFilter): SessionSelector {
-  const { id, keyId, module } = filter;
+  const { id, keyId, module } = named(filter, ['id', 'keyId', 'module'], 'The choice of sessions');
   if ([id, keyId, module].filter((given) => given !== undefined).length > 1) {
     throw misconfigured('Sessions are chosen by their id, their keyId or their module, not by several of these.');
   }

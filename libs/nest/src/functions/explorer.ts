@@ -89,10 +89,10 @@ export class RemoteFunctionExplorer {
   private register(host: Host, methodName: string): void {
     const { type, module } = host;
     const method = type.prototype[methodName];
-    const options: RemoteFunctionOptions | undefined = method && Reflect.getMetadata(REMOTE_FUNCTION, method);
-    if (!method || !options) return;
+    const given: RemoteFunctionOptions | undefined = method && Reflect.getMetadata(REMOTE_FUNCTION, method);
+    if (!method || !given) return;
     const origin = `${type.name}.${methodName}`;
-    resolveFunction(options, origin);
+    const options = resolveFunction(given, origin);
     if (module === undefined) {
       throw misconfigured(
         `${origin} is decorated with @RemoteFunction(), but its class has no @RemoteFunctions('module').`,
@@ -114,9 +114,9 @@ export class RemoteFunctionExplorer {
     refuseLostFields(types, origin);
     const positions = describeParameters(type.prototype, methodName, method.length);
     refuseOtherStreams(positions, types, origin);
+    const { name = methodName, idempotent, exactlyOnce, sealedOnly, resumable, maxUpload } = options;
     this.registry.addFunction(module, {
-      ...options,
-      name: options.name ?? methodName,
+      ...{ name, idempotent, exactlyOnce, sealedOnly, resumable, maxUpload },
       arity: positions.length,
       streams: streamsAmong(positions, types),
       origin,

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type Primitives, type SessionSecrets, SIZE, toHex } from '@sealwire/core';
+import { ownOptions, type Primitives, type SessionSecrets, SIZE, toHex } from '@sealwire/core';
 import {
   type CloseReason,
   type NewSession,
@@ -21,6 +21,7 @@ const ANSWERING_MS = 60_000;
 const TOMBSTONE_MS = 600_000;
 const PURGE_MS = 60_000;
 const CLOSED_LANES = 4;
+const SELECTORS = ['all', 'id', 'keyId', 'module'];
 
 /** Sessions of a process that keeps none: they end with it. */
 @Injectable()
@@ -159,13 +160,14 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
   }
 
   async list(filter: SessionSelector, page: { limit: number; after?: string }): Promise<SessionSummary[]> {
-    const { after, limit } = page;
+    const { after, limit } = ownOptions(page, ['after', 'limit']);
     const rows = [...this.select(filter)].filter(({ key }) => after === undefined || key > after);
     rows.sort((a, b) => (a.key < b.key ? -1 : 1));
     return rows.slice(0, limit).map(summaryOf);
   }
 
-  async count(filter: SessionSelector): Promise<number> {
+  async count(selector: SessionSelector): Promise<number> {
+    const filter = ownOptions(selector, SELECTORS);
     if ('keyId' in filter) return this.secureKeys.get(toHex(filter.keyId))?.size ?? 0;
     if ('module' in filter) return this.modules.get(filter.module)?.size ?? 0;
     let count = 0;
@@ -205,7 +207,8 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
     return row?.ended ? undefined : row;
   }
 
-  private *select(selector: SessionSelector): Generator<Row> {
+  private *select(chosen: SessionSelector): Generator<Row> {
+    const selector = ownOptions(chosen, SELECTORS);
     if ('id' in selector) {
       const row = this.living(selector.id);
       if (row) yield row;

@@ -1,9 +1,12 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
-import { type FileInfo, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
+import { type FileInfo, ownOptions, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
 import { isObservable } from 'rxjs';
 import { inContext, Observed } from './observed.js';
+
+const STATE = ['version', 'offset'] satisfies (keyof ByteState)[];
+const INFO = [...STATE, 'name', 'type', 'size', 'modified'] satisfies (keyof (FileInfo & ByteState))[];
 
 /** A source of bytes. */
 export type ByteSource = Readable | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Blob | RemoteFile;
@@ -32,7 +35,7 @@ export interface ByteState {
  * }
  */
 export function remoteBytes(source: ByteSource, state: ByteState = {}): ReadableStream<Uint8Array> {
-  return new StreamSource('bytes', source as StreamLike, defined(state)) as never;
+  return new StreamSource('bytes', source as StreamLike, defined(ownOptions(state, STATE))) as never;
 }
 
 /**
@@ -51,7 +54,7 @@ export function remoteBytes(source: ByteSource, state: ByteState = {}): Readable
  * }
  */
 export function remoteFile(source: ByteSource, info: FileInfo & ByteState): RemoteFile {
-  return new StreamSource('file', source as StreamLike, defined(info)) as never;
+  return new StreamSource('file', source as StreamLike, defined(ownOptions(info, INFO))) as never;
 }
 
 /** What a value is streamed from; undefined for every other value. Nothing is subscribed to or read. */
@@ -105,6 +108,8 @@ function decoded(text: string): string {
   }
 }
 
+/** Without a prototype: what something put on `Object.prototype` is no property of a stream. */
 function defined<T extends object>(properties: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined)) as never;
+  const given = Object.entries(properties).filter(([, value]) => value !== undefined);
+  return Object.assign(Object.create(null), Object.fromEntries(given));
 }

@@ -1,4 +1,5 @@
 import type { ParseArgsConfig } from 'node:util';
+import { ownOptions } from '@sealwire/core';
 import type { TypeOrmStoreOptions } from '../index.js';
 
 /** The words after the command, the options it declares, and the process's environment. */
@@ -55,7 +56,7 @@ export async function withStore<T>(
   work: (store: Store) => Promise<T>,
   times: Pick<TypeOrmStoreOptions, 'tombstoneSeconds' | 'outcomeSeconds'> = {},
 ): Promise<T> {
-  const url = env.DATABASE_URL;
+  const { DATABASE_URL: url, SEALWIRE_KEK: kek } = ownOptions(env, ['DATABASE_URL', 'SEALWIRE_KEK']);
   if (!url || !/^postgres(ql)?:\/\//.test(url)) {
     throw new Error(
       'DATABASE_URL is missing or names no PostgreSQL server. An embedded database (PGlite) belongs to its one running' +
@@ -63,7 +64,7 @@ export async function withStore<T>(
     );
   }
   const { connectTypeOrmStore } = await import('../index.js');
-  const store = await connectTypeOrmStore(url, { kek: env.SEALWIRE_KEK, ...times });
+  const store = await connectTypeOrmStore(url, { kek, ...times });
   try {
     return await work(store);
   } finally {

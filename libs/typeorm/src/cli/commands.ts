@@ -4,6 +4,7 @@ import {
   formatKeyText,
   fromHex,
   generateKeyText,
+  ownOptions,
   parseSecureKey,
   parseServerPrivateKey,
   toHex,
@@ -80,10 +81,11 @@ export const revoke: Command = {
       ...(named ? [named] : []),
       ...(invocation.options.all ? [{ all: true } as const] : []),
     ];
-    const [selector] = chosen;
-    if (rest.length > 0 || chosen.length !== 1 || !selector) {
+    const [only] = chosen;
+    if (rest.length > 0 || chosen.length !== 1 || !only) {
       throw new UsageError('Say which sessions: one id, --key, --module or --all.');
     }
+    const selector = ownOptions(only, ['all', 'id', 'keyId', 'module']);
     return withStore(invocation, async ({ sessions, directory, keys }) => {
       const refused = 'keyId' in selector && (await keys.revokeSecureKey(selector.keyId));
       const ended = await directory.end(selector, 'keyId' in selector ? 'secure_key_revoked' : 'revoked');

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import {
   formatKeyText,
   type KeyPair,
+  ownOptions,
   type Primitives,
   SealwireError,
   type SecureKey,
@@ -138,10 +139,8 @@ export class TypeOrmKeyStore extends KeyStore {
    * A new SecureKey for the module, which the client must be given; the old ones of the module, or just `keyId`, stay good until
    * then. It fails if there is no old one: the name is mistyped, or the application configures the module's keys.
    */
-  async rotateSecureKey(
-    module: string,
-    { validUntil, keyId }: { validUntil: Date; keyId?: Uint8Array },
-  ): Promise<string> {
+  async rotateSecureKey(module: string, options: { validUntil: Date; keyId?: Uint8Array }): Promise<string> {
+    const { validUntil, keyId } = ownOptions(options, ['validUntil', 'keyId']);
     return this.database.transaction(async (query) => {
       const ended = await query(
         `UPDATE sealwire_key SET valid_until = ${notPast(2)}

@@ -1,4 +1,4 @@
-import { fromHex, SealwireError } from '@sealwire/core';
+import { fromHex, knownOptions, SealwireError } from '@sealwire/core';
 import type { KeySummary, TypeOrmKeyStore } from './key-store.js';
 import type { RewrapResult } from './rewrap.js';
 
@@ -34,7 +34,8 @@ export class SealwireKeys {
   }
 
   /** A new server key; the old ones stay good until then. Answers the public key, which clients pin. */
-  async rotateServerKey({ validUntil }: { readonly validUntil: Date }): Promise<string> {
+  async rotateServerKey(options: { readonly validUntil: Date }): Promise<string> {
+    const { validUntil } = knownOptions(options, ['validUntil'], 'rotateServerKey');
     if (this.serverKeyConfigured) {
       throw new SealwireError('bad_configuration', 'The serverKey of SealwireModule.forRoot() is rotated there.');
     }
@@ -49,8 +50,9 @@ export class SealwireKeys {
   /** A new SecureKey `swk1...`; the module's old ones, or just the one of that keyId, stay good until then. It fails if there is none. */
   async rotateSecureKey(
     module: string,
-    { validUntil, keyId }: { readonly validUntil: Date; readonly keyId?: string },
+    options: { readonly validUntil: Date; readonly keyId?: string },
   ): Promise<string> {
+    const { validUntil, keyId } = knownOptions(options, ['validUntil', 'keyId'], 'rotateSecureKey');
     const id = keyId === undefined ? {} : { keyId: fromHex(keyId) };
     return this.keys.rotateSecureKey(module, { validUntil: time(validUntil), ...id });
   }

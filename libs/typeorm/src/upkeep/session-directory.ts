@@ -1,4 +1,4 @@
-import { LIMITS } from '@sealwire/core';
+import { LIMITS, ownOptions } from '@sealwire/core';
 import { type CloseReason, SessionDirectory, type SessionSelector, type SessionSummary } from '@sealwire/nest/ports';
 import type { Database } from '../connection/database.js';
 import { COOKIE_KEY_READABLE } from '../keys/key-store.js';
@@ -29,11 +29,12 @@ export class TypeOrmSessionDirectory extends SessionDirectory {
     page: { readonly limit: number; readonly after?: string },
   ): Promise<SessionSummary[]> {
     const { where, parameters } = selectorSql(filter);
+    const { after = '', limit } = ownOptions(page, ['after', 'limit']);
     const rows = await this.database.query<SessionSummary>(
       `SELECT encode(s.id, 'hex') AS id, s.module, encode(s.key_id, 'hex') AS "keyId", s.lane::float8 AS lane, s.epoch,
          s.created_at AS created, s.last_used_at AS "lastUsed", s.expires_at AS expires, s.peer
        FROM sealwire_session s WHERE ${where} AND ${LIVE} AND s.id > decode($2, 'hex') ORDER BY s.id LIMIT $3`,
-      [...parameters, page.after ?? '', page.limit],
+      [...parameters, after, limit],
     );
     return rows.map((row) => ({ ...row, keyId: row.keyId ?? undefined, peer: row.peer ?? undefined }));
   }

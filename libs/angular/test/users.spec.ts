@@ -1,0 +1,128 @@
+// @vitest-environment jsdom
+import './support.js';
+import { provideHttpClient } from '@angular/common/http';
+import { Injector, signal } from '@angular/core';
+import { TestBed } from '@angular/core/testing';
+import {
+  injectConnection,
+  provideSealwire,
+  remoteAction,
+  remoteModule,
+  remoteResource,
+  remoteStream,
+  withModule,
+} from '@sealwire/angular';
+import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
+import { describe, expect, it } from 'vitest';
+import { Payments, secureKeys, serverKey, startServer } from './server.js';
+
+const Rates = remoteModule<{ watch(currency: string): AsyncGenerator<number> }>('rates');
+const key = signal<string | undefined>(undefined);
+const receipt = (name: string) => ({ receipt: name, at: new Date(0) });
+
+/** What was answered has gone through its promises; no effect runs before that. */
+const settled = () => new Promise((resolve) => setTimeout(resolve));
+
+function logIn() {
+  key.set('swk1 of the first');
+  const own = { secureKey: () => key() };
+  TestBed.configureTestingModule({
+    providers: [provideSealwireTesting(), provideSealwire({}, withModule(Payments, own), withModule(Rates, own))],
+  });
+  return { injector: TestBed.inject(Injector), sealwire: TestBed.inject(SealwireTestingController) };
+}
+
+describe.each([
+  ['logs out', undefined],
+  ['is followed by another one', 'swk1 of the second'],
+])('a user who %s', (_, next) => {
+  it('leaves no value, arguments, progress or error of an action', async () => {
+    const { injector, sealwire } = logIn();
+    const transfer = remoteAction(Payments, (payments) => payments.transfer, { injector, progress: true });
+    const seen = () => [transfer.status(), transfer.hasValue(), transfer.args(), transfer.progress(), transfer.error()];
+    const nothing = ['idle', false, undefined, undefined, undefined];
+    transfer.run('a', 'b', 5n);
+    const call = sealwire.expectOne(Payments, 'transfer');
+    call.progress({ up: 5 });
+    call.flush(receipt('one'));
+    await settled();
+    expect(seen()).toEqual(['resolved', true, ['a', 'b', 5n], { up: 5, down: 0 }, undefined]);
+    key.set(next);
+    expect([...seen(), transfer.value(), transfer.snapshot()]).toEqual([
+      ...nothing,
+      undefined,
+      { status: 'idle', value: undefined },
+    ]);
+    key.set('swk1 of the first');
+    transfer.run('a', 'b', 500n);
+    sealwire.expectOne(Payments, 'transfer').error('insufficient_funds', 'Not enough money.', { balance: 95n });
+    await settled();
+    expect(transfer.error()?.details).toEqual({ balance: 95n });
+    key.set(next);
+    expect(seen()).toEqual(nothing);
+  });
+
+  it.each(['value', 'error'] as const)('does not show the %s that an action brings afterwards', async (kind) => {
+    const { injector, sealwire } = logIn();
+    const transfer = remoteAction(Payments, (payments) => payments.transfer, { injector, progress: true });
+    transfer.run('a', 'b', 5n);
+    const call = sealwire.expectOne(Payments, 'transfer');
+    key.set(next);
+    call.progress({ up: 5 });
+    if (kind === 'value') call.flush(receipt('one'));
+    else call.error('insufficient_funds', 'Not enough money.', { balance: 95n });
+    await settled();
+    expect([transfer.isPending(), transfer.args(), transfer.progress()]).toEqual([false, undefined, undefined]);
+    expect(transfer.error()).toMatchObject({
+      code: 'closed',
+      message: 'Given up: the SecureKey changed before this run had ended.',
+      details: undefined,
+    });
+  });
+
+  it('leaves no items of a stream, and none that come afterwards', async () => {
+    const { injector, sealwire } = logIn();
+    const rates = remoteStream(Rates, (functions) => functions.watch('CHF'), { injector });
+    const seen = () => [rates.items(), rates.value(), rates.count(), rates.status()];
+    const source = sealwire.expectOne(Rates, 'watch').stream();
+    source.next(1);
+    source.next(2);
+    await settled();
+    expect(seen()).toEqual([[1, 2], 2, 2, 'open']);
+    key.set(next);
+    expect(seen()).toEqual([[], undefined, 0, 'idle']);
+    source.next(3);
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+    expect(seen()).toEqual([[], undefined, 0, 'idle']);
+    TestBed.tick();
+    expect(source.cancelled).toBe(true);
+  });
+
+  it('leaves no value of a resource', async () => {
+    const { injector, sealwire } = logIn();
+    const balance = remoteResource(Payments, (payments) => payments.balance({ account: 'a' }), { injector });
+    sealwire.expectOne(Payments, 'balance').flush(5n);
+    await settled();
+    expect(balance.value()).toBe(5n);
+    key.set(next);
+    expect(balance.value()).toBe(undefined);
+  });
+});
+
+describe('the next user', () => {
+  it('sees no session of the former one', async () => {
+    const { url } = await startServer();
+    key.set(secureKeys[0]);
+    const own = { secureKey: () => key() };
+    TestBed.configureTestingModule({
+      providers: [provideHttpClient(), provideSealwire({ url, serverKey }, withModule(Payments, own))],
+    });
+    const injector = TestBed.inject(Injector);
+    const connection = injectConnection(Payments, { injector });
+    await TestBed.inject(Payments).balance({ account: 'a' });
+    expect(connection().state).toBe('open');
+    key.set(secureKeys[1]);
+    expect(connection()).toEqual({ state: 'idle' });
+    expect(TestBed.inject(Payments).$connection()).toEqual({ state: 'idle' });
+  });
+});

@@ -1,0 +1,71 @@
+/** Attacks while the user does other things: whatever is pressed, the page says what happened, and the balances prove it. */
+import type { Page } from 'playwright-core';
+import { expect, it } from 'vitest';
+import { balances, LOOKS, onDemoPage, TIME } from './support/demo-page.js';
+
+const SAW: Readonly<Record<string, string>> = {
+  flip: 'flipped one bit of the answer (HTTP 200, 108 bytes of ciphertext)',
+  lose: 'threw the answer (HTTP 200, 108 bytes of ciphertext) away',
+  replay: '108 bytes of ciphertext: the answer of the first time, byte for byte',
+  swap: 'exchanged two sealed answers of 92 and 92 bytes',
+  cut: 'none is missing, none came twice',
+  forge: 'wrote 409 session_unknown instead',
+  elsewhere: 'got back HTTP 409 session_unknown',
+  splice: 'behind this header. It got back HTTP 400 bad_frame',
+  revoke: 'in a new session',
+  restart: 'in the same session',
+};
+const NARROW = { width: 390, height: 844 };
+const WIDE = { width: 1280, height: 800 };
+
+/** All in one turn of the page, faster than any hand. */
+function press(page: Page, ...selectors: string[]): Promise<void> {
+  return page.evaluate((all) => {
+    const { document } = globalThis as unknown as { document: { querySelector(one: string): { click(): void } } };
+    for (const one of all) document.querySelector(one).click();
+  }, selectors);
+}
+
+onDemoPage((demo) => {
+  it.each([
+    ['390 px, light', { ...LOOKS.phone, viewport: NARROW }, Object.keys(SAW)],
+    ['390 px, dark', { ...LOOKS['dark-phone'], viewport: NARROW }, ['replay', 'cut', 'revoke']],
+    ['1280 px, light', { ...LOOKS.light, viewport: WIDE }, ['flip', 'lose', 'forge', 'splice']],
+    ['1280 px, dark', { ...LOOKS.dark, viewport: WIDE }, ['swap', 'elsewhere', 'replay']],
+  ])('at %s', { timeout: 2 * TIME }, async (_, look, ids) => {
+    const { page, problems, text } = await demo.open(look);
+    for (const id of ids) {
+      const other = id === 'flip' ? 'lose' : 'flip';
+      const button = (name: string) => `[data-attack=${name}]`;
+      await page.getByRole('button', { name: 'Send a sample' }).click();
+      await press(page, 'app-pay-panel button[type=submit]', button(id), button(id), button(other));
+      for (let i = 0; i < 6; i++) {
+        await press(page, 'app-pay-panel button[type=submit]', 'app-statement-panel button', 'app-watch-panel button');
+        await page.waitForTimeout(30);
+      }
+      await page.locator('.verdict').waitFor({ timeout: TIME });
+      expect(await text('.outcome dl'), id).toContain(SAW[id]);
+      expect(await text('.verdict'), id).toMatch(
+        /^The money moved exactly once per transfer, and none was made or lost/,
+      );
+      expect(await page.locator('app-attack-panel .outcome > .hint').textContent()).toMatch(
+        /^One attack at a time: “.+” was not begun beside it\.$/,
+      );
+      await expect.poll(() => balances(page)).toMatchObject({ 2: '€200.00' });
+      await page.getByText('contract.txt, 1.0 MB, is on the server.').waitFor();
+      await expect.poll(() => page.locator('button:disabled, [role=alert], .bad').allTextContents()).toEqual([]);
+      expect(problems.filter((problem) => !problem.startsWith('Failed to load resource'))).toEqual([]);
+    }
+  });
+
+  it('an empty account pays nothing: the other one does', { timeout: TIME }, async () => {
+    const { page, text } = await demo.open(LOOKS.phone);
+    await page.getByLabel('Amount in euros').fill('99.50');
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
+    await expect.poll(() => balances(page)).toEqual(['€0.50', '€199.50', '€200.00']);
+    await page.locator('[data-attack=lose]').click();
+    await page.locator('.verdict').waitFor({ timeout: TIME });
+    expect(await text('.verdict')).toMatch(/^The money moved exactly once/);
+    await expect.poll(() => balances(page)).toEqual(['€1.50', '€198.50', '€200.00']);
+  });
+});
