@@ -2,9 +2,11 @@ import {
   type BodyReader,
   describeFrame,
   type FrameField,
+  StreamBody,
   type Transport,
   type TransportRequest,
   type TransportResponse,
+  type WriteParts,
 } from '@sealwire/client';
 import { BodyMeter } from './body-meter.js';
 import type { Exchange, Tampering, WireSide } from './exchange.js';
@@ -141,29 +143,20 @@ class Recording {
   #followed(): TransportRequest {
     const { body } = this.sent;
     if (body instanceof Uint8Array) return this.sent;
-    if (!(body instanceof ReadableStream)) {
+    if (body instanceof Blob) {
       this.#look(body).catch(() => {});
       return this.sent;
     }
-    const reader = body.getReader();
-    const followed = new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          const { done, value } = await reader.read();
-          if (value) {
-            this.#request.add(value);
-            controller.enqueue(value);
-          } else if (done) {
-            this.#request.end();
-            controller.close();
-          }
-          this.#find();
-        },
-        cancel: (reason) => reader.cancel(reason),
-      },
-      new CountQueuingStrategy({ highWaterMark: 0 }),
-    );
-    return { ...this.sent, body: followed };
+    const pipe = async (write: WriteParts): Promise<void> => {
+      await body.pipe((parts) => {
+        for (const part of parts) this.#request.add(part);
+        this.#find();
+        return write(parts);
+      });
+      this.#request.end();
+      this.#find();
+    };
+    return { ...this.sent, body: new StreamBody(pipe, (reason) => body.cancel(reason)) };
   }
 
   /** Looks at a Blob through a window, beside the transport. */
@@ -265,7 +258,7 @@ class Recording {
     const { host, pathname, search } = URL.canParse(url, base)
       ? new URL(url, base)
       : { host: '', pathname: url, search: '' };
-    const size = body instanceof Uint8Array ? body.length : body instanceof ReadableStream ? undefined : body.size;
+    const size = body instanceof Uint8Array ? body.length : body instanceof Blob ? body.size : undefined;
     const length =
       size === undefined ? (['transfer-encoding', 'chunked'] as const) : (['content-length', `${size}`] as const);
     return {

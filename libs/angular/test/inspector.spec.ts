@@ -14,9 +14,17 @@ import {
   withModule,
 } from '@sealwire/angular';
 import { type Exchange, WireRecorder, withInspector } from '@sealwire/angular/inspector';
-import { encodeReply, fetchTransport, type Remote, type Transport, type TransportRequest } from '@sealwire/client';
+import {
+  encodeReply,
+  fetchTransport,
+  type Remote,
+  type StreamBody,
+  type Transport,
+  type TransportRequest,
+} from '@sealwire/client';
 import { SealwireSessions } from '@sealwire/nest';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { streamBody } from '../../../test/support/stream-body.js';
 import { eventually } from './eventually.js';
 import { connect, transports } from './inspected.js';
 import { Payments, secureKeys, serverKey, startServer } from './server.js';
@@ -275,7 +283,7 @@ it('is the transport that it wraps: same bytes, same limits, no read before its 
     maxResponse: 1234,
     requestStreams: true,
     async send({ body }) {
-      const reader = (body as ReadableStream<Uint8Array>).getReader();
+      const reader = (body as StreamBody).stream().getReader();
       for (let next = await reader.read(); next.value; next = await reader.read()) got.push(next.value);
       const read = async () => {
         const value = parts.shift();
@@ -298,7 +306,7 @@ it('is the transport that it wraps: same bytes, same limits, no read before its 
   );
   const request: TransportRequest = {
     url: 'http://localhost/remote/payments',
-    body: source,
+    body: streamBody(source),
     contentType: 'application/vnd.sealwire',
     signal: new AbortController().signal,
   };

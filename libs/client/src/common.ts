@@ -26,6 +26,7 @@ export {
 export type { SessionPersistence } from './sessions/state.js';
 export type { BodyReader } from './transport/body.js';
 export { absolute as ɵabsolute } from './transport/network.js';
+export { StreamBody, type WriteParts } from './transport/stream-body.js';
 export {
   asBody as ɵasBody,
   checked as ɵchecked,

@@ -8,6 +8,7 @@ import { httpTransport } from '@sealwire/client/http';
 import { undiciTransport } from '@sealwire/client/undici';
 import { Agent } from 'undici';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { streamBody } from '../../../test/support/stream-body.js';
 import { certificate } from './support/certificate.js';
 
 async function listen(listener: RequestListener): Promise<{ url: string; server: Server }> {
@@ -63,7 +64,7 @@ function counted(chunks: number, length = 65_536) {
     },
     { highWaterMark: 0 },
   );
-  return { seen, stream };
+  return { seen, stream: streamBody(stream) };
 }
 
 /** All parts as one. */
@@ -285,7 +286,7 @@ describe.each(TRANSPORTS)('%s', (name, make) => {
         controller.error(new Error('no more'));
       },
     });
-    await expect(make().send(request(url, { body: failing }))).rejects.toThrow();
+    await expect(make().send(request(url, { body: streamBody(failing) }))).rejects.toThrow();
     await vi.waitFor(() => expect(ends).toEqual([false]));
     const controller = new AbortController();
     const { seen, stream } = counted(Number.POSITIVE_INFINITY);

@@ -1,9 +1,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
-import { createRemote, fetchTransport, OutcomeUnknownError, RemoteFile } from '@sealwire/client';
+import { createRemote, fetchTransport, OutcomeUnknownError, RemoteFile, type StreamBody } from '@sealwire/client';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
+import { streamBody } from '../../../test/support/stream-body.js';
 import { type Any, collect, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
 
@@ -265,7 +266,7 @@ describe('a source that can be read once', () => {
       async network(request, next) {
         if (request.body instanceof Uint8Array) return next();
         broken++;
-        await (request.body as ReadableStream).getReader().read();
+        await (request.body as StreamBody).stream().getReader().read();
         throw new Error('connection reset');
       },
     });
@@ -279,7 +280,7 @@ describe('a source that can be read once', () => {
     const { remote } = await openedLive({
       async network(request, next) {
         if (request.body instanceof Uint8Array) return next();
-        await (request.body as ReadableStream).getReader().read();
+        await (request.body as StreamBody).stream().getReader().read();
         throw new Error('connection reset');
       },
     });
@@ -347,15 +348,17 @@ it('streams over HTTP in both directions at once, with fetch', async () => {
     const live = (head: Uint8Array) => head[0] === 0x11 && head[2] === 3;
     const iterator = request[Symbol.asyncIterator]();
     const { value } = await iterator.next();
-    let body: Uint8Array | ReadableStream<Uint8Array> = new Uint8Array(value);
+    let body: Uint8Array | StreamBody = new Uint8Array(value);
     if (live(body))
-      body = ReadableStream.from(
-        (async function* () {
-          yield new Uint8Array(value);
-          for (let next = await iterator.next(); !next.done; next = await iterator.next())
-            yield new Uint8Array(next.value);
-        })(),
-      ) as ReadableStream<Uint8Array>;
+      body = streamBody(
+        ReadableStream.from(
+          (async function* () {
+            yield new Uint8Array(value);
+            for (let next = await iterator.next(); !next.done; next = await iterator.next())
+              yield new Uint8Array(next.value);
+          })(),
+        ) as ReadableStream<Uint8Array>,
+      );
     else {
       const parts = [value];
       for (let next = await iterator.next(); !next.done; next = await iterator.next()) parts.push(next.value);

@@ -2,6 +2,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import {
   type Call,
   CONTENT_TYPE,
+  concat,
   decodeOutcome,
   decodeReply,
   decodeValue,
@@ -227,7 +228,7 @@ export class LiveCall {
     this.streams.finish();
     await this.streams.run(
       (body, last) => {
-        const bytes = runSync(this.sealer.seal(body, last));
+        const bytes = concat(...runSync(this.sealer.sealInPlace(body, last)));
         if (last) {
           this.request.end(bytes);
           return;

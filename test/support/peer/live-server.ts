@@ -1,6 +1,8 @@
+import type { TransportRequest } from '@sealwire/client';
 import {
   type Call,
   type CallFrame,
+  concat,
   decodeCalls,
   encodeCallNumber,
   encodeOutcome,
@@ -26,12 +28,13 @@ import {
   UNIT,
   type Unit,
   UnitReader,
+  type WritePiece,
 } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { refused } from './answers.js';
 import { PeerServer, type PeerSession } from './server.js';
 
-type Body = Uint8Array | Blob | ReadableStream<Uint8Array>;
+type Body = TransportRequest['body'];
 
 /** What a live function gets beside its arguments. */
 export interface LiveContext {
@@ -112,8 +115,8 @@ export class LivePeerServer extends PeerServer {
     return { status: 200, contentType: 'application/vnd.sealwire', body: frame };
   }
 
-  async #liveCall(body: Blob | ReadableStream<Uint8Array>): Promise<LiveAnswer> {
-    const reader = (body instanceof Blob ? body.stream() : body).getReader();
+  async #liveCall(body: Exclude<Body, Uint8Array>): Promise<LiveAnswer> {
+    const reader = body.stream().getReader();
     const next = async () => (await reader.read()).value;
     let head = new Uint8Array(0);
     let opener: LiveOpener | undefined;
@@ -187,15 +190,15 @@ export class LivePeerServer extends PeerServer {
     const body = new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
-          const write = (piece: Uint8Array, last: boolean) => {
+          const write: WritePiece = (body, last) => {
             let chunk: Uint8Array;
-            if (sealer) chunk = runSync(sealer.seal(piece, last));
+            if (sealer) chunk = concat(...runSync(sealer.sealInPlace(body, last)));
             else {
               const begun = sealLiveResult(
                 found.key.down,
                 { epoch: found.parsed.epoch, callHeader: found.parsed.header },
                 this.#random,
-                piece,
+                concat(...body),
                 last,
               );
               ({ sealer, first: chunk } = begun);

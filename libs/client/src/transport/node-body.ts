@@ -1,7 +1,7 @@
 import type { ClientRequest } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, constants as zlib } from 'node:zlib';
-import { StreamBody } from './stream-body.js';
+import type { StreamBody } from './stream-body.js';
 import type { TransportRequest } from './transport.js';
 
 /** Bytes that may wait in a request before its source does: the next piece is made while one is on its way. */
@@ -34,11 +34,11 @@ export async function pump(
   sending.on('drain', () => go());
   sending.once('close', () => {
     go();
-    if (body instanceof StreamBody) body.cancel();
+    if (!(body instanceof Blob)) body.cancel();
   });
   try {
-    if (body instanceof StreamBody) await body.pipe(write);
-    else for await (const part of body.stream()) await write([part]);
+    if (!(body instanceof Blob)) await body.pipe(write);
+    else for await (const part of body.stream() as unknown as AsyncIterable<Uint8Array>) await write([part]);
     if (!sending.destroyed) sending.end();
   } catch (error) {
     sending.destroy(error as Error);

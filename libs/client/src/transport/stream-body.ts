@@ -17,11 +17,14 @@ export type WriteParts = (parts: readonly Uint8Array[]) => void | Promise<void>;
  * };
  */
 export class StreamBody {
-  /** @internal */
-  constructor(
-    private readonly send: (write: WriteParts) => Promise<void>,
-    private readonly cancelled: (reason: unknown) => void,
-  ) {}
+  /**
+   * @param pipe see {@link StreamBody.pipe}
+   * @param cancel see {@link StreamBody.cancel}
+   */
+  constructor(pipe: (write: WriteParts) => Promise<void>, cancel: (reason?: unknown) => void) {
+    this.pipe = pipe;
+    this.cancel = cancel;
+  }
 
   /**
    * Writes all of it, as fast as `write` takes it.
@@ -29,14 +32,10 @@ export class StreamBody {
    * @param write throws, or rejects, if nothing can be written any more: the sources are closed then
    * @returns a promise that is rejected if the call ends before its body does
    */
-  pipe(write: WriteParts): Promise<void> {
-    return this.send(write);
-  }
+  readonly pipe: (write: WriteParts) => Promise<void>;
 
   /** Nobody sends the rest: the sources are closed. */
-  cancel(reason?: unknown): void {
-    this.cancelled(reason);
-  }
+  readonly cancel: (reason?: unknown) => void;
 
   /** The same as a stream, for `fetch`. */
   stream(): ReadableStream<Uint8Array> {
@@ -51,13 +50,13 @@ export class StreamBody {
               go = resolve;
             });
           };
-          this.send(write).then(
+          this.pipe(write).then(
             () => controller.close(),
             (error: unknown) => controller.error(error),
           );
         },
         pull: () => go(),
-        cancel: (reason) => this.cancelled(reason),
+        cancel: (reason) => this.cancel(reason),
       },
       new CountQueuingStrategy({ highWaterMark: 2 }),
     );

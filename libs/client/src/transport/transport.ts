@@ -3,7 +3,7 @@ import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { brokenOff, explained, type Hint, hintOf } from './hint.js';
 import { absolute, checkUrl } from './network.js';
-import { StreamBody } from './stream-body.js';
+import type { StreamBody } from './stream-body.js';
 import { checkOptions, FETCH, type FetchTransportOptions } from './transport-options.js';
 
 /** One body to be posted. */
@@ -77,9 +77,8 @@ let keptAlive = 0;
 const BLOB_FROM = 256 * 1024;
 
 export function asBody(body: TransportRequest['body']): Uint8Array | Blob | ReadableStream<Uint8Array> {
-  if (body instanceof StreamBody) return body.stream();
-  const large = !IS_NODE && body instanceof Uint8Array && body.length > BLOB_FROM;
-  return large ? new Blob([body as Uint8Array<ArrayBuffer>]) : body;
+  if (!(body instanceof Uint8Array)) return body instanceof Blob ? body : body.stream();
+  return !IS_NODE && body.length > BLOB_FROM ? new Blob([body as Uint8Array<ArrayBuffer>]) : body;
 }
 
 /**
@@ -113,7 +112,7 @@ export function fetchTransport(given: FetchTransportOptions = {}): Transport {
         signal,
         redirect: 'manual',
       });
-      if (body instanceof StreamBody) init.duplex = 'half';
+      if (!(body instanceof Uint8Array || body instanceof Blob)) init.duplex = 'half';
       const size = body instanceof Uint8Array ? body.length : body instanceof Blob ? body.size : KEPT_ALIVE;
       const kept = keepalive && keptAlive + size <= KEPT_ALIVE ? size : 0;
       if (kept > 0) init.keepalive = true;

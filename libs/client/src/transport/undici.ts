@@ -4,8 +4,7 @@ import { badConfiguration } from '../errors.js';
 import { explained } from './hint.js';
 import { answered, headersOf } from './http.js';
 import { checkUrl } from './network.js';
-import { StreamBody } from './stream-body.js';
-import { badHeaders, maxResponse, type Transport } from './transport.js';
+import { asBody, badHeaders, maxResponse, type Transport } from './transport.js';
 import { checkOptions, hasMethod } from './transport-options.js';
 
 /** Options of {@link undiciTransport}. */
@@ -62,7 +61,7 @@ export function undiciTransport(options: UndiciTransportOptions = {}): Transport
           path: `${pathname}${search}`,
           method: 'POST',
           headers,
-          body: body instanceof StreamBody ? body.stream() : body,
+          body: asBody(body),
           signal,
           // a call has limits of its own
           headersTimeout: 0,

@@ -1,10 +1,10 @@
 export { LiveOpener, openLiveCall, openLiveResult } from '../message/live-open.js';
+export type { PieceBody } from '../message/live-room.js';
 export { LiveSealer, sealLiveCall, sealLiveResult } from '../message/live-seal.js';
 export { type IncomingOptions, IncomingStreams } from './incoming.js';
 export { IncomingStream } from './incoming-stream.js';
 export { nextTurn } from './next-turn.js';
 export { OutgoingStreams } from './outgoing.js';
-export type { PieceBody } from '../message/live-room.js';
 export type { WritePiece } from './pieces.js';
 export {
   encodeFailure,

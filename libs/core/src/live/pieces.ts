@@ -38,7 +38,7 @@ export class Pieces {
   roomForData(stream: number): number {
     if (this.growing?.stream === stream) return this.limit - this.used;
     const room = this.limit - this.used - SIZE.unitHead;
-    return room >= Math.min(LEAST, this.limit / 2) ? room : this.longer - SIZE.unitHead;
+    return room >= Math.min(LEAST, this.limit / 2) ? room : this.following(UNIT.data) - SIZE.unitHead;
   }
 
   /** The next bodies are short and become longer, so that something arrives also if connections soon break. */
@@ -46,17 +46,12 @@ export class Pieces {
     if (this.used < LEAST) this.limit = LEAST;
   }
 
-  /** bytes of the body behind a full one */
-  private get longer(): number {
-    return Math.min(PIECE, 2 * this.limit + LENGTH);
-  }
-
   add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     const { length } = bytes;
     const { used, growing } = this;
     if (kind === UNIT.data && growing?.stream === stream && used + length <= this.limit) {
       writeHead(this.room(0), growing.head, kind, stream, used + length - growing.head - SIZE.unitHead);
-      this.put(bytes);
+      this.put(kind, bytes);
       return;
     }
     this.growing = undefined;
@@ -64,13 +59,13 @@ export class Pieces {
       writeHead(this.room(SIZE.unitHead), used, kind, stream, length);
       if (kind === UNIT.data) this.growing = { stream, head: used };
       this.used += SIZE.unitHead;
-      this.put(bytes);
+      this.put(kind, bytes);
       return;
     }
     const head = new Uint8Array(SIZE.unitHead);
     writeHead(head, 0, kind, stream, length);
-    this.append(head);
-    this.append(bytes);
+    this.append(kind, head);
+    this.append(kind, bytes);
   }
 
   /** The next body, the whole rest if none is full. */
@@ -83,16 +78,16 @@ export class Pieces {
     this.end();
   }
 
-  private append(bytes: Uint8Array): void {
+  private append(kind: UnitKind, bytes: Uint8Array): void {
     for (let from = 0; from < bytes.length; ) {
       const part = bytes.subarray(from, from + this.limit - this.used);
-      this.put(part);
+      this.put(kind, part);
       from += part.length;
     }
   }
 
   /** @param bytes fit the piece; they are lent to it if they fill it, for it is taken before their source is read again */
-  private put(bytes: Uint8Array): void {
+  private put(kind: UnitKind, bytes: Uint8Array): void {
     const { length } = bytes;
     const lent = length >= LONG && this.used + length === PIECE;
     if (!lent && length > 0) {
@@ -102,7 +97,12 @@ export class Pieces {
     if (!lent && this.used < this.limit) return;
     const own = this.end();
     this.ready.push(lent ? [own, bytes] : [own]);
-    this.limit = this.longer;
+    this.limit = this.following(kind);
+  }
+
+  /** Bytes of the body behind a full one. Long ones are for bytes: values that wait for each other would come late. */
+  private following(kind: UnitKind): number {
+    return Math.min(kind === UNIT.data ? PIECE : LIMITS.firstPieceBody, 2 * this.limit + LENGTH);
   }
 
   /** @returns what stands in memory of its own */

@@ -1,5 +1,5 @@
 import { concat, isLive, LIMITS, openResult, parseCall, runSync } from '@sealwire/core';
-import { openLiveCall, openLiveResult } from '@sealwire/core/live';
+import { openLiveCall, openLiveResult, type PieceBody } from '@sealwire/core/live';
 import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import fc from 'fast-check';
@@ -59,10 +59,42 @@ describe('a live call', () => {
   const number8 = new Uint8Array(8).fill(1);
 
   it('takes 36 bytes of header, and 19 beyond each padded piece of up to 65536', () => {
-    const { header, chunks } = call([new Uint8Array(60), new Uint8Array(LIMITS.pieceBody)]);
+    const { header, chunks } = call([new Uint8Array(60), new Uint8Array(LIMITS.firstPieceBody)]);
     expect(header.length).toBe(36);
     expect(chunks.map((chunk) => chunk.length)).toEqual([19 + 64, 19 + 65_536]);
-    expect(() => call([new Uint8Array(LIMITS.pieceBody + 1)])).toThrow('65532');
+    expect(() => call([new Uint8Array(LIMITS.firstPieceBody + 1)])).toThrow('65536');
+  });
+
+  it('has pieces of up to twice the longest before them, and no more than 262144', () => {
+    const lengths = [65_536, 131_072, 64, 131_072, 262_144, 262_144];
+    const { header, chunks } = call(lengths.map((length) => new Uint8Array(length - 4)));
+    expect(chunks.map((chunk) => chunk.length - 19)).toEqual(lengths);
+    const opener = openLiveCall(key, parseCall(header));
+    expect(chunks.flatMap((chunk) => runSync(opener.push(chunk)).map((body) => body.length + 4))).toEqual(lengths);
+    for (const longer of [
+      [65_536 + 2_048],
+      [64, 131_072 + 4_096],
+      [65_536, 262_144],
+      [65_536, 131_072, 262_144, 262_144 + 8_192],
+    ]) {
+      expect(() => call(longer.map((length) => new Uint8Array(length - 4))), String(longer)).toThrow(RangeError);
+    }
+  });
+
+  it('opens no piece that is longer, and sets nothing aside for it', () => {
+    const head = (length: number) => Uint8Array.of(length >>> 16, length >>> 8, length);
+    const { header, chunks } = call([new Uint8Array(65_532), new Uint8Array(60)]);
+    const fresh = () => openLiveCall(key, parseCall(header));
+    expect(codeOf(() => runSync(fresh().push(head(65_536 + 17))))).toBe('bad_frame');
+    const opener = fresh();
+    runSync(opener.push(chunks[0]!));
+    expect(runSync(opener.push(head(131_072 + 16)))).toEqual([]);
+    const before = process.memoryUsage().arrayBuffers;
+    runSync(opener.push(Uint8Array.of(1)));
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(80_000);
+    const other = fresh();
+    runSync(other.push(chunks[0]!));
+    expect(codeOf(() => runSync(other.push(head(131_072 + 17))))).toBe('bad_frame');
   });
 
   it('does not open as a whole frame, nor a whole frame as a live one', async () => {
@@ -242,12 +274,12 @@ describe('bytes of a live result, cut anywhere,', () => {
 });
 
 it('a Blob makes the same pieces each time that it is read', async () => {
-  const blob = new Blob([primitives.random(300_000)]);
+  const blob = new Blob([primitives.random(1_500_000)]);
   const bodies = async () => {
     const seen: Uint8Array[] = [];
     const again = sealing([blob, blob]).out.again();
     again.finish();
-    const write = (body: Uint8Array) => void seen.push(body.slice());
+    const write = (body: PieceBody) => void seen.push(concat(...body));
     await again.run(write, () => ({ code: '', message: '' }), 'steady');
     return seen.map((body) => Buffer.from(body).toString('hex'));
   };

@@ -1,4 +1,4 @@
-import { decodeOutcome, encodeOutcome, hedgedRandom, type Replace, runSync } from '@sealwire/core';
+import { concat, decodeOutcome, encodeOutcome, hedgedRandom, type Replace, runSync } from '@sealwire/core';
 import {
   IncomingStreams,
   type LiveOpener,
@@ -49,7 +49,8 @@ export function sealing(value: unknown, wait: () => void | Promise<void> = () =>
   const chunks: Uint8Array[] = [];
   let sealer: LiveSealer | undefined;
   const run = () =>
-    out.run((body, last) => {
+    out.run((parts, last) => {
+      const body = concat(...parts);
       if (sealer) chunks.push(runSync(sealer.seal(body, last)));
       else {
         const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, body, last);
