@@ -165,7 +165,7 @@ export class LiveBody {
     const { bytes, milliseconds } = keyed ? KEYED_REST : REST;
     let rest = bytes;
     const giveUp = (): unknown => request.socket.destroy();
-    const timer = setTimeout(giveUp, milliseconds).unref();
+    let timer = setTimeout(giveUp, milliseconds).unref();
     // a server that stops does not wait for it
     const forget = this.room.wait(giveUp);
     const over = (): void => {
@@ -176,8 +176,11 @@ export class LiveBody {
     request.once('end', over);
     request.on('data', (chunk: Uint8Array) => {
       rest -= chunk.length;
+      if (rest >= 0) return;
       // not closed at once: a connection that is reset may take the answer with it
-      if (rest < 0) request.pause();
+      request.pause();
+      clearTimeout(timer);
+      timer = setTimeout(giveUp, REST.milliseconds).unref();
     });
     request.on('error', () => undefined);
     request.off('data', this.#take);
