@@ -58,6 +58,23 @@ onDemoPage((demo) => {
     }
   });
 
+  it('an upload that a restart breaks off on a slow line is told of in seconds', { timeout: TIME }, async () => {
+    const { page } = await demo.open(LOOKS.phone);
+    const session = await page.context().newCDPSession(page);
+    await session.send('Network.enable');
+    // two seconds for the document
+    const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 500_000 };
+    await session.send('Network.emulateNetworkConditions', slow);
+    await page.getByRole('button', { name: 'Send a sample' }).click();
+    await page.getByText(/^Sending contract\.txt, [1-9]\d? %$/).waitFor();
+    await page.locator('[data-attack=restart]').click();
+    await page.locator('.verdict').waitFor({ timeout: TIME });
+    // the server took its number before, and says so: not only when the time of the call is over
+    const said = page.getByText('The call ran, but its result is not kept any more. Look at what it has changed');
+    await said.waitFor({ timeout: 15_000 });
+    await expect.poll(() => page.locator('button:disabled').count()).toBe(0);
+  });
+
   it('an empty account pays nothing: the other one does', { timeout: TIME }, async () => {
     const { page, text } = await demo.open(LOOKS.phone);
     await page.getByLabel('Amount in euros').fill('99.50');

@@ -56,6 +56,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   bad_configuration:
     'Something between this page and the server answers in its place: open the page where the server printed its address.',
   stream_cut: 'Begin it again.',
+  result_gone: 'Look at what it has changed before you try again.',
   outcome_unknown: 'Look at the balances before you try again.',
   account_unknown: 'The database of the demo was replaced: reload the page, it opens new accounts.',
 };

@@ -1,6 +1,8 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { Agent, request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
 import { CONTENT_TYPE, encodeCalls, RemoteFile } from '@sealwire/core';
@@ -206,6 +208,39 @@ it('a function that does not read its stream keeps little of it, and its answer 
   watch.subject.next(1);
   expect(await call.value()).toBe('never read');
 });
+
+it('an early answer reaches a caller on a slow line, who reads it when all has left, and nobody else keeps a connection', async () => {
+  const { peer } = await start();
+  const call = new LiveCall(peer, [{ name: 'nothing', args: [new Blob([new Uint8Array(10)])] }]);
+  await expect(call.value()).rejects.toMatchObject({ code: 'function_unknown' });
+  /** Sends it as a browser does: the rest, of which nothing is used any more, in two seconds. */
+  const slowly = async (first: Uint8Array): Promise<Buffer> => {
+    const { hostname, port, pathname } = new URL(peer.url);
+    const socket = connect(Number(port), hostname);
+    onTestFinished(() => void socket.destroy());
+    const parts: Buffer[] = [];
+    socket.on('data', (part) => parts.push(part)).on('error', () => undefined);
+    const PARTS = 10;
+    const length = first.length + PARTS * 1_000;
+    socket.write(
+      `POST ${pathname} HTTP/1.1\r\nhost: x\r\ncontent-type: ${CONTENT_TYPE}\r\ncontent-length: ${length}\r\n\r\n`,
+    );
+    socket.write(first);
+    const closed = once(socket, 'close');
+    for (let i = 0; i < PARTS && !socket.destroyed; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      socket.write(new Uint8Array(1_000));
+    }
+    await closed;
+    return socket.bytesWritten > length ? Buffer.concat(parts) : Buffer.alloc(0);
+  };
+  const answer = await slowly(call.first);
+  const body = answer.subarray(answer.indexOf('\r\n\r\n') + 4);
+  expect(only(peer.open(call.first, new Uint8Array(body)))).toMatchObject({ code: 'function_unknown' });
+  const forged = call.first.slice();
+  forged.fill(0, 40);
+  expect(await slowly(forged)).toHaveLength(0);
+}, 20_000);
 
 it('items go up and down at the same time', async () => {
   const { peer } = await start();

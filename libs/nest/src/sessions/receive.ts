@@ -88,6 +88,7 @@ export class Receiver {
       const opened = this.open(session, frame, arrival);
       stale = opened === undefined;
       if (!opened) continue;
+      if (upload) upload.keyed = true;
       if (held || session.ended) {
         if (!held) this.sessions.add(session);
         session.enter();

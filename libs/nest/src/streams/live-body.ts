@@ -3,6 +3,8 @@ import { LIMITS, SealwireError, SIZE } from '@sealwire/core';
 
 /** What is read of a body that nobody wants any more, before its connection is closed. */
 const REST = { bytes: 1_048_576, milliseconds: 1_000 };
+/** The same of one whose beginning opened: a browser on a slow line reads no answer before it has sent all. */
+const KEYED_REST = { bytes: 8 * 1_048_576, milliseconds: 30_000 };
 const CHUNK_HEAD = 3;
 /** of a sealed piece: 64 to 65,536 bytes of plaintext and a tag */
 const PIECE = { least: 64 + SIZE.tag, most: 65_536 + SIZE.tag };
@@ -152,19 +154,33 @@ export class LiveBody {
     return waiting;
   }
 
-  /** Nobody reads it any more. A short rest is read, so that the answer arrives; else the connection is closed. */
-  close(): void {
+  /**
+   * Nobody reads it any more. A rest is read, so that the answer arrives; else the connection is closed.
+   * @param keyed its beginning opened
+   */
+  close(keyed: boolean): void {
     this.#fail(new SealwireError('stream_cut'));
     const request = this.#request;
     if (!request || request.complete || request.destroyed) return;
-    let rest = REST.bytes;
-    const timer = setTimeout(() => request.socket.destroy(), REST.milliseconds).unref();
-    request.once('close', () => clearTimeout(timer));
-    request.once('end', () => clearTimeout(timer));
+    const { bytes, milliseconds } = keyed ? KEYED_REST : REST;
+    let rest = bytes;
+    const giveUp = (): unknown => request.socket.destroy();
+    let timer = setTimeout(giveUp, milliseconds).unref();
+    // a server that stops does not wait for it
+    const forget = this.room.wait(giveUp);
+    const over = (): void => {
+      clearTimeout(timer);
+      forget();
+    };
+    request.once('close', over);
+    request.once('end', over);
     request.on('data', (chunk: Uint8Array) => {
       rest -= chunk.length;
+      if (rest >= 0) return;
       // not closed at once: a connection that is reset may take the answer with it
-      if (rest < 0) request.pause();
+      request.pause();
+      clearTimeout(timer);
+      timer = setTimeout(giveUp, REST.milliseconds).unref();
     });
     request.on('error', () => undefined);
     request.off('data', this.#take);

@@ -18,6 +18,8 @@ interface Allowance {
 export class Upload implements Stoppable {
   /** why a stream that was still wanted did not come to its end */
   failed: Error | undefined;
+  /** its first piece opened: whoever sent that has keys */
+  keyed = false;
   readonly #streams: IncomingStreams;
   readonly #units: UnitReader;
   readonly #references = new Map<unknown, readonly unknown[]>();
@@ -112,7 +114,7 @@ export class Upload implements Stoppable {
     this.#closed = true;
     this.#opener?.erase();
     this.#streams.fail(new SealwireError('closed', 'The call is over.'));
-    this.body.close();
+    this.body.close(this.keyed);
   }
 
   #push(bodies: readonly Uint8Array[]): void {
