@@ -605,13 +605,14 @@ def check_payloads():
 def open_live(label, secret, key_size, header, call_header, chunks):
     size, first = (36, 0x11) if label == b"call" else (12, 0x12)
     need(len(header) == size and header[:3] == bytes([first, 1, 3]))
-    ad, bodies, at, last = header + call_header, [], 0, False
+    ad, bodies, at, last, most = header + call_header, [], 0, False, 65536
     key, mask = aead_key(expand(secret, label + ad), key_size)
     while at < len(chunks):
         need(not last and at + 3 <= len(chunks))
         head = int.from_bytes(chunks[at : at + 3], "big")
         length, last, at = head & 0x7FFFFF, head >> 23, at + 3 + (head & 0x7FFFFF)
-        need(80 <= length <= 65536 + 16 and at <= len(chunks))
+        need(80 <= length <= most + 16 and at <= len(chunks))
+        most = max(most, min(262144, 2 * (length - 16)))
         nonce = xor(mask, bytes(7) + struct.pack(">IB", len(bodies), last))
         bodies.append(unpad(gcm_open(key, nonce, ad, chunks[at - length : at])))
     need(last)
@@ -650,7 +651,7 @@ def read_live_call(body, limit):
         need(len(body) >= 7)
         kind, stream, length = struct.unpack(">BHI", body[:7])
         data, body = body[7 : 7 + length], body[7 + length :]
-        need(len(data) == length <= (65536 if kind == 2 else limit) and (length > 0) == (kind not in (4, 7)) and (kind == 0) == first)
+        need(len(data) == length <= (262144 if kind == 2 else limit) and (length > 0) == (kind not in (4, 7)) and (kind == 0) == first)
         need(kind in (0, 2, 3, 4, 5, 7) and (stream == 0 or kind not in (0, 7)))
         if first:
             announce(streams, cbor(data)[0])

@@ -40,6 +40,7 @@ export class StreamBody {
   /** The same as a stream, for `fetch`. */
   stream(): ReadableStream<Uint8Array> {
     let go = (): void => {};
+    let cancelled = false;
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
@@ -51,12 +52,15 @@ export class StreamBody {
             });
           };
           this.pipe(write).then(
-            () => controller.close(),
+            () => cancelled || controller.close(),
             (error: unknown) => controller.error(error),
           );
         },
         pull: () => go(),
-        cancel: (reason) => this.cancel(reason),
+        cancel: (reason) => {
+          cancelled = true;
+          this.cancel(reason);
+        },
       },
       new CountQueuingStrategy({ highWaterMark: 2 }),
     );
