@@ -276,6 +276,7 @@ class Recording {
     ];
     this.#headers ??= [...(headers ?? [])].slice(0, KEPT_HEADERS).map(([name, value]) => [name, cut(value)]);
     const seen = this.#headers;
+    if (this.#answer.isLive) this.#answer.payload = this.log.openedOf(this.id, this.#answer.shown);
     return { line: `HTTP ${status}`, headers: seen.length > 0 ? seen : known, body: this.#answer.shown };
   }
 }

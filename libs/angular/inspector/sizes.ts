@@ -12,6 +12,10 @@ const { header, tag: TAG, chunkHead, prefix, padded, sealed } = ɵFRAME_LAYOUT;
 /** of the frame types 1 to 4 */
 const STEPS = [undefined, sealed.start, sealed.startAnswer, sealed.finish, sealed.finishAnswer];
 
+function isLive(head: Uint8Array): boolean {
+  return ((head[2] ?? 0) & 2) !== 0;
+}
+
 /** Whether a payload of that length makes that body. */
 export function fits(payload: number, body: WireBody): boolean {
   return padded(payload) === layoutOf(body).plain;
@@ -41,10 +45,12 @@ function messageSegments(body: WireBody): Segment[] {
   const tag: Segment = { kind: 'tag', label: pieceCount > 0 ? 'chunk heads and tags' : 'tag', bytes: tags };
   const first: Segment = { kind: 'header', label: 'header', bytes: Math.min(header, size) };
   if (plain <= 0) return [first];
-  if (payload === undefined || prefix + payload > plain) {
+  // each piece of a live message is padded by itself
+  const prefixes = isLive(head) ? pieceCount * prefix : prefix;
+  if (payload === undefined || prefixes + payload > plain) {
     return [first, { kind: 'sealed', label: 'sealed and padded', bytes: plain }, tag];
   }
-  const inside = prefix + payload;
+  const inside = prefixes + payload;
   return [
     first,
     { kind: 'payload', label: 'payload', bytes: inside },

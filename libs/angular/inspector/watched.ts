@@ -1,4 +1,11 @@
-import { type BatchCall, type CallOptions, type Remote, remoteFunctions, type SentFrame } from '@sealwire/client';
+import {
+  type BatchCall,
+  type CallOptions,
+  type OpenedPieces,
+  type Remote,
+  remoteFunctions,
+  type SentFrame,
+} from '@sealwire/client';
 import type { RecordedCall } from './exchange.js';
 import { json, show, showError } from './values.js';
 import type { WireLog } from './wire-log.js';
@@ -17,7 +24,7 @@ export function watchedRemote<Api>(
   const call = ({ name, args }: BatchCall<unknown>, how: CallOptions): Promise<unknown> => {
     if (isPaused()) return (remote.$call(how) as Functions)[name]?.(...args) as Promise<unknown>;
     const watch = new Watch(log, module, name, args);
-    const options = { ...how, onSent: loading(log, () => [watch.id], how.onSent) };
+    const options = { ...how, ...loading(log, () => [watch.id], how) };
     const made = (remote.$call(options) as Functions)[name]?.(...args) as Promise<unknown>;
     // a promise of its own, so that a rejection that nobody handles is still told
     return made.then(
@@ -44,8 +51,8 @@ export function watchedRemote<Api>(
         if (Array.isArray(calls)) watches = calls.map(({ name, args }) => new Watch(log, module, name, args));
         return calls;
       };
-      const onSent = loading(log, () => watches.map(({ id }) => id), how.onSent);
-      const batch = remote.$batch(watched as never, { ...how, onSent });
+      const hooks = loading(log, () => watches.map(({ id }) => id), how);
+      const batch = remote.$batch(watched as never, { ...how, ...hooks });
       (batch.entries as Promise<unknown>[]).forEach((entry, place) => {
         entry.then(
           (value) => watches[place]?.fulfilled(value),
@@ -64,10 +71,16 @@ export function watchedRemote<Api>(
   }) as Remote<Api>;
 }
 
-function loading(log: WireLog, ids: () => readonly number[], own: CallOptions['onSent']) {
-  return (sent: SentFrame): void => {
-    log.load(sent, ids());
-    own?.(sent);
+function loading(log: WireLog, ids: () => readonly number[], own: CallOptions) {
+  return {
+    onSent(sent: SentFrame): void {
+      log.load(sent, ids());
+      own.onSent?.(sent);
+    },
+    onOpened(opened: OpenedPieces): void {
+      log.opened(opened);
+      own.onOpened?.(opened);
+    },
   };
 }
 

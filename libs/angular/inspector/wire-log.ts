@@ -1,6 +1,6 @@
 import { computed, type Signal, signal, untracked } from '@angular/core';
-import { encodeReply, type SentFrame } from '@sealwire/client';
-import type { Exchange, Handshake, RecordedCall } from './exchange.js';
+import { encodeReply, type OpenedPieces, type SentFrame, ɵFRAME_LAYOUT } from '@sealwire/client';
+import type { Exchange, Handshake, RecordedCall, WireBody } from './exchange.js';
 import { fits } from './sizes.js';
 
 const HANDSHAKES = 20;
@@ -15,6 +15,13 @@ type Outcome = Extract<Parameters<typeof encodeReply>[0], { outcomes: unknown }>
 export interface Freight {
   readonly calls: readonly number[];
   readonly payloads: readonly number[];
+}
+
+/** What opened of a live answer. */
+interface Opened {
+  readonly exchange?: number;
+  readonly pieces: number;
+  readonly bytes: number;
 }
 
 /** The newest records of one kind, as a signal that is made only if somebody reads it. */
@@ -71,6 +78,7 @@ export class WireLog {
   readonly #attempts = new Map<string, number>();
   readonly #steps = new Map<string, number>();
   readonly #outcomes = new Map<number, number>();
+  readonly #opened = new Map<string, Opened>();
   readonly #waiting = new Set<() => void>();
   #ids = 0;
 
@@ -87,7 +95,7 @@ export class WireLog {
     this.exchanges.clear();
     this.calls.clear();
     this.handshakes.clear();
-    for (const map of [this.#freight, this.#attempts, this.#steps, this.#outcomes]) map.clear();
+    for (const map of [this.#freight, this.#attempts, this.#steps, this.#outcomes, this.#opened]) map.clear();
     this.changed();
   }
 
@@ -151,6 +159,29 @@ export class WireLog {
     }
   }
 
+  /** Pieces of a live answer opened, which only the client can tell. */
+  opened({ head, payloads }: OpenedPieces): void {
+    const before = this.#opened.get(keyOf(head));
+    const now = {
+      ...before,
+      pieces: (before?.pieces ?? 0) + payloads.length,
+      bytes: payloads.reduce((sum, bytes) => sum + bytes, before?.bytes ?? 0),
+    };
+    remember(this.#opened, keyOf(head), now);
+    const { answer } = this.exchanges.get(now.exchange) ?? {};
+    if (!answer) return;
+    const body = { ...answer.body, payload: payloadOf(now, answer.body) };
+    this.exchanges.change(now.exchange, { answer: { ...answer, body } });
+  }
+
+  /** @returns bytes of the pieces of a live answer before they were padded, if all that came have opened */
+  openedOf(exchange: number, body: WireBody): number | undefined {
+    const key = keyOf(body.head.subarray(0, RESULT_HEADER));
+    const now = { pieces: 0, bytes: 0, ...this.#opened.get(key), exchange };
+    if (body.head.length >= RESULT_HEADER) remember(this.#opened, key, now);
+    return payloadOf(now, body);
+  }
+
   changed(): void {
     for (const look of [...this.#waiting]) look();
   }
@@ -168,6 +199,12 @@ export class WireLog {
       again();
     });
   }
+}
+
+const RESULT_HEADER = ɵFRAME_LAYOUT.header('result');
+
+function payloadOf({ pieces, bytes }: Opened, { pieceCount }: WireBody): number | undefined {
+  return pieces > 0 && pieces === pieceCount ? bytes : undefined;
 }
 
 const REMEMBERED = 600;

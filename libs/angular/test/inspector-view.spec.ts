@@ -67,6 +67,17 @@ it('shows each message as it happens, left the call and right what a proxy sees'
   ]);
 });
 
+it('marks the padding inside the pieces of a live result', async () => {
+  const { payments, fixture, all } = await shown();
+  await payments.balance({ account: 'a' });
+  for await (const _ of await payments.lines(3));
+  await fixture.whenStable();
+  const bars = all('.row')[0]?.querySelectorAll('[role="img"]') ?? [];
+  expect([...bars].at(-1)?.getAttribute('aria-label')).toMatch(
+    /^header 12 B, payload \d+ B, padding \d+ B, chunk heads and tags \d+ B$/,
+  );
+});
+
 it('shows the beginning of the ciphertext of each message', async () => {
   const { payments, fixture, texts, recorder } = await shown();
   await payments.balance({ account: 'a' });

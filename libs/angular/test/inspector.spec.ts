@@ -21,6 +21,7 @@ import {
   type StreamBody,
   type Transport,
   type TransportRequest,
+  ɵFRAME_LAYOUT,
 } from '@sealwire/client';
 import { SealwireSessions } from '@sealwire/nest';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -105,7 +106,9 @@ describe.each(transports)('the recorder over %s', (_name, feature, http) => {
   it('hands a live result on as it comes, and counts its pieces and items', async () => {
     const { rates, recorder } = await connect(feature, http);
     const items: number[] = [];
-    for await (const one of await rates.count(50)) items.push(one);
+    const payloads: number[] = [];
+    const own = rates.$call({ onOpened: (opened) => payloads.push(...opened.payloads) });
+    for await (const one of await own.count(50)) items.push(one);
     expect(items).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
     const [call] = recorder.calls();
     expect(call).toMatchObject({ name: 'count', state: 'done', items: 50 });
@@ -114,6 +117,10 @@ describe.each(transports)('the recorder over %s', (_name, feature, http) => {
     expect(live?.calls).toEqual([call?.id]);
     expect(live?.answer?.body.pieces.at(-1)).toMatchObject({ last: true });
     expect(live).toMatchObject({ state: 'done' });
+    const { pieces = [], pieceCount, payload } = live?.answer?.body ?? {};
+    expect([pieceCount, payload]).toEqual([payloads.length, payloads.reduce((sum, one) => sum + one, 0)]);
+    const { padded, tag } = ɵFRAME_LAYOUT;
+    expect(pieces.map(({ length }) => length)).toEqual(payloads.slice(-pieces.length).map((one) => padded(one) + tag));
   });
 });
 

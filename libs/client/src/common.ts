@@ -17,6 +17,7 @@ export type { Metadata, MetadataSource } from './metadata.js';
 export type { RemoteOptions } from './options.js';
 export {
   type CallOptions,
+  type OpenedPieces,
   type Progress,
   type Remote,
   type RemoteControls,

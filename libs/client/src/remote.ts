@@ -45,6 +45,14 @@ export interface SentFrame {
   readonly calls: readonly number[];
 }
 
+/** Pieces of a live result that opened together. */
+export interface OpenedPieces {
+  /** the first 12 bytes of the answer, which no two answers have in common */
+  readonly head: Uint8Array;
+  /** bytes of each piece before it was padded and sealed */
+  readonly payloads: readonly number[];
+}
+
 /** Options of one call or batch. */
 export interface CallOptions {
   /** gives the call up, its streams and uploads too; it is then rejected with the signal's reason, whether it ran or not */
@@ -55,6 +63,8 @@ export interface CallOptions {
   readonly onProgress?: (progress: Progress) => void;
   /** called before a sealed frame that carries the call leaves, each time: what tools need to find the call on the wire */
   readonly onSent?: (sent: SentFrame) => void;
+  /** called as pieces of a live result open: what tools need to tell payload from padding */
+  readonly onOpened?: (opened: OpenedPieces) => void;
   /** laid over the `metadata` of the remote */
   readonly metadata?: MetadataSource;
 }

@@ -21,6 +21,7 @@ export interface How {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: CallOptions['onProgress'];
   readonly onSent?: CallOptions['onSent'];
+  readonly onOpened?: CallOptions['onOpened'];
   /** goes before the calls that wait for `onSession` */
   readonly early: boolean;
   /** made for each call; undefined if calls say nothing beside their arguments */
@@ -41,9 +42,9 @@ const REFRESHERS = new WeakMap<Settings, Refresher>();
 
 /** @throws SealwireError `bad_configuration` */
 export function howOf(settings: Settings, given: CallOptions, what: string, early: boolean): How {
-  const options = knownOptions(given, ['signal', 'timeout', 'onProgress', 'onSent', 'metadata'], what);
-  const { signal, onProgress, onSent, metadata } = options;
-  for (const [name, hook] of Object.entries({ onProgress, onSent })) {
+  const options = knownOptions(given, ['signal', 'timeout', 'onProgress', 'onSent', 'onOpened', 'metadata'], what);
+  const { signal, onProgress, onSent, onOpened, metadata } = options;
+  for (const [name, hook] of Object.entries({ onProgress, onSent, onOpened })) {
     if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
   }
   const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
@@ -55,6 +56,7 @@ export function howOf(settings: Settings, given: CallOptions, what: string, earl
     signal,
     onProgress,
     onSent,
+    onOpened,
     early,
     refresher,
     added: adder(settings, metadata, deadline, refresher),

@@ -98,6 +98,12 @@ export function announce({ work, payload, places, continued }: Message, frame: U
   told(onSent, { frame, payload: asks ? 0 : payload.length, calls });
 }
 
+/** Tells the application what of a live result is payload. */
+export function opened({ work }: Message, head: Uint8Array, pieces: readonly Uint8Array[]): void {
+  const { onOpened } = work.how;
+  if (onOpened && pieces.length > 0) told(onOpened, { head, payloads: pieces.map(({ length }) => length) });
+}
+
 function told<T>(hook: (event: T) => void, event: T): void {
   try {
     hook(event);

@@ -28,6 +28,7 @@ import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
 import type { LiveBody } from '../transport/body.js';
 import { maxResponse } from '../transport/transport.js';
+import { opened } from './exchange.js';
 import { changed, cutError, goOn, Origin } from './resumption.js';
 
 /** So many intervals without a sign of life are a cut. */
@@ -45,6 +46,7 @@ export class Reception implements Limited, Abortable {
   /** the streams that can be gone on with after a cut */
   readonly #origins: Origin[] = [];
   #opener: LiveOpener | undefined;
+  #header = EMPTY;
   #head = EMPTY;
   #run: Uint8Array | undefined;
   #status: MessageStatus | undefined;
@@ -124,6 +126,7 @@ export class Reception implements Limited, Abortable {
     }
     const opening = run(this.#opener.push(bytes));
     const pieces = isPending(opening) ? await opening : opening;
+    opened(this.message, this.#header, pieces);
     for (const piece of pieces) {
       if (this.#closed) return;
       await this.#piece(piece);
@@ -137,7 +140,8 @@ export class Reception implements Limited, Abortable {
     this.#head = head;
     if (head.length < SIZE.resultHeader) return undefined;
     this.#head = head.subarray(SIZE.resultHeader);
-    return this.sent.openLive(openLiveResult, head.subarray(0, SIZE.resultHeader));
+    this.#header = head.subarray(0, SIZE.resultHeader);
+    return this.sent.openLive(openLiveResult, this.#header);
   }
 
   async #piece(piece: Uint8Array): Promise<void> {
