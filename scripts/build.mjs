@@ -1,12 +1,11 @@
 // Builds everything, or for `npm start` what is missing or older than its source.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv, env, execPath } from 'node:process';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -14,7 +13,7 @@ const libraries = ['libs/core', 'libs/client', 'libs/nest', 'libs/typeorm'];
 const common = ['package-lock.json', 'tsconfig.base.json'];
 /**
  * What is built: `product` is the file that tells the age, `others` must be there too, `after` must be built before. A command is the
- * script of a package in node_modules and its arguments, in the folder `cwd`. A page's first call runs much of what is in `eager`.
+ * script of a package in node_modules and its arguments, in the folder `cwd`.
  */
 const parts = {
   packages: {
@@ -23,7 +22,6 @@ const parts = {
     others: libraries.map((library) => `${library}/dist/.tsbuildinfo`),
     after: [],
     command: ['typescript/bin/tsc', '-b', ...libraries],
-    eager: ['libs/core/dist', 'libs/client/dist'],
   },
   application: {
     sources: [...common, 'src', 'ormconfig.ts', 'nest-cli.json', 'tsconfig.app.json'],
@@ -91,7 +89,7 @@ async function build({ everything }) {
   if (failed) throw failed.reason;
 }
 
-async function run(name, { command: [script, ...options], cwd = '.', product, surplus, eager = [] }) {
+async function run(name, { command: [script, ...options], cwd = '.', product, surplus }) {
   const began = new Date();
   const child = spawn(execPath, [join(root, 'node_modules', script), ...options], {
     cwd: join(root, cwd),
@@ -107,30 +105,8 @@ async function run(name, { command: [script, ...options], cwd = '.', product, su
   const [code] = await once(child, 'close');
   if (code !== 0) throw new Error(`The build of the ${name} failed.\n${output}`);
   if (surplus) rmSync(join(root, surplus));
-  for (const folder of eager) {
-    const files = readdirSync(join(root, folder), { recursive: true }).filter((file) => file.endsWith('.js'));
-    for (const file of files) parenthesize(join(root, folder, file));
-  }
   // what was edited while the compiler ran is newer than this
   utimesSync(join(root, product), began, began);
-}
-
-/**
- * V8 compiles functions in parentheses while it loads a script, beside the main thread, and all others on it when they are called
- * first. Bundlers keep the parentheses. The functions go to the front, where declarations count from.
- */
-function parenthesize(file) {
-  const text = readFileSync(file, 'utf8');
-  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest);
-  let functions = '';
-  let rest = '';
-  for (const node of source.statements) {
-    const start = node.getStart(source);
-    const [, exported = '', own] = /^(export )?(.*)$/s.exec(text.slice(start, node.end));
-    if (!ts.isFunctionDeclaration(node)) rest += text.slice(node.pos, node.end);
-    else functions += `${text.slice(node.pos, start)}${exported}const ${node.name.text} = (${own});`;
-  }
-  if (functions !== '') writeFileSync(file, `${functions}${rest}\n`);
 }
 
 function isFresh({ product, others, sources, after }) {

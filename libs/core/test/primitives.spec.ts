@@ -21,15 +21,6 @@ describe.each([
     expect(toHex(p.sha256())).toBe('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
   });
 
-  it('SHA-256 and HMAC of every length around one and two blocks, and of a long message', () => {
-    for (const length of [...Array(140).keys(), 100_000]) {
-      const message = Uint8Array.from({ length }, (_, i) => i * 7);
-      const key = message.subarray(0, 140);
-      expect(p.sha256(message), String(length)).toEqual(nodePrimitives.sha256(message));
-      expect(p.hmac(key, message), String(length)).toEqual(nodePrimitives.hmac(key, message));
-    }
-  });
-
   it('HMAC-SHA256 (RFC 4231, cases 1, 2 and 6)', () => {
     expect(toHex(p.hmac(new Uint8Array(20).fill(0x0b), utf8('Hi There')))).toBe(
       'b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7',

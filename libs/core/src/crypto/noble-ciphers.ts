@@ -1,21 +1,6 @@
 import { gcm } from '@noble/ciphers/aes.js';
-import { pow } from '@noble/curves/abstract/modular.js';
-import { montgomery } from '@noble/curves/abstract/montgomery.js';
+import { x25519 } from '@noble/curves/ed25519.js';
 import { opaque, type Primitives } from './primitives.js';
-
-const P = 2n ** 255n - 19n;
-
-/** RFC 7748, section 5. The library's own brings Ed25519 with it, whose tables cost more than a few key pairs. */
-const x25519 = /* @__PURE__ */ montgomery({
-  P,
-  type: 'x25519',
-  powPminus2: (x) => pow(x, P - 2n, P),
-  adjustScalarBytes(bytes: Uint8Array) {
-    bytes[0] = (bytes[0] as number) & 248;
-    bytes[31] = ((bytes[31] as number) & 127) | 64;
-    return bytes;
-  },
-});
 
 /** X25519 and AES-GCM in plain JavaScript. */
 export const nobleCiphers: Pick<Primitives, 'x25519KeyPair' | 'x25519' | 'x25519Encapsulate' | 'seal' | 'open'> = {
