@@ -75,6 +75,12 @@ export async function tabOf(context: BrowserContext, site: Site, address = `${si
       run(
         async ({ createRemote, sessionPersistence, kept }, { slots, ...more }) => {
           const persistence = sessionPersistence(slots === undefined ? {} : { slots });
+          if (!kept.remote) {
+            // a call waits three seconds for the storage, which a browser that has just started may need for itself
+            const first = createRemote<Api>({ url: '/remote/first', persistence: sessionPersistence(), ...more });
+            await first.$prewarm();
+            first.$close();
+          }
           kept.remote ??= createRemote<Api>({ url: '/remote/things', persistence, ...more });
           return (kept.remote as Api).add(1, 2);
         },

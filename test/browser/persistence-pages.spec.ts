@@ -58,7 +58,7 @@ inEveryBrowser((suite) => {
       await tab.page.goBack({ waitUntil: 'commit' });
       const persisted = await tab.page.evaluate(() => (globalThis as { persisted?: boolean }).persisted);
       // the Chromium from npm is a headless shell, which keeps no pages
-      if (!persisted) await tab.page.waitForFunction('sealwire');
+      if (!persisted) await tab.page.waitForFunction('globalThis.sealwire');
       tab.sent.length = 0;
       expect(await tab.call()).toBe(3);
       expect(types(tab.sent)).toEqual(HANDSHAKE);

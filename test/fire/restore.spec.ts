@@ -30,7 +30,9 @@ it.each(LEDGERS.flatMap((ledger) => Object.entries(WAYS).map(([way, restore]) =>
     const ranBefore = await record(old, 'before the dump');
     transfers.start(4, 2);
     trace.start(4, 2);
-    await sleep(1_500);
+    // as many on every machine, for all of them are sent again; each client goes once
+    const more = () => Promise.all([transfers.progress(60), trace.progress(300)]);
+    await more();
 
     const bringBack = await restore(world);
     const ranAfter = await record(old, 'after the dump');
@@ -38,7 +40,7 @@ it.each(LEDGERS.flatMap((ledger) => Object.entries(WAYS).map(([way, restore]) =>
     const ranYoung = await record(young, 'in a session that the dump does not know');
     // sealed and held up by the network until the database is another one
     const heldUp = old.seal({ name: 'record', args: ['held up'] });
-    await sleep(1_500);
+    await more();
     const acknowledged = new Set(transfers.acknowledged.keys());
     const before = proxy.recorded.length;
     await bringBack();
