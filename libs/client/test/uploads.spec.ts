@@ -1,10 +1,19 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
-import { createRemote, fetchTransport, OutcomeUnknownError, RemoteFile, type StreamBody } from '@sealwire/client';
+import {
+  createRemote,
+  fetchTransport,
+  OutcomeUnknownError,
+  RemoteFile,
+  StreamBody,
+  type WriteParts,
+} from '@sealwire/client';
+import { concat } from '@sealwire/core';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { streamBody } from '../../../test/support/stream-body.js';
+import { loopbackTransport } from '../src/testing/index.js';
 import { type Any, collect, openedLive } from './support/live.js';
 import { gate } from './support/remote.js';
 
@@ -257,6 +266,40 @@ describe.each([
     }
     expect(await remote.drain(fails())).toBe('disk is gone');
   });
+});
+
+it('sends pulses of a silent upload between its units, also if the connection stalls inside of one', async () => {
+  const server = new LivePeerServer();
+  server.pulse = 1;
+  server.live.drain = (_context, items: AsyncIterable<string>) =>
+    collect(items).then((all) => all.map(({ length }) => length));
+  const pulsed = gate();
+  let pieces = 0;
+  let stalled = false;
+  const slowly = (body: StreamBody) => (write: WriteParts) =>
+    body.pipe(async (parts) => {
+      // of an item that takes several pieces
+      if (++pieces === 3) {
+        await new Promise((resolve) => setTimeout(resolve, 1_500));
+        stalled = true;
+      }
+      // head, padding and tag of a piece that holds a pulse alone
+      if (stalled && concat(...parts).length === 19 + 64) pulsed.open();
+      return write(parts);
+    });
+  const transport = loopbackTransport((request) => {
+    const { body } = request;
+    const isStream = !(body instanceof Uint8Array || body instanceof Blob);
+    return server.answer(isStream ? { ...request, body: new StreamBody(slowly(body), body.cancel) } : request);
+  });
+  const { remote } = await openedLive({ server, transport });
+  async function* items() {
+    yield 'x'.repeat(400_000);
+    await pulsed.passed;
+    yield 'end';
+  }
+  expect(await remote.drain(items())).toEqual([400_000, 3]);
+  expect(stalled).toBe(true);
 });
 
 describe('a source that can be read once', () => {

@@ -1,6 +1,5 @@
 import 'reflect-metadata';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
@@ -226,7 +225,7 @@ it('an early answer reaches a caller on a slow line, who reads it when all has l
       `POST ${pathname} HTTP/1.1\r\nhost: x\r\ncontent-type: ${CONTENT_TYPE}\r\ncontent-length: ${length}\r\n\r\n`,
     );
     socket.write(first);
-    const closed = once(socket, 'close');
+    const closed = new Promise((resolve) => socket.once('close', resolve));
     for (let i = 0; i < PARTS && !socket.destroyed; i++) {
       await new Promise((resolve) => setTimeout(resolve, 200));
       socket.write(new Uint8Array(1_000));

@@ -193,18 +193,9 @@ export class Upload implements Limited {
       this.moved('sealed', total);
       return room;
     };
-    let room = give(head);
+    give(head);
     const sealer = this.#sealer as LiveSealer;
-    // a unit that spans pieces takes no pulse inside
-    let whole = true;
-    // pieces leave in the order of their numbers
-    let sealing: Soon<void>;
-    const pulse = function* (): Step<void> {
-      room = give([yield* sealer.seal(encodeUnit(UNIT.pulse, 0, EMPTY), false)]);
-    };
-    this.#pulse = () => {
-      if (whole) sealing = run(pulse());
-    };
+    this.#pulse = () => this.#streams.send(UNIT.pulse, 0, EMPTY);
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
     if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
@@ -214,14 +205,9 @@ export class Upload implements Limited {
     };
     const limit = this.#maximum;
     return function* (body, last) {
-      const [own, lent] = body;
-      const length = own.length + (lent?.length ?? 0);
-      plain += length;
+      for (const { length } of body) plain += length;
       if (plain > limit + plain / 64 + LIMITS.chunk) throw tooMuch(limit);
-      whole = false;
-      yield* wait(sealing);
-      room = give(yield* sealer.sealInPlace(body, last));
-      whole = length < LIMITS.pieceBody;
+      const room = give(yield* sealer.sealInPlace(body, last));
       if (last) over();
       else next();
       // what is behind the last piece waits for nothing

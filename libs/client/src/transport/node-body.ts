@@ -20,7 +20,8 @@ export async function pump(
     if (!error) onUpload?.(written);
   };
   const write = (parts: readonly Uint8Array[]): void | Promise<void> => {
-    if (sending.destroyed) throw new Error('The connection was closed.');
+    // whoever hears of its end cancels the body
+    if (sending.destroyed) return new Promise(() => {});
     let more = true;
     // one chunk of HTTP for all of them
     if (parts.length > 1) sending.cork();
@@ -38,7 +39,11 @@ export async function pump(
   });
   try {
     if (!(body instanceof Blob)) await body.pipe(write);
-    else for await (const part of body.stream() as unknown as AsyncIterable<Uint8Array>) await write([part]);
+    else
+      for await (const part of body.stream() as unknown as AsyncIterable<Uint8Array>) {
+        if (sending.destroyed) return;
+        await write([part]);
+      }
     if (!sending.destroyed) sending.end();
   } catch (error) {
     sending.destroy(error as Error);
