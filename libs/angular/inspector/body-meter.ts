@@ -1,5 +1,6 @@
 import { describeFrame, type FrameField, ɵFRAME_LAYOUT } from '@sealwire/client';
 import type { WireBody, WirePiece } from './exchange.js';
+import { isLive } from './sizes.js';
 
 /** Bytes of a body that are kept. */
 export const KEPT_BYTES = 4096;
@@ -45,9 +46,8 @@ export class BodyMeter {
     return this.#head;
   }
 
-  /** Bit 1 of its flags: a result whose pieces are used as they arrive. */
   get isLive(): boolean {
-    return this.#isChunked && ((this.#head[2] ?? 0) & 2) !== 0;
+    return this.#isChunked && isLive(this.#head);
   }
 
   /** The last chunk has passed. */

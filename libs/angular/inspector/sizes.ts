@@ -12,7 +12,8 @@ const { header, tag: TAG, chunkHead, prefix, padded, sealed } = ɵFRAME_LAYOUT;
 /** of the frame types 1 to 4 */
 const STEPS = [undefined, sealed.start, sealed.startAnswer, sealed.finish, sealed.finishAnswer];
 
-function isLive(head: Uint8Array): boolean {
+/** Bit 1 of the flags of a message: its pieces are used as they arrive. */
+export function isLive(head: Uint8Array): boolean {
   return ((head[2] ?? 0) & 2) !== 0;
 }
 

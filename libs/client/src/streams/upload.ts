@@ -136,7 +136,6 @@ export class Upload implements Limited {
     return new StreamBody(
       (write) =>
         new Promise((resolve, reject) => {
-          // nobody reads the rest, and an open body would keep its connection
           this.#break = reject;
           const pieces = this.#pieces(head, write, onBytes);
           this.#streams
@@ -158,8 +157,8 @@ export class Upload implements Limited {
       parts.push(new Blob(chunks));
       chunks = [];
     };
-    const take = (parts: readonly Uint8Array[]): void => {
-      if (chunks.push(...(parts as Uint8Array<ArrayBuffer>[])) >= CHUNKS_A_BLOB) gather();
+    const take = (piece: readonly Uint8Array[]): void => {
+      if (chunks.push(...(piece as Uint8Array<ArrayBuffer>[])) >= CHUNKS_A_BLOB) gather();
     };
     const pieces = this.#pieces(head, take, onBytes);
     try {

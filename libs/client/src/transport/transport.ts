@@ -102,17 +102,18 @@ export function fetchTransport(given: FetchTransportOptions = {}): Transport {
     requestStreams: IS_NODE,
     async send({ url, body, contentType, headers, signal }) {
       const target = url.startsWith('http') ? url : absolute(url);
+      const posted = asBody(body);
       // fetch asks for every option that there is, on Object.prototype too
       const init: RequestInit & { duplex?: 'half' } = Object.assign(Object.create(null), {
         ...fixed,
         method: 'POST',
         // a copy would be made anyway; the cast only says that no SharedArrayBuffer is behind it
-        body: asBody(body) as Uint8Array<ArrayBuffer>,
+        body: posted as Uint8Array<ArrayBuffer>,
         headers: checked({ ...headers, 'content-type': contentType, 'accept-encoding': 'identity' }),
         signal,
         redirect: 'manual',
       });
-      if (!(body instanceof Uint8Array || body instanceof Blob)) init.duplex = 'half';
+      if (posted instanceof ReadableStream) init.duplex = 'half';
       const size = body instanceof Uint8Array ? body.length : body instanceof Blob ? body.size : KEPT_ALIVE;
       const kept = keepalive && keptAlive + size <= KEPT_ALIVE ? size : 0;
       if (kept > 0) init.keepalive = true;

@@ -60,8 +60,7 @@ export const nodePrimitives: Primitives = {
 
   seal(key, nonce, ad, plaintext, out = new Uint8Array(plaintext.length + TAG)) {
     return opaque(() => {
-      const cipher = crypto.createCipheriv(aesGcm(key, nonce), secret(key), nonce);
-      cipher.setAAD(ad);
+      const cipher = cipherOf(key, nonce, ad);
       out.set(cipher.update(plaintext));
       cipher.final();
       out.set(cipher.getAuthTag(), plaintext.length);
@@ -71,8 +70,7 @@ export const nodePrimitives: Primitives = {
 
   sealScattered(key, nonce, ad, first, second) {
     return opaque(() => {
-      const cipher = crypto.createCipheriv(aesGcm(key, nonce), secret(key), nonce);
-      cipher.setAAD(ad);
+      const cipher = cipherOf(key, nonce, ad);
       first.set(cipher.update(first));
       const sealed = plain(cipher.update(second));
       cipher.final();
@@ -135,6 +133,11 @@ function base64url(bytes: Uint8Array): string {
 
 function secret(key: Uint8Array): Uint8Array | crypto.KeyObject {
   return KEY_OBJECTS ? crypto.createSecretKey(key) : key;
+}
+
+function cipherOf(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array): crypto.CipherGCM {
+  const cipher = crypto.createCipheriv(aesGcm(key, nonce), secret(key), nonce);
+  return cipher.setAAD(ad);
 }
 
 function aesGcm(key: Uint8Array, nonce: Uint8Array): 'aes-128-gcm' | 'aes-256-gcm' {

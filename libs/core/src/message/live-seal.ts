@@ -1,4 +1,4 @@
-import { concat, erase, u32, writeU32 } from '../bytes.js';
+import { concat, EMPTY, erase, u32, writeU32 } from '../bytes.js';
 import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import type { Random } from '../handshake/key-schedule.js';
@@ -119,13 +119,10 @@ interface Taken {
 }
 
 /** A whole chunk with a copy of the body in it. */
-function newChunk(...body: Uint8Array[]): Uint8Array {
-  const piece = newPiece(body.reduce((total, { length }) => total + length, 0));
-  let at = 0;
-  for (const part of body) {
-    piece.set(part, at);
-    at += part.length;
-  }
+function newChunk(body: Uint8Array, rest: Uint8Array = EMPTY): Uint8Array {
+  const piece = newPiece(body.length + rest.length);
+  piece.set(body);
+  piece.set(rest, body.length);
   return padded(piece);
 }
 
