@@ -175,8 +175,8 @@ class Recording {
     const { head } = this.#request;
     const { calls, payloads } = this.log.freightOf(head);
     const kind = kindOf(head, this.sent.contentType);
-    // of a file that goes up only what comes before it is known
-    if (kind === 'call') this.#request.payload = this.#request.isLive ? undefined : payloads[0];
+    const { isLive, shown } = this.#request;
+    if (kind === 'call') this.#request.payload = isLive ? this.log.sealedOf(shown) : payloads[0];
     else if (kind === 'ask') this.#request.payload = 0;
     const handshake =
       kind === 'start'

@@ -4,6 +4,7 @@ import {
   type OpenedPieces,
   type Remote,
   remoteFunctions,
+  type SealedPieces,
   type SentFrame,
 } from '@sealwire/client';
 import type { RecordedCall } from './exchange.js';
@@ -76,6 +77,10 @@ function loading(log: WireLog, ids: () => readonly number[], own: CallOptions) {
     onSent(sent: SentFrame): void {
       log.load(sent, ids());
       own.onSent?.(sent);
+    },
+    onSealed(sealed: SealedPieces): void {
+      log.sealed(sealed);
+      own.onSealed?.(sealed);
     },
     onOpened(opened: OpenedPieces): void {
       log.opened(opened);

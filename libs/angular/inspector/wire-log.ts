@@ -1,5 +1,5 @@
 import { computed, type Signal, signal, untracked } from '@angular/core';
-import { encodeReply, type OpenedPieces, type SentFrame, ɵFRAME_LAYOUT } from '@sealwire/client';
+import { encodeReply, type OpenedPieces, type SealedPieces, type SentFrame, ɵFRAME_LAYOUT } from '@sealwire/client';
 import type { Exchange, Handshake, RecordedCall, WireBody } from './exchange.js';
 import { fits } from './sizes.js';
 
@@ -17,8 +17,8 @@ export interface Freight {
   readonly payloads: readonly number[];
 }
 
-/** What opened of a live answer. */
-interface Opened {
+/** What is known of the pieces of a live body. */
+interface Pieces {
   readonly exchange?: number;
   readonly pieces: number;
   readonly bytes: number;
@@ -78,7 +78,7 @@ export class WireLog {
   readonly #attempts = new Map<string, number>();
   readonly #steps = new Map<string, number>();
   readonly #outcomes = new Map<number, number>();
-  readonly #opened = new Map<string, Opened>();
+  readonly #pieces = new Map<string, Pieces>();
   readonly #waiting = new Set<() => void>();
   #ids = 0;
 
@@ -95,7 +95,7 @@ export class WireLog {
     this.exchanges.clear();
     this.calls.clear();
     this.handshakes.clear();
-    for (const map of [this.#freight, this.#attempts, this.#steps, this.#outcomes, this.#opened]) map.clear();
+    for (const map of [this.#freight, this.#attempts, this.#steps, this.#outcomes, this.#pieces]) map.clear();
     this.changed();
   }
 
@@ -161,24 +161,30 @@ export class WireLog {
 
   /** Pieces of a live answer opened, which only the client can tell. */
   opened({ head, payloads }: OpenedPieces): void {
-    const before = this.#opened.get(keyOf(head));
-    const now = {
-      ...before,
-      pieces: (before?.pieces ?? 0) + payloads.length,
-      bytes: payloads.reduce((sum, bytes) => sum + bytes, before?.bytes ?? 0),
-    };
-    remember(this.#opened, keyOf(head), now);
+    const now = and(this.#pieces.get(keyOf(head)), payloads);
+    remember(this.#pieces, keyOf(head), now);
     const { answer } = this.exchanges.get(now.exchange) ?? {};
     if (!answer) return;
     const body = { ...answer.body, payload: payloadOf(now, answer.body) };
     this.exchanges.change(now.exchange, { answer: { ...answer, body } });
   }
 
+  /** Pieces of an upload were sealed, which only the client can tell. */
+  sealed({ head, first, payloads }: SealedPieces): void {
+    const before = first === 0 ? undefined : this.#pieces.get(keyOf(head));
+    remember(this.#pieces, keyOf(head), and(before, payloads));
+  }
+
+  /** @returns bytes of the pieces of an upload before they were padded, if all that were sealed have passed */
+  sealedOf(body: WireBody): number | undefined {
+    return payloadOf(this.#pieces.get(keyOf(body.head)) ?? NONE, body);
+  }
+
   /** @returns bytes of the pieces of a live answer before they were padded, if all that came have opened */
   openedOf(exchange: number, body: WireBody): number | undefined {
     const key = keyOf(body.head.subarray(0, RESULT_HEADER));
-    const now = { pieces: 0, bytes: 0, ...this.#opened.get(key), exchange };
-    if (body.head.length >= RESULT_HEADER) remember(this.#opened, key, now);
+    const now = { ...NONE, ...this.#pieces.get(key), exchange };
+    if (body.head.length >= RESULT_HEADER) remember(this.#pieces, key, now);
     return payloadOf(now, body);
   }
 
@@ -203,7 +209,14 @@ export class WireLog {
 
 const RESULT_HEADER = ɵFRAME_LAYOUT.header('result');
 
-function payloadOf({ pieces, bytes }: Opened, { pieceCount }: WireBody): number | undefined {
+const NONE: Pieces = { pieces: 0, bytes: 0 };
+
+function and(before: Pieces = NONE, payloads: readonly number[]): Pieces {
+  const bytes = payloads.reduce((sum, one) => sum + one, before.bytes);
+  return { ...before, pieces: before.pieces + payloads.length, bytes };
+}
+
+function payloadOf({ pieces, bytes }: Pieces, { pieceCount }: WireBody): number | undefined {
   return pieces > 0 && pieces === pieceCount ? bytes : undefined;
 }
 

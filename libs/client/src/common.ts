@@ -22,6 +22,7 @@ export {
   type Remote,
   type RemoteControls,
   remoteFunctions,
+  type SealedPieces,
   type SentFrame,
 } from './remote.js';
 export type { SessionPersistence } from './sessions/state.js';
