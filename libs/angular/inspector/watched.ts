@@ -9,7 +9,7 @@ import {
 } from '@sealwire/client';
 import type { RecordedCall } from './exchange.js';
 import { json, show, showError } from './values.js';
-import type { WireLog } from './wire-log.js';
+import type { Owner, WireLog } from './wire-log.js';
 
 const LAST_ITEMS = 20;
 
@@ -19,12 +19,14 @@ type Functions = Record<string, (...args: unknown[]) => Promise<unknown>>;
 export function watchedRemote<Api>(
   log: WireLog,
   remote: Remote<Api>,
-  module: string,
+  owner: Owner,
   isPaused: () => boolean,
 ): Remote<Api> {
-  const call = ({ name, args }: BatchCall<unknown>, how: CallOptions): Promise<unknown> => {
+  const begin = ({ name, args }: BatchCall<unknown>) => new Watch(log, owner, name, args);
+  const call = (one: BatchCall<unknown>, how: CallOptions): Promise<unknown> => {
+    const { name, args } = one;
     if (isPaused()) return (remote.$call(how) as Functions)[name]?.(...args) as Promise<unknown>;
-    const watch = new Watch(log, module, name, args);
+    const watch = begin(one);
     const options = { ...how, ...loading(log, () => [watch.id], how) };
     const made = (remote.$call(options) as Functions)[name]?.(...args) as Promise<unknown>;
     // a promise of its own, so that a rejection that nobody handles is still told
@@ -49,7 +51,7 @@ export function watchedRemote<Api>(
       let watches: Watch[] = [];
       const watched = (api: never): unknown => {
         const calls = build(api);
-        if (Array.isArray(calls)) watches = calls.map(({ name, args }) => new Watch(log, module, name, args));
+        if (Array.isArray(calls)) watches = calls.map(begin);
         return calls;
       };
       const hooks = loading(log, () => watches.map(({ id }) => id), how);
@@ -96,16 +98,16 @@ class Watch {
 
   constructor(
     private readonly log: WireLog,
-    module: string,
+    owner: Owner,
     name: string,
     args: readonly unknown[],
   ) {
     this.id = log.nextId();
     const [only] = args;
     const isObject = args.length === 1 && typeof only === 'object' && only !== null && !Array.isArray(only);
-    log.calls.add({
+    const call: RecordedCall = {
       id: this.id,
-      module,
+      module: owner.module,
       name,
       args: args.map(show),
       json: json(isObject ? only : args),
@@ -117,7 +119,8 @@ class Watch {
       items: 0,
       lastItems: [],
       lastItemsJson: [],
-    });
+    };
+    log.calls.add(call, owner);
   }
 
   fulfilled<T>(value: T): T {

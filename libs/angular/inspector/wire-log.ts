@@ -11,6 +11,13 @@ const ALONE = 2;
 
 type Outcome = Extract<Parameters<typeof encodeReply>[0], { outcomes: unknown }>['outcomes'][number];
 
+/** Whose messages are recorded. */
+export interface Owner {
+  readonly module: string;
+  /** false, as of a signal, as soon as the application has another SecureKey: nothing of it may be shown any more */
+  readonly isCurrent: () => boolean;
+}
+
 /** What is known of a frame before it leaves: the calls in it, and the bytes that each message of them has. */
 export interface Freight {
   readonly calls: readonly number[];
@@ -24,25 +31,30 @@ interface Pieces {
   readonly bytes: number;
 }
 
-/** The newest records of one kind, as a signal that is made only if somebody reads it. */
+interface Kept<T> extends Pick<Owner, 'isCurrent'> {
+  readonly record: T;
+}
+
+/** The newest records of one kind, those of users of now, as a signal that is made only if somebody reads it. */
 class Records<T extends { readonly id: number }> {
   readonly all: Signal<readonly T[]>;
   readonly #version = signal(0);
-  readonly #byId = new Map<number, T>();
+  readonly #byId = new Map<number, Kept<T>>();
 
   constructor(private readonly limit: () => number) {
     this.all = computed(() => {
       this.#version();
-      return [...this.#byId.values()];
+      return [...this.#byId.values()].filter(({ isCurrent }) => isCurrent()).map(({ record }) => record);
     });
   }
 
   get(id: number | undefined): T | undefined {
-    return id === undefined ? undefined : this.#byId.get(id);
+    return this.#kept(id)?.record;
   }
 
-  add(record: T): void {
-    this.#byId.set(record.id, record);
+  add(record: T, { isCurrent }: Pick<Owner, 'isCurrent'>): void {
+    this.tidy();
+    this.#byId.set(record.id, { record, isCurrent });
     for (const id of this.#byId.keys()) {
       if (this.#byId.size <= this.limit()) break;
       this.#byId.delete(id);
@@ -52,15 +64,25 @@ class Records<T extends { readonly id: number }> {
 
   /** Nothing happens to a record that is gone already. */
   change(id: number | undefined, changes: Partial<T>): void {
-    const record = this.get(id);
-    if (!record) return;
-    this.#byId.set(record.id, { ...record, ...changes });
+    const kept = this.#kept(id);
+    if (!kept) return;
+    this.#byId.set(kept.record.id, { ...kept, record: { ...kept.record, ...changes } });
     this.#changed();
+  }
+
+  /** Deletes what is of users who are gone, which nobody sees any more. */
+  tidy(): void {
+    for (const [id, { isCurrent }] of this.#byId) if (!untracked(isCurrent)) this.#byId.delete(id);
   }
 
   clear(): void {
     this.#byId.clear();
     this.#changed();
+  }
+
+  #kept(id: number | undefined): Kept<T> | undefined {
+    const kept = id === undefined ? undefined : this.#byId.get(id);
+    return kept && untracked(kept.isCurrent) ? kept : undefined;
   }
 
   #changed(): void {
@@ -99,6 +121,11 @@ export class WireLog {
     this.changed();
   }
 
+  tidy(): void {
+    for (const records of [this.exchanges, this.calls, this.handshakes]) records.tidy();
+    this.changed();
+  }
+
   /** The application's calls `ids` leave in these bytes. */
   load({ frame, payload, calls }: SentFrame, ids: readonly number[]): void {
     const key = keyOf(frame);
@@ -126,11 +153,11 @@ export class WireLog {
   }
 
   /** The handshake of a step, known by what it has in common with the step before: its ephemeral key, then its cookie. */
-  handshakeOf(module: string, common: Uint8Array, startedAt: number): number {
+  handshakeOf(owner: Owner, common: Uint8Array, startedAt: number): number {
     const known = this.#steps.get(keyOf(common));
     if (known !== undefined && this.handshakes.get(known)) return known;
     const id = this.nextId();
-    this.handshakes.add({ id, module, startedAt, sessionId: undefined, reason: undefined });
+    this.handshakes.add({ id, module: owner.module, startedAt, sessionId: undefined, reason: undefined }, owner);
     this.link(common, id);
     return id;
   }

@@ -35,17 +35,20 @@ function backend(keep: number): ɵBackend {
   inject(WireAttacks);
   recorder.limit = keep;
   return {
-    open(module, options) {
+    open(module, options, isCurrent) {
       const path = ɵpathOf(module);
       const { transport, onSession, ...rest } = options();
       const recorded: RemoteOptions = {
         ...rest,
-        ...(transport ? { transport: recorder.record(transport, path) } : {}),
+        ...(transport ? { transport: recorder.record(transport, path, isCurrent) } : {}),
         ...(onSession
-          ? { onSession: (remote: Remote<unknown>) => onSession(recorder.watch(remote, path, false) as never) }
+          ? {
+              onSession: (remote: Remote<unknown>) =>
+                onSession(recorder.watch(remote, path, false, isCurrent) as never),
+            }
           : {}),
       };
-      return recorder.watch(createRemote<unknown>(recorded), path);
+      return recorder.watch(createRemote<unknown>(recorded), path, true, isCurrent);
     },
     endOfTurn: (run) => queueMicrotask(run),
   };

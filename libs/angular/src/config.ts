@@ -68,7 +68,8 @@ export const PERSISTENCE = new InjectionToken<SessionPersistence | undefined>('S
 
 /** What the tests replace: the network and the cryptography. */
 export interface Backend {
-  open(module: RemoteModule<never>, options: () => RemoteOptions): Remote<unknown>;
+  /** @param isCurrent whether its SecureKey is still the one of now; it changes as a signal does */
+  open(module: RemoteModule<never>, options: () => RemoteOptions, isCurrent: () => boolean): Remote<unknown>;
   /** Runs the function when the reads of this turn are together. */
   endOfTurn(run: () => void): void;
 }

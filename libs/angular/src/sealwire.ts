@@ -50,7 +50,7 @@ export class Sealwire {
       transport: (injector.get(TRANSPORT, undefined, { optional: true }) ?? httpClientTransport)(injector, path),
     });
     return new Handle(injector, {
-      open: (key) => this.#backend.open(module, () => options(key)) as never,
+      open: (key, isCurrent) => this.#backend.open(module, () => options(key), isCurrent) as never,
       endOfTurn: (run) => this.#backend.endOfTurn(run),
       forget: () => persistence?.ɵforget(address),
       secureKey,
