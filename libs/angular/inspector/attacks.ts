@@ -1,6 +1,6 @@
 import { computed, Injectable, inject, type Signal, signal, untracked } from '@angular/core';
 import { ɵreaderOf } from '@sealwire/angular';
-import type { TransportRequest, TransportResponse } from '@sealwire/client';
+import { type TransportRequest, type TransportResponse, ɵknownOptions } from '@sealwire/client';
 import { describe } from './attack-words.js';
 import type { AttackKind, AttackReport, Exchange, RecordedCall, Tampering } from './exchange.js';
 import { cut, flipped, forged, kept, read, spliced } from './forgeries.js';
@@ -83,9 +83,10 @@ export class WireAttacks {
    * was armed before is disarmed.
    *
    * @returns what it came to, once the calls that met it are settled; of an attack that is disarmed, that it came to nothing
-   * @throws TypeError for `wrong-module` without a URL
+   * @throws TypeError for `wrong-module` without a URL; SealwireError `bad_configuration` for an option that does not exist
    */
-  arm(kind: Exclude<AttackKind, 'replay'>, options: AttackOptions = {}): Promise<AttackReport> {
+  arm(kind: Exclude<AttackKind, 'replay'>, given: AttackOptions = {}): Promise<AttackReport> {
+    const options = ɵknownOptions(given, ['after', 'url'], 'arm()');
     if (kind === 'wrong-module' && !options.url) throw new TypeError('wrong-module needs the `url` of another module.');
     this.reset();
     return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));

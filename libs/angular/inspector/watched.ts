@@ -74,7 +74,9 @@ export function watchedRemote<Api>(
   }) as Remote<Api>;
 }
 
-function loading(log: WireLog, ids: () => readonly number[], own: CallOptions) {
+function loading(log: WireLog, ids: () => readonly number[], given: CallOptions) {
+  // without a prototype: what something put on Object.prototype is no hook
+  const own: CallOptions = Object.assign(Object.create(null), given);
   return {
     onSent(sent: SentFrame): void {
       log.load(sent, ids());

@@ -6,6 +6,7 @@ export {
   encodeValue,
   FRAME_LAYOUT as ɵFRAME_LAYOUT,
   frameType,
+  knownOptions as ɵknownOptions,
   RemoteFile,
   SealwireError,
 } from '@sealwire/core/calls';
