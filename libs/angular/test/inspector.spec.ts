@@ -224,7 +224,9 @@ it('makes no effect that calls depend on it', async () => {
 
 it('refuses what it has no use for', () => {
   expect(() => withInspector({ keep: 0 })).toThrow('1 to 10,000');
-  expect(() => withInspector({ bodies: 1 } as never)).toThrow('no option `bodies`');
+  expect(() => withInspector({ bodies: 1 } as never)).toThrow(
+    'withInspector(): unknown option `bodies`; it takes keep.',
+  );
 });
 
 it('leaves it to the call to tell of an argument that cannot be read', async () => {
