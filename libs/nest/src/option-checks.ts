@@ -53,7 +53,8 @@ export function headerNames(names: unknown, option: string): ReadonlySet<string>
 
 export function rated(rate: unknown, name: string): void {
   if (rate === false) return;
-  const { perSecond, burst } = named(rate as Rate, ['perSecond', 'burst'], name);
+  const given = typeof rate === 'object' && rate !== null;
+  const { perSecond, burst } = named(given ? (rate as Rate) : { perSecond: 0, burst: 0 }, ['perSecond', 'burst'], name);
   if (!(perSecond > 0) || !(burst >= 1)) {
     throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
   }

@@ -210,13 +210,14 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
     throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
   }
   const refuse = (sentence: string) => misconfigured(`Module '${path}': ${sentence}`);
+  switches(options, refuse, '', 'forceEncryption', 'requireSecureKey', 'requirePinnedKey');
+  const asksForKey = options.requireSecureKey || options.requirePinnedKey;
   if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
     throw refuse(`encryptionKey is 0, 16 or 32, got ${String(encryptionKey)}.`);
   }
-  if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || options.requirePinnedKey)) {
-    throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys.');
+  if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || asksForKey)) {
+    throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys, nor require them.');
   }
-  switches(options, refuse, '', 'forceEncryption', 'requireSecureKey', 'requirePinnedKey');
   const numbers = { autoSessionsLive: 1, maxBody: 1, maxUpload: 1, maxSessions: 1, maxSessionsPerKey: 1 };
   positive(
     { ...numbers, ...withoutUndefined(options) },

@@ -260,6 +260,13 @@ describe('the end of a session', () => {
     }
     await expect(admin.revokeSecureKey('swk1secret')).rejects.toThrow(/^The id of a SecureKey is text of 16 [^:']*$/);
     await expect(admin.list({ id: '12' })).rejects.toThrow('The id of a session');
+    await expect(admin.list({}, { after: 'last' })).rejects.toThrow('The id of a session');
+    for (const limit of [0, -1, 1.5, '5' as never]) {
+      await expect(admin.list({}, { limit })).rejects.toThrow(`limit is a whole number above 0, got ${limit}.`);
+    }
+    const last = 'f'.repeat(32);
+    expect(await admin.list({}, { after: '0'.repeat(32) })).toHaveLength(1);
+    expect(await admin.list({}, { after: last.toUpperCase() })).toEqual([]);
     await expect(admin.revokeModule(undefined as never)).rejects.toThrow('A module is named by its path');
     expect(status(await client.call('add', 1))).toBe('session_ended');
     expect(only(await other.call('add', 1))).toBe(1);

@@ -40,6 +40,12 @@ it.each([
   ],
   ['an empty variable that would take plaintext', { feature: { forceEncryption: '' } }, 'forceEncryption'],
   ['null in place of true', { feature: { forceEncryption: null } }, 'forceEncryption'],
+  [
+    'a SecureKey that is required where nothing is encrypted',
+    { feature: { encryptionKey: 0, secureKeys: [], requireSecureKey: true } },
+    'encryptionKey 0 means no encryption',
+  ],
+  ['a rate that is a number', { root: { handshakeRate: 50 } }, 'handshakeRate is false or { perSecond, burst }'],
   ['a cache of no size', { root: { resultCache: { entries: -1 } } }, 'entries'],
 ])('the start is refused for %s', async (_, options, sentence) => {
   await expect(start(options)).rejects.toThrow(sentence);

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { fromHex, SIZE } from '@sealwire/core';
-import { misconfigured, named } from '../option-checks.js';
+import { fromHex, SIZE, toHex } from '@sealwire/core';
+import { misconfigured, named, positive } from '../option-checks.js';
 import { KeyStore, SessionDirectory, type SessionSelector, type SessionSummary } from '../ports/index.js';
 
 /** Which sessions: all, or those of an id, a SecureKey or a module, one of these. Ids are hexadecimal. */
@@ -42,7 +42,9 @@ export class SealwireSessions {
     page: { readonly limit?: number; readonly after?: string } = {},
   ): Promise<SessionSummary[]> {
     const { limit = 100, after } = named(page, ['limit', 'after'], 'SealwireSessions.list()');
-    return this.#directory.list(selectorOf(filter), { limit, ...(after !== undefined && { after }) });
+    positive({ limit }, 'limit');
+    const last = after === undefined ? {} : { after: toHex(bytesOf('session', after, SIZE.sessionId)) };
+    return this.#directory.list(selectorOf(filter), { limit, ...last });
   }
 
   async count(filter: SessionFilter = {}): Promise<number> {

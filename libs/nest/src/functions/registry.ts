@@ -74,7 +74,7 @@ export class ModuleRegistry {
     functions.set(found.name, found);
   }
 
-  /** One key under one id: the same key twice in a list, or in two modules, would let a client of one open the other. */
+  /** The same key in two modules would let a client of one open the other. */
   private refuseSharedKey(path: string, keyId: string): void {
     for (const module of this.modules.values()) {
       if (module.secureKeys.some((key) => toHex(key.keyId) === keyId)) {

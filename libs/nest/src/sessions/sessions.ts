@@ -26,8 +26,8 @@ const STOP_MS = 10_000;
 @Injectable()
 export class Sessions implements SessionStoreListener {
   private readonly logger = new Logger('Sealwire');
-  /** live ones whose lane is this process's, least recently used first */
   readonly #opening = new Set<Promise<unknown>>();
+  /** live ones whose lane is this process's, least recently used first */
   readonly #hot = new Map<string, Session>();
   /** those that ended, while they answer */
   readonly #ended = new Map<string, Session>();
