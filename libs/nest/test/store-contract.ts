@@ -250,6 +250,15 @@ export function storeContract(name: string, exclusive: boolean, open: () => Prom
       expect((await data.read((await opened({ previous: [older.id, newer.id] })).id))?.data).toEqual({});
     });
 
+    it('moves data whose name assigning would take for the prototype', async () => {
+      const { data } = subject;
+      const { id, module, keyId, keys } = await opened();
+      await data.write(id, JSON.parse('{ "__proto__": { "basket": [2] } }'), 0);
+      expect(await store.renew(id, { module, keyId }, proves(keys.renewal))).toBeDefined();
+      const moved = await data.read((await opened({ previous: [id] })).id);
+      expect(JSON.stringify(moved?.data)).toBe('{"__proto__":{"basket":[2]}}');
+    });
+
     it('tells nothing of a session to who cannot prove it, nor in another scope', async () => {
       const session = await opened();
       const { id, keys } = session;

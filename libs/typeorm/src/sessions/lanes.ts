@@ -176,7 +176,8 @@ async function takeData(
       return [];
     }
   });
-  return values.length > 0 ? Object.assign({}, ...values) : undefined;
+  // not assigned one by one: a value may have the name `__proto__`
+  return values.length > 0 ? Object.fromEntries(values.flatMap((value) => Object.entries(value))) : undefined;
 }
 
 /** Groups whose new sessions are counted at a time. */
