@@ -2,7 +2,7 @@ import type { Logger } from '@nestjs/common';
 import { SealwireError } from '@sealwire/core';
 import type { DataSource } from 'typeorm';
 import { type DriverClient, type DriverPool, hear, poolLike, poolOf } from '../quirks/index.js';
-import { isTransient, isUnavailable, reach } from './errors.js';
+import { isTransient, isUnavailable, LATE, reach } from './errors.js';
 import { Turns } from './turns.js';
 
 /** One statement; answers its rows, also those of RETURNING. */
@@ -15,7 +15,6 @@ const RESERVED = 2;
 /** milliseconds for a statement, or a transaction, with the wait for its connection */
 const DEADLINE = 5_000;
 const ATTEMPTS = 3;
-const LATE = 'The database did not answer in time.';
 
 const OPTIONS = {
   max: CONNECTIONS,
@@ -160,6 +159,12 @@ export function toBytes(buffer: Uint8Array): Uint8Array {
  */
 export const DURABLE = `(SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'),
   true)) IS NOT NULL`;
+
+/** Whether the migrations were run. */
+export async function hasTables(query: Query): Promise<boolean> {
+  const [tables] = await query<{ there: boolean }>(`SELECT to_regclass('sealwire_session') IS NOT NULL AS there`);
+  return tables?.there ?? false;
+}
 
 /**
  * A number must be on disk before its call runs, or a crash gives it away once more. The statements set `synchronous_commit` for

@@ -1,5 +1,8 @@
 import { SealwireError } from '@sealwire/core';
 
+/** What became of a statement or a transaction that was given up. */
+export const LATE = 'The database did not answer in time.';
+
 /** Makes an error of the connection `busy`. */
 export async function reach<T>(step: () => Promise<T>): Promise<T> {
   try {

@@ -3,7 +3,7 @@ import { concat, type Primitives, SealwireError, toHex } from '@sealwire/core';
 import { ExactlyOnce, type ExactlyOnceCall } from '@sealwire/nest/ports';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { DURABLE, toBytes } from '../connection/database.js';
-import { isTransient, isUnavailable, reach, sqlState } from '../connection/errors.js';
+import { isTransient, isUnavailable, LATE, reach, sqlState } from '../connection/errors.js';
 import { Turns } from '../connection/turns.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { outcomePlace } from '../keys/places.js';
@@ -18,7 +18,6 @@ const DEADLINE = 30_000;
 const PATIENCE = 15_000;
 /** Connections left to the application's other work. */
 const LEFT_FREE = 2;
-const LATE = 'The database did not answer in time.';
 
 type RunCall = Parameters<ExactlyOnce['run']>[1];
 

@@ -2,7 +2,8 @@ import type { CloseReason } from '@sealwire/nest/ports';
 import { type Database, DURABLE, type Query } from '../connection/database.js';
 import { END, KEYS_KEPT } from './session-row.js';
 
-const BATCH = 1_000;
+/** Rows that one statement deletes or changes: what it may lock and how long it may take. */
+export const BATCH = 1_000;
 
 /**
  * Ends the living among the sessions `s` that `where` names, batch by batch. Answers how many. Their keys are kept a minute
@@ -13,16 +14,14 @@ export async function endSessions(
   { where, parameters }: { readonly where: string; readonly parameters: readonly unknown[] },
   reason: CloseReason,
 ): Promise<number> {
-  for (let total = 0; ; ) {
-    const { length } = await query(
+  return repeat(() =>
+    query(
       `UPDATE sealwire_session SET ended_at = now(), ended_reason = $${parameters.length + 1}, data = NULL
        WHERE ${DURABLE} AND id IN (SELECT s.id FROM sealwire_session s WHERE ${where} AND s.ended_at IS NULL
          ORDER BY s.id LIMIT ${BATCH} FOR UPDATE) RETURNING 1`,
       [...parameters, reason],
-    );
-    total += length;
-    if (length < BATCH) return total;
-  }
+    ),
+  );
 }
 
 /** Ends the sessions whose time is over. It erases the keys at once of those whose time was over long ago. */
@@ -52,6 +51,11 @@ export async function eraseKeys(query: Query): Promise<void> {
   );
 }
 
-async function repeat(batch: () => Promise<unknown[]>): Promise<void> {
-  for (;;) if ((await batch()).length < BATCH) return;
+/** Runs a statement until it finds less than a batch. Answers rows. */
+export async function repeat(batch: () => Promise<unknown[]>): Promise<number> {
+  for (let total = 0; ; ) {
+    const { length } = await batch();
+    total += length;
+    if (length < BATCH) return total;
+  }
 }

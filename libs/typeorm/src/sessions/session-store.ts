@@ -9,7 +9,7 @@ import {
   type SessionStoreListener,
   type StoredSession,
 } from '@sealwire/nest/ports';
-import { checkServer, type Database, DURABLE, type Query } from '../connection/database.js';
+import { checkServer, type Database, DURABLE, hasTables, type Query } from '../connection/database.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { GroupCommit } from '../numbers/group-commit.js';
 import type { Incarnation } from './incarnation.js';
@@ -74,10 +74,7 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async start(listener: SessionStoreListener): Promise<void> {
     const { database, lease, incarnation } = this.parts;
-    const [tables] = await this.query<{ there: boolean }>(
-      `SELECT to_regclass('sealwire_session') IS NOT NULL AS there`,
-    );
-    if (!tables?.there) {
+    if (!(await hasTables(this.query))) {
       throw new SealwireError(
         'bad_configuration',
         'The Sealwire tables are missing: run the migrations (sealwireMigrations).',

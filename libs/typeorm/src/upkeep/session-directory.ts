@@ -2,7 +2,7 @@ import { LIMITS, ownOptions } from '@sealwire/core';
 import { type CloseReason, SessionDirectory, type SessionSelector, type SessionSummary } from '@sealwire/nest/ports';
 import type { Database } from '../connection/database.js';
 import { COOKIE_KEY_READABLE } from '../keys/key-store.js';
-import { endOver, endSessions, eraseKeys } from '../sessions/ends.js';
+import { BATCH, endOver, endSessions, eraseKeys, repeat } from '../sessions/ends.js';
 import { LIVE, selectorSql } from '../sessions/session-row.js';
 
 /**
@@ -76,8 +76,6 @@ interface Retention {
 
 type Purger = (database: Database, retention: Retention) => Promise<number>;
 
-/** Rows that one statement deletes or changes: what it may lock and how long it may take. */
-const BATCH = 1_000;
 /** Sessions that one statement looks at for numbers to delete. */
 const PART = 100;
 /** Last uses are written once a second, later while the database was away: only long idle sessions are ended from outside. */
@@ -278,13 +276,4 @@ function byIndex<Row>(database: Database, statement: string, parameters: unknown
     );
     return query<Row>(statement, parameters);
   });
-}
-
-async function repeat(batch: () => Promise<unknown[]>): Promise<number> {
-  let total = 0;
-  for (;;) {
-    const { length } = await batch();
-    total += length;
-    if (length < BATCH) return total;
-  }
 }
