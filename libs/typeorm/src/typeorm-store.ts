@@ -12,7 +12,7 @@ import {
   SessionStore,
 } from '@sealwire/nest/ports';
 import { DataSource } from 'typeorm';
-import { Database } from './connection/database.js';
+import { Database, hasTables } from './connection/database.js';
 import { KeyEncryption } from './keys/key-encryption.js';
 import { TypeOrmKeyStore } from './keys/key-store.js';
 import { type RewrapResult, rewrap } from './keys/rewrap.js';
@@ -112,7 +112,7 @@ const PARTS = Symbol('sealwire typeorm store');
  * export class AppModule {}
  */
 export function typeOrmStore(
-  given: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string },
+  given: TypeOrmStoreOptions & { /** name of the DataSource */ readonly dataSource?: string } = {},
 ): SealwireStore {
   const options = knownOptions(given, [...OPTIONS, 'dataSource'], 'typeOrmStore');
   const part = <T>(token: abstract new (...args: never[]) => T, pick: (parts: TypeOrmStoreParts) => T) => ({
@@ -173,9 +173,15 @@ export function createTypeOrmStore(
   if (ledger !== 'memory' && ledger !== 'postgres') {
     throw refused(`ledger is 'memory' or 'postgres', got ${String(ledger)}.`);
   }
-  if (!(tombstoneSeconds >= 600)) throw refused(`tombstoneSeconds is 600 or more, got ${tombstoneSeconds}.`);
+  for (const name of ['exclusiveDatabase', 'allowFsyncOff'] as const) {
+    const value: unknown = options[name];
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw refused(`${name} is true or false, got ${JSON.stringify(value)}.`);
+  }
+  if (!Number.isFinite(tombstoneSeconds) || tombstoneSeconds < 600)
+    throw refused(`tombstoneSeconds is 600 or more, got ${tombstoneSeconds}.`);
   const leastOutcome = (server?.sessionLifetime ?? 0) + OUTCOME_MARGIN;
-  if (!(outcomeSeconds >= leastOutcome)) {
+  if (!Number.isFinite(outcomeSeconds) || outcomeSeconds < leastOutcome) {
     throw refused(
       `outcomeSeconds is ${leastOutcome} or more, got ${outcomeSeconds}: a call that was held back is good as long as its` +
         ' session (sessionLifetime), and without its outcome it would run again.',
@@ -235,8 +241,7 @@ export async function connectTypeOrmStore(url: string, options: TypeOrmStoreOpti
   const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
   const store = createTypeOrmStore(dataSource, options);
   await dataSource.initialize();
-  const [tables] = await dataSource.query(`SELECT to_regclass('sealwire_session') IS NOT NULL AS there`);
-  if (!tables.there) {
+  if (!(await hasTables((statement) => dataSource.query(statement)))) {
     await dataSource.destroy();
     throw refused(
       'This database has no Sealwire tables: run the migrations (sealwireMigrations), or look at DATABASE_URL.',

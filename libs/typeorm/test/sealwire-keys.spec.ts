@@ -186,6 +186,9 @@ describe.each([
     await expect(keys.rotateServerKey({ validUntil: new Date('soon') })).rejects.toThrow(
       'validUntil is no valid time.',
     );
+    await expect(keys.rotateServerKey({} as never)).rejects.toThrow('Give the Date until which the old keys stay good');
+    const named = keys.rotateSecureKey('payments', { validUntil: inAnHour(), keyId: 'first' });
+    await expect(named).rejects.toThrow('keyId is hexadecimal text, as list() gives it');
     await expect(keys.rotateSecureKey('payments', { validUntil: inAnHour(), keyId: '00' })).rejects.toThrow(
       'no such SecureKey',
     );

@@ -17,7 +17,9 @@ import { kek } from './support.js';
 
 const dataSource = new DataSource({ type: 'postgres', url: 'postgres://127.0.0.1:1/x' });
 
-function compile(options: Parameters<typeof typeOrmStore>[0], source: unknown = dataSource, more: Provider[] = []) {
+type Options = NonNullable<Parameters<typeof typeOrmStore>[0]>;
+
+function compile(options: Options, source: unknown = dataSource, more: Provider[] = []) {
   const { providers } = typeOrmStore(options);
   const token = getDataSourceToken(options.dataSource);
   return Test.createTestingModule({
@@ -36,6 +38,16 @@ describe('typeOrmStore', () => {
     expect(module.get(NumberLedger)).toMatchObject({ exclusive: false });
   });
 
+  it('takes the key-encryption key of the server if it has no options', async () => {
+    const resultCache = { entries: 1, bytes: 1, seconds: 1 };
+    const server = { sessionLifetime: 43_200, resultCache, serverKeys: [], kek };
+    const { providers } = typeOrmStore();
+    const given = [{ provide: getDataSourceToken(), useValue: dataSource }, ...providers];
+    const more = { provide: RESOLVED_OPTIONS, useValue: server };
+    const module = await Test.createTestingModule({ providers: [...given, more] }).compile();
+    expect(module.get(SessionStore)).toBeInstanceOf(SessionStore);
+  });
+
   it('leaves the guard in memory to the server', async () => {
     const module = await compile({ kek });
     expect(() => module.get(NumberLedger)).toThrow();
@@ -47,6 +59,10 @@ describe('typeOrmStore', () => {
     [{ kek, ledger: 'redis' as 'memory' }, /ledger is 'memory' or 'postgres', got redis/],
     [{ kek, tombstoneSeconds: 60 }, /tombstoneSeconds is 600 or more/],
     [{ kek, outcomeSeconds: Number.NaN }, /outcomeSeconds is 3600 or more/],
+    [{ kek, tombstoneSeconds: '86400' as never }, /tombstoneSeconds is 600 or more/],
+    [{ kek, outcomeSeconds: '604800' as never }, /outcomeSeconds is 3600 or more/],
+    [{ kek, exclusiveDatabase: 'false' as never }, /exclusiveDatabase is true or false, got "false"/],
+    [{ kek, allowFsyncOff: '' as never }, /allowFsyncOff is true or false, got ""/],
   ])('refuses %o', async (options, sentence) => {
     await expect(compile(options)).rejects.toThrow(sentence);
   });
@@ -65,7 +81,7 @@ describe('typeOrmStore', () => {
   });
 
   it('refuses an option that it does not know, at once', () => {
-    const mistyped = { kek, outcomesSeconds: 1_000_000 } as Parameters<typeof typeOrmStore>[0];
+    const mistyped = { kek, outcomesSeconds: 1_000_000 } as Options;
     expect(() => typeOrmStore(mistyped)).toThrow(/unknown option `outcomesSeconds`; did you mean `outcomeSeconds`\?/);
   });
 

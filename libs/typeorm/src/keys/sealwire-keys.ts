@@ -53,7 +53,7 @@ export class SealwireKeys {
     options: { readonly validUntil: Date; readonly keyId?: string },
   ): Promise<string> {
     const { validUntil, keyId } = knownOptions(options, ['validUntil', 'keyId'], 'rotateSecureKey');
-    const id = keyId === undefined ? {} : { keyId: fromHex(keyId) };
+    const id = keyId === undefined ? {} : { keyId: idOf(keyId) };
     return this.keys.rotateSecureKey(module, { validUntil: time(validUntil), ...id });
   }
 
@@ -66,7 +66,15 @@ export class SealwireKeys {
   }
 }
 
-function time(value: Date): Date {
-  if (Number.isNaN(value.getTime())) throw new SealwireError('bad_configuration', 'validUntil is no valid time.');
-  return value;
+function time(value: unknown): Date {
+  if (value instanceof Date && !Number.isNaN(value.getTime())) return value;
+  const sentence = 'validUntil is no valid time. Give the Date until which the old keys stay good.';
+  throw new SealwireError('bad_configuration', sentence);
+}
+
+function idOf(keyId: unknown): Uint8Array {
+  if (typeof keyId === 'string' && /^([0-9a-f]{2})+$/i.test(keyId)) return fromHex(keyId);
+  // not repeated: it may be a key
+  const sentence = 'keyId is hexadecimal text, as list() gives it, and something else was given.';
+  throw new SealwireError('bad_configuration', sentence);
 }
