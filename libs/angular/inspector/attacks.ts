@@ -1,8 +1,8 @@
 import { computed, Injectable, inject, type Signal, signal, untracked } from '@angular/core';
 import { ɵreaderOf } from '@sealwire/angular';
-import type { TransportRequest, TransportResponse } from '@sealwire/client';
+import { type TransportRequest, type TransportResponse, ɵknownOptions } from '@sealwire/client';
 import { describe } from './attack-words.js';
-import type { AttackKind, Exchange, RecordedCall, Tampering } from './exchange.js';
+import type { AttackKind, AttackReport, Exchange, RecordedCall, Tampering } from './exchange.js';
 import { cut, flipped, forged, kept, read, spliced } from './forgeries.js';
 import type { Passed, Passing } from './recording.js';
 import { WireRecorder } from './wire-recorder.js';
@@ -15,26 +15,14 @@ export interface AttackOptions {
   readonly url?: string;
 }
 
-/** What an attack came to. */
-export interface AttackReport {
-  readonly id: number;
-  readonly kind: AttackKind;
-  /** false: it was disarmed before a call met it */
-  readonly met: boolean;
-  /** what the proxy did and got back, a sentence */
-  readonly proxy: string;
-  /** what the application saw, a sentence */
-  readonly application: string;
-  /** the calls that met it */
-  readonly calls: readonly RecordedCall[];
-  /** ids of the exchanges that it altered */
-  readonly exchanges: readonly number[];
-}
-
 interface Armed {
   readonly kind: Exclude<AttackKind, 'replay'>;
   readonly options: AttackOptions;
   resolve(report: AttackReport): void;
+}
+
+interface Reported extends Pick<Passing, 'isCurrent'> {
+  readonly report: AttackReport;
 }
 
 interface Waiting {
@@ -76,19 +64,17 @@ export class WireAttacks {
   readonly reports: Signal<readonly AttackReport[]>;
   readonly #recorder = inject(WireRecorder);
   readonly #armed = signal<Armed | undefined>(undefined);
-  readonly #reports = signal<readonly AttackReport[]>([]);
+  readonly #reports = signal<readonly Reported[]>([]);
   #swapping: Waiting | undefined;
   /** ids of the calls that are meant; undefined: all */
   #aim: readonly number[] | undefined;
   #ids = 0;
   /** the last call frame that passed, and how it was sent */
-  #last:
-    | { readonly request: TransportRequest; readonly send: Passing['send']; answer: Uint8Array | undefined }
-    | undefined;
+  #last: (Pick<Passing, 'request' | 'send' | 'isCurrent'> & { answer: Uint8Array | undefined }) | undefined;
 
   constructor() {
     this.armed = computed(() => this.#armed()?.kind);
-    this.reports = computed(() => this.#reports());
+    this.reports = computed(() => this.#reports().flatMap(({ report, isCurrent }) => (isCurrent() ? report : [])));
     this.#recorder.between = (passing) => this.#meet(passing);
   }
 
@@ -97,9 +83,10 @@ export class WireAttacks {
    * was armed before is disarmed.
    *
    * @returns what it came to, once the calls that met it are settled; of an attack that is disarmed, that it came to nothing
-   * @throws TypeError for `wrong-module` without a URL
+   * @throws TypeError for `wrong-module` without a URL; SealwireError `bad_configuration` for an option that does not exist
    */
-  arm(kind: Exclude<AttackKind, 'replay'>, options: AttackOptions = {}): Promise<AttackReport> {
+  arm(kind: Exclude<AttackKind, 'replay'>, given: AttackOptions = {}): Promise<AttackReport> {
+    const options = ɵknownOptions(given, ['after', 'url'], 'arm()');
     if (kind === 'wrong-module' && !options.url) throw new TypeError('wrong-module needs the `url` of another module.');
     this.reset();
     return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));
@@ -135,7 +122,7 @@ export class WireAttacks {
    */
   async replay(): Promise<AttackReport> {
     const last = this.#last;
-    if (!last) throw new Error('There is nothing to replay: no call has passed yet.');
+    if (!last || !untracked(last.isCurrent)) throw new Error('There is nothing to replay: no call has passed yet.');
     const before = last.answer;
     const tampering: Tampering = {
       kind: 'replay',
@@ -147,14 +134,15 @@ export class WireAttacks {
     const answer = await read(response, REPLAYED);
     const isSame =
       before !== undefined && answer.length === before.length && answer.every((byte, i) => byte === before[i]);
-    return this.#report({
+    const report: Omit<AttackReport, 'id'> = {
       kind: 'replay',
       met: true,
       proxy: describe.replayed(response, answer, isSame),
       application: 'Nothing. Its call has its outcome, and no function ran again.',
       calls: [],
       exchanges: exchange === undefined ? [] : [exchange],
-    });
+    };
+    return this.#report(report, last.isCurrent);
   }
 
   async #meet(passing: Passing): Promise<TransportResponse> {
@@ -165,7 +153,8 @@ export class WireAttacks {
     const before = this.#last?.request.body;
     const isWhole = request.body instanceof Uint8Array;
     if (isWhole && request.body.length <= REPLAYED) {
-      this.#last = { request, send: passing.send, answer: undefined };
+      const { send, isCurrent } = passing;
+      this.#last = { request, send, isCurrent, answer: undefined };
     }
     if (!armed || (!isWhole && armed.kind !== 'cut-stream')) return this.#pass(passing);
     if (armed.kind === 'cut-stream') return this.#cut(passing, armed);
@@ -198,7 +187,7 @@ export class WireAttacks {
     const passed = await passing.send(request, tampering);
     const answer = await read(passed.response, REPLAYED);
     if (this.#last?.request === request) this.#last.answer = answer;
-    this.#tell(armed, passed, describe.held(kind, passed.response, answer));
+    this.#tell(passing, armed, passed, describe.held(kind, passed.response, answer));
     if (kind === 'lose-answer') throw new Error('The connection was closed before an answer came.');
     if (kind === 'forge-session-unknown') return forged();
     return { ...passed.response, body: ɵreaderOf(flipped(answer).bytes) };
@@ -214,7 +203,7 @@ export class WireAttacks {
     const where = offset === undefined ? {} : { offset };
     const passed = await passing.send(request, { kind, side: 'request', what: describe.what(kind), ...where });
     const answer = await read(passed.response, REPLAYED);
-    this.#tell(armed, passed, describe.refused(kind, passed.response, answer));
+    this.#tell(passing, armed, passed, describe.refused(kind, passed.response, answer));
     return { ...passed.response, body: ɵreaderOf(answer) };
   }
 
@@ -226,7 +215,7 @@ export class WireAttacks {
       if (untracked(this.#armed) !== armed) return false;
       this.#armed.set(undefined);
       this.#recorder.mark(passed.exchange, { kind: 'cut-stream', side: 'answer', what: describe.what('cut-stream') });
-      this.#tell(armed, passed, `The proxy closed the connection after ${after} bytes of the stream.`);
+      this.#tell(passing, armed, passed, `The proxy closed the connection after ${after} bytes of the stream.`);
       return true;
     });
   }
@@ -256,13 +245,13 @@ export class WireAttacks {
     for (const { exchange } of [one, two]) {
       this.#recorder.mark(exchange, { kind: 'swap-answers', side: 'answer', what: describe.what('swap-answers') });
     }
-    this.#tell(armed, [one, two], describe.swapped(mine, others));
+    this.#tell(passing, armed, [one, two], describe.swapped(mine, others));
     first.swap({ ...two.response, body: ɵreaderOf(others) });
     return { ...one.response, body: ɵreaderOf(mine) };
   }
 
   /** Reports as soon as the calls that met the attack are settled. */
-  #tell(armed: Armed, passed: Passed | readonly Passed[], proxy: string): void {
+  #tell({ isCurrent }: Passing, armed: Armed, passed: Passed | readonly Passed[], proxy: string): void {
     const exchanges = [passed].flat().flatMap(({ exchange }) => exchange ?? []) as number[];
     const recorder = this.#recorder;
     const settled = (): readonly RecordedCall[] | undefined => {
@@ -276,7 +265,8 @@ export class WireAttacks {
       .until(() => untracked(settled))
       .then((calls) => {
         const application = describe.seen(calls, untracked(recorder.exchanges));
-        armed.resolve(this.#report({ kind: armed.kind, met: true, proxy, application, calls, exchanges }));
+        const report = { kind: armed.kind, met: true, proxy, application, calls, exchanges };
+        armed.resolve(this.#report(report, isCurrent));
       });
   }
 
@@ -290,9 +280,12 @@ export class WireAttacks {
     return this.#recorder.exchanges().some(({ id, calls, answer }) => id > last && calls.includes(call) && answer);
   }
 
-  #report(report: Omit<AttackReport, 'id'>): AttackReport {
+  #report(report: Omit<AttackReport, 'id'>, isCurrent: () => boolean): AttackReport {
     const made = { ...report, id: ++this.#ids };
-    this.#reports.update((reports) => [made, ...reports].slice(0, REPORTS));
+    this.#reports.update((reports) => {
+      const others = reports.filter((one) => untracked(one.isCurrent));
+      return [{ report: made, isCurrent }, ...others].slice(0, REPORTS);
+    });
     return made;
   }
 }

@@ -115,3 +115,19 @@ export interface Handshake {
   /** why it replaced a session; undefined for the first one */
   readonly reason: string | undefined;
 }
+
+/** What an attack came to. */
+export interface AttackReport {
+  readonly id: number;
+  readonly kind: AttackKind;
+  /** false: it was disarmed before a call met it */
+  readonly met: boolean;
+  /** what the proxy did and got back, a sentence */
+  readonly proxy: string;
+  /** what the application saw, a sentence */
+  readonly application: string;
+  /** the calls that met it */
+  readonly calls: readonly RecordedCall[];
+  /** ids of the exchanges that it altered */
+  readonly exchanges: readonly number[];
+}

@@ -1,6 +1,7 @@
-export { type AttackOptions, type AttackReport, WireAttacks } from './attacks.js';
+export { type AttackOptions, WireAttacks } from './attacks.js';
 export type {
   AttackKind,
+  AttackReport,
   Exchange,
   Handshake,
   RecordedCall,

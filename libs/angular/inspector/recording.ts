@@ -11,14 +11,13 @@ import {
 import { BodyMeter } from './body-meter.js';
 import type { Exchange, Tampering, WireSide } from './exchange.js';
 import { cut } from './values.js';
-import { KEY_BYTES, type WireLog } from './wire-log.js';
+import { KEY_BYTES, type Owner, type WireLog } from './wire-log.js';
 
 /** of an answer; more are not shown */
 const KEPT_HEADERS = 100;
 
 /** A frame on its way, for whoever stands between application and server. */
-export interface Passing {
-  readonly module: string;
+export interface Passing extends Owner {
   readonly kind: Exchange['kind'];
   readonly request: TransportRequest;
   /** ids of the recorded calls that it carries, as far as they are known before it leaves */
@@ -60,12 +59,12 @@ function from(head: Uint8Array, name: string): Uint8Array {
 export function recordingTransport(
   log: WireLog,
   inner: Transport,
-  module: string,
+  owner: Owner,
   options: { readonly isPaused: () => boolean; readonly between: () => Between | undefined },
 ): Transport {
   const carry = async (request: TransportRequest, tampering?: Tampering): Promise<Passed> => {
     if (options.isPaused()) return { response: await inner.send(request), exchange: undefined };
-    const record = new Recording(log, module, request, tampering);
+    const record = new Recording(log, owner, request, tampering);
     return { response: await record.carry(inner), exchange: record.id };
   };
   const send = async (request: TransportRequest): Promise<TransportResponse> => {
@@ -74,7 +73,8 @@ export function recordingTransport(
     const head = request.body instanceof Uint8Array ? request.body.subarray(0, KEY_BYTES) : new Uint8Array([CALL]);
     const kind = kindOf(head, request.contentType);
     const { calls } = log.freightOf(head);
-    return between({ module, kind, request, calls, send: (altered = request, tampering) => carry(altered, tampering) });
+    const resend: Passing['send'] = (altered = request, tampering) => carry(altered, tampering);
+    return between({ ...owner, kind, request, calls, send: resend });
   };
   // all else is the inner transport's, whatever it has
   return new Proxy(inner, {
@@ -98,7 +98,7 @@ class Recording {
 
   constructor(
     private readonly log: WireLog,
-    private readonly module: string,
+    private readonly owner: Owner,
     private readonly sent: TransportRequest,
     tampering: Tampering | undefined,
   ) {
@@ -109,9 +109,9 @@ class Recording {
       this.#request.end();
     }
     const { head } = this.#request;
-    log.exchanges.add({
+    const exchange: Exchange = {
       id: this.id,
-      module,
+      module: owner.module,
       url,
       kind: kindOf(head, contentType),
       attempt: head.length > 0 ? log.attempt(head) : 1,
@@ -125,7 +125,8 @@ class Recording {
       firstCalls: [],
       handshake: undefined,
       tampering,
-    });
+    };
+    log.exchanges.add(exchange, owner);
     if (head.length > 0) this.#find();
   }
 
@@ -175,14 +176,14 @@ class Recording {
     const { head } = this.#request;
     const { calls, payloads } = this.log.freightOf(head);
     const kind = kindOf(head, this.sent.contentType);
-    // of a file that goes up only what comes before it is known
-    if (kind === 'call') this.#request.payload = this.#request.isLive ? undefined : payloads[0];
+    const { isLive, shown } = this.#request;
+    if (kind === 'call') this.#request.payload = isLive ? this.log.sealedOf(shown) : payloads[0];
     else if (kind === 'ask') this.#request.payload = 0;
     const handshake =
       kind === 'start'
-        ? this.log.handshakeOf(this.module, from(head, 'client ephemeral key'), this.#startedAt)
+        ? this.log.handshakeOf(this.owner, from(head, 'client ephemeral key'), this.#startedAt)
         : kind === 'finish'
-          ? this.log.handshakeOf(this.module, from(head, 'cookie'), this.#startedAt)
+          ? this.log.handshakeOf(this.owner, from(head, 'cookie'), this.#startedAt)
           : undefined;
     const firstCalls = kind === 'finish' ? payloads : [];
     this.log.exchanges.change(this.id, { kind, calls, firstCalls, handshake, request: this.#requestSide() });

@@ -4,11 +4,12 @@ import {
   type OpenedPieces,
   type Remote,
   remoteFunctions,
+  type SealedPieces,
   type SentFrame,
 } from '@sealwire/client';
 import type { RecordedCall } from './exchange.js';
 import { json, show, showError } from './values.js';
-import type { WireLog } from './wire-log.js';
+import type { Owner, WireLog } from './wire-log.js';
 
 const LAST_ITEMS = 20;
 
@@ -18,12 +19,14 @@ type Functions = Record<string, (...args: unknown[]) => Promise<unknown>>;
 export function watchedRemote<Api>(
   log: WireLog,
   remote: Remote<Api>,
-  module: string,
+  owner: Owner,
   isPaused: () => boolean,
 ): Remote<Api> {
-  const call = ({ name, args }: BatchCall<unknown>, how: CallOptions): Promise<unknown> => {
+  const begin = ({ name, args }: BatchCall<unknown>) => new Watch(log, owner, name, args);
+  const call = (one: BatchCall<unknown>, how: CallOptions): Promise<unknown> => {
+    const { name, args } = one;
     if (isPaused()) return (remote.$call(how) as Functions)[name]?.(...args) as Promise<unknown>;
-    const watch = new Watch(log, module, name, args);
+    const watch = begin(one);
     const options = { ...how, ...loading(log, () => [watch.id], how) };
     const made = (remote.$call(options) as Functions)[name]?.(...args) as Promise<unknown>;
     // a promise of its own, so that a rejection that nobody handles is still told
@@ -48,7 +51,7 @@ export function watchedRemote<Api>(
       let watches: Watch[] = [];
       const watched = (api: never): unknown => {
         const calls = build(api);
-        if (Array.isArray(calls)) watches = calls.map(({ name, args }) => new Watch(log, module, name, args));
+        if (Array.isArray(calls)) watches = calls.map(begin);
         return calls;
       };
       const hooks = loading(log, () => watches.map(({ id }) => id), how);
@@ -71,11 +74,17 @@ export function watchedRemote<Api>(
   }) as Remote<Api>;
 }
 
-function loading(log: WireLog, ids: () => readonly number[], own: CallOptions) {
+function loading(log: WireLog, ids: () => readonly number[], given: CallOptions) {
+  // without a prototype: what something put on Object.prototype is no hook
+  const own: CallOptions = Object.assign(Object.create(null), given);
   return {
     onSent(sent: SentFrame): void {
       log.load(sent, ids());
       own.onSent?.(sent);
+    },
+    onSealed(sealed: SealedPieces): void {
+      log.sealed(sealed);
+      own.onSealed?.(sealed);
     },
     onOpened(opened: OpenedPieces): void {
       log.opened(opened);
@@ -91,16 +100,16 @@ class Watch {
 
   constructor(
     private readonly log: WireLog,
-    module: string,
+    owner: Owner,
     name: string,
     args: readonly unknown[],
   ) {
     this.id = log.nextId();
     const [only] = args;
     const isObject = args.length === 1 && typeof only === 'object' && only !== null && !Array.isArray(only);
-    log.calls.add({
+    const call: RecordedCall = {
       id: this.id,
-      module,
+      module: owner.module,
       name,
       args: args.map(show),
       json: json(isObject ? only : args),
@@ -112,7 +121,8 @@ class Watch {
       items: 0,
       lastItems: [],
       lastItemsJson: [],
-    });
+    };
+    log.calls.add(call, owner);
   }
 
   fulfilled<T>(value: T): T {

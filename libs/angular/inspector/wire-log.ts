@@ -1,5 +1,5 @@
 import { computed, type Signal, signal, untracked } from '@angular/core';
-import { encodeReply, type OpenedPieces, type SentFrame, ɵFRAME_LAYOUT } from '@sealwire/client';
+import { encodeReply, type OpenedPieces, type SealedPieces, type SentFrame, ɵFRAME_LAYOUT } from '@sealwire/client';
 import type { Exchange, Handshake, RecordedCall, WireBody } from './exchange.js';
 import { fits } from './sizes.js';
 
@@ -11,38 +11,50 @@ const ALONE = 2;
 
 type Outcome = Extract<Parameters<typeof encodeReply>[0], { outcomes: unknown }>['outcomes'][number];
 
+/** Whose messages are recorded. */
+export interface Owner {
+  readonly module: string;
+  /** false, as of a signal, as soon as the application has another SecureKey: nothing of it may be shown any more */
+  readonly isCurrent: () => boolean;
+}
+
 /** What is known of a frame before it leaves: the calls in it, and the bytes that each message of them has. */
 export interface Freight {
   readonly calls: readonly number[];
   readonly payloads: readonly number[];
 }
 
-/** What opened of a live answer. */
-interface Opened {
+/** What is known of the pieces of a live body. */
+interface Pieces {
   readonly exchange?: number;
   readonly pieces: number;
   readonly bytes: number;
 }
 
-/** The newest records of one kind, as a signal that is made only if somebody reads it. */
+interface Kept<T> extends Pick<Owner, 'isCurrent'> {
+  readonly record: T;
+}
+
+/** The newest records of one kind, those of users of now, as a signal that is made only if somebody reads it. */
 class Records<T extends { readonly id: number }> {
   readonly all: Signal<readonly T[]>;
   readonly #version = signal(0);
-  readonly #byId = new Map<number, T>();
+  readonly #byId = new Map<number, Kept<T>>();
 
   constructor(private readonly limit: () => number) {
     this.all = computed(() => {
       this.#version();
-      return [...this.#byId.values()];
+      return [...this.#byId.values()].filter(({ isCurrent }) => isCurrent()).map(({ record }) => record);
     });
   }
 
   get(id: number | undefined): T | undefined {
-    return id === undefined ? undefined : this.#byId.get(id);
+    return this.#kept(id)?.record;
   }
 
-  add(record: T): void {
-    this.#byId.set(record.id, record);
+  add(record: T, { isCurrent }: Pick<Owner, 'isCurrent'>): void {
+    this.tidy();
+    this.#byId.set(record.id, { record, isCurrent });
     for (const id of this.#byId.keys()) {
       if (this.#byId.size <= this.limit()) break;
       this.#byId.delete(id);
@@ -52,15 +64,25 @@ class Records<T extends { readonly id: number }> {
 
   /** Nothing happens to a record that is gone already. */
   change(id: number | undefined, changes: Partial<T>): void {
-    const record = this.get(id);
-    if (!record) return;
-    this.#byId.set(record.id, { ...record, ...changes });
+    const kept = this.#kept(id);
+    if (!kept) return;
+    this.#byId.set(kept.record.id, { ...kept, record: { ...kept.record, ...changes } });
     this.#changed();
+  }
+
+  /** Deletes what is of users who are gone, which nobody sees any more. */
+  tidy(): void {
+    for (const [id, { isCurrent }] of this.#byId) if (!untracked(isCurrent)) this.#byId.delete(id);
   }
 
   clear(): void {
     this.#byId.clear();
     this.#changed();
+  }
+
+  #kept(id: number | undefined): Kept<T> | undefined {
+    const kept = id === undefined ? undefined : this.#byId.get(id);
+    return kept && untracked(kept.isCurrent) ? kept : undefined;
   }
 
   #changed(): void {
@@ -78,7 +100,7 @@ export class WireLog {
   readonly #attempts = new Map<string, number>();
   readonly #steps = new Map<string, number>();
   readonly #outcomes = new Map<number, number>();
-  readonly #opened = new Map<string, Opened>();
+  readonly #pieces = new Map<string, Pieces>();
   readonly #waiting = new Set<() => void>();
   #ids = 0;
 
@@ -95,7 +117,12 @@ export class WireLog {
     this.exchanges.clear();
     this.calls.clear();
     this.handshakes.clear();
-    for (const map of [this.#freight, this.#attempts, this.#steps, this.#outcomes, this.#opened]) map.clear();
+    for (const map of [this.#freight, this.#attempts, this.#steps, this.#outcomes, this.#pieces]) map.clear();
+    this.changed();
+  }
+
+  tidy(): void {
+    for (const records of [this.exchanges, this.calls, this.handshakes]) records.tidy();
     this.changed();
   }
 
@@ -126,11 +153,11 @@ export class WireLog {
   }
 
   /** The handshake of a step, known by what it has in common with the step before: its ephemeral key, then its cookie. */
-  handshakeOf(module: string, common: Uint8Array, startedAt: number): number {
+  handshakeOf(owner: Owner, common: Uint8Array, startedAt: number): number {
     const known = this.#steps.get(keyOf(common));
     if (known !== undefined && this.handshakes.get(known)) return known;
     const id = this.nextId();
-    this.handshakes.add({ id, module, startedAt, sessionId: undefined, reason: undefined });
+    this.handshakes.add({ id, module: owner.module, startedAt, sessionId: undefined, reason: undefined }, owner);
     this.link(common, id);
     return id;
   }
@@ -161,24 +188,30 @@ export class WireLog {
 
   /** Pieces of a live answer opened, which only the client can tell. */
   opened({ head, payloads }: OpenedPieces): void {
-    const before = this.#opened.get(keyOf(head));
-    const now = {
-      ...before,
-      pieces: (before?.pieces ?? 0) + payloads.length,
-      bytes: payloads.reduce((sum, bytes) => sum + bytes, before?.bytes ?? 0),
-    };
-    remember(this.#opened, keyOf(head), now);
+    const now = and(this.#pieces.get(keyOf(head)), payloads);
+    remember(this.#pieces, keyOf(head), now);
     const { answer } = this.exchanges.get(now.exchange) ?? {};
     if (!answer) return;
     const body = { ...answer.body, payload: payloadOf(now, answer.body) };
     this.exchanges.change(now.exchange, { answer: { ...answer, body } });
   }
 
+  /** Pieces of an upload were sealed, which only the client can tell. */
+  sealed({ head, first, payloads }: SealedPieces): void {
+    const before = first === 0 ? undefined : this.#pieces.get(keyOf(head));
+    remember(this.#pieces, keyOf(head), and(before, payloads));
+  }
+
+  /** @returns bytes of the pieces of an upload before they were padded, if all that were sealed have passed */
+  sealedOf(body: WireBody): number | undefined {
+    return payloadOf(this.#pieces.get(keyOf(body.head)) ?? NONE, body);
+  }
+
   /** @returns bytes of the pieces of a live answer before they were padded, if all that came have opened */
   openedOf(exchange: number, body: WireBody): number | undefined {
     const key = keyOf(body.head.subarray(0, RESULT_HEADER));
-    const now = { pieces: 0, bytes: 0, ...this.#opened.get(key), exchange };
-    if (body.head.length >= RESULT_HEADER) remember(this.#opened, key, now);
+    const now = { ...NONE, ...this.#pieces.get(key), exchange };
+    if (body.head.length >= RESULT_HEADER) remember(this.#pieces, key, now);
     return payloadOf(now, body);
   }
 
@@ -203,7 +236,14 @@ export class WireLog {
 
 const RESULT_HEADER = ɵFRAME_LAYOUT.header('result');
 
-function payloadOf({ pieces, bytes }: Opened, { pieceCount }: WireBody): number | undefined {
+const NONE: Pieces = { pieces: 0, bytes: 0 };
+
+function and(before: Pieces = NONE, payloads: readonly number[]): Pieces {
+  const bytes = payloads.reduce((sum, one) => sum + one, before.bytes);
+  return { ...before, pieces: before.pieces + payloads.length, bytes };
+}
+
+function payloadOf({ pieces, bytes }: Pieces, { pieceCount }: WireBody): number | undefined {
   return pieces > 0 && pieces === pieceCount ? bytes : undefined;
 }
 

@@ -5,9 +5,12 @@ import { type Between, recordingTransport } from './recording.js';
 import { watchedRemote } from './watched.js';
 import { WireLog } from './wire-log.js';
 
+const ALWAYS = (): boolean => true;
+
 /**
  * Writes down what the application calls and what travels for it, side by side: the last 200 of each, at most 4096 bytes of each
- * body, in memory only. It opens nothing and has no keys.
+ * body, in memory only. It opens nothing and has no keys. What was recorded under a SecureKey is gone when the
+ * application has another one, or none.
  *
  * @example
  * import { Component, inject } from '@angular/core';
@@ -61,25 +64,26 @@ export class WireRecorder {
    * A transport that carries the same bytes as the given one, no sooner and no later, and is recorded.
    *
    * @param module path, shown with each message
+   * @param isCurrent false, as of a signal, as soon as nothing of it may be shown any more: its user is gone
    */
-  record(inner: Transport, module: string): Transport {
-    return recordingTransport(this.#log, inner, module, {
-      isPaused: this.#isPaused,
-      between: () => this.between,
-    });
+  record(inner: Transport, module: string, isCurrent: () => boolean = ALWAYS): Transport {
+    const options = { isPaused: this.#isPaused, between: () => this.between };
+    return recordingTransport(this.#log, inner, { module, isCurrent }, options);
   }
 
   /**
    * A remote that does what the given one does, and whose calls are recorded.
    *
    * @param follow false for another face of a remote that is watched already, as `onSession` is given one
+   * @param isCurrent as of `record`
    */
-  watch<Api>(remote: Remote<Api>, module: string, follow = true): Remote<Api> {
+  watch<Api>(remote: Remote<Api>, module: string, follow = true, isCurrent: () => boolean = ALWAYS): Remote<Api> {
     if (follow) {
+      remote.$events.on('closed', () => this.#log.tidy());
       remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
       remote.$events.on('renewed', ({ reason }) => this.#opened(module, { reason }));
     }
-    return watchedRemote(this.#log, remote, module, this.#isPaused);
+    return watchedRemote(this.#log, remote, { module, isCurrent }, this.#isPaused);
   }
 
   /** Says of a recorded exchange what was done to it on the way. */

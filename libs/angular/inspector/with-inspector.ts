@@ -1,6 +1,6 @@
 import { inject } from '@angular/core';
 import { type SealwireFeature, ɵBACKEND, type ɵBackend, ɵpathOf } from '@sealwire/angular';
-import { createRemote, type Remote, type RemoteOptions } from '@sealwire/client';
+import { createRemote, type Remote, type RemoteOptions, ɵknownOptions } from '@sealwire/client';
 import { WireAttacks } from './attacks.js';
 import { WireRecorder } from './wire-recorder.js';
 
@@ -14,15 +14,13 @@ export interface InspectorOptions {
  * Records all modules of this `provideSealwire` for `<sealwire-inspector>`, whichever transport they have. For demonstrations and
  * development: it keeps plaintext of the calls in memory. A build that does not import this entry has nothing of it.
  *
- * @throws TypeError for an option that does not exist, RangeError if `keep` is no whole number from 1 to 10,000
+ * @throws SealwireError `bad_configuration` for an option that does not exist, RangeError if `keep` is no whole number from 1 to 10,000
  * @example
  * const config = { url: '/remote', serverKey: 'swp1…' };
  * provideSealwire(config, withFetch(), withInspector());
  */
 export function withInspector(options: InspectorOptions = {}): SealwireFeature<'inspector'> {
-  const { keep = 200, ...others } = options;
-  const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw new TypeError(`withInspector() has no option \`${unknown}\`.`);
+  const { keep = 200 } = ɵknownOptions(options, ['keep'], 'withInspector()');
   if (!Number.isInteger(keep) || keep < 1 || keep > 10_000) {
     throw new RangeError('withInspector() takes a whole number from 1 to 10,000 as `keep`.');
   }
@@ -35,17 +33,20 @@ function backend(keep: number): ɵBackend {
   inject(WireAttacks);
   recorder.limit = keep;
   return {
-    open(module, options) {
+    open(module, options, isCurrent) {
       const path = ɵpathOf(module);
       const { transport, onSession, ...rest } = options();
       const recorded: RemoteOptions = {
         ...rest,
-        ...(transport ? { transport: recorder.record(transport, path) } : {}),
+        ...(transport ? { transport: recorder.record(transport, path, isCurrent) } : {}),
         ...(onSession
-          ? { onSession: (remote: Remote<unknown>) => onSession(recorder.watch(remote, path, false) as never) }
+          ? {
+              onSession: (remote: Remote<unknown>) =>
+                onSession(recorder.watch(remote, path, false, isCurrent) as never),
+            }
           : {}),
       };
-      return recorder.watch(createRemote<unknown>(recorded), path);
+      return recorder.watch(createRemote<unknown>(recorded), path, true, isCurrent);
     },
     endOfTurn: (run) => queueMicrotask(run),
   };

@@ -1,9 +1,7 @@
 import {
-  assertInInjectionContext,
   computed,
   ErrorHandler,
-  Injector,
-  inject,
+  type Injector,
   type Resource,
   type Signal,
   signal,
@@ -14,6 +12,7 @@ import { type CallOptions, type Progress, type Remote, RemoteError } from '@seal
 import { asRemoteError } from './errors.js';
 import { type Handle, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
+import { injectorOf, optionsOf, SWITCH } from './options.js';
 
 /** A write: it runs when told to, goes on when the component ends, and shows how it goes. */
 export interface RemoteAction<Args extends readonly unknown[], T> extends Resource<T> {
@@ -50,6 +49,15 @@ export interface RemoteActionOptions<T> extends Pick<CallOptions, 'timeout'> {
   readonly injector?: Injector;
 }
 
+const OPTIONS = {
+  whilePending: ['ignore', 'queue', 'parallel'],
+  progress: SWITCH,
+  onSuccess: undefined,
+  onError: undefined,
+  injector: undefined,
+  timeout: undefined,
+};
+
 type State<T> =
   | { readonly status: 'idle' | 'loading'; readonly value: undefined }
   | { readonly status: 'resolved'; readonly value: T }
@@ -69,7 +77,8 @@ const IDLE: Shown<never, never> = { state: { status: 'idle', value: undefined } 
  * of the component, and is a `Resource` that shows how the last run went. For what only reads, take `remoteResource`.
  *
  * @param pick the function of the module
- * @throws Error outside an injection context, unless `injector` is given
+ * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for an option that does not
+ * exist, or a value that it does not take
  * @example
  * class AccountPage {
  *   readonly transfer = remoteAction(Payments, (payments) => payments.transfer);
@@ -82,10 +91,10 @@ const IDLE: Shown<never, never> = { state: { status: 'idle', value: undefined } 
 export function remoteAction<Api, Args extends unknown[], T>(
   module: RemoteModule<Api>,
   pick: (remote: Api) => (...args: Args) => Promise<T>,
-  options: RemoteActionOptions<T> = {},
+  given: RemoteActionOptions<T> = {},
 ): RemoteAction<Args, T | undefined> {
-  if (!options.injector) assertInInjectionContext(remoteAction);
-  const injector = options.injector ?? inject(Injector);
+  const options = optionsOf(given, OPTIONS, 'remoteAction()');
+  const injector = injectorOf(options.injector, remoteAction);
   const remote: Remote<Api> = injector.get(module);
   const call = (how: CallOptions): ((...args: Args) => Promise<T>) => pick(remote.$call(how));
   const handle = handleOf(remote) as Handle<unknown>;

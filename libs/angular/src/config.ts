@@ -1,6 +1,7 @@
 import { InjectionToken, type Injector, runInInjectionContext } from '@angular/core';
 import type { Remote, RemoteOptions, SessionPersistence, Transport } from '@sealwire/client';
 import type { RemoteModule } from './module.js';
+import { optionsOf } from './options.js';
 
 /** What all modules have in common; the rest is explained at `createRemote` of `@sealwire/client`. */
 export interface SealwireConfig
@@ -33,6 +34,22 @@ export interface RemoteModuleConfig extends SealwireConfig {
   /** runs in each new session before all calls that wait: a log-in, for example */
   readonly onSession?: RemoteOptions['onSession'];
 }
+
+const CONFIG_OPTIONS = {
+  url: undefined,
+  serverKey: undefined,
+  secureKey: undefined,
+  keySize: undefined,
+  timeout: undefined,
+  connectTimeout: undefined,
+  waitForServer: undefined,
+  headers: undefined,
+  metadata: undefined,
+  refresh: undefined,
+  onSession: undefined,
+  primitives: undefined,
+  dangerouslyAllowAnyServer: undefined,
+};
 
 export type OrFactory<T> = T | (() => T);
 
@@ -68,13 +85,19 @@ export const PERSISTENCE = new InjectionToken<SessionPersistence | undefined>('S
 
 /** What the tests replace: the network and the cryptography. */
 export interface Backend {
-  open(module: RemoteModule<never>, options: () => RemoteOptions): Remote<unknown>;
+  /** @param isCurrent whether its SecureKey is still the one of now; it changes as a signal does */
+  open(module: RemoteModule<never>, options: () => RemoteOptions, isCurrent: () => boolean): Remote<unknown>;
   /** Runs the function when the reads of this turn are together. */
   endOfTurn(run: () => void): void;
 }
 export const BACKEND = new InjectionToken<Backend>('Sealwire backend');
 
-/** A configuration may be a function; it runs in an injection context. */
-export function resolve<T extends object>(value: OrFactory<T>, injector: Injector): T {
-  return typeof value === 'function' ? runInInjectionContext(injector, value) : value;
+/**
+ * A configuration may be a function; it runs in an injection context.
+ * @param what the function that was given it
+ * @throws SealwireError `bad_configuration` for an option that does not exist
+ */
+export function resolve(value: OrFactory<RemoteModuleConfig>, injector: Injector, what: string): RemoteModuleConfig {
+  const given = typeof value === 'function' ? runInInjectionContext(injector, value) : value;
+  return optionsOf(given, CONFIG_OPTIONS, what);
 }

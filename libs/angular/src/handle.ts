@@ -27,7 +27,8 @@ import type { HandedOver } from './transfer.js';
 import { type ReadOptions, Turn } from './turn.js';
 
 export interface HandleOptions<Api> {
-  open(secureKey: string | undefined): Remote<Api>;
+  /** @param isCurrent whether that is still the SecureKey of now; it changes as a signal does */
+  open(secureKey: string | undefined, isCurrent: () => boolean): Remote<Api>;
   /** Deletes what earlier pages have kept. */
   forget(): void;
   endOfTurn(run: () => void): void;
@@ -135,8 +136,13 @@ export class Handle<Api> {
 
   /** @returns a function that says whether the SecureKey is still the one of now: what comes later is shown to nobody */
   user(): () => boolean {
+    const isCurrent = this.#current();
+    return () => untracked(isCurrent);
+  }
+
+  #current(): () => boolean {
     const user = untracked(this.obstacle);
-    return () => untracked(this.obstacle) === user;
+    return () => this.obstacle() === user;
   }
 
   #open(): Remote<Api> {
@@ -145,7 +151,8 @@ export class Handle<Api> {
     const key = untracked(this.#key);
     this.#follow(key);
     if (why !== undefined) throw new PolicyError(why);
-    this.#opened ??= { key, remote: this.#attach(this.#zone.runOutsideAngular(() => this.options.open(key))) };
+    const open = (): Remote<Api> => this.options.open(key, this.#current());
+    this.#opened ??= { key, remote: this.#attach(this.#zone.runOutsideAngular(open)) };
     return this.#opened.remote;
   }
 

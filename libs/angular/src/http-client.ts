@@ -24,6 +24,7 @@ import {
 import { tap } from 'rxjs';
 import { BodyWatch, isBuffer } from './bodies.js';
 import { CARRIED } from './live-requests.js';
+import { bare } from './options.js';
 
 /** false in production builds, which leave out what depends on it */
 declare const ngDevMode: boolean | object | undefined;
@@ -76,7 +77,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       const context = new HttpContext()
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
         .set(CARRIED, { signal, wantsProgress: onUpload !== undefined, journey });
-      const options = {
+      const given = {
         headers: ɵchecked({ ...headers, 'content-type': contentType }),
         observe: 'events',
         // without it an endless answer would be read until the call's time is over
@@ -85,6 +86,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
         context,
         transferCache: false,
       } as const;
+      const options = bare(given);
       return new Promise<TransportResponse>((resolve, reject) => {
         signal.throwIfAborted();
         const settle = (response: HttpResponse<unknown> | HttpErrorResponse, got: unknown): void => {

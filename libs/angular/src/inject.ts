@@ -1,8 +1,9 @@
-import { assertInInjectionContext, Injector, inject, type Signal } from '@angular/core';
+import type { Injector, Signal } from '@angular/core';
 import { type ConnectionState, type Remote, remoteFunctions } from '@sealwire/client';
 import { Observable } from 'rxjs';
 import { handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
+import { injectorOf, optionsOf } from './options.js';
 import { isStream } from './stream.js';
 
 /** Options of {@link injectRemote} and its like. */
@@ -14,7 +15,7 @@ export interface InjectOptions {
 /**
  * The remote of a module: plain promises, as `inject(module)`.
  *
- * @throws Error outside an injection context, unless `injector` is given
+ * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for another option
  * @example
  * class Checkout {
  *   readonly #payments = injectRemote(Payments);
@@ -24,8 +25,7 @@ export interface InjectOptions {
  * }
  */
 export function injectRemote<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote<Api> {
-  if (!options.injector) assertInInjectionContext(injectRemote);
-  return (options.injector ?? inject(Injector)).get(module);
+  return remoteOf(module, options, 'injectRemote()', injectRemote);
 }
 
 /** The functions of a module as cold observables: of the result, or of the items of a result that streams. */
@@ -39,7 +39,7 @@ export type Remote$<Api> = {
  * The functions of a module as observables: each subscription is one call, and the end of the subscription gives it up. A result
  * that streams emits its items.
  *
- * @throws Error outside an injection context, unless `injector` is given
+ * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for another option
  * @example
  * import { type Observable, switchMap, timer } from 'rxjs';
  * class AccountPage {
@@ -48,8 +48,7 @@ export type Remote$<Api> = {
  * }
  */
 export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote$<Api> {
-  if (!options.injector) assertInInjectionContext(remote$);
-  const remote = (options.injector ?? inject(Injector)).get(module);
+  const remote = remoteOf(module, options, 'remote$()', remote$);
   return remoteFunctions<Remote$<Api>>({}, ({ name, args }) => {
     return new Observable((subscriber) => {
       const stop = new AbortController();
@@ -71,7 +70,7 @@ export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions =
 /**
  * How a module stands with its server, for a banner such as "Waiting for the network".
  *
- * @throws Error outside an injection context, unless `injector` is given
+ * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for another option
  * @example
  * class Banner {
  *   readonly connection = injectConnection(Payments);
@@ -79,6 +78,12 @@ export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions =
  * }
  */
 export function injectConnection<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Signal<ConnectionState> {
-  if (!options.injector) assertInInjectionContext(injectConnection);
-  return handleOf((options.injector ?? inject(Injector)).get(module)).connection.asReadonly();
+  return handleOf(remoteOf(module, options, 'injectConnection()', injectConnection)).connection.asReadonly();
+}
+
+type Asking = (module: RemoteModule<never>) => unknown;
+
+function remoteOf<Api>(module: RemoteModule<Api>, options: InjectOptions, what: string, asking: Asking): Remote<Api> {
+  const { injector } = optionsOf(options, { injector: undefined }, what);
+  return injectorOf(injector, asking).get(module);
 }

@@ -12,6 +12,7 @@ import {
 import { inject, NgZone } from '@angular/core';
 import { Observable } from 'rxjs';
 import type { Journey } from './bodies.js';
+import { bare } from './options.js';
 
 /** What the transport tells the interceptor below of one request. */
 export interface Carried {
@@ -74,13 +75,13 @@ export const sealwireStreams: HttpInterceptorFn = (request, next) => {
 
 function initOf(request: HttpRequest<unknown>, signal: AbortSignal): RequestInit {
   const { method, headers, withCredentials, credentials, keepalive, cache, mode, priority } = request;
-  const init: RequestInit = {
+  const init = bare<RequestInit>({
     method,
     headers: headers.keys().map((name): [string, string] => [name, headers.getAll(name)?.join(', ') ?? '']),
     body: request.serializeBody() as BodyInit | null,
     signal,
     redirect: 'manual',
-  };
+  });
   const chosen = {
     credentials: withCredentials ? ('include' as const) : credentials,
     keepalive,

@@ -25,6 +25,7 @@ import {
 } from './config.js';
 import { httpClientTransport } from './http-client.js';
 import { type RemoteModule, SEALWIRE } from './module.js';
+import { optionsOf, SWITCH } from './options.js';
 import { Sealwire } from './sealwire.js';
 import { Start } from './transfer.js';
 
@@ -144,19 +145,18 @@ export function withSessionPersistence(options: SessionPersistenceOptions = {}):
  * too, so that the browser's resources are resolved from the start and make no call; errors, streams and files do not.
  *
  * @param options for the server alone: a browser does not read them
- * @throws Error without `url`, and for an option that does not exist; SealwireError `bad_configuration` when an application starts
- * on the server with a `url` that is not absolute
+ * @throws Error without `url`; SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take, and
+ * when an application starts on the server with a `url` that is not absolute
  * @example
  * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote', transfer: true }));
  */
 export function withServerCalls(options: ServerCalls): SealwireFeature<'server'> {
-  const { url, transfer, ...unknown } = options;
-  const [name] = Object.keys(unknown);
-  if (name !== undefined) throw new Error(`withServerCalls() has no option "${name}".`);
+  const own = optionsOf(options, { url: undefined, transfer: SWITCH }, 'withServerCalls()');
+  const { url } = own;
   if (typeof url !== 'string') throw new Error('withServerCalls() needs the url of the remote functions.');
   // when the application starts, so that a build that prerenders ends there
   const check = provideEnvironmentInitializer(() => isPlatformServer(inject(PLATFORM_ID)) && checkAbsolute(url));
-  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: options }, check] };
+  return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: own }, check] };
 }
 
 function startFollower(): () => void {

@@ -1,9 +1,8 @@
 import {
-  assertInInjectionContext,
   computed,
   effect,
-  Injector,
-  inject,
+  type Injector,
+  type ResourceOptions,
   type ResourceRef,
   resource,
   type Signal,
@@ -14,6 +13,7 @@ import type { BatchApi, BatchCall, CallOptions, RemoteError } from '@sealwire/cl
 import { asRemoteError } from './errors.js';
 import { handleOf, recorder } from './handle.js';
 import type { RemoteModule } from './module.js';
+import { bare, injectorOf, optionsOf, SWITCH } from './options.js';
 import { type HandedOver, resolvedEarly } from './transfer.js';
 
 /** Options of {@link remoteResource}. */
@@ -34,6 +34,15 @@ export interface RemoteResourceRef<T> extends ResourceRef<T> {
   hasValue(): boolean;
 }
 
+const OPTIONS = {
+  defaultValue: undefined,
+  equal: undefined,
+  injector: undefined,
+  debugName: undefined,
+  timeout: undefined,
+  batch: SWITCH,
+};
+
 type Describe<Api, T> = (remote: BatchApi<Api>) => BatchCall<T> | undefined;
 
 /**
@@ -41,7 +50,8 @@ type Describe<Api, T> = (remote: BatchApi<Api>) => BatchCall<T> | undefined;
  * undefined leaves the resource idle. Reads of one turn travel as one message, the first ones inside the handshake. For what
  * changes something, take `remoteAction`.
  *
- * @throws Error outside an injection context, unless `injector` is given
+ * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for an option that does not
+ * exist, or a value that it does not take
  * @example
  * import { input } from '@angular/core';
  * class AccountPage {
@@ -64,9 +74,8 @@ export function remoteResource<Api, T>(
   call: Describe<Api, T>,
   options: RemoteResourceOptions<T> = {},
 ): RemoteResourceRef<T | undefined> {
-  const { injector: given, timeout, batch = true, ...others } = options;
-  if (!given) assertInInjectionContext(remoteResource);
-  const injector = given ?? inject(Injector);
+  const { injector: given, timeout, batch = true, ...others } = optionsOf(options, OPTIONS, 'remoteResource()');
+  const injector = injectorOf(given, remoteResource);
   const handle = handleOf(injector.get(module));
   const described = computed(() => (handle.obstacle().why === undefined ? call(recorder) : undefined));
   let underWay: AbortController | undefined;
@@ -78,7 +87,7 @@ export function remoteResource<Api, T>(
     return description && handedOver?.(description);
   });
   let used: HandedOver | undefined;
-  const loaded = resource({
+  const load: ResourceOptions<unknown, BatchCall<unknown> | undefined> = {
     ...(others as object),
     injector,
     params: (): BatchCall<unknown> | undefined => described(),
@@ -99,6 +108,7 @@ export function remoteResource<Api, T>(
         throw asRemoteError(error);
       }
     },
-  });
+  };
+  const loaded = resource(bare(load));
   return (handedOver ? resolvedEarly(loaded, early) : loaded) as unknown as RemoteResourceRef<T | undefined>;
 }

@@ -15,6 +15,7 @@ import {
 import { Handle } from './handle.js';
 import { httpClientTransport } from './http-client.js';
 import { pathOf, type RemoteModule } from './module.js';
+import { bare } from './options.js';
 import { Start, Transfer } from './transfer.js';
 
 export class Sealwire {
@@ -26,12 +27,11 @@ export class Sealwire {
     const path = pathOf(module);
     const common = injector.get(CONFIG, undefined, { optional: true });
     const own = injector.get(MODULES, []).find((entry) => entry.module === module)?.config;
-    // without a prototype: what something put on Object.prototype is no option
-    const { secureKey, url, ...config }: RemoteModuleConfig = Object.assign(
-      Object.create(null),
-      common && resolve(common, injector),
-      own && resolve(own, injector),
-    );
+    const config: RemoteModuleConfig = bare({
+      ...(common && resolve(common, injector, 'provideSealwire()')),
+      ...(own && resolve(own, injector, 'withModule()')),
+    });
+    const { secureKey, url, ...others } = config;
     const isServer = isPlatformServer(injector.get(PLATFORM_ID));
     const calls = isServer ? injector.get(SERVER_CALLS) : undefined;
     const base = calls?.url ?? url ?? '/remote';
@@ -42,15 +42,16 @@ export class Sealwire {
     // a module without encryption has no sessions
     const persistence = isServer || config.keySize === 0 ? undefined : injector.get(PERSISTENCE);
     const address = { url: `${base.replace(/\/+$/, '')}/${path}`, modulePath: path };
-    const options = (key: string | undefined): RemoteOptions => ({
-      ...config,
-      ...(key === undefined ? {} : { secureKey: key }),
-      ...(persistence && { persistence }),
-      ...address,
-      transport: (injector.get(TRANSPORT, undefined, { optional: true }) ?? httpClientTransport)(injector, path),
-    });
+    const options = (key: string | undefined): RemoteOptions =>
+      bare({
+        ...others,
+        ...(key === undefined ? {} : { secureKey: key }),
+        ...(persistence && { persistence }),
+        ...address,
+        transport: (injector.get(TRANSPORT, undefined, { optional: true }) ?? httpClientTransport)(injector, path),
+      });
     return new Handle(injector, {
-      open: (key) => this.#backend.open(module, () => options(key)) as never,
+      open: (key, isCurrent) => this.#backend.open(module, () => options(key), isCurrent) as never,
       endOfTurn: (run) => this.#backend.endOfTurn(run),
       forget: () => persistence?.ɵforget(address),
       secureKey,

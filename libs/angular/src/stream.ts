@@ -1,10 +1,8 @@
 import { isPlatformServer } from '@angular/common';
 import {
-  assertInInjectionContext,
   computed,
   effect,
-  Injector,
-  inject,
+  type Injector,
   PLATFORM_ID,
   type Signal,
   signal,
@@ -15,6 +13,7 @@ import { type BatchApi, type BatchCall, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
 import { type Handle, handleOf, recorder } from './handle.js';
 import type { RemoteModule } from './module.js';
+import { injectorOf, optionsOf } from './options.js';
 
 /** Options of {@link remoteStream}. */
 export interface RemoteStreamOptions {
@@ -57,7 +56,8 @@ const IDLE: State = { status: 'idle' };
  * begins the new one; undefined leaves it idle. It ends with the component. What is cut and resumable goes on by itself. While a
  * page is rendered on the server it stays idle.
  *
- * @throws Error outside an injection context, unless `injector` is given, or for a `keep` that is no whole number above 0
+ * @throws Error outside an injection context, unless `injector` is given, or for a `keep` that is no whole number above 0; SealwireError
+ * `bad_configuration` for an option that does not exist
  * @example
  * class Rates {
  *   readonly rates = remoteStream(
@@ -73,9 +73,9 @@ export function remoteStream<Api, T>(
   call: (remote: BatchApi<Api>) => BatchCall<AsyncIterable<T>> | undefined,
   options: RemoteStreamOptions = {},
 ): RemoteStream<T> {
-  if (!options.injector) assertInInjectionContext(remoteStream);
-  const injector = options.injector ?? inject(Injector);
-  const { keep = Number.POSITIVE_INFINITY } = options;
+  const own = optionsOf(options, { keep: undefined, injector: undefined }, 'remoteStream()');
+  const injector = injectorOf(own.injector, remoteStream);
+  const { keep = Number.POSITIVE_INFINITY } = own;
   if (keep !== Number.POSITIVE_INFINITY && !(Number.isInteger(keep) && keep >= 1))
     throw new Error('remoteStream() keeps a whole number of items, at least 1.');
   const handle = handleOf(injector.get(module));

@@ -1,11 +1,13 @@
 // @vitest-environment jsdom
 import './support.js';
+import { Blob as NodeBlob, File as NodeFile } from 'node:buffer';
 import { provideHttpClient } from '@angular/common/http';
 import { Component, provideZonelessChangeDetection } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import { injectRemote, provideSealwire, withFetch, withModule } from '@sealwire/angular';
 import { SealwireInspector, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
+import { eventually } from './eventually.js';
 import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 @Component({
@@ -75,6 +77,20 @@ it('marks the padding inside the pieces of a live result', async () => {
   const bars = all('.row')[0]?.querySelectorAll('[role="img"]') ?? [];
   expect([...bars].at(-1)?.getAttribute('aria-label')).toMatch(
     /^header 12 B, payload \d+ B, padding \d+ B, chunk heads and tags \d+ B$/,
+  );
+});
+
+it('marks the padding inside the pieces of an upload', async () => {
+  vi.stubGlobal('Blob', NodeBlob);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const { fixture, all } = await shown();
+  const rates = TestBed.inject(Rates);
+  await rates.measure(new NodeFile([new Uint8Array(1)], 'a') as unknown as File);
+  await rates.measure(new NodeFile([new Uint8Array(300_000)], 'plan.pdf') as unknown as File);
+  await fixture.whenStable();
+  const bars = () => [...(all('.row')[0]?.querySelectorAll('[role="img"]') ?? [])];
+  await eventually(() => bars()[0]?.getAttribute('aria-label')).toMatch(
+    /^header 36 B, payload 300\.\d KB, padding [\d.,]+ K?B, chunk heads and tags \d+ B$/,
   );
 });
 

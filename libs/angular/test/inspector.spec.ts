@@ -135,7 +135,9 @@ it.each([
   const { rates, recorder } = await connect(feature, http);
   await rates.size(new Uint8Array(1));
   const file = new NodeFile([new Uint8Array(300_000)], 'plan.pdf') as unknown as File;
-  expect(await rates.measure(file)).toBe('plan.pdf 300000');
+  const payloads: number[] = [];
+  const own = rates.$call({ onSealed: (sealed) => payloads.push(...sealed.payloads) });
+  expect(await own.measure(file)).toBe('plan.pdf 300000');
   const call = recorder.calls().at(-1);
   expect(call).toMatchObject({ args: ['File "plan.pdf" (300000 bytes)'], outcome: '"plan.pdf 300000"' });
   await eventually(() => recorder.exchanges().at(-1)).toMatchObject({
@@ -144,9 +146,12 @@ it.each([
   });
   const body = recorder.exchanges().at(-1)?.request.body;
   expect(body?.size).toBeGreaterThan(300_000);
-  // what is file and what is padding is not known
-  expect(body?.payload).toBeUndefined();
   expect(body?.pieces.reduce((sum, { length }) => sum + length + 3, 36)).toBe(body?.size);
+  expect([body?.pieceCount, body?.payload]).toEqual([payloads.length, payloads.reduce((sum, one) => sum + one, 0)]);
+  expect((body?.payload ?? 0) - 300_000).toBeGreaterThan(50);
+  expect((body?.payload ?? 0) - 300_000).toBeLessThan(200);
+  const { padded, tag } = ɵFRAME_LAYOUT;
+  expect(body?.pieces.map(({ length }) => length)).toEqual(payloads.map((one) => padded(one) + tag));
 });
 
 it('tells a stream that the application left from one that was cut', async () => {
@@ -219,7 +224,9 @@ it('makes no effect that calls depend on it', async () => {
 
 it('refuses what it has no use for', () => {
   expect(() => withInspector({ keep: 0 })).toThrow('1 to 10,000');
-  expect(() => withInspector({ bodies: 1 } as never)).toThrow('no option `bodies`');
+  expect(() => withInspector({ bodies: 1 } as never)).toThrow(
+    'withInspector(): unknown option `bodies`; it takes keep.',
+  );
 });
 
 it('leaves it to the call to tell of an argument that cannot be read', async () => {

@@ -176,7 +176,9 @@ it('calls if what came with the page is no value', async () => {
 });
 
 it('refuses options that do not exist, and an address that leads nowhere on the server', () => {
-  expect(() => withServerCalls({ url: '/remote', transfr: true } as never)).toThrow('no option "transfr"');
+  expect(() => withServerCalls({ url: '/remote', transfr: true } as never)).toThrow(
+    'unknown option `transfr`; did you mean `transfer`?',
+  );
   expect(() => withServerCalls({} as never)).toThrow('needs the url');
   expect(() => open('server', '/remote', {})).toThrow(
     expect.objectContaining({

@@ -10,11 +10,13 @@ import {
   remoteModule,
   remoteResource,
   remoteStream,
+  withFetch,
   withModule,
 } from '@sealwire/angular';
+import { WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
 import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
 import { describe, expect, it } from 'vitest';
-import { Payments, secureKeys, serverKey, startServer } from './server.js';
+import { Payments, Public, secureKeys, serverKey, startServer } from './server.js';
 
 const Rates = remoteModule<{ watch(currency: string): AsyncGenerator<number> }>('rates');
 const key = signal<string | undefined>(undefined);
@@ -106,6 +108,71 @@ describe.each([
     expect(balance.value()).toBe(5n);
     key.set(next);
     expect(balance.value()).toBe(undefined);
+  });
+});
+
+describe.each([
+  ['logs out', undefined],
+  ['is followed by another one', secureKeys[1]],
+])('in the inspector a user who %s', (_, next) => {
+  async function recorded() {
+    const { url } = await startServer();
+    key.set(secureKeys[0]);
+    const own = withModule(Payments, { secureKey: () => key() });
+    TestBed.configureTestingModule({
+      providers: [provideHttpClient(), provideSealwire({ url, serverKey }, own, withFetch(), withInspector())],
+    });
+    const [recorder, attacks] = [TestBed.inject(WireRecorder), TestBed.inject(WireAttacks)];
+    const seen = () =>
+      [recorder.calls(), recorder.exchanges(), recorder.handshakes()].map((all) =>
+        [...new Set(all.map(({ module }) => module))].sort(),
+      );
+    return { payments: TestBed.inject(Payments), recorder, attacks, seen };
+  }
+
+  it('leaves no message, no call and no report of an attack', async () => {
+    const { payments, recorder, attacks, seen } = await recorded();
+    await TestBed.inject(Public).rate('CHF');
+    await payments.balance({ account: 'a' });
+    const report = attacks.arm('flip-answer');
+    await payments.balance({ account: 'a' });
+    expect((await report).calls).toHaveLength(1);
+    expect(seen()).toEqual(Array(3).fill(['payments', 'public']));
+    expect(attacks.reports()).toHaveLength(1);
+    key.set(next);
+    expect(seen()).toEqual(Array(3).fill(['public']));
+    expect(attacks.reports()).toEqual([]);
+    await expect(attacks.replay()).rejects.toThrow('nothing to replay');
+    TestBed.tick();
+    key.set(secureKeys[0]);
+    expect(seen()).toEqual(Array(3).fill(['public']));
+    await payments.balance({ account: 'b' });
+    expect(recorder.calls().map(({ args }) => args)).toEqual([['"CHF"'], ['{ account: "b" }']]);
+  });
+
+  it('takes no room of what is kept', async () => {
+    const { payments, recorder } = await recorded();
+    recorder.limit = 2;
+    await TestBed.inject(Public).rate('CHF');
+    await payments.balance({ account: 'a' });
+    key.set(next);
+    await TestBed.inject(Public).rate('EUR');
+    expect(recorder.calls().map(({ args }) => args)).toEqual([['"CHF"'], ['"EUR"']]);
+  });
+
+  it('leaves nothing of what is under way, nor of what is sent afterwards', async () => {
+    const { payments, recorder, seen } = await recorded();
+    await payments.balance({ account: 'a' });
+    const { between } = recorder;
+    recorder.between = (passing) => {
+      expect(seen()).toEqual([['payments'], ['payments'], ['payments']]);
+      key.set(next);
+      const answer = between?.(passing) ?? Promise.reject(new Error('nobody stands between'));
+      expect(seen()).toEqual([[], [], []]);
+      return answer;
+    };
+    await expect(payments.balance({ account: 'a' })).rejects.toMatchObject({ code: 'closed' });
+    expect(seen()).toEqual([[], [], []]);
   });
 });
 

@@ -6,6 +6,7 @@ export {
   encodeValue,
   FRAME_LAYOUT as ɵFRAME_LAYOUT,
   frameType,
+  knownOptions as ɵknownOptions,
   RemoteFile,
   SealwireError,
 } from '@sealwire/core/calls';
@@ -22,6 +23,7 @@ export {
   type Remote,
   type RemoteControls,
   remoteFunctions,
+  type SealedPieces,
   type SentFrame,
 } from './remote.js';
 export type { SessionPersistence } from './sessions/state.js';

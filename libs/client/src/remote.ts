@@ -45,6 +45,16 @@ export interface SentFrame {
   readonly calls: readonly number[];
 }
 
+/** Pieces of an upload that were sealed, which leave next. */
+export interface SealedPieces {
+  /** the header of the call, 36 bytes: what is sent of it begins with them, each time */
+  readonly head: Uint8Array;
+  /** place of the first of them in the call; 0 again if the call is sealed again, and then come the same pieces */
+  readonly first: number;
+  /** bytes of each piece before it was padded and sealed */
+  readonly payloads: readonly number[];
+}
+
 /** Pieces of a live result that opened together. */
 export interface OpenedPieces {
   /** the first 12 bytes of the answer, which no two answers have in common */
@@ -63,7 +73,9 @@ export interface CallOptions {
   readonly onProgress?: (progress: Progress) => void;
   /** called before a sealed frame that carries the call leaves, each time: what tools need to find the call on the wire */
   readonly onSent?: (sent: SentFrame) => void;
-  /** called as pieces of a live result open: what tools need to tell payload from padding */
+  /** called as pieces of a call with streams are sealed: what tools need to tell payload from padding */
+  readonly onSealed?: (sealed: SealedPieces) => void;
+  /** called as pieces of a live result open: the same for answers */
   readonly onOpened?: (opened: OpenedPieces) => void;
   /** laid over the `metadata` of the remote */
   readonly metadata?: MetadataSource;

@@ -6,10 +6,11 @@ import {
   fetchTransport,
   OutcomeUnknownError,
   RemoteFile,
+  type SealedPieces,
   StreamBody,
   type WriteParts,
 } from '@sealwire/client';
-import { concat } from '@sealwire/core';
+import { concat, describeFrame, FRAME_LAYOUT } from '@sealwire/core';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { streamBody } from '../../../test/support/stream-body.js';
@@ -140,6 +141,48 @@ describe.each([
     expect(await remote.store(megabytes(1))).toMatchObject({ size: 1_000_000 });
     expect(lost).toBe(2);
     expect(server.runs.map(({ name }) => name)).toEqual(['store']);
+  });
+
+  it('tells which bytes of its pieces are no padding, again if they are sealed again', async () => {
+    const server = new LivePeerServer();
+    store(server);
+    const sent: Uint8Array[][] = [];
+    const send = async (request: Any): Promise<Any> => {
+      const { body } = request;
+      if (body instanceof Uint8Array) return server.answer(request);
+      const parts: Uint8Array[] = requestStreams ? [] : [new Uint8Array(await body.arrayBuffer())];
+      sent.push(parts);
+      const seen = new StreamBody(
+        (write: WriteParts) =>
+          body.pipe((some: readonly Uint8Array[]) => {
+            parts.push(...some.map((part) => part.slice()));
+            return write(some);
+          }),
+        (reason) => body.cancel(reason),
+      );
+      const answer: Any = await server.answer(requestStreams ? { ...request, body: seen } : request);
+      if (sent.length > 1) return answer;
+      while (!(await answer.body.read()).done);
+      throw new Error('connection reset');
+    };
+    const { remote } = await openedLive({ server, transport: { requestStreams, send } as Any });
+    const told: SealedPieces[] = [];
+    const call = remote.$call({ onSealed: (pieces: SealedPieces) => told.push(pieces) }) as Any;
+    await call.store(megabytes(1));
+    const [bytes = new Uint8Array(0)] = sent.map((parts) => concat(...parts));
+    const { header, padded, tag, lastChunk } = FRAME_LAYOUT;
+    const heads = describeFrame(bytes)?.fields.filter(({ name }) => name === 'chunk head') ?? [];
+    expect(heads.length).toBeGreaterThan(2);
+    // the server knows the result, and takes no more of the second stream than it needs to see that
+    const again = told.findIndex(({ first }, i) => i > 0 && first === 0);
+    expect(again > 0).toBe(requestStreams);
+    for (const part of again > 0 ? [told.slice(0, again), told.slice(again)] : [told]) {
+      const lengths = part.flatMap(({ payloads }) => payloads).map((length) => padded(length) + tag);
+      const those = part[0] === told[0] ? heads : heads.slice(0, lengths.length);
+      expect(lengths).toEqual(those.map(({ value = 0 }) => value & ~lastChunk));
+      expect(part.map(({ first }) => first)).toEqual(those.map((_, i) => i));
+    }
+    for (const { head } of told) expect(head).toEqual(bytes.subarray(0, header('call')));
   });
 
   it('has its time and no more if every connection is cut', async () => {

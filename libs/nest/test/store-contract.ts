@@ -190,6 +190,19 @@ export function storeContract(name: string, exclusive: boolean, open: () => Prom
       expect(await directory.list({ id: one.id }, { limit: 10 })).toEqual([]);
     });
 
+    it.each([
+      ['nothing', {}],
+      ['what it does not know', { modul: 'payments' }],
+      ['several', { id: primitives.random(16), module: 'payments' }],
+    ])('ends nothing for a selector that names %s', async (_, selector) => {
+      const { id } = await opened();
+      const refused = 'A selector of sessions has one of `all`, `id`, `keyId` and `module`.';
+      await expect(subject.directory.end(selector as never, 'revoked')).rejects.toThrow(refused);
+      await expect(subject.directory.count(selector as never)).rejects.toThrow(refused);
+      await expect(subject.directory.list(selector as never, { limit: 1 })).rejects.toThrow(refused);
+      expect(await store.find(id)).toMatchObject({ ended: undefined });
+    });
+
     it('answers a ping', async () => {
       await subject.directory.ping();
     });

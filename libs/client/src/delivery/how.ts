@@ -21,6 +21,7 @@ export interface How {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: CallOptions['onProgress'];
   readonly onSent?: CallOptions['onSent'];
+  readonly onSealed?: CallOptions['onSealed'];
   readonly onOpened?: CallOptions['onOpened'];
   /** goes before the calls that wait for `onSession` */
   readonly early: boolean;
@@ -38,13 +39,14 @@ export interface Work {
   readonly how: How;
 }
 
+const KNOWN = ['signal', 'timeout', 'onProgress', 'onSent', 'onSealed', 'onOpened', 'metadata'];
 const REFRESHERS = new WeakMap<Settings, Refresher>();
 
 /** @throws SealwireError `bad_configuration` */
 export function howOf(settings: Settings, given: CallOptions, what: string, early: boolean): How {
-  const options = knownOptions(given, ['signal', 'timeout', 'onProgress', 'onSent', 'onOpened', 'metadata'], what);
-  const { signal, onProgress, onSent, onOpened, metadata } = options;
-  for (const [name, hook] of Object.entries({ onProgress, onSent, onOpened })) {
+  const options = knownOptions(given, KNOWN, what);
+  const { signal, onProgress, onSent, onSealed, onOpened, metadata } = options;
+  for (const [name, hook] of Object.entries({ onProgress, onSent, onSealed, onOpened })) {
     if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
   }
   const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
@@ -56,6 +58,7 @@ export function howOf(settings: Settings, given: CallOptions, what: string, earl
     signal,
     onProgress,
     onSent,
+    onSealed,
     onOpened,
     early,
     refresher,

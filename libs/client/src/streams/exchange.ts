@@ -98,6 +98,16 @@ export function announce({ work, payload, places, continued }: Message, frame: U
   told(onSent, { frame, payload: asks ? 0 : payload.length, calls });
 }
 
+/** @returns what tells the application what is payload of the next pieces of an upload */
+export function sealing({ work }: Message, head: Uint8Array): (payloads: readonly number[]) => void {
+  const { onSealed } = work.how;
+  let first = 0;
+  return (payloads) => {
+    if (onSealed) told(onSealed, { head, first, payloads });
+    first += payloads.length;
+  };
+}
+
 /** Tells the application what of a live result is payload. */
 export function opened({ work }: Message, head: Uint8Array, pieces: readonly Uint8Array[]): void {
   const { onOpened } = work.how;

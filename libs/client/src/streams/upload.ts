@@ -17,6 +17,7 @@ import { RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
 import { StreamBody, type WriteParts } from '../transport/stream-body.js';
+import { sealing } from './exchange.js';
 
 const EMPTY = new Uint8Array(0);
 const PAYLOAD_PIECE = LIMITS.firstPieceBody;
@@ -192,8 +193,10 @@ export class Upload implements Limited {
       this.moved('sealed', total);
       return room;
     };
-    give(head);
     const sealer = this.#sealer as LiveSealer;
+    const tell = sealing(this.#message as Message, sealer.header);
+    tell(this.#bodies.map(({ length }) => length));
+    give(head);
     this.#pulse = () => this.#streams.send(UNIT.pulse, 0, EMPTY);
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
@@ -204,9 +207,12 @@ export class Upload implements Limited {
     };
     const limit = this.#maximum;
     return function* (body, last) {
-      for (const { length } of body) plain += length;
+      const bytes = body[0].length + (body[1]?.length ?? 0);
+      plain += bytes;
       if (plain > limit + plain / 64 + LIMITS.chunk) throw tooMuch(limit);
-      const room = give(yield* sealer.sealInPlace(body, last));
+      const piece = yield* sealer.sealInPlace(body, last);
+      tell([bytes]);
+      const room = give(piece);
       if (last) over();
       else next();
       // what is behind the last piece waits for nothing

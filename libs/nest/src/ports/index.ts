@@ -10,14 +10,15 @@ export { type Acceptance, type FirstAcceptance, NumberLedger } from './number-le
 export { SessionData, type SessionDataRow } from './session-data.js';
 export { SessionDirectory } from './session-directory.js';
 export { type RenewedSession, SessionStore, type SessionStoreListener } from './session-store.js';
-export type {
-  ClosedLane,
-  CloseReason,
-  FirstCalls,
-  LedgerSession,
-  NewSession,
-  SessionLimits,
-  SessionSelector,
-  SessionSummary,
-  StoredSession,
+export {
+  type ClosedLane,
+  type CloseReason,
+  type FirstCalls,
+  type LedgerSession,
+  type NewSession,
+  ownSelector,
+  type SessionLimits,
+  type SessionSelector,
+  type SessionSummary,
+  type StoredSession,
 } from './session-types.js';

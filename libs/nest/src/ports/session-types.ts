@@ -1,4 +1,4 @@
-import type { KeySize, SessionSecrets } from '@sealwire/core';
+import { type KeySize, ownOptions, SealwireError, type SessionSecrets } from '@sealwire/core';
 
 /**
  * Why a session ended: its lifetime, its idle time, an operator, a newer session of its client, its SecureKey, or more sessions
@@ -86,6 +86,24 @@ export type SessionSelector =
   | { readonly id: Uint8Array }
   | { readonly keyId: Uint8Array }
   | { readonly module: string };
+
+/**
+ * The one choice of a selector, without a prototype: none is there because something put it on `Object.prototype`.
+ *
+ * @returns an object that has one of the four names, so that `in` tells which
+ * @throws SealwireError `bad_configuration` for none or several of them: what was to end one session would end all
+ * @example
+ * import { ownSelector, type SessionSelector } from '@sealwire/nest/ports';
+ *
+ * export function isForAll(selector: SessionSelector): boolean {
+ *   return 'all' in ownSelector(selector);
+ * }
+ */
+export function ownSelector(selector: SessionSelector): SessionSelector {
+  const own = ownOptions(selector, ['all', 'id', 'keyId', 'module']);
+  if (Object.keys(own).length === 1) return own;
+  throw new SealwireError('bad_configuration', 'A selector of sessions has one of `all`, `id`, `keyId` and `module`.');
+}
 
 /** A session as operators see it, without keys. */
 export interface SessionSummary {

@@ -3,6 +3,7 @@ import { ownOptions, type Primitives, type SessionSecrets, SIZE, toHex } from '@
 import {
   type CloseReason,
   type NewSession,
+  ownSelector,
   type RenewedSession,
   type SessionData,
   type SessionDataRow,
@@ -21,7 +22,6 @@ const ANSWERING_MS = 60_000;
 const TOMBSTONE_MS = 600_000;
 const PURGE_MS = 60_000;
 const CLOSED_LANES = 4;
-const SELECTORS = ['all', 'id', 'keyId', 'module'];
 
 /** Sessions of a process that keeps none: they end with it. */
 @Injectable()
@@ -154,20 +154,20 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
   }
 
   async end(selector: SessionSelector, reason: CloseReason): Promise<number> {
-    const rows = [...this.select(selector)];
+    const rows = [...this.select(ownSelector(selector))];
     for (const row of rows) this.close(row, reason);
     return rows.length;
   }
 
   async list(filter: SessionSelector, page: { limit: number; after?: string }): Promise<SessionSummary[]> {
     const { after, limit } = ownOptions(page, ['after', 'limit']);
-    const rows = [...this.select(filter)].filter(({ key }) => after === undefined || key > after);
+    const rows = [...this.select(ownSelector(filter))].filter(({ key }) => after === undefined || key > after);
     rows.sort((a, b) => (a.key < b.key ? -1 : 1));
     return rows.slice(0, limit).map(summaryOf);
   }
 
   async count(selector: SessionSelector): Promise<number> {
-    const filter = ownOptions(selector, SELECTORS);
+    const filter = ownSelector(selector);
     if ('keyId' in filter) return this.secureKeys.get(toHex(filter.keyId))?.size ?? 0;
     if ('module' in filter) return this.modules.get(filter.module)?.size ?? 0;
     let count = 0;
@@ -207,8 +207,7 @@ export class MemoryStore extends SessionStore implements SessionDirectory, Sessi
     return row?.ended ? undefined : row;
   }
 
-  private *select(chosen: SessionSelector): Generator<Row> {
-    const selector = ownOptions(chosen, SELECTORS);
+  private *select(selector: SessionSelector): Generator<Row> {
     if ('id' in selector) {
       const row = this.living(selector.id);
       if (row) yield row;

@@ -4,13 +4,12 @@ import {
   formatKeyText,
   fromHex,
   generateKeyText,
-  ownOptions,
   parseSecureKey,
   parseServerPrivateKey,
   toHex,
 } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import type { SessionSelector, SessionSummary } from '@sealwire/nest/ports';
+import { ownSelector, type SessionSelector, type SessionSummary } from '@sealwire/nest/ports';
 import {
   type Answer,
   type Command,
@@ -85,7 +84,7 @@ export const revoke: Command = {
     if (rest.length > 0 || chosen.length !== 1 || !only) {
       throw new UsageError('Say which sessions: one id, --key, --module or --all.');
     }
-    const selector = ownOptions(only, ['all', 'id', 'keyId', 'module']);
+    const selector = ownSelector(only);
     return withStore(invocation, async ({ sessions, directory, keys }) => {
       const refused = 'keyId' in selector && (await keys.revokeSecureKey(selector.keyId));
       const ended = await directory.end(selector, 'keyId' in selector ? 'secure_key_revoked' : 'revoked');

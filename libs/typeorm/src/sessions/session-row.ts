@@ -1,6 +1,13 @@
 import type { KeySize, SessionSecrets } from '@sealwire/core';
-import { concat, ownOptions, toHex } from '@sealwire/core';
-import type { ClosedLane, CloseReason, LedgerSession, SessionSelector, StoredSession } from '@sealwire/nest/ports';
+import { concat, toHex } from '@sealwire/core';
+import {
+  type ClosedLane,
+  type CloseReason,
+  type LedgerSession,
+  ownSelector,
+  type SessionSelector,
+  type StoredSession,
+} from '@sealwire/nest/ports';
 import { toBytes } from '../connection/database.js';
 import type { KeyEncryption, Place } from '../keys/key-encryption.js';
 import { type Incarnation, MARK } from './incarnation.js';
@@ -136,7 +143,7 @@ function closedOf(row: SessionRow): ClosedLane[] {
 
 /** The condition of a selector, with its one parameter as $1. */
 export function selectorSql(chosen: SessionSelector): { where: string; parameters: unknown[] } {
-  const selector = ownOptions(chosen, ['all', 'id', 'keyId', 'module']);
+  const selector = ownSelector(chosen);
   if ('id' in selector) return { where: 's.id = $1', parameters: [selector.id] };
   if ('keyId' in selector) return { where: 's.key_id = $1', parameters: [selector.keyId] };
   if ('module' in selector) return { where: 's.module = $1', parameters: [selector.module] };
