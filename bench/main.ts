@@ -51,7 +51,7 @@ if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ?
 if (has('store')) await measureStore({ quick });
 const streams: StreamPlan = quick
   ? { rounds: 3, length: 20 * 2 ** 20, items: 20_000, latencies: 200, subscriptions: 100, profile }
-  : { rounds: 7, length: 100 * 2 ** 20, items: 100_000, latencies: 1_000, subscriptions: 1_000, profile };
+  : { rounds: 7, length: 100 * 2 ** 20, items: 100_000, latencies: 3_000, subscriptions: 1_000, profile };
 if (has('stream-down')) await measureBytes(keys, 'down', streams);
 if (has('stream-up')) await measureBytes(keys, 'up', streams);
 if (has('stream-items')) await measureItems(keys, streams);

@@ -243,3 +243,17 @@ describe('node and portable primitives agree on', () => {
     );
   });
 });
+
+describe('random bytes of Node', () => {
+  it('are handed out once, in memory of their own', () => {
+    const lengths = [0, 1, 7, 16, 32, 64, 255, 256, 257, 5_000];
+    const blocks: string[] = [];
+    for (let i = 0; i < 3_000; i++) {
+      const length = lengths[i % lengths.length] as number;
+      const bytes = nodePrimitives.random(length);
+      expect([bytes.length, bytes.buffer.byteLength]).toEqual([length, length]);
+      for (let at = 0; at + 16 <= length; at += 16) blocks.push(toHex(bytes.subarray(at, at + 16)));
+    }
+    expect(new Set(blocks).size).toBe(blocks.length);
+  });
+});

@@ -149,6 +149,10 @@ afterEach(async () => {
   middleware.length = 0;
 });
 
+interface Settable {
+  header(name: string, value: string): unknown;
+}
+
 const PLATFORMS = { express: undefined, fastify: () => new FastifyAdapter() };
 
 interface Setup {
@@ -292,6 +296,32 @@ describe.each(Object.keys(PLATFORMS) as (keyof typeof PLATFORMS)[])('on %s, the 
     });
     expect(answer.status).toBe(200);
     expect(answer.headers['access-control-allow-origin']).toBe('https://app.example');
+  });
+
+  it('has its own headers once, whatever a hook has set before', async () => {
+    const headers = { 'cache-control': 'private', 'content-type': 'text/html', 'x-of-hook': 'stays' };
+    const running = await start(platform, {
+      prepare: (prepared) => {
+        const adapter = prepared.getHttpAdapter();
+        const set = (response: Settable, next: () => void) => {
+          for (const [name, value] of Object.entries(headers)) response.header(name, value);
+          next();
+        };
+        if (platform === 'express')
+          adapter.use((_: unknown, response: Settable, next: () => void) => set(response, next));
+        else
+          adapter
+            .getInstance()
+            .addHook('onRequest', (_: unknown, reply: Settable, done: () => void) => set(reply, done));
+      },
+    });
+    const client = await connected(running);
+    const answer = await post(client.url, client.frame([{ name: 'open', args: ['x'] }]));
+    expect(answer.headers).toMatchObject({
+      'cache-control': 'no-store, no-transform',
+      'content-type': 'application/vnd.sealwire',
+      'x-of-hook': 'stays',
+    });
   });
 
   it('leaves all other routes as they are', async () => {

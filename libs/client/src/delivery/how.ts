@@ -66,6 +66,11 @@ export function howOf(settings: Settings, given: CallOptions, what: string, earl
   };
 }
 
+/** The same for who waits for no outcome any more. */
+export function unsettled(how: How): How {
+  return how.onSettled ? { ...how, onSettled: undefined } : how;
+}
+
 function adder(
   settings: Settings,
   metadata: CallOptions['metadata'],

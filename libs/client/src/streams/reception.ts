@@ -20,6 +20,7 @@ import {
   UnitReader,
 } from '@sealwire/core/live';
 import type { Limited } from '../delivery/delivery.js';
+import { unsettled } from '../delivery/how.js';
 import { type Abortable, listen, unlisten } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
 import { unanswered } from '../delivery/setbacks.js';
@@ -52,6 +53,7 @@ export class Reception implements Limited, Abortable {
   #status: MessageStatus | undefined;
   #body: LiveBody | undefined;
   #begun = false;
+  #watched = false;
   #closed = false;
   /** when bytes came last; undefined while nothing is read because a consumer is behind */
   #heardAt: number | undefined;
@@ -117,26 +119,39 @@ export class Reception implements Limited, Abortable {
   }
 
   async #bytes(value: Uint8Array): Promise<void> {
+    const { message, sent } = this;
     let bytes = value;
-    if (!this.#opener) {
-      this.#opener = this.#open(value);
-      if (!this.#opener) return;
+    let opener = this.#opener;
+    if (!opener) {
+      opener = this.#open(value);
+      if (!opener) return;
+      this.#opener = opener;
       bytes = this.#head;
       this.#head = EMPTY;
     }
-    const opening = run(this.#opener.push(bytes));
+    const opening = run(opener.push(bytes));
     const pieces = isPending(opening) ? await opening : opening;
-    opened(this.message, this.#header, pieces);
+    opened(message, this.#header, pieces);
     for (const piece of pieces) {
       if (this.#closed) return;
-      await this.#piece(piece);
-      if (this.#closed) return;
+      if (!this.#begun) this.#begin();
+      sent.alive();
+      for (const unit of this.#units.push(piece)) {
+        const behind = unit.kind === UNIT.pulse ? undefined : this.#take(unit);
+        if (!behind) continue;
+        this.#heardAt = undefined;
+        this.#watch();
+        await behind;
+        this.#heardAt = performance.now();
+        if (this.#closed) return;
+      }
     }
+    if (!opener.ended) this.#watch();
   }
 
   /** The first 12 bytes are the header; what is behind them stays in `head`. */
   #open(bytes: Uint8Array): LiveOpener | undefined {
-    const head = concat(this.#head, bytes);
+    const head = this.#head.length > 0 ? concat(this.#head, bytes) : bytes;
     this.#head = head;
     if (head.length < SIZE.resultHeader) return undefined;
     this.#head = head.subarray(SIZE.resultHeader);
@@ -144,29 +159,22 @@ export class Reception implements Limited, Abortable {
     return this.sent.openLive(openLiveResult, this.#header);
   }
 
-  async #piece(piece: Uint8Array): Promise<void> {
-    if (!this.#begun) this.#begin();
-    this.sent.alive();
-    for (const unit of this.#units.push(piece)) {
-      const behind = unit.kind === UNIT.pulse ? undefined : this.#take(unit);
-      if (!behind) continue;
-      this.#heardAt = undefined;
-      await behind;
-      this.#heardAt = performance.now();
-      if (this.#closed) return;
-    }
-  }
-
   /** The first piece has opened: from here on it is the server that speaks. */
   #begin(): void {
     this.#begun = true;
     const { message, sent } = this;
     message.heard(sent, true);
-    const { signal } = message.work.how;
-    if (signal) listen(signal, this);
-    message.delivery.receptions.add(this);
-    message.delivery.alarms.set(this, performance.now() + SILENT_PULSES * this.#pulse);
     if (sent === message.sent) message.on('live');
+  }
+
+  /** It goes on: silence, a signal and `$close()` end it. Many a result is whole with its first piece and needs none of this. */
+  #watch(): void {
+    if (this.#watched || !this.#begun || this.#closed) return;
+    this.#watched = true;
+    const { delivery, work } = this.message;
+    if (work.how.signal) listen(work.how.signal, this);
+    delivery.receptions.add(this);
+    delivery.alarms.set(this, performance.now() + SILENT_PULSES * this.#pulse);
   }
 
   get #pulse(): number {
@@ -224,7 +232,7 @@ export class Reception implements Limited, Abortable {
     this.#outcomes.length = 0;
     const { message } = this;
     if (message.state !== 'done') return;
-    message.work = { calls: [], settled: [], how: { ...message.work.how, onSettled: undefined } };
+    message.work = { calls: [], settled: [], how: unsettled(message.work.how) };
   }
 
   /** The outcome of a call that was sent to go on with a stream. */
@@ -298,9 +306,11 @@ export class Reception implements Limited, Abortable {
     this.#closed = true;
     const { message, controller } = this;
     const { delivery, work, upload } = message;
-    delivery.alarms.clear(this);
-    delivery.receptions.delete(this);
-    if (work.how.signal) unlisten(work.how.signal, this);
+    if (this.#watched) {
+      delivery.alarms.clear(this);
+      delivery.receptions.delete(this);
+      if (work.how.signal) unlisten(work.how.signal, this);
+    }
     message.receptions?.delete(this);
     if (!this.#opener?.ended) {
       this.#opener?.erase();

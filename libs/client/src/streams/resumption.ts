@@ -1,7 +1,7 @@
 import type { Call, Resume } from '@sealwire/core';
 import type { IncomingStream } from '@sealwire/core/live';
 import type { Delivery } from '../delivery/delivery.js';
-import type { How } from '../delivery/how.js';
+import { type How, unsettled } from '../delivery/how.js';
 import { backoff } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
 import { join, rewrite } from '../delivery/payload.js';
@@ -113,7 +113,7 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
   try {
     const added = (await how.added?.()) ?? {};
     const payload = join(origins.map((origin) => origin.again(added)));
-    const work = { calls, settled, how: { ...how, onSettled: undefined } };
+    const work = { calls, settled, how: unsettled(how) };
     const message = delivery.message(work, { payload, places: calls.map((_, place) => place) });
     message.continued = origins;
     await delivery.launch(message);

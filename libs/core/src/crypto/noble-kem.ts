@@ -1,5 +1,4 @@
 import { ml_kem768 } from '@noble/post-quantum/ml-kem.js';
-import { erase } from '../bytes.js';
 import { opaque, type Primitives } from './primitives.js';
 
 /** ML-KEM-768 in plain JavaScript: everywhere for encapsulation, and for the rest if the runtime has no ML-KEM. */
@@ -26,6 +25,6 @@ export const nobleKem: Pick<Primitives, 'kemKeyPair' | 'kemEncapsulate' | 'kemDe
 /** The library hands out half of a hash, whose other half would outlive an erasure. */
 function ownCopy(secret: Uint8Array): Uint8Array {
   const copy = secret.slice();
-  erase(new Uint8Array(secret.buffer));
+  new Uint8Array(secret.buffer).fill(0);
   return copy;
 }

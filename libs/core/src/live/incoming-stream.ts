@@ -25,7 +25,7 @@ interface StreamEvents {
  * @example
  * const streams = new IncomingStreams({ errorOf: ({ message }) => new Error(message) });
  * const rows = decodeValue(body, { revive: streams.revive }) as AsyncIterable<unknown>;
- * console.log(streams.streamOf(rows)?.arrived); // 0
+ * console.log(streams.list[0]?.arrived); // 0
  */
 export class IncomingStream {
   /** no more units come */
@@ -46,6 +46,7 @@ export class IncomingStream {
   private error: unknown;
   /** a reader was told of the end, or of the error */
   private told = false;
+  private made: { readonly value: object; readonly consumer: Consumer } | undefined;
   private held: WeakRef<object> | undefined;
 
   constructor(
@@ -59,9 +60,22 @@ export class IncomingStream {
   /** AsyncIterable, ReadableStream or RemoteFile; always the same one, undefined if nobody holds it any more. */
   get value(): object | undefined {
     if (this.held) return this.held.deref();
-    const value = makeValue(this);
+    if (!this.made) {
+      const consumer = new Consumer(this);
+      this.made = { value: makeValue(this, consumer), consumer };
+      // many a stream is over with the piece that announces it, and what follows its consumer costs more than its items
+      queueMicrotask(() => this.watch());
+    }
+    return this.made.value;
+  }
+
+  /** Without its value from now on: that it becomes garbage ends the stream. */
+  private watch(): void {
+    if (!this.made) return;
+    const { value, consumer } = this.made;
     this.held = new WeakRef(value);
-    return value;
+    if (!this.ended && !this.cancelled) unreachable.register(consumer, this, this);
+    this.made = undefined;
   }
 
   /** Makes it a part of that message, and of no earlier one. */
@@ -231,48 +245,35 @@ const DONE: Result = Object.freeze({ done: true, value: undefined });
 /** A stream whose value nobody holds any more has no consumer. It keeps what its stream holds, so streams that are over leave it. */
 const unreachable = new FinalizationRegistry<IncomingStream>((stream) => stream.cancel());
 
-/** What the values of a stream hold of it; the stream itself does not know its values. */
-class Consumer {
-  constructor(private readonly stream: IncomingStream) {
-    unreachable.register(this, stream, stream);
+/** What the values of a stream hold of it, and the value of one with items; the stream itself does not know its values. */
+class Consumer implements AsyncIterableIterator<unknown> {
+  readonly #stream: IncomingStream;
+
+  constructor(stream: IncomingStream) {
+    this.#stream = stream;
   }
 
   next(): Promise<Result> {
-    return this.stream.next();
+    return this.#stream.next();
   }
 
-  cancel(): void {
-    this.stream.cancel();
+  async return(value?: unknown): Promise<IteratorResult<unknown, unknown>> {
+    this.#stream.cancel();
+    return { done: true, value };
   }
 
   /** @throws TypeError */
-  begin(): void {
-    if (!this.stream.used) return;
+  [Symbol.asyncIterator](): this {
+    if (!this.#stream.used) return this;
     throw new TypeError('This stream was read already: it is read once. Call the function again, or keep the items.');
   }
 }
 
-function makeValue(stream: IncomingStream): object {
-  const consumer = new Consumer(stream);
-  if (stream.kind === 'items') return iterable(consumer);
-  if (stream.kind === 'bytes') return byteStream(consumer);
-  const { name = '', type = '', size, modified } = stream.info;
+function makeValue({ kind, info }: IncomingStream, consumer: Consumer): object {
+  if (kind === 'items') return consumer;
+  if (kind === 'bytes') return byteStream(consumer);
+  const { name = '', type = '', size, modified } = info;
   return new RemoteFile({ name, type, size, modified }, () => byteStream(consumer));
-}
-
-function iterable(consumer: Consumer): AsyncIterableIterator<unknown> {
-  const iterator: AsyncIterableIterator<unknown> = {
-    next: () => consumer.next(),
-    return: async (value) => {
-      consumer.cancel();
-      return { done: true, value };
-    },
-    [Symbol.asyncIterator]: () => {
-      consumer.begin();
-      return iterator;
-    },
-  };
-  return iterator;
 }
 
 function byteStream(consumer: Consumer): ReadableStream<Uint8Array> {
@@ -283,7 +284,7 @@ function byteStream(consumer: Consumer): ReadableStream<Uint8Array> {
         if (done) controller.close();
         else controller.enqueue(value as Uint8Array);
       },
-      cancel: () => consumer.cancel(),
+      cancel: () => void consumer.return(),
     },
     // the bytes wait in one buffer only
     { highWaterMark: 0 },

@@ -1,6 +1,5 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
-import type { Replace } from '../payload/cbor.js';
 import { type DecodeOptions, decodeValue, type Revive } from '../payload/cbor-decode.js';
 import { IncomingStream } from './incoming-stream.js';
 import type { StreamInfo, StreamKind } from './sources.js';
@@ -29,8 +28,8 @@ export interface IncomingOptions {
  */
 export class IncomingStreams {
   private readonly byNumber = new Map<number, IncomingStream>();
-  private readonly references = new WeakMap<object, readonly unknown[]>();
-  private readonly byValue = new WeakMap<object, IncomingStream>();
+  /** in the order of their announcement */
+  readonly list: IncomingStream[] = [];
   /** the stream of a run that was cut: the next one of its kind that is announced goes on with it */
   continued: IncomingStream | undefined;
   private readonly held: (() => void)[] = [];
@@ -49,40 +48,25 @@ export class IncomingStreams {
   /** Hook of the decoders: the value of a reference to a stream. @throws SealwireError `bad_payload` */
   readonly revive: Revive = (reference) => {
     const { kind, k, info } = readReference(reference);
-    if (this.byNumber.has(k) || this.byNumber.size >= LIMITS.streams) throw new SealwireError('bad_payload');
+    if (this.byNumber.has(k) || this.list.length >= LIMITS.streams) throw new SealwireError('bad_payload');
     const continued = this.continued?.kind === kind ? this.continued : undefined;
     if (continued) this.continued = undefined;
     const stream = continued ?? new IncomingStream(kind, info, this.options.decode);
     stream.join(this.events);
     this.byNumber.set(k, stream);
+    this.list.push(stream);
     if (continued && !continued.goesOn(info)) {
       const message = 'What the stream was read from has changed, so that it cannot go on.';
       continued.end(this.options.errorOf({ code: 'stream_changed', message }));
     }
-    const { value } = stream;
-    if (value) {
-      this.references.set(value, reference as readonly unknown[]);
-      this.byValue.set(value, stream);
-    }
-    return value;
+    return stream.value;
   };
-
-  /** Hook of the encoders: gives the values of this message their references again. */
-  readonly replace: Replace = (value) => this.references.get(value);
-
-  /** The stream behind a value that `revive` gave. */
-  streamOf(value: object): IncomingStream | undefined {
-    return this.byValue.get(value);
-  }
 
   /** Announced and not ended. */
   get open(): number {
-    return this.list.filter(({ ended }) => !ended).length;
-  }
-
-  /** In the order of their announcement. */
-  get list(): readonly IncomingStream[] {
-    return [...this.byNumber.values()];
+    let open = 0;
+    for (const { ended } of this.list) if (!ended) open++;
+    return open;
   }
 
   /**

@@ -25,7 +25,7 @@ type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure
  * await streams.run(
  *   (body, last) => {
  *     if (sealer) return send(concat(...runSync(sealer.sealInPlace(body, last))));
- *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, concat(...body), last);
+ *     const begun = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, last);
  *     sealer = begun.sealer;
  *     return send(begun.first);
  *   },

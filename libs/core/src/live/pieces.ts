@@ -6,6 +6,8 @@ import { UNIT, type UnitKind } from './units.js';
 const PIECE = LIMITS.pieceBody;
 /** a short piece, which needs no padding */
 const LEAST = 1_024 - LENGTH;
+/** what many a message with one stream or one item needs as a whole */
+const SHORT = 256;
 /** Bytes that cost more to copy than to send as a part of their own. */
 const LONG = 8_192;
 
@@ -17,7 +19,7 @@ export class Pieces {
   private ready: PieceBody[] = [];
   private buffer: Uint8Array | undefined;
   /** bytes that the last body had in memory of its own: the next one probably needs as many */
-  private hint = LEAST;
+  private hint = SHORT;
   used = 0;
   /** the unit that ends where the buffer does, if it is one of data: more of the same stream is added to it */
   private growing: { readonly stream: number; readonly head: number } | undefined;
@@ -108,7 +110,7 @@ export class Pieces {
   /** @returns what stands in memory of its own */
   private end(): Uint8Array {
     const own = (this.buffer ?? newPiece(0)).subarray(0, this.used);
-    if (this.used > 0) this.hint = this.used;
+    this.hint = Math.max(SHORT, this.used);
     this.buffer = this.growing = undefined;
     this.used = 0;
     return own;
@@ -117,7 +119,7 @@ export class Pieces {
   /** @returns the buffer, with room for so many more bytes, which still fit the piece */
   private room(length: number): Uint8Array {
     const needed = this.used + length;
-    if (!this.buffer) this.buffer = newPiece(Math.max(needed, Math.min(this.limit, this.hint + LEAST)));
+    if (!this.buffer) this.buffer = newPiece(Math.min(this.limit, Math.max(2 * needed, this.hint)));
     else if (this.buffer.length < needed) {
       const larger = newPiece(Math.min(this.limit, Math.max(needed, 2 * this.buffer.length)));
       larger.set(this.buffer.subarray(0, this.used));

@@ -138,6 +138,7 @@ function padded(body: Uint8Array): Uint8Array {
  * Begins a live call. `first` seals what is sent first: header and first chunk, of which the digest of the call is made.
  *
  * @param call with `repeatable` the same pieces can be sealed once more, as long as nobody erases the sealer
+ * @param firstBody a body of `OutgoingStreams` is sealed where it is, other bytes are copied
  * @example
  * const { sealer, first } = sealLiveCall(key, { epoch: 0, sessionId, number }, random, body, false);
  * await send(await run(first));
@@ -148,7 +149,7 @@ export function sealLiveCall(
   key: MessageKey<ClientPrimitives>,
   call: { epoch: number; sessionId: Uint8Array; number: CallNumber; repeatable?: boolean },
   random: Random,
-  firstBody: Uint8Array,
+  firstBody: Uint8Array | PieceBody,
   last: boolean,
 ): { sealer: LiveSealer; first: Step<Uint8Array> } {
   return begin(random, firstBody, last, call.repeatable === true, (salt) => {
@@ -161,6 +162,7 @@ export function sealLiveCall(
 /**
  * Begins a live result, which opens for the call of that header only. `first` is sent first: header and first chunk.
  *
+ * @param firstBody a body of `OutgoingStreams` is sealed where it is, other bytes are copied
  * @example
  * const { sealer, first } = sealLiveResult(key, { epoch: call.epoch, callHeader: call.header }, random, body, false);
  * await send(first);
@@ -170,7 +172,7 @@ export function sealLiveResult(
   key: MessageKey,
   result: { epoch: number; callHeader: Uint8Array },
   random: Random,
-  firstBody: Uint8Array,
+  firstBody: Uint8Array | PieceBody,
   last: boolean,
 ): { sealer: LiveSealer; first: Uint8Array } {
   const { sealer, first } = begin(random, firstBody, last, false, (salt) => {
@@ -183,18 +185,20 @@ export function sealLiveResult(
 /** The salt depends on the first padded piece, as that of every message does on its plaintext. */
 function begin(
   random: Random,
-  firstBody: Uint8Array,
+  firstBody: Uint8Array | PieceBody,
   last: boolean,
   repeatable: boolean,
   open: (salt: Uint8Array) => { header: Uint8Array; pieces: LiveKey },
 ): { sealer: LiveSealer; first: Step<Uint8Array> } {
-  const chunk = newChunk(firstBody);
-  const padded = chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag);
-  const { header, pieces } = open(random(SIZE.salt, padded));
+  const chunk = firstBody instanceof Uint8Array ? newChunk(firstBody) : padded(firstBody[0]);
+  const { header, pieces } = open(random(SIZE.salt, chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag)));
   const sealer = new LiveSealer(header, pieces, repeatable);
   return { sealer, first: withHeader(header, sealer.sealPadded(chunk, last)) };
 }
 
 function* withHeader(header: Uint8Array, sealing: Step<Uint8Array>): Step<Uint8Array> {
-  return concat(header, yield* sealing);
+  const { buffer, byteOffset, length } = yield* sealing;
+  const frame = new Uint8Array(buffer, byteOffset - header.length, header.length + length);
+  frame.set(header);
+  return frame;
 }

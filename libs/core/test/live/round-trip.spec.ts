@@ -67,7 +67,7 @@ function result(value: unknown) {
   };
   const done = out.run((body, last) => {
     if (sealer) return take(concat(...runSync(sealer.sealInPlace(body, last))));
-    const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, concat(...body), last);
+    const begun = sealLiveResult(key, { epoch: 0, callHeader }, random, body, last);
     sealer = begun.sealer;
     opener = openLiveResult(key, callHeader, begun.first);
     return take(begun.first.subarray(12));
@@ -110,6 +110,9 @@ describe('a live result', () => {
 });
 
 describe('a body that is sealed where it is', () => {
+  const result0 = { epoch: 0, callHeader: sessionId };
+  const salt = new Uint8Array(8).fill(3);
+
   /** Sends a value; each piece is sealed by each of the primitives, and from a copy. */
   async function sent(value: unknown) {
     const out = new OutgoingStreams();
@@ -121,16 +124,15 @@ describe('a body that is sealed where it is', () => {
       lent.push(body[1]?.length ?? 0);
       const whole = concat(...body);
       if (!sealers) {
-        sealers = [primitives, primitives, noblePrimitives].map(
-          (either) =>
-            sealLiveResult(
-              { ...key, primitives: either },
-              { epoch: 0, callHeader: sessionId },
-              () => sessionId,
-              whole,
-              last,
-            ).sealer,
-        );
+        const [copied, inPlace, portable] = [
+          sealLiveResult(key, result0, () => salt, whole, last),
+          sealLiveResult(key, result0, () => salt, body, last),
+          sealLiveResult({ ...key, primitives: noblePrimitives }, result0, () => salt, whole, last),
+        ];
+        expect(Buffer.compare(inPlace.first, copied.first)).toBe(0);
+        expect(Buffer.compare(portable.first, copied.first)).toBe(0);
+        expect(inPlace.first.buffer).toBe(body[0].buffer);
+        sealers = [copied.sealer, inPlace.sealer, portable.sealer];
         return;
       }
       const [copied, inPlace, portable] = sealers as [LiveSealer, LiveSealer, LiveSealer];
@@ -180,6 +182,10 @@ describe('a body that is sealed where it is', () => {
     expect(() => runSync(begun.sealer.sealInPlace([new Uint8Array(110).subarray(7)], true))).toThrow(RangeError);
     const short: PieceBody = [new Uint8Array(110).subarray(7), new Uint8Array(65_000)];
     expect(() => runSync(begun.sealer.sealInPlace(short, true))).toThrow(RangeError);
+    const first = (body: Uint8Array) => sealLiveResult(key, result0, () => salt, [body], true);
+    expect(() => first(new Uint8Array(100))).toThrow(RangeError);
+    // room for the head of a piece, and none for the header of the message
+    expect(() => first(new Uint8Array(200).subarray(7, 50))).toThrow(RangeError);
   });
 });
 

@@ -1,5 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
+import type { LiveResponse } from '../streams/live-result.js';
 
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
 const CACHE_CONTROL = 'no-store, no-transform';
@@ -9,10 +10,20 @@ const ONE_PIECE = 16_384;
 /** Asks the client to close the connection behind this answer. */
 export const CLOSE = { Connection: 'close' };
 
+/** For proxies of the nginx family, which would else hold back what comes. */
+const UNBUFFERED = { 'X-Accel-Buffering': 'no' };
+
+type EarlierHeaders = Readonly<Record<string, string | string[] | number>>;
+
 interface FastifyLikeReply {
   hijack(): unknown;
-  getHeaders(): Record<string, string | string[] | number>;
+  getHeaders(): EarlierHeaders;
   readonly raw: ServerResponse;
+}
+
+interface Taken {
+  readonly node: ServerResponse;
+  readonly earlier?: EarlierHeaders;
 }
 
 /** Writes a body with Node's own response: both platforms have one, and nothing of theirs has to run. */
@@ -36,32 +47,56 @@ export function sendEarly(request: IncomingMessage, response: unknown, contentTy
   request.once('close', () => begun.end());
 }
 
-/** The response of Node to a message whose result is live: pieces go out as they come, and its head with the first of them. */
-export function beginLive(response: unknown, contentType: string): ServerResponse {
-  const { node, earlier } = takeOver(response);
-  node.statusCode = 200;
-  if (earlier) for (const [name, value] of Object.entries(earlier)) node.setHeader(name, value);
-  node.setHeader('Cache-Control', CACHE_CONTROL);
-  node.setHeader('Content-Type', contentType);
-  // for proxies of the nginx family, which would else hold back what comes
-  node.setHeader('X-Accel-Buffering', 'no');
-  return node;
-}
-
-/** The last bytes of a live result. If they are all of it, they leave as those of every other result do. */
-export function endLive(response: ServerResponse, bytes: Uint8Array): void {
-  if (!response.headersSent) response.setHeader('Content-Length', bytes.length);
-  end(response, bytes);
+/** The response to a message whose result is live. Its head leaves with the first bytes: it says how many they are if they are all. */
+export function liveResponse(response: unknown, contentType: string): LiveResponse {
+  const taken = takeOver(response);
+  const { node } = taken;
+  return {
+    node,
+    write(parts) {
+      if (!node.headersSent) writeHead(taken, 200, contentType, UNBUFFERED);
+      let more = true;
+      // one chunk of HTTP for all of them
+      if (parts.length > 1) node.cork();
+      for (const part of parts) more = node.write(part);
+      if (parts.length > 1) node.uncork();
+      return more;
+    },
+    end(bytes) {
+      if (!node.headersSent) writeHead(taken, 200, contentType, { ...UNBUFFERED, 'Content-Length': bytes.length });
+      end(node, bytes);
+    },
+  };
 }
 
 function begin(response: unknown, status: number, contentType: string, more: object): ServerResponse {
+  return writeHead(takeOver(response), status, contentType, more);
+}
+
+/** In one go: Node sets headers that come one by one each by itself. */
+function writeHead({ node, earlier }: Taken, status: number, contentType: string, more: object): ServerResponse {
   const headers = { 'Cache-Control': CACHE_CONTROL, 'Content-Type': contentType, ...more };
-  const { node, earlier } = takeOver(response);
-  return node.writeHead(status, earlier ? { ...earlier, ...headers } : headers);
+  return node.writeHead(status, earlier ? { ...foreign(earlier), ...headers } : headers);
+}
+
+/** Headers of this library, which stand once whatever the application set. */
+const OWN: ReadonlySet<string> = new Set([
+  'cache-control',
+  'content-type',
+  'content-length',
+  'x-accel-buffering',
+  'connection',
+  'retry-after',
+]);
+
+function foreign(earlier: EarlierHeaders): EarlierHeaders {
+  const isOwn = (name: string): boolean => OWN.has(name.toLowerCase());
+  if (!Object.keys(earlier).some(isOwn)) return earlier;
+  return Object.fromEntries(Object.entries(earlier).filter(([name]) => !isOwn(name)));
 }
 
 /** Node's own response, and the headers that hooks of Fastify have set before. */
-function takeOver(response: unknown): { node: ServerResponse; earlier?: ReturnType<FastifyLikeReply['getHeaders']> } {
+function takeOver(response: unknown): Taken {
   const reply = response as FastifyLikeReply | ServerResponse;
   if (!('hijack' in reply)) return { node: reply };
   const earlier = reply.getHeaders();

@@ -20,7 +20,7 @@ import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
-import { beginLive, CLOSE, endLive, outerCode, send, sendEarly, sendProblem } from './answer.js';
+import { CLOSE, liveResponse, outerCode, send, sendEarly, sendProblem } from './answer.js';
 import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
 import { closeWithConnection } from './pipelined.js';
 
@@ -136,12 +136,12 @@ export class Door implements OnModuleInit {
       .catch((error) => this.refuse(context, error));
   }
 
-  private send({ node, response, answer, live }: DoorContext, { contentType, body }: Answer): void {
+  private send({ node, response, live }: DoorContext, { contentType, body }: Answer): void {
     if (live && !node.complete && !node.destroyed && body instanceof Uint8Array) {
       sendEarly(node, response, contentType, body);
     } else if (!(body instanceof LiveResult)) send(response, 200, contentType, body, this.closing);
     // one that nobody waits for any more comes to its end nevertheless
-    else body.send(isOpen(response) ? beginLive(response, contentType) : answer, endLive);
+    else body.send(liveResponse(response, contentType));
   }
 
   private refuse({ node, response, live }: DoorContext, error: unknown): void {

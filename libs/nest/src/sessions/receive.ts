@@ -238,18 +238,21 @@ export class Receiver {
     session.enter();
     session.flights.at(frame.number, this.options.abandonAfter).goLive();
     let leave = (): void => session.leave();
+    let release: (() => void) | undefined;
     const result = new LiveResult(reply, {
       begin: (body, last) => session.sealLive(frame, opened.secrets, body, last),
       pulse: Math.min(this.options.pulse * 1_000, session.idleMs / 4),
       keep: this.options.resultCache.bytes,
+      goesOn: () => {
+        release = this.sessions.addStream(session, result);
+      },
       alive: () => this.touch(session, false),
       done: (kept) => {
-        release();
+        release?.();
         over(kept);
         leave();
       },
     });
-    const release = this.sessions.addStream(session, result);
     void reply.complete.then(() => {
       if (reply.size > 0 && !result.over) leave = session.stream();
     });

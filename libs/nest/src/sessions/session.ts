@@ -13,7 +13,7 @@ import {
   sealResult,
   toHex,
 } from '@sealwire/core';
-import { type LiveOpener, openLiveCall, sealLiveResult } from '@sealwire/core/live';
+import { type LiveOpener, openLiveCall, type PieceBody, sealLiveResult } from '@sealwire/core/live';
 import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
 import { Flights } from '../streams/flights.js';
 import { type EpochSecrets, Epochs } from './epochs.js';
@@ -217,12 +217,7 @@ export class Session implements LedgerSession {
   }
 
   /** Begins a live result. @throws SealwireError `session_unknown` as {@link seal} */
-  sealLive(
-    frame: CallFrame,
-    secrets: EpochSecrets,
-    body: Uint8Array,
-    last: boolean,
-  ): ReturnType<typeof sealLiveResult> {
+  sealLive(frame: CallFrame, secrets: EpochSecrets, body: PieceBody, last: boolean): ReturnType<typeof sealLiveResult> {
     secrets.assertKept();
     const { primitives, random } = this.#suite;
     const key = { primitives, keySize: this.#keySize, secret: secrets.serverToClient };

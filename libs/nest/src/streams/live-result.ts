@@ -9,13 +9,24 @@ const STOP_MS = 500;
 /** Bytes that may wait in a response before the sources do: the next piece is made while one is on its way. */
 const AHEAD = 131_072;
 
+/** Where a live result leaves. */
+export interface LiveResponse {
+  readonly node: ServerResponse;
+  /** @returns whether it takes more at once */
+  write(parts: readonly Uint8Array[]): boolean;
+  /** Writes the last bytes. */
+  end(bytes: Uint8Array): void;
+}
+
 interface LiveResultOptions {
   /** seals the first piece: the header is part of what it answers */
-  readonly begin: (body: Uint8Array, last: boolean) => { readonly sealer: LiveSealer; readonly first: Uint8Array };
+  readonly begin: (body: PieceBody, last: boolean) => { readonly sealer: LiveSealer; readonly first: Uint8Array };
   /** milliseconds of silence after which a pulse is sent */
   readonly pulse: number;
   /** most bytes that are kept of a result without streams */
   readonly keep: number;
+  /** told once, behind the first piece, if others follow */
+  readonly goesOn: () => void;
   /** told at each piece and pulse */
   readonly alive: () => void;
   /** told once, with the bytes that were sent, undefined if it held a stream or is not kept */
@@ -29,8 +40,7 @@ interface LiveResultOptions {
 export class LiveResult implements Stoppable {
   readonly #reply: LiveReply;
   readonly #options: LiveResultOptions;
-  #response: ServerResponse | undefined;
-  #last!: (bytes: Uint8Array) => void;
+  #response: LiveResponse | undefined;
   #sealer: LiveSealer | undefined;
   #kept: Uint8Array[] | undefined = [];
   #keptBytes = 0;
@@ -48,18 +58,14 @@ export class LiveResult implements Stoppable {
     this.#options = options;
   }
 
-  /**
-   * Sends it to the client; nothing is sent before. Called once.
-   * @param end writes the last bytes
-   */
-  send(response: ServerResponse, end: (response: ServerResponse, bytes: Uint8Array) => void): void {
+  /** Sends it to the client; nothing is sent before. Called once. */
+  send(response: LiveResponse): void {
     this.#response = response;
-    this.#last = (bytes) => end(response, bytes);
-    response.once('close', () => this.#lose());
+    const { node } = response;
+    node.once('close', () => this.#lose());
     // what is written to a connection that breaks is lost with it
-    response.on('error', () => undefined);
-    if (response.destroyed) this.#lose();
-    this.#pulse = setTimeout(() => this.#beat(), this.#options.pulse).unref();
+    node.on('error', () => undefined);
+    if (node.destroyed) this.#lose();
     this.#reply
       .run((body, last) => this.#write(body, last))
       .then(
@@ -75,7 +81,7 @@ export class LiveResult implements Stoppable {
     if (this.over || this.#stopping || this.#reply.size === 0) return;
     this.#stopping = true;
     this.#kept = undefined;
-    const response = this.#response;
+    const response = this.#response?.node;
     this.#reply.stop(this.#stopped);
     const socket = response?.socket;
     // kept alive, it would keep the server from stopping
@@ -87,7 +93,8 @@ export class LiveResult implements Stoppable {
   #write(body: PieceBody, last: boolean): void | Promise<void> {
     const parts = this.#seal(body, last);
     this.#keep(parts);
-    this.#pulse?.refresh();
+    if (this.#pulse) this.#pulse.refresh();
+    else if (!last) this.#goOn();
     this.#options.alive();
     const response = this.#response;
     const streams = this.#reply.size > 0;
@@ -96,20 +103,26 @@ export class LiveResult implements Stoppable {
     if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
     if (last) {
       this.#written = true;
-      if (response) this.#last(parts.length === 1 ? (parts[0] as Uint8Array) : concat(...parts));
+      response?.end(parts.length === 1 ? (parts[0] as Uint8Array) : concat(...parts));
       return;
     }
     if (!response) return;
-    if (writeTogether(response, parts) || response.writableLength < AHEAD) return;
+    if (response.write(parts) || response.node.writableLength < AHEAD) return;
     return new Promise((resolve) => {
       this.#drained = resolve;
-      response.once('drain', resolve);
+      response.node.once('drain', resolve);
     });
+  }
+
+  /** Most results are whole with their first piece, and need none of this. */
+  #goOn(): void {
+    this.#pulse = setTimeout(() => this.#beat(), this.#options.pulse).unref();
+    queueMicrotask(() => this.over || this.#options.goesOn());
   }
 
   #seal(body: PieceBody, last: boolean): readonly Uint8Array[] {
     if (this.#sealer) return runSync(this.#sealer.sealInPlace(body, last));
-    const { sealer, first } = this.#options.begin(concat(...body), last);
+    const { sealer, first } = this.#options.begin(body, last);
     this.#sealer = sealer;
     return [first];
   }
@@ -122,7 +135,7 @@ export class LiveResult implements Stoppable {
 
   #beat(): void {
     this.#options.alive();
-    if (this.#response && !this.#response.writableNeedDrain) this.#reply.pulse();
+    if (this.#response && !this.#response.node.writableNeedDrain) this.#reply.pulse();
     this.#pulse?.refresh();
   }
 
@@ -141,7 +154,7 @@ export class LiveResult implements Stoppable {
   }
 
   #fail(): void {
-    this.#response?.destroy();
+    this.#response?.node.destroy();
     this.#end(undefined);
   }
 
@@ -152,14 +165,4 @@ export class LiveResult implements Stoppable {
     this.#sealer?.erase();
     void this.#reply.complete.then(() => this.#options.done(kept));
   }
-}
-
-/** @returns whether it takes more at once, as `write` does */
-function writeTogether(response: ServerResponse, parts: readonly Uint8Array[]): boolean {
-  let more = true;
-  // one chunk of HTTP for all of them
-  if (parts.length > 1) response.cork();
-  for (const part of parts) more = response.write(part);
-  if (parts.length > 1) response.uncork();
-  return more;
 }

@@ -137,9 +137,6 @@ export class Intercepted {
   }
 }
 
-const STEPS = ['next', 'return', 'throw'] as const;
-const bound = new WeakSet<object>();
-
 /**
  * Has a generator, whose body begins after the function has returned, run in the async context of its call: with the stores that
  * guards and interceptors entered (`AsyncLocalStorage`), and with those of no other call.
@@ -147,14 +144,38 @@ const bound = new WeakSet<object>();
  * @param context that of the call (default: that of this moment)
  */
 export function inContext(value: unknown, context?: AsyncResource): unknown {
-  if (Object.prototype.toString.call(value) !== '[object AsyncGenerator]') return value;
-  const generator = value as AsyncGenerator;
-  if (bound.has(generator)) return generator;
-  bound.add(generator);
-  const within = context ?? new AsyncResource('SealwireStream');
-  for (const step of STEPS) {
-    const run = generator[step];
-    generator[step] = (given: unknown) => within.runInAsyncScope(run, generator, given) as never;
+  if (Object.prototype.toString.call(value) !== '[object AsyncGenerator]' || value instanceof Bound) return value;
+  return new Bound(value as AsyncGenerator, context ?? new AsyncResource('SealwireStream'));
+}
+
+/** A generator whose steps run in one async context. */
+class Bound implements AsyncIterableIterator<unknown> {
+  readonly #generator: AsyncGenerator;
+  readonly #context: AsyncResource;
+
+  constructor(generator: AsyncGenerator, context: AsyncResource) {
+    this.#generator = generator;
+    this.#context = context;
   }
-  return generator;
+
+  next(given?: unknown): Promise<IteratorResult<unknown>> {
+    return this.#context.runInAsyncScope(this.#generator.next, this.#generator, given);
+  }
+
+  return(given?: unknown): Promise<IteratorResult<unknown>> {
+    return this.#context.runInAsyncScope(this.#generator.return, this.#generator, given);
+  }
+
+  throw(given: unknown): Promise<IteratorResult<unknown>> {
+    return this.#context.runInAsyncScope(this.#generator.throw, this.#generator, given);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** for interceptors, which see it in place of the generator */
+  get [Symbol.toStringTag](): string {
+    return 'AsyncGenerator';
+  }
 }
