@@ -31,8 +31,7 @@ function takeCall(secret: string, keySize: 16 | 32, limit: number, frame: Uint8A
     else if (unit.kind !== UNIT.pulse) streams.accept(unit);
   }
   opener.end();
-  streams.finish();
-  if (!units.clean) throw new SealwireError('bad_payload');
+  if (!units.clean || streams.open > 0) throw new SealwireError('bad_payload');
   return calls;
 }
 
@@ -53,7 +52,7 @@ describe('the live result of the vectors', () => {
       if (unit.kind === UNIT.outcome) outcomes[unit.stream] = decodeOutcome(unit.bytes, { revive: streams.revive });
       else if (unit.kind < UNIT.progress) streams.accept(unit);
     }
-    streams.finish();
+    expect(streams.open).toBe(0);
     expect(reader.missing).toBe(0);
     const [first, second] = outcomes as [
       { value: { items: Items; bytes: ReadableStream<Uint8Array> } },

@@ -163,7 +163,7 @@ export class LivePeerServer extends PeerServer {
         for (let now: readonly Unit[] | undefined = rest; now; now = await more())
           for (const unit of now) if (unit.kind !== UNIT.pulse) await streams.accept(unit);
         opener?.end();
-        streams.finish();
+        if (streams.open > 0) throw new SealwireError('bad_payload');
       };
       void pump()
         .catch((error: Error) => streams.fail(error))

@@ -306,11 +306,9 @@ export class Reception implements Limited, Abortable {
     this.#closed = true;
     const { message, controller } = this;
     const { delivery, work, upload } = message;
-    if (this.#watched) {
-      delivery.alarms.clear(this);
-      delivery.receptions.delete(this);
-      if (work.how.signal) unlisten(work.how.signal, this);
-    }
+    delivery.alarms.clear(this);
+    delivery.receptions.delete(this);
+    if (work.how.signal) unlisten(work.how.signal, this);
     message.receptions?.delete(this);
     if (!this.#opener?.ended) {
       this.#opener?.erase();

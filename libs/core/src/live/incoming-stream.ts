@@ -46,7 +46,6 @@ export class IncomingStream {
   private error: unknown;
   /** a reader was told of the end, or of the error */
   private told = false;
-  private made: { readonly value: object; readonly consumer: Consumer } | undefined;
   private held: WeakRef<object> | undefined;
 
   constructor(
@@ -60,22 +59,12 @@ export class IncomingStream {
   /** AsyncIterable, ReadableStream or RemoteFile; always the same one, undefined if nobody holds it any more. */
   get value(): object | undefined {
     if (this.held) return this.held.deref();
-    if (!this.made) {
-      const consumer = new Consumer(this);
-      this.made = { value: makeValue(this, consumer), consumer };
-      // many a stream is over with the piece that announces it, and what follows its consumer costs more than its items
-      queueMicrotask(() => this.watch());
-    }
-    return this.made.value;
-  }
-
-  /** Without its value from now on: that it becomes garbage ends the stream. */
-  private watch(): void {
-    if (!this.made) return;
-    const { value, consumer } = this.made;
+    const consumer = new Consumer(this);
+    const value = makeValue(this, consumer);
     this.held = new WeakRef(value);
-    if (!this.ended && !this.cancelled) unreachable.register(consumer, this, this);
-    this.made = undefined;
+    // many a stream is over with the piece that announces it, and an entry costs more than its items
+    queueMicrotask(() => this.ended || this.cancelled || unreachable.register(consumer, this, this));
+    return value;
   }
 
   /** Makes it a part of that message, and of no earlier one. */

@@ -64,9 +64,7 @@ export class IncomingStreams {
 
   /** Announced and not ended. */
   get open(): number {
-    let open = 0;
-    for (const { ended } of this.list) if (!ended) open++;
-    return open;
+    return this.list.filter(({ ended }) => !ended).length;
   }
 
   /**
@@ -92,14 +90,6 @@ export class IncomingStreams {
         throw new SealwireError('bad_payload');
     }
     return this.behind() ? new Promise((resolve) => this.held.push(resolve)) : undefined;
-  }
-
-  /** The message is over. @throws SealwireError `bad_payload` if a stream is not */
-  finish(): void {
-    if (this.open === 0) return;
-    const error = new SealwireError('bad_payload');
-    this.fail(error);
-    throw error;
   }
 
   /** Every open stream ends with this error; with `stream_cut` each tells what had arrived of it. */

@@ -50,7 +50,6 @@ describe('a stream', () => {
     expect(await all).toEqual([1n, { a: undefined }]);
     expect(streams.open).toBe(0);
     expect(await items.next()).toEqual({ done: true, value: undefined });
-    streams.finish();
   });
 
   it('fails behind what arrived, once and alone', async () => {
@@ -350,7 +349,6 @@ describe('malformed streams are refused:', () => {
     expect(codeOf(() => streams.accept({ kind: UNIT.pulse, stream: 1, bytes: NOTHING }))).toBe('bad_payload');
     const failure = encodeValue(['code']);
     expect(codeOf(() => streams.accept({ kind: UNIT.error, stream: 1, bytes: failure }))).toBe('bad_payload');
-    expect(codeOf(() => streams.finish())).toBe('bad_payload');
   });
 
   it('an item that is none, to whoever reads it', async () => {

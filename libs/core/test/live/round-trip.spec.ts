@@ -223,7 +223,7 @@ describe('a live call', () => {
       }
     }
     opener.end();
-    streams.finish();
+    expect(streams.open).toBe(0);
     expect(calls[0]).toMatchObject({ name: 'keep', deadline: 500, metadata });
     expect(await (calls[0]!.args[0] as RemoteFile).bytes()).toEqual(bytes);
   });

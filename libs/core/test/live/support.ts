@@ -1,4 +1,12 @@
-import { concat, decodeOutcome, encodeOutcome, hedgedRandom, type Replace, runSync } from '@sealwire/core';
+import {
+  concat,
+  decodeOutcome,
+  encodeOutcome,
+  hedgedRandom,
+  type Replace,
+  runSync,
+  SealwireError,
+} from '@sealwire/core';
 import {
   IncomingStreams,
   type LiveOpener,
@@ -100,7 +108,7 @@ export function reading(callHeader: Uint8Array, maximum = 1_000_000) {
     end(): void {
       if (!opener) throw new Error('no header');
       opener.end();
-      streams.finish();
+      if (streams.open > 0) throw new SealwireError('bad_payload');
     },
   };
   return reader;
