@@ -60,6 +60,8 @@ export class Session implements LedgerSession {
   touched: number | undefined;
   /** calls that run now */
   calls = 0;
+  /** the one that its client renewed it with */
+  heir: Session | undefined;
   /** single flight of the step to the next epoch */
   advancing: Promise<void> | undefined;
   readonly #suite: SessionSuite;

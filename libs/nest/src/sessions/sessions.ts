@@ -126,16 +126,33 @@ export class Sessions implements SessionStoreListener {
 
   /** What ends with the session, wherever its lane is by then. Answers how to take it out again. */
   addStream(session: Session, stream: Stoppable): () => void {
+    const { key, heir, ended } = session;
+    if (heir) return this.addStream(heir, stream);
     const left = session.expires - this.store.now();
-    const remove = this.#streams.add(session.key, left, stream, () => this.expire(session, 'expired'));
-    if (session.ended) stream.stop('session_ended');
+    const remove = this.#streams.add(key, left, stream, () => this.expire(session, 'expired'));
+    if (ended) this.#endStreams(key, ended);
+    // its end is not told to who has given it back
+    else if (session.released) void this.#endIfEnded(session, stream);
     if (this.#stopping) stream.stop('busy');
     return remove;
   }
 
-  /** The streams of a session that its client renewed go on, and end with the next one. */
+  async #endIfEnded({ key, id }: Session, stream: Stoppable): Promise<void> {
+    try {
+      const copy = await this.#find(id);
+      copy?.erase();
+      if (!copy || copy.ended) this.#endStreams(key, copy?.ended ?? 'expired');
+    } catch {
+      stream.stop('busy');
+    }
+  }
+
+  /** The streams of a session that its client renewed go on, also those of its calls that still run, and end with the next one. */
   inherit(old: Uint8Array, session: Session): void {
-    this.#streams.inherit(toHex(old), (stream) => this.addStream(session, stream));
+    const key = toHex(old);
+    const before = this.#ended.get(key);
+    if (before) before.heir = session;
+    this.#streams.inherit(key, (stream) => this.addStream(session, stream));
   }
 
   #endStreams(key: string, reason: CloseReason): void {
