@@ -1,11 +1,82 @@
 import 'reflect-metadata';
+import { Injectable } from '@nestjs/common';
 import { encodeCalls } from '@sealwire/core';
-import { KeyStore, SealwireSessions, SessionData, SessionDirectory, SessionStore } from '@sealwire/nest';
+import {
+  type Injected,
+  KeyStore,
+  RemoteFunction,
+  RemoteFunctions,
+  RemoteProgress,
+  SealwireSessions,
+  SessionData,
+  SessionDirectory,
+  SessionStore,
+} from '@sealwire/nest';
+import { type Observable, of } from 'rxjs';
 import { expect, it, vi } from 'vitest';
 import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { callLive, LiveAnswer, sendLive } from './live-peer.js';
-import { startStreams } from './streams-application.js';
+import { startStreams, Watch } from './streams-application.js';
 import { only, type PeerClient, post, primitives } from './support.js';
+
+@RemoteFunctions('live')
+@Injectable()
+class Gated {
+  /** lets the function return */
+  open: (() => void) | undefined;
+
+  constructor(private readonly watch: Watch) {}
+
+  @RemoteFunction()
+  async gated(): Promise<Observable<number>> {
+    await this.wait();
+    return this.watch.subject;
+  }
+
+  @RemoteFunction()
+  async few(): Promise<Observable<number>> {
+    await this.wait();
+    return of(1, 2);
+  }
+
+  @RemoteFunction()
+  async reported(@RemoteProgress() progress: Injected<(value: unknown) => void>): Promise<string> {
+    progress('begun');
+    await this.wait();
+    return 'done';
+  }
+
+  private wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.open = resolve;
+    });
+  }
+}
+
+/** An application whose sessions are in a store that the test holds, too. */
+async function startStored(functions?: typeof Gated) {
+  const [store, keys] = [new MemoryStore(primitives), new MemoryKeyStore(primitives)];
+  const providers = [
+    { provide: SessionStore, useValue: store },
+    { provide: SessionDirectory, useValue: store },
+    { provide: SessionData, useValue: store },
+    { provide: KeyStore, useValue: keys },
+  ];
+  const start = vi.spyOn(store, 'start');
+  const started = await startStreams({ ...(functions && { functions }), options: { store: { providers } } });
+  const release = (id: Uint8Array): Promise<void> | undefined => start.mock.calls[0]?.[0].release(id);
+  return { ...started, store, release };
+}
+
+/** A call whose function still runs. */
+async function running(peer: PeerClient, gated: Gated, name = 'gated') {
+  const sent = sendLive(peer, peer.frame([{ name, args: [] }]));
+  await vi.waitFor(() => expect(gated.open).toBeDefined());
+  return async (): Promise<LiveAnswer> => {
+    gated.open?.();
+    return (await sent) as LiveAnswer;
+  };
+}
 
 async function begun(peer: PeerClient): Promise<{ answer: LiveAnswer; items: AsyncIterator<unknown> }> {
   const answer = await callLive(peer, { name: 'subject', args: [] });
@@ -84,6 +155,29 @@ it('a stopping server ends streams as busy, and does not wait for them', async (
   await answer.ended;
   expect([answer.status, watch.subject.observed]).toEqual(['busy', false]);
   expect(performance.now() - before).toBeLessThan(3_000);
+});
+
+it('a stopping server does not wait for the connection of a live result that ends meanwhile', async () => {
+  const { app, client } = await startStreams({ functions: Gated });
+  const peer = await client();
+  const opened = await running(peer, app.get(Gated), 'reported');
+  const before = performance.now();
+  const closed = app.close();
+  const answer = await opened();
+  expect([await answer.value(), await answer.ended]).toEqual(['done', undefined]);
+  await closed;
+  expect(performance.now() - before).toBeLessThan(3_000);
+});
+
+it('a live result that leaves as one body closes its connection if the server listens no more', async () => {
+  const { app, client } = await startStreams({ functions: Gated });
+  const peer = await client();
+  const opened = await running(peer, app.get(Gated), 'few');
+  app.getHttpServer().close();
+  const answer = await opened();
+  await answer.ended;
+  const { headers } = answer.response;
+  expect([headers.connection, headers['content-length']]).toEqual(['close', String(answer.whole.length)]);
 });
 
 it('a retransmission of a call whose result is live is told that it runs, then that its result is gone', async () => {
@@ -190,21 +284,58 @@ it('a session with a stream is not evicted from memory, and one without is', asy
 });
 
 it('a lane that moves to another instance leaves a stream where it runs, and the end of the session still ends it', async () => {
-  const [store, keys] = [new MemoryStore(primitives), new MemoryKeyStore(primitives)];
-  const providers = [
-    { provide: SessionStore, useValue: store },
-    { provide: SessionDirectory, useValue: store },
-    { provide: SessionData, useValue: store },
-    { provide: KeyStore, useValue: keys },
-  ];
-  const listener = vi.spyOn(store, 'start');
-  const { app, client, watch } = await startStreams({ options: { store: { providers } } });
+  const { app, client, watch, release } = await startStored();
   const peer = await client();
   const { answer, items } = await begun(peer);
-  await listener.mock.calls[0]?.[0].release(peer.session.sessionId);
+  await release(peer.session.sessionId);
   watch.subject.next(3);
   expect(await items.next()).toEqual({ done: false, value: 3 });
   await app.get(SealwireSessions).revoke(peer.id);
   await answer.ended;
   expect(answer.status).toBe('session_ended');
+});
+
+it('a stream that is returned after its session was given back and ended is ended', async () => {
+  const { app, client, watch, release } = await startStored(Gated);
+  const peer = await client();
+  const opened = await running(peer, app.get(Gated));
+  const released = release(peer.session.sessionId);
+  await app.get(SealwireSessions).revoke(peer.id);
+  const answer = await opened();
+  await answer.ended;
+  expect([answer.status, watch.subject.observed]).toEqual(['session_ended', false]);
+  await released;
+});
+
+it.each([
+  ['goes on', undefined, undefined],
+  ['is ended if the store cannot say of its session', new Error('no database'), 'busy'],
+])('a stream that is returned after its session was given back %s', async (_, failure, status) => {
+  const { app, client, watch, store, release } = await startStored(Gated);
+  const peer = await client();
+  const opened = await running(peer, app.get(Gated));
+  const released = release(peer.session.sessionId);
+  const find = vi.spyOn(store, 'find');
+  if (failure) find.mockRejectedValue(failure);
+  const answer = await opened();
+  await vi.waitFor(() => expect(find).toHaveBeenCalledOnce());
+  await Promise.allSettled([find.mock.results[0]?.value, released]);
+  watch.subject.complete();
+  await answer.ended;
+  expect(answer.status).toBe(status);
+});
+
+it('a stream that is returned after its client has renewed the session goes on, and ends with the next session', async () => {
+  const { app, client, watch } = await startStreams({ functions: Gated });
+  const peer = await client();
+  const opened = await running(peer, app.get(Gated));
+  const asked = { sessionId: peer.session.sessionId, key: peer.secrets.renewal, numbers: [] };
+  await peer.connect([], [asked]);
+  const answer = await opened();
+  const items = (await answer.value<AsyncIterable<unknown>>())[Symbol.asyncIterator]();
+  watch.subject.next(4);
+  expect(await items.next()).toEqual({ done: false, value: 4 });
+  await app.get(SealwireSessions).revoke(peer.id);
+  await answer.ended;
+  expect([answer.status, watch.subject.observed]).toEqual(['session_ended', false]);
 });

@@ -47,14 +47,17 @@ export function sendEarly(request: IncomingMessage, response: unknown, contentTy
   request.once('close', () => begun.end());
 }
 
-/** The response to a message whose result is live. Its head leaves with the first bytes: it says how many they are if they are all. */
-export function liveResponse(response: unknown, contentType: string): LiveResponse {
+/**
+ * The response to a message whose result is live. Its head leaves with the first bytes: it says how many they are if they are all.
+ * @param closing gives the headers that close the connection, undefined while the server listens
+ */
+export function liveResponse(response: unknown, contentType: string, closing: () => object | undefined): LiveResponse {
   const taken = takeOver(response);
   const { node } = taken;
   return {
     node,
     write(parts) {
-      if (!node.headersSent) writeHead(taken, 200, contentType, UNBUFFERED);
+      if (!node.headersSent) writeHead(taken, 200, contentType, { ...UNBUFFERED, ...closing() });
       let more = true;
       // one chunk of HTTP for all of them
       if (parts.length > 1) node.cork();
@@ -63,7 +66,11 @@ export function liveResponse(response: unknown, contentType: string): LiveRespon
       return more;
     },
     end(bytes) {
-      if (!node.headersSent) writeHead(taken, 200, contentType, { ...UNBUFFERED, 'Content-Length': bytes.length });
+      const { socket } = node;
+      if (!node.headersSent)
+        writeHead(taken, 200, contentType, { ...UNBUFFERED, 'Content-Length': bytes.length, ...closing() });
+      // its head left before the server stopped listening
+      else node.once('finish', () => closing() && socket?.destroySoon());
       end(node, bytes);
     },
   };

@@ -141,7 +141,7 @@ export class Door implements OnModuleInit {
       sendEarly(node, response, contentType, body);
     } else if (!(body instanceof LiveResult)) send(response, 200, contentType, body, this.closing);
     // one that nobody waits for any more comes to its end nevertheless
-    else body.send(liveResponse(response, contentType));
+    else body.send(liveResponse(response, contentType, () => this.closing));
   }
 
   private refuse({ node, response, live }: DoorContext, error: unknown): void {
