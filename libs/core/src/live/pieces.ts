@@ -110,7 +110,8 @@ export class Pieces {
   /** @returns what stands in memory of its own */
   private end(): Uint8Array {
     const own = (this.buffer ?? newPiece(0)).subarray(0, this.used);
-    this.hint = Math.max(SHORT, this.used);
+    // the next one may be a little longer
+    this.hint = this.used > SHORT ? this.used + LEAST : SHORT;
     this.buffer = this.growing = undefined;
     this.used = 0;
     return own;
