@@ -1,5 +1,5 @@
 import type { TransportResponse } from '@sealwire/client';
-import type { AttackKind, Exchange, RecordedCall } from './exchange.js';
+import type { AttackKind, Exchange, RecordedCall, Tampering } from './exchange.js';
 
 const WHAT: Readonly<Record<AttackKind, string>> = {
   'flip-request': 'The proxy flipped one bit of the request.',
@@ -15,15 +15,16 @@ const WHAT: Readonly<Record<AttackKind, string>> = {
 
 /** Sentences about attacks. */
 export const describe = {
-  what: (kind: AttackKind): string => WHAT[kind],
+  tampering: (kind: AttackKind, side: Tampering['side']): Tampering => ({ kind, side, what: WHAT[kind] }),
 
   refused: (kind: AttackKind, response: TransportResponse, answer: Uint8Array): string =>
     `${WHAT[kind]} It got back ${status(response, answer)}.`,
 
-  held(kind: AttackKind, response: TransportResponse, answer: Uint8Array): string {
-    const what = WHAT[kind].replace('this answer', `the answer (${status(response, answer)})`);
-    return what;
-  },
+  unanswered: (error: unknown): string =>
+    `The proxy got no answer to the call that met it: ${(error instanceof Error ? error.message : String(error)).replace(/\.$/, '')}.`,
+
+  held: (kind: AttackKind, response: TransportResponse, answer: Uint8Array): string =>
+    WHAT[kind].replace('this answer', `the answer (${status(response, answer)})`),
 
   swapped: (one: Uint8Array, two: Uint8Array): string =>
     `The proxy exchanged two sealed answers of ${one.length} and ${two.length} bytes.`,

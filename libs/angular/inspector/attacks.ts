@@ -82,7 +82,8 @@ export class WireAttacks {
    * The next call meets the attack; `swap-answers` takes the next two calls, which must be under way at the same time. An attack that
    * was armed before is disarmed.
    *
-   * @returns what it came to, once the calls that met it are settled; of an attack that is disarmed, that it came to nothing
+   * @returns what it came to, once the calls that met it are settled, answered or not; of an attack that is disarmed, that it came to
+   * nothing
    * @throws TypeError for `wrong-module` without a URL; SealwireError `bad_configuration` for an option that does not exist
    */
   arm(kind: Exclude<AttackKind, 'replay'>, given: AttackOptions = {}): Promise<AttackReport> {
@@ -124,11 +125,7 @@ export class WireAttacks {
     const last = this.#last;
     if (!last || !untracked(last.isCurrent)) throw new Error('There is nothing to replay: no call has passed yet.');
     const before = last.answer;
-    const tampering: Tampering = {
-      kind: 'replay',
-      side: 'request',
-      what: 'Sent by the proxy: the bytes of an earlier call.',
-    };
+    const tampering = describe.tampering('replay', 'request');
     const request = { ...last.request, signal: new AbortController().signal };
     const { response, exchange } = await last.send(request, tampering);
     const answer = await read(response, REPLAYED);
@@ -179,32 +176,36 @@ export class WireAttacks {
     const body = request.body as Uint8Array;
     const { kind, options } = armed;
     if (kind === 'flip-request' || kind === 'splice') {
-      const altered = kind === 'splice' ? spliced(body, before) : flipped(body);
-      return this.#altered(passing, armed, { ...request, body: altered.bytes }, altered.offset);
+      const { bytes, offset } = kind === 'splice' ? spliced(body, before) : flipped(body);
+      return this.#altered(passing, armed, { ...request, body: bytes }, { offset });
     }
     if (kind === 'wrong-module') return this.#altered(passing, armed, { ...request, url: `${options.url}` });
-    const tampering: Tampering = { kind, side: 'answer', what: describe.what(kind) };
-    const passed = await passing.send(request, tampering);
-    const answer = await read(passed.response, REPLAYED);
+    const tampering = describe.tampering(kind, 'answer');
+    const { response, answer } = await this.#answered(passing, armed, request, tampering);
     if (this.#last?.request === request) this.#last.answer = answer;
-    this.#tell(passing, armed, passed, describe.held(kind, passed.response, answer));
+    this.#tell(passing, armed, tampering, describe.held(kind, response, answer));
     if (kind === 'lose-answer') throw new Error('The connection was closed before an answer came.');
     if (kind === 'forge-session-unknown') return forged();
-    return { ...passed.response, body: ɵreaderOf(flipped(answer).bytes) };
+    return { ...response, body: ɵreaderOf(flipped(answer).bytes) };
   }
 
-  async #altered(
-    passing: Passing,
-    armed: Armed,
-    request: TransportRequest,
-    offset?: number,
-  ): Promise<TransportResponse> {
+  async #altered(passing: Passing, armed: Armed, request: TransportRequest, where: Pick<Tampering, 'offset'> = {}) {
     const { kind } = armed;
-    const where = offset === undefined ? {} : { offset };
-    const passed = await passing.send(request, { kind, side: 'request', what: describe.what(kind), ...where });
-    const answer = await read(passed.response, REPLAYED);
-    this.#tell(passing, armed, passed, describe.refused(kind, passed.response, answer));
-    return { ...passed.response, body: ɵreaderOf(answer) };
+    const tampering = { ...describe.tampering(kind, 'request'), ...where };
+    const { response, answer } = await this.#answered(passing, armed, request, tampering);
+    this.#tell(passing, armed, tampering, describe.refused(kind, response, answer));
+    return { ...response, body: ɵreaderOf(answer) };
+  }
+
+  /** What the proxy gets for the call that meets the attack; that it got nothing is what the attack came to, too. */
+  async #answered(passing: Passing, armed: Armed, request: TransportRequest, tampering: Tampering) {
+    try {
+      const { response } = await passing.send(request, tampering);
+      return { response, answer: await read(response, REPLAYED) };
+    } catch (error) {
+      this.#tell(passing, armed, tampering, describe.unanswered(error));
+      throw error;
+    }
   }
 
   /** A result that does not stream passes, and the attack waits for the next one. */
@@ -214,8 +215,9 @@ export class WireAttacks {
     return cut(passed.response, after, () => {
       if (untracked(this.#armed) !== armed) return false;
       this.#armed.set(undefined);
-      this.#recorder.mark(passed.exchange, { kind: 'cut-stream', side: 'answer', what: describe.what('cut-stream') });
-      this.#tell(passing, armed, passed, `The proxy closed the connection after ${after} bytes of the stream.`);
+      const tampering = describe.tampering('cut-stream', 'answer');
+      this.#recorder.mark(passed.exchange, tampering);
+      this.#tell(passing, armed, tampering, `The proxy closed the connection after ${after} bytes of the stream.`);
       return true;
     });
   }
@@ -236,26 +238,34 @@ export class WireAttacks {
           resolve(other);
         };
         this.#swapping = { passed, swap, goOn };
+        // without an answer there is nothing to swap
+        passed.catch(goOn);
       });
     }
     this.#swapping = undefined;
     this.#armed.set(undefined);
-    const [one, two] = await Promise.all([first.passed, passed]);
-    const [mine, others] = await Promise.all([read(one.response, REPLAYED), read(two.response, REPLAYED)]);
-    for (const { exchange } of [one, two]) {
-      this.#recorder.mark(exchange, { kind: 'swap-answers', side: 'answer', what: describe.what('swap-answers') });
+    const tampering = describe.tampering('swap-answers', 'answer');
+    try {
+      const [one, two] = await Promise.all([first.passed, passed]);
+      const [mine, others] = await Promise.all([read(one.response, REPLAYED), read(two.response, REPLAYED)]);
+      for (const { exchange } of [one, two]) this.#recorder.mark(exchange, tampering);
+      this.#tell(passing, armed, tampering, describe.swapped(mine, others));
+      first.swap({ ...two.response, body: ɵreaderOf(others) });
+      return { ...one.response, body: ɵreaderOf(mine) };
+    } catch (error) {
+      this.#tell(passing, armed, tampering, describe.unanswered(error));
+      first.goOn();
+      return (await passed).response;
     }
-    this.#tell(passing, armed, [one, two], describe.swapped(mine, others));
-    first.swap({ ...two.response, body: ɵreaderOf(others) });
-    return { ...one.response, body: ɵreaderOf(mine) };
   }
 
   /** Reports as soon as the calls that met the attack are settled. */
-  #tell({ isCurrent }: Passing, armed: Armed, passed: Passed | readonly Passed[], proxy: string): void {
-    const exchanges = [passed].flat().flatMap(({ exchange }) => exchange ?? []) as number[];
+  #tell({ isCurrent, calls: known }: Passing, armed: Armed, tampering: Tampering, proxy: string): void {
     const recorder = this.#recorder;
+    const altered = (): readonly Exchange[] => recorder.exchanges().filter((one) => one.tampering === tampering);
+    const exchanges = untracked(altered).map(({ id }) => id);
     const settled = (): readonly RecordedCall[] | undefined => {
-      const ids = this.#carried(exchanges).flatMap(({ calls }) => calls);
+      const ids = [...known, ...altered().flatMap(({ calls }) => calls)];
       const calls = recorder.calls().filter(({ id }) => ids.includes(id));
       const isOver = ({ id, state }: RecordedCall): boolean =>
         state === 'done' || state === 'failed' || (armed.kind === 'cut-stream' && this.#goesOn(id, exchanges));
@@ -268,10 +278,6 @@ export class WireAttacks {
         const report = { kind: armed.kind, met: true, proxy, application, calls, exchanges };
         armed.resolve(this.#report(report, isCurrent));
       });
-  }
-
-  #carried(ids: readonly number[]): readonly Exchange[] {
-    return this.#recorder.exchanges().filter(({ id }) => ids.includes(id));
   }
 
   /** Whether a stream that was cut arrives again in another exchange. */

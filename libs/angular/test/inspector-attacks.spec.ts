@@ -53,6 +53,32 @@ describe.each(transports)('a proxy on %s', (_name, feature, http) => {
     expect(attacks.reports().map((one) => one.kind)).toEqual([kind]);
   });
 
+  it.each<Single>(['flip-request', 'flip-answer', 'wrong-module'])('%s: reports that no answer came', async (kind) => {
+    const { remote, attacks, app, url } = await attacked(feature, http);
+    await app.close();
+    const report = attacks.arm(kind, { url: `${url}/rates` });
+    await expect(remote.$call({ timeout: 300 }).transfer('a', 'b', 5n)).rejects.toThrow();
+    const { met, proxy, application, calls } = await report;
+    expect([met, proxy]).toEqual([
+      true,
+      expect.stringMatching(/^The proxy got no answer to the call that met it: .+[^.]\.$/),
+    ]);
+    expect(application).toMatch(/^transfer failed with outcome_unknown/);
+    expect(calls.map(({ name, state }) => [name, state])).toEqual([['transfer', 'failed']]);
+  });
+
+  it('swap-answers: reports that no answer came, to whichever call', async () => {
+    const { remote, attacks, app } = await attacked(feature, http);
+    await app.close();
+    const report = attacks.arm('swap-answers');
+    const how = remote.$call({ timeout: 300 });
+    const both = await Promise.allSettled([how.balance({ account: 'a' }), how.balance({ account: 'b' })]);
+    expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    const { met, proxy, application } = await report;
+    expect([met, proxy]).toEqual([true, expect.stringMatching(/^The proxy got no answer/)]);
+    expect(application).toMatch(/^balance failed with/);
+  });
+
   it('aim: means the calls that are begun there, and lets others pass', async () => {
     const { remote, attacks, ran } = await attacked(feature, http);
     const report = attacks.arm('lose-answer');

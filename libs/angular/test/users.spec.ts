@@ -150,6 +150,22 @@ describe.each([
     expect(recorder.calls().map(({ args }) => args)).toEqual([['"CHF"'], ['{ account: "b" }']]);
   });
 
+  it('leaves an attack reported that the call did not outlive, with nothing of it', async () => {
+    const { payments, recorder, attacks } = await recorded();
+    await payments.balance({ account: 'a' });
+    const report = attacks.arm('flip-answer');
+    const { between } = recorder;
+    recorder.between = (passing) => {
+      const answer = between?.(passing);
+      key.set(next);
+      TestBed.tick();
+      return answer ?? Promise.reject(new Error('nobody stands between'));
+    };
+    await expect(payments.balance({ account: 'a' })).rejects.toMatchObject({ code: 'closed' });
+    expect(await report).toMatchObject({ met: true, application: 'Nothing.', calls: [], exchanges: [] });
+    expect(attacks.reports()).toEqual([]);
+  });
+
   it('takes no room of what is kept', async () => {
     const { payments, recorder } = await recorded();
     recorder.limit = 2;

@@ -205,3 +205,40 @@ it('takes three silent pulses for a cut, and none of a consumer that does not re
   await vi.advanceTimersByTimeAsync(200);
   await expect(next).rejects.toMatchObject({ code: 'stream_cut' });
 });
+
+it.each([
+  ['silence', undefined, 'stream_cut'],
+  ['its signal', (given: AbortController) => given.abort(new Error('enough')), undefined],
+  ['$close()', (_: AbortController, remote: Any) => remote.$close(), 'closed'],
+])('ends a stream whose message is over before it, and whose connection stays open, by %s', async (_, end, code) => {
+  useFakeTimers();
+  const server = new LivePeerServer();
+  server.pulse = 2;
+  const { remote } = await openedLive({
+    server,
+    network: async (_request, next) => {
+      const response = await next();
+      if (response.body instanceof Uint8Array) return response;
+      const reader = response.body;
+      const read = async () => {
+        const result = await reader.read();
+        return result.done ? new Promise<never>(() => {}) : result;
+      };
+      return { ...response, body: { read, cancel: (reason) => reader.cancel(reason) } };
+    },
+  });
+  server.live.stopped = async (context) => {
+    // in the piece that announces the stream
+    process.nextTick(() => context.end('busy'));
+    return { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) };
+  };
+  const given = new AbortController();
+  const items = (await remote.$call({ signal: given.signal }).stopped())[Symbol.asyncIterator]();
+  const ended = vi.fn();
+  items.next().catch(ended);
+  await vi.advanceTimersByTimeAsync(end ? 100 : 5_900);
+  expect(ended).not.toHaveBeenCalled();
+  end?.(given, remote);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(ended).toHaveBeenCalledExactlyOnceWith(expect.objectContaining(code ? { code } : { message: 'enough' }));
+});

@@ -89,3 +89,15 @@ export function withoutUndefined<T extends object>(options: T): { [K in keyof T]
     [K in keyof T]: Exclude<T[K], undefined>;
   };
 }
+
+const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly', 'resumable'] as const;
+
+/** @throws SealwireError for a typing error in `@RemoteFunction()`, which would let a function run more often than once, or unsealed */
+export function resolveFunction<T extends object>(given: T, origin: string): T {
+  const what = `@RemoteFunction() of ${origin}`;
+  const options = named(given, ['name', 'maxUpload', ...FUNCTION_SWITCHES], what);
+  switches(options, misconfigured, `${what}: `, ...FUNCTION_SWITCHES);
+  const { maxUpload = 1 } = options as { maxUpload?: unknown };
+  positive({ [`${what}: maxUpload`]: maxUpload }, `${what}: maxUpload`);
+  return options;
+}

@@ -253,18 +253,6 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
   };
 }
 
-const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly', 'resumable'] as const;
-
-/** @throws SealwireError for a typing error in `@RemoteFunction()`, which would let a function run more often than once, or unsealed */
-export function resolveFunction<T extends object>(given: T, origin: string): T {
-  const what = `@RemoteFunction() of ${origin}`;
-  const options = named(given, ['name', 'maxUpload', ...FUNCTION_SWITCHES], what);
-  switches(options, misconfigured, `${what}: `, ...FUNCTION_SWITCHES);
-  const { maxUpload = 1 } = options as { maxUpload?: unknown };
-  positive({ [`${what}: maxUpload`]: maxUpload }, `${what}: maxUpload`);
-  return options;
-}
-
 const ROOT_OPTIONS: Names<SealwireOptions> = {
   serverKey: true,
   servePublicKey: true,

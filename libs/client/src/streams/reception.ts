@@ -146,7 +146,7 @@ export class Reception implements Limited, Abortable {
         if (this.#closed) return;
       }
     }
-    if (!opener.ended) this.#watch();
+    if (!opener.ended || this.#missing > 0 || this.#streams.open > 0) this.#watch();
   }
 
   /** The first 12 bytes are the header; what is behind them stays in `head`. */
@@ -155,7 +155,7 @@ export class Reception implements Limited, Abortable {
     this.#head = head;
     if (head.length < SIZE.resultHeader) return undefined;
     this.#head = head.subarray(SIZE.resultHeader);
-    this.#header = head.subarray(0, SIZE.resultHeader);
+    this.#header = head.slice(0, SIZE.resultHeader);
     return this.sent.openLive(openLiveResult, this.#header);
   }
 

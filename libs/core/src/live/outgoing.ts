@@ -50,7 +50,7 @@ export class OutgoingStreams extends FoundStreams {
   private inTurn = 0;
   private waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
-  private readonly progress = new Map<number, Uint8Array>();
+  private progress: Map<number, Uint8Array> | undefined;
   private settle: { resolve(): void; reject(error: unknown): void } | undefined;
 
   /** {@link FoundStreams.replace} for a function that can go on with its stream: items travel with their positions. */
@@ -78,7 +78,10 @@ export class OutgoingStreams extends FoundStreams {
    */
   send(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     if (this.over || this.isDone || (this.finished && kind !== UNIT.pulse)) return;
-    if (this.pieces.full && kind === UNIT.progress) this.progress.set(stream, bytes);
+    if (this.pieces.full && kind === UNIT.progress) {
+      this.progress ??= new Map();
+      this.progress.set(stream, bytes);
+    }
     if (this.pieces.full && (kind === UNIT.progress || kind === UNIT.pulse)) return;
     if (kind === UNIT.outcome) this.addProgress();
     this.pieces.add(kind, stream, bytes);
@@ -251,10 +254,9 @@ export class OutgoingStreams extends FoundStreams {
   }
 
   private addProgress(): void {
-    // most messages have none, and this is asked at each piece
-    if (this.progress.size === 0) return;
+    if (!this.progress) return;
     for (const [call, bytes] of this.progress) this.pieces.add(UNIT.progress, call, bytes);
-    this.progress.clear();
+    this.progress = undefined;
   }
 
   private writeNext(write: WritePiece, last: boolean): void {

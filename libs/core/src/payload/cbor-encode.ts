@@ -35,7 +35,6 @@ export function encodeValue(value: unknown, options?: EncodeOptions): Uint8Array
 const ROOM = 16_384;
 /** A larger buffer is not used again. */
 const KEPT_ROOM = 262_144;
-const LONE_SURROGATE = /\p{Surrogate}/u;
 /** A buffer in which payloads are written before their length is known; it holds zeros in between. */
 let spare: Uint8Array | undefined;
 
@@ -221,7 +220,7 @@ export class Writer {
     const start = this.at + headSize(length);
     const written = writeText(this.buffer, text, start);
     if (written !== length) {
-      if (LONE_SURROGATE.test(text)) {
+      if (/\p{Surrogate}/u.test(text)) {
         erase(this.buffer.subarray(start, start + written));
         throw new Unsendable('a text with half of a surrogate pair');
       }

@@ -8,12 +8,13 @@ import {
   type Outcome,
   type Replace,
   SealwireError,
+  SIZE,
 } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { isObservable } from 'rxjs';
 import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
-import type { Ended, LiveReply, StreamingCall } from '../streams/live-reply.js';
+import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { inContext, Observed } from '../streams/observed.js';
 import { streamIn } from '../streams/sources.js';
@@ -81,11 +82,19 @@ export class RemoteFunctionDispatcher {
     const ended = refused
       ? { outcome: refused, call: undefined }
       : await this.runBare(found, bare, call.args, opened.upload);
-    let streams = false;
-    const payload = this.encode([ended.outcome], () => {
-      streams = true;
-    });
-    return streams ? this.messageOf(opened).endLive(ended) : payload;
+    // what is a stream itself is not encoded in vain
+    const { outcome } = ended;
+    let streams = 'ok' in outcome && outcome.ok && isIterable(outcome.value);
+    if (!streams) {
+      const payload = this.encode([outcome], () => {
+        streams = true;
+      });
+      if (!streams) return payload;
+    }
+    const reply = new LiveReply(nodePrimitives.random(SIZE.runId), () => this.encode([outcome]));
+    reply.outcome(0, ended);
+    reply.finish();
+    return reply;
   }
 
   private messageOf({ calls, sealed }: OpenedCalls): MessageReply {
@@ -190,8 +199,7 @@ export class RemoteFunctionDispatcher {
   ): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
-      const iterable = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
-      const sent = isObservable(value) ? new Observed(value) : iterable ? inContext(value) : value;
+      const sent = isObservable(value) ? new Observed(value) : isIterable(value) ? inContext(value) : value;
       const { resumable, origin } = found;
       return { outcome: { ok: true, value: sent }, call: resumable ? RESUMABLE : undefined, origin };
     } catch (error) {
@@ -263,6 +271,10 @@ export class RemoteFunctionDispatcher {
   }
 }
 
+function isIterable(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
 /** An argument that is no stream although one is expected; one that is left out is the function's business. */
 function missingStream(
   args: readonly unknown[],
@@ -276,7 +288,8 @@ function missingStream(
 
 function missingSentence({ name, args }: Call, { place, type }: ReturnType<typeof missingStream> & object): string {
   const value = args[place];
-  const items = typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
-  const why = items ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items' : '';
+  const why = isIterable(value)
+    ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items'
+    : '';
   return `Argument ${place + 1} of ${name} has to be a ${type.name}${why}.`;
 }

@@ -3,7 +3,7 @@ import { Injectable, Logger, StreamableFile, type Type } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { RemoteFile } from '@sealwire/core';
 import { Observable } from 'rxjs';
-import { misconfigured, resolveFunction } from '../options.js';
+import { misconfigured, resolveFunction } from '../option-checks.js';
 import { ExactlyOnce } from '../ports/index.js';
 import { hasEnhancer, moduleKeyOf, modulesIn } from '../quirks/injector.js';
 import {

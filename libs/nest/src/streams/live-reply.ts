@@ -27,6 +27,7 @@ export interface StreamingCall {
   end(): void;
 }
 
+const logger = new Logger('Sealwire');
 const EMPTY = new Uint8Array(0);
 const UNREAD = 'Nobody reads the stream any more.';
 const TWO_STREAMS =
@@ -35,7 +36,6 @@ const PROGRESS_WAITING = 256;
 
 /** The reply to one message that is sent as it comes about: outcomes, progress, and the streams in outcomes. */
 export class LiveReply {
-  readonly #logger = new Logger('Sealwire');
   readonly #out = new OutgoingStreams();
   /** progress that came while the consumer was behind */
   readonly #waiting: { readonly place: number; readonly value: unknown }[] = [];
@@ -156,7 +156,7 @@ export class LiveReply {
     try {
       return encodeOutcome(outcome, { replace });
     } catch (error) {
-      this.#logger.error(`${origin ?? 'A function'}: ${(error as Error).message}`, (error as Error).stack);
+      logger.error(`${origin ?? 'A function'}: ${(error as Error).message}`, (error as Error).stack);
       this.#out.drop(size, error);
       return encodeOutcome(INTERNAL);
     }
@@ -166,7 +166,7 @@ export class LiveReply {
     try {
       this.#out.send(UNIT.progress, place, encodeValue(value));
     } catch (error) {
-      this.#logger.error(error);
+      logger.error(error);
     }
   }
 
@@ -184,7 +184,7 @@ export class LiveReply {
     if (failure !== INTERNAL) return failure;
     const what = thrown instanceof Error ? thrown.message : inspect(thrown);
     const sentence = `${this.#origins[stream] ?? 'A function'}, item ${item} (from 0) of what it streams: ${what}`;
-    this.#logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
+    logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
     return failure;
   }
 }

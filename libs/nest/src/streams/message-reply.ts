@@ -54,13 +54,6 @@ export class MessageReply {
     if (this.#missing > 0 && this.#missing < this.#ended.length) this.#goLive();
   }
 
-  /** Ends the only call of a message, whose outcome holds a stream. */
-  endLive(ended: Ended): LiveReply {
-    this.#ended[0] = ended;
-    this.#missing = 0;
-    return this.#goLive();
-  }
-
   progress(place: number, value: unknown): void {
     if (!this.#ended[place]) this.#goLive().progress(place, value);
   }
