@@ -8,7 +8,7 @@ import {
   untracked,
   type WritableSignal,
 } from '@angular/core';
-import { type CallOptions, type Progress, type Remote, RemoteError } from '@sealwire/client';
+import { type CallOptions, OutcomeUnknownError, type Progress, type Remote, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
 import { type Handle, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
@@ -28,6 +28,11 @@ export interface RemoteAction<Args extends readonly unknown[], T> extends Resour
   readonly error: Signal<RemoteError | undefined>;
   /** the last run may have happened, and nobody can tell (`OutcomeUnknownError`) */
   readonly outcomeUnknown: Signal<boolean>;
+  /**
+   * Gives up what is under way, such as an upload, and what waits for it. The function is told by its signal, and its streams are
+   * cut; since it may have run, the run ends as `outcomeUnknown`.
+   */
+  cancel(): void;
   /** Back to `idle`. A run under way goes on, but is not shown any more. */
   reset(): void;
   hasValue(this: T extends undefined ? this : never): this is RemoteAction<Args, Exclude<T, undefined>>;
@@ -102,6 +107,7 @@ export function remoteAction<Api, Args extends unknown[], T>(
 }
 
 const CHANGED = 'Nothing was sent: the SecureKey changed while this run waited for another one.';
+const GIVEN_UP = 'Nothing was sent: the run was given up while it waited for another one.';
 const OTHER_USER = 'Given up: the SecureKey changed before this run had ended.';
 
 class Action<Args extends unknown[], T> {
@@ -110,6 +116,8 @@ class Action<Args extends unknown[], T> {
   #run = 0;
   readonly #pending = signal(0);
   #last: Promise<unknown> = Promise.resolve();
+  /** since the last `cancel()` */
+  #controller = new AbortController();
 
   readonly progress = computed(() => this.#shown().progress);
   readonly args = computed(() => this.#shown().args);
@@ -148,6 +156,11 @@ class Action<Args extends unknown[], T> {
     this.#shown.set(IDLE);
   }
 
+  cancel(): void {
+    this.#controller.abort(new OutcomeUnknownError('the function', undefined, new Error('The run was given up.')));
+    this.#controller = new AbortController();
+  }
+
   run(...args: Args): void {
     // shown in `error`
     this.runAsync(...args).catch(() => {});
@@ -162,12 +175,14 @@ class Action<Args extends unknown[], T> {
     const mustWait = whilePending === 'queue' && untracked(this.#pending) > 0;
     this.#pending.update((count) => count + 1);
     const isSame = this.handle.user();
-    const started = mustWait ? this.#last.then(() => this.#start(args, isSame)) : this.#start(args, isSame);
+    const { signal } = this.#controller;
+    const start = (): Promise<T> => this.#start(args, isSame, signal);
+    const started = mustWait ? this.#last.then(start) : start();
     this.#last = started.catch(() => {});
     return started;
   }
 
-  async #start(args: Args, isSame: () => boolean): Promise<T> {
+  async #start(args: Args, isSame: () => boolean, signal: AbortSignal): Promise<T> {
     const id = ++this.#run;
     const show = (change: Partial<Shown<Args, T>>): void => {
       if (id === this.#run && isSame()) this.#shown.update((now) => ({ ...now, ...change }));
@@ -181,7 +196,8 @@ class Action<Args extends unknown[], T> {
     if (isSame()) this.#shown.set({ state: { status: 'loading', value: undefined }, args });
     try {
       if (!isSame()) throw new RemoteError('closed', CHANGED);
-      const value = await this.call(this.#how((progress) => show({ progress })))(...args);
+      if (signal.aborted) throw new RemoteError('closed', GIVEN_UP);
+      const value = await this.call({ ...this.#how((progress) => show({ progress })), signal })(...args);
       this.#end(() => end({ status: 'resolved', value }));
       this.#tell(this.options.onSuccess, value);
       return value;

@@ -85,6 +85,31 @@ describe('remoteAction', () => {
     expect([transfer.isPending(), transfer.value()]).toEqual([false, receipt('two')]);
   });
 
+  it('gives up what is under way and what waits for it, and says that the first may have run', async () => {
+    const { transfer, sealwire } = setUp({ whilePending: 'queue' });
+    transfer.cancel();
+    const first = transfer.runAsync('a', 'b', 1n);
+    const second = transfer.runAsync('a', 'b', 2n);
+    const call = sealwire.expectOne(Payments, 'transfer');
+    transfer.cancel();
+    await expect(first).rejects.toMatchObject({ name: 'OutcomeUnknownError', code: 'outcome_unknown' });
+    await expect(second).rejects.toMatchObject({
+      code: 'closed',
+      message: expect.stringContaining('Nothing was sent'),
+    });
+    expect([call.cancelled, transfer.isPending()]).toEqual([true, false]);
+    sealwire.expectNone(Payments);
+    transfer.run('a', 'b', 3n);
+    sealwire.expectOne(Payments, 'transfer');
+    transfer.cancel();
+    await settled();
+    expect([transfer.status(), transfer.outcomeUnknown()]).toEqual(['error', true]);
+    transfer.run('a', 'b', 4n);
+    sealwire.expectOne(Payments, 'transfer').flush(receipt('four'));
+    await settled();
+    expect(transfer.value()).toEqual(receipt('four'));
+  });
+
   it('calls back, and hands what a callback throws to the ErrorHandler', async () => {
     const onError = vi.fn();
     const thrown = new Error('in a callback');
