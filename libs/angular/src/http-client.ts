@@ -76,7 +76,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       const journey = watch?.begin(module, body, sent);
       const context = new HttpContext()
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
-        .set(CARRIED, { signal, wantsProgress: onUpload !== undefined, journey });
+        .set(CARRIED, { signal, wantsProgress: onUpload !== undefined && sizeOf(sent) > AT_ONCE, journey });
       const given = {
         headers: ɵchecked({ ...headers, 'content-type': contentType }),
         observe: 'events',
@@ -179,6 +179,13 @@ function kindOf({ body, contentType }: TransportRequest): SealedRequest['frame']
   if (contentType === PLAIN) return 'plain';
   const type = body instanceof Uint8Array ? frameType(body) : 'call';
   return type === 'start' || type === 'finish' ? type : 'call';
+}
+
+/** Bytes that leave at once, so that nobody asks how far they are; what the function reports meanwhile is to be heard. */
+const AT_ONCE = 65_536;
+
+function sizeOf(body: ArrayBuffer | Blob): number {
+  return 'size' in body ? body.size : body.byteLength;
 }
 
 /** HttpClient writes a Uint8Array as JSON; an ArrayBuffer or a Blob it takes as they are. */

@@ -28,8 +28,8 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
 /**
  * Lets results stream through HttpClient. Must be the last of `withInterceptors([...])`: HttpClient's own backends hand a
  * binary body out only when it is complete, so this answers sealed requests by `fetch`, after all other interceptors have seen
- * them, and gives their bodies out as they arrive. Not needed with `withFetch()`. Uploads go on to HttpClient's backend, and their
- * results come when they are complete; where that backend is `fetch` (the default of Angular 22), which tells nothing of a body on
+ * them, and gives their bodies out as they arrive. Not needed with `withFetch()`. Uploads above 64 KiB go on to HttpClient's backend, and
+ * their results come when they are complete; where that backend is `fetch` (the default of Angular 22), which tells nothing of a body on
  * its way, they go by XMLHttpRequest.
  *
  * @example

@@ -133,6 +133,20 @@ describe('progress of an action', () => {
     expect(warn.mock.calls).toEqual([]);
   });
 
+  it.each([
+    ['by default', []],
+    ["with Angular's own withFetch()", [withFetchBackend()]],
+  ])('shows what a function reports before its result is there, %s', async (_, backend) => {
+    const http = provideHttpClient(...backend, withInterceptors([bearer, sealwireStreams]));
+    const { injector, rates } = await connect(http);
+    const review = remoteAction(Rates, (functions) => functions.review, { injector, progress: true });
+    const done = review.runAsync();
+    await eventually(() => [review.progress()?.value, rates.news.observed]).toEqual(['begun', true]);
+    expect(review.isPending()).toBe(true);
+    rates.news.next(1);
+    expect(await done).toBe('EUR 1');
+  });
+
   it('without sealwireStreams over `fetch` all bytes count when the answer is there', async () => {
     const { remote } = await connect(provideHttpClient(withFetchBackend()));
     const up: number[] = [];

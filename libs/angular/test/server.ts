@@ -20,7 +20,7 @@ import {
   type Resume,
   SealwireModule,
 } from '@sealwire/nest';
-import { map, type Observable, Subject } from 'rxjs';
+import { firstValueFrom, map, type Observable, Subject } from 'rxjs';
 import { onTestFinished } from 'vitest';
 
 const privateKey = generateKeyText('sws1', nodePrimitives);
@@ -123,6 +123,12 @@ export class RatesController {
   @RemoteFunction()
   size(bytes: Uint8Array): number {
     return bytes.length;
+  }
+
+  @RemoteFunction()
+  review(@RemoteProgress() progress: Injected<Progress>): Promise<string> {
+    progress('begun');
+    return firstValueFrom(this.watch('EUR'));
   }
 
   @RemoteFunction()
