@@ -197,7 +197,9 @@ class Action<Args extends unknown[], T> {
     try {
       if (!isSame()) throw new RemoteError('closed', CHANGED);
       if (signal.aborted) throw new RemoteError('closed', GIVEN_UP);
-      const value = await this.call({ ...this.#how((progress) => show({ progress })), signal })(...args);
+      // a count of bytes comes without what was reported last
+      const tell = (now: Progress): void => show({ progress: { ...untracked(this.#shown).progress, ...now } });
+      const value = await this.call({ ...this.#how(tell), signal })(...args);
       this.#end(() => end({ status: 'resolved', value }));
       this.#tell(this.options.onSuccess, value);
       return value;

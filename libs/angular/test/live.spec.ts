@@ -145,6 +145,10 @@ describe('progress of an action', () => {
     expect(review.isPending()).toBe(true);
     rates.news.next(1);
     expect(await done).toBe('EUR 1');
+    // bytes that came since have no report of their own
+    expect(review.progress()).toMatchObject({ value: 'begun', down: expect.any(Number) });
+    review.run();
+    expect(review.progress()).toBeUndefined();
   });
 
   it('without sealwireStreams over `fetch` all bytes count when the answer is there', async () => {
