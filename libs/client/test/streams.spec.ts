@@ -125,6 +125,23 @@ describe('a live result', () => {
     await closed.passed;
   });
 
+  it.each([
+    ['its signal', (given: AbortController) => given.abort(new Error('enough')), { message: 'enough' }],
+    ['$close()', (_: AbortController, remote: Any) => remote.$close(), { code: 'closed' }],
+  ])('ends by %s though its first piece brings more than its consumer takes', async (_, end, error) => {
+    const { server, remote } = await openedLive();
+    const closed = gate();
+    server.live.many = ({ signal }) => {
+      signal.addEventListener('abort', () => closed.open());
+      return numbers(1e9);
+    };
+    const given = new AbortController();
+    const items = await remote.$call({ signal: given.signal }).many();
+    end(given, remote);
+    await closed.passed;
+    await expect(collect(items)).rejects.toMatchObject(error);
+  });
+
   it('is cut, never short, if the connection ends before the last piece', async () => {
     const { server, remote } = await openedLive({
       network: async (_request, next) => cutAfter(await next(), 100_000),

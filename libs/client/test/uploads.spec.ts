@@ -222,6 +222,26 @@ describe.each([
     if (requestStreams) expect(new Set(up).size).toBeGreaterThan(10);
   });
 
+  it('sends nothing of a file whose name is longer than a server takes', async () => {
+    const { server, remote } = await connect();
+    const file = new File(['a'], 'x'.repeat(1_025));
+    await expect(remote.store(file)).rejects.toMatchObject({
+      code: 'unsupported_value',
+      message: 'Argument 1 of `store` cannot be sent: a file with such a name.',
+    });
+    expect(server.seen).toEqual([]);
+  });
+
+  it('tells the function of an item that is larger than the server takes', async () => {
+    const { server, remote } = await connect();
+    server.live.drain = (_context, items: AsyncIterable<number>) =>
+      collect(items).catch((error: Error) => error.message);
+    async function* items() {
+      yield new Uint8Array(5_000_000);
+    }
+    expect(await remote.drain(items())).toMatch(/^An item has 5000005 bytes, and \d+ is what the other side takes\.$/);
+  });
+
   it('sends nothing of files that are more than the server takes', async () => {
     const server = new LivePeerServer();
     server.maxUpload = 1_000_000;

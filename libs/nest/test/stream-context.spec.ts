@@ -10,8 +10,8 @@ import {
   UseInterceptors,
 } from '@nestjs/common';
 import { RemoteFunction, RemoteFunctions, remoteCall } from '@sealwire/nest';
-import { Observable, type Subscriber } from 'rxjs';
-import { expect, it } from 'vitest';
+import { map, Observable, type Subscriber } from 'rxjs';
+import { expect, it, vi } from 'vitest';
 import { callLive, type LiveAnswer } from './live-peer.js';
 import { startStreams } from './streams-application.js';
 
@@ -37,9 +37,52 @@ async function* stores(): AsyncGenerator<unknown> {
   yield store.getStore();
 }
 
+/** Hands on the first item, then throws into the generator, whose answer is the second one, and closes it. */
+class Throwing implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const thrown = async function* (items: AsyncGenerator<unknown>): AsyncGenerator<unknown> {
+      yield (await items.next()).value;
+      yield (await store.run('another', () => items.throw(new Error('of the interceptor')))).value;
+      yield (await store.run('another', () => items.return('returned'))).value;
+    };
+    return next.handle().pipe(map((value) => thrown(value as AsyncGenerator<unknown>)));
+  }
+}
+
+const closed: unknown[] = [];
+
+async function* closing(): AsyncGenerator<unknown> {
+  try {
+    for (;;) {
+      await new Promise(setImmediate);
+      try {
+        yield store.getStore();
+      } catch (error) {
+        yield `${store.getStore()}: ${(error as Error).message}`;
+      }
+    }
+  } finally {
+    await new Promise(setImmediate);
+    closed.push(store.getStore());
+  }
+}
+
 @RemoteFunctions('live')
 @Injectable()
 class Streams {
+  @RemoteFunction()
+  @UseGuards(Entering)
+  closing(_name: string): AsyncGenerator<unknown> {
+    return closing();
+  }
+
+  @RemoteFunction()
+  @UseGuards(Entering)
+  @UseInterceptors(Throwing)
+  thrown(_name: string): AsyncGenerator<unknown> {
+    return closing();
+  }
+
   @RemoteFunction()
   @UseGuards(Entering)
   guarded(_name: string): AsyncGenerator<unknown> {
@@ -112,4 +155,27 @@ it.each([
   const { client } = await startStreams({ functions: Streams });
   const answer = await callLive(await client(), { name, args: ['a'] }, { name, args: ['b'] });
   expect([await all(answer, 0), await all(answer, 1)]).toEqual([first, second]);
+});
+
+it('a generator whose consumer is gone is closed in the async context of its call', async () => {
+  closed.length = 0;
+  const { client } = await startStreams({ functions: Streams });
+  const answer = await callLive(await client(), { name: 'closing', args: ['a'] }, { name: 'closing', args: ['b'] });
+  for (const place of [0, 1]) {
+    const items = (await answer.value<AsyncIterable<unknown>>(place))[Symbol.asyncIterator]();
+    expect((await items.next()).value).toBe(`guard ${'ab'[place]}`);
+  }
+  answer.cut();
+  await vi.waitFor(() => expect(closed.toSorted()).toEqual(['guard a', 'guard b']));
+});
+
+it('an interceptor that throws into a generator, or returns from it, does so in the async context of its call', async () => {
+  closed.length = 0;
+  const { client } = await startStreams({ functions: Streams });
+  const answer = await callLive(await client(), { name: 'thrown', args: ['a'] }, { name: 'thrown', args: ['b'] });
+  for (const place of [0, 1]) {
+    const name = `guard ${'ab'[place]}`;
+    expect(await all(answer, place)).toEqual([name, `${name}: of the interceptor`, 'returned']);
+  }
+  expect(closed.toSorted()).toEqual(['guard a', 'guard b']);
 });

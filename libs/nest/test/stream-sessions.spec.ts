@@ -1,5 +1,6 @@
 import 'reflect-metadata';
-import { Injectable } from '@nestjs/common';
+import type { ServerResponse } from 'node:http';
+import { type INestApplication, Injectable } from '@nestjs/common';
 import { encodeCalls } from '@sealwire/core';
 import {
   type Injected,
@@ -12,7 +13,7 @@ import {
   SessionDirectory,
   SessionStore,
 } from '@sealwire/nest';
-import { type Observable, of } from 'rxjs';
+import { finalize, type Observable, of } from 'rxjs';
 import { expect, it, vi } from 'vitest';
 import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { callLive, LiveAnswer, sendLive } from './live-peer.js';
@@ -30,7 +31,7 @@ class Gated {
   @RemoteFunction()
   async gated(): Promise<Observable<number>> {
     await this.wait();
-    return this.watch.subject;
+    return this.watch.subject.pipe(finalize(() => this.watch.closed++));
   }
 
   @RemoteFunction()
@@ -338,4 +339,43 @@ it('a stream that is returned after its client has renewed the session goes on, 
   await app.get(SealwireSessions).revoke(peer.id);
   await answer.ended;
   expect([answer.status, watch.subject.observed]).toEqual(['session_ended', false]);
+});
+
+/** Cuts all connections, and waits until the responses under way know. */
+async function cutAll(app: INestApplication, responses: ReadonlySet<ServerResponse>): Promise<void> {
+  app.getHttpServer().closeAllConnections();
+  await vi.waitFor(() => expect([...responses].every(({ closed }) => closed)).toBe(true));
+}
+
+it.each([
+  [
+    'session has ended',
+    'nothing',
+    async (app: INestApplication, peer: PeerClient) => app.get(SealwireSessions).revoke(peer.id),
+  ],
+  [
+    'connection is gone',
+    'nothing',
+    (app: INestApplication, _: PeerClient, responses: ReadonlySet<ServerResponse>) => cutAll(app, responses),
+  ],
+  [
+    'connection was gone before the first piece',
+    undefined,
+    (app: INestApplication, _: PeerClient, responses: ReadonlySet<ServerResponse>) => cutAll(app, responses),
+  ],
+])('a stream that is returned when its %s is closed', async (_, other, end) => {
+  const { app, client, watch } = await startStreams({ functions: Gated });
+  const peer = await client();
+  const responses = new Set<ServerResponse>();
+  app.getHttpServer().on('request', (_request: unknown, response: ServerResponse) => responses.add(response));
+  const gated = app.get(Gated);
+  const calls = [...(other ? [other] : []), 'gated'].map((name) => ({ name, args: [] }));
+  const sent = sendLive(peer, peer.frame(calls), calls.length);
+  await vi.waitFor(() => expect(gated.open).toBeDefined());
+  // the outcome of the other call is there: its result is live
+  if (other) expect(await ((await sent) as LiveAnswer).outcome()).toMatchObject({ code: 'function_unknown' });
+  await end(app, peer, responses);
+  gated.open?.();
+  await vi.waitFor(() => expect(watch.closed).toBe(1));
+  expect(watch.subject.observed).toBe(false);
 });

@@ -15,6 +15,7 @@ import {
 } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
+  type RemoteFile,
   RemoteFunction,
   RemoteFunctionError,
   RemoteFunctions,
@@ -152,6 +153,11 @@ export class Down {
     })();
     const file = remoteFile(Readable.from([Buffer.from('xy')]), { name: 'x.bin', type: 'a/b', size: 2 });
     return { name: 'both', size: 2, list: [items, file], when: new Date(0) };
+  }
+
+  @RemoteFunction()
+  misnamed(name: string, size: number): RemoteFile {
+    return remoteFile(Readable.from([Buffer.from('abc')]), { name, type: '', size });
   }
 
   @RemoteFunction()

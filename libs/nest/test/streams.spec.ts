@@ -156,6 +156,19 @@ describe('results that stream', () => {
     logged.mockRestore();
   });
 
+  it('are refused, or end as an error, if what is said of a file is not so, and the log says why', async () => {
+    const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+    const { client } = await startStreams();
+    const peer = await client();
+    const misnamed = (...args: unknown[]) => callLive(peer, { name: 'misnamed', args });
+    await expect((await misnamed('x'.repeat(1_025), 3)).value()).rejects.toMatchObject({ code: 'internal' });
+    expect(logged.mock.lastCall?.[0]).toBe('Down.misnamed: The result cannot be sent: a file with such a name.');
+    const file = await returned<RemoteFile>(await misnamed('x', 10));
+    await expect(file.bytes()).rejects.toMatchObject({ code: 'internal' });
+    expect(logged.mock.lastCall?.[0]).toMatch(/^Down\.misnamed, .*: A file of 10 bytes had 3 bytes\.$/);
+    logged.mockRestore();
+  });
+
   it('unsubscribe from an Observable whose consumer is gone', async () => {
     const { client, watch } = await startStreams();
     const answer = await callLive(await client(), { name: 'subject', args: [] });

@@ -43,6 +43,7 @@ export function rejection(
  */
 export function misread(what: Hint | Error | unknown): unknown {
   if (isHint(what)) return what.error;
+  if (what instanceof SealwireError && what.code === 'too_large') return what;
   const cause = what instanceof Error ? { cause: what } : {};
   return new SealwireError('bad_payload', 'The server answered under seal what this client cannot read.', cause);
 }

@@ -272,7 +272,7 @@ export class Reception implements Limited, Abortable {
     if (!this.#begun) {
       this.#close();
       if (message.state !== 'done') unanswered(message, sent, { status: undefined, code: undefined, wait: 0, error });
-    } else if (error instanceof SealwireError && error.code === 'bad_payload') {
+    } else if (error instanceof SealwireError && ['bad_payload', 'too_large'].includes(error.code)) {
       // authentic, and no other sending would bring anything else
       for (const { stream } of this.#origins) stream.end(remoteError(error));
       this.#streams.fail(remoteError(error));

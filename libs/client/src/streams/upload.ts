@@ -74,6 +74,7 @@ export class Upload implements Limited {
     if (isPending(this.#head)) this.#head.then(undefined, () => {});
     this.#pulseMs = session.state.options.pulse * 1000;
     this.#maximum = session.state.options.maxUpload;
+    this.#streams.itemLimit = session.state.options.maxBody;
     return sent;
   }
 

@@ -2,7 +2,7 @@ import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { type DecodeOptions, decodeValue, type Revive } from '../payload/cbor-decode.js';
 import { IncomingStream } from './incoming-stream.js';
-import type { StreamInfo, StreamKind } from './sources.js';
+import { isCount, type StreamInfo, type StreamKind, wrongIn } from './sources.js';
 import { type StreamFailure, UNIT, type Unit } from './units.js';
 
 /** How the streams of a live message are read. */
@@ -135,17 +135,6 @@ function readFailure(bytes: Uint8Array): StreamFailure {
   return parts.length === 2 ? { code, message } : { code, message, details };
 }
 
-/** What a property of the info is, and where it may stand. */
-const PROPERTIES: Readonly<Record<keyof StreamInfo, { in: readonly StreamKind[]; is(value: unknown): boolean }>> = {
-  resumable: { in: ['items', 'bytes', 'file'], is: (value) => value === true },
-  version: { in: ['bytes', 'file'], is: isText },
-  offset: { in: ['bytes', 'file'], is: isCount },
-  name: { in: ['file'], is: isText },
-  type: { in: ['file'], is: isText },
-  size: { in: ['file'], is: isCount },
-  modified: { in: ['file'], is: (value) => value instanceof Date },
-};
-
 /** @throws SealwireError `bad_payload` for anything but what `OutgoingStreams.replace` gives */
 function readReference(reference: unknown): { kind: StreamKind; k: number; info: StreamInfo } {
   if (!Array.isArray(reference) || reference.length < 2 || reference.length > 3) return refuse();
@@ -153,21 +142,8 @@ function readReference(reference: unknown): { kind: StreamKind; k: number; info:
   if (kind !== 'items' && kind !== 'bytes' && kind !== 'file') return refuse();
   if (!isCount(k) || (k as number) > 0xffff) return refuse();
   if (typeof info !== 'object' || info === null || Object.getPrototypeOf(info) !== Object.prototype) return refuse();
-  for (const [name, value] of Object.entries(info)) {
-    const property = Object.hasOwn(PROPERTIES, name) ? PROPERTIES[name as keyof StreamInfo] : undefined;
-    if (!property?.in.includes(kind) || !property.is(value)) return refuse();
-  }
-  const named = info as StreamInfo;
-  if (kind === 'file' && (named.name === undefined || named.type === undefined)) return refuse();
-  return { kind, k: k as number, info: named };
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === 'string' && value.length <= LIMITS.streamText;
-}
-
-function isCount(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+  if (wrongIn(kind, info)) return refuse();
+  return { kind, k: k as number, info };
 }
 
 function refuse(): never {

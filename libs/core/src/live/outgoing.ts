@@ -1,4 +1,5 @@
 import { EMPTY } from '../bytes.js';
+import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
 import type { Replace } from '../payload/cbor.js';
@@ -33,6 +34,8 @@ type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure
  * );
  */
 export class OutgoingStreams extends FoundStreams {
+  /** bytes of one item that the other side takes, if that is known */
+  itemLimit = Number.POSITIVE_INFINITY;
   private readonly pieces = new Pieces();
   private started = 0;
   private active = 0;
@@ -145,6 +148,7 @@ export class OutgoingStreams extends FoundStreams {
   private async pump(k: number, stream: Outgoing): Promise<void> {
     let reading = false;
     let place = -1;
+    let total = 0;
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
@@ -157,21 +161,41 @@ export class OutgoingStreams extends FoundStreams {
         reading = false;
         if (stream.over) return;
         if (done) break;
-        if (stream.source.kind === 'items') this.add(UNIT.item, k, encodeItem(value, stream.resumable));
-        else await this.bytes(k, stream, value);
+        if (stream.source.kind === 'items') this.item(k, encodeItem(value, stream.resumable));
+        else {
+          await this.bytes(k, stream, value);
+          total += (value as Uint8Array).length;
+        }
       }
       stream.over = true;
-      this.add(UNIT.end, k, EMPTY);
+      const { size = total, offset } = stream.source.info;
+      if (size === total || offset) this.add(UNIT.end, k, EMPTY);
+      else this.failed(new TypeError(`A file of ${size} bytes had ${total} bytes.`), k, place);
     } catch (thrown) {
       if (stream.over) return;
       // a source that threw has closed itself
       if (reading) stream.over = true;
       else this.close(stream, thrown);
-      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
+      this.failed(thrown, k, place);
     }
     this.active--;
     this.start();
     this.flushIfDone();
+  }
+
+  private failed(thrown: unknown, k: number, place: number): void {
+    this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
+  }
+
+  private item(k: number, item: Uint8Array): void {
+    const { length } = item;
+    if (length > this.itemLimit) {
+      throw new SealwireError(
+        'too_large',
+        `An item has ${length} bytes, and ${this.itemLimit} is what the other side takes.`,
+      );
+    }
+    this.add(UNIT.item, k, item);
   }
 
   private async bytes(k: number, stream: Outgoing, chunk: unknown): Promise<void> {

@@ -19,6 +19,35 @@ export interface StreamInfo {
   readonly modified?: Date;
 }
 
+/** What a property of the info is, and where it may stand. */
+const PROPERTIES: Readonly<Record<keyof StreamInfo, { in: readonly StreamKind[]; is(value: unknown): boolean }>> = {
+  resumable: { in: ['items', 'bytes', 'file'], is: (value) => value === true },
+  version: { in: ['bytes', 'file'], is: isText },
+  offset: { in: ['bytes', 'file'], is: isCount },
+  name: { in: ['file'], is: isText },
+  type: { in: ['file'], is: isText },
+  size: { in: ['file'], is: isCount },
+  modified: { in: ['file'], is: (value) => value instanceof Date },
+};
+
+/** The first property of a stream's description that no reader takes, or that is missing; undefined if there is none. */
+export function wrongIn(kind: StreamKind, info: StreamInfo): string | undefined {
+  for (const [name, value] of Object.entries(info)) {
+    const property = Object.hasOwn(PROPERTIES, name) ? PROPERTIES[name as keyof StreamInfo] : undefined;
+    if (!property?.in.includes(kind) || !property.is(value)) return name;
+  }
+  if (kind !== 'file') return undefined;
+  return (['name', 'type'] as const).find((name) => info[name] === undefined);
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= LIMITS.streamText;
+}
+
+export function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
 /** Node's streams, as far as they are read here. */
 interface ReadableLike extends AsyncIterable<unknown> {
   readonly readableObjectMode?: boolean;
@@ -157,6 +186,8 @@ export class FoundStreams {
     if (!isBlob(source.source) && this.streams.some((stream) => stream.source.source === source.source)) {
       throw new Unsendable('a stream that the message has already');
     }
+    const wrong = wrongIn(source.kind, source.info);
+    if (wrong) throw new Unsendable(`a ${source.kind} with such a ${wrong}`);
     hold(source);
     const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
     if (resumable) return [source.kind, k, { ...source.info, resumable }];

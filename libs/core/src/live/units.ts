@@ -105,7 +105,7 @@ export class UnitReader {
     return this.headLength === 0;
   }
 
-  /** @throws SealwireError `bad_payload` */
+  /** @throws SealwireError `bad_payload`; `too_large` for a value of a result that is above the limit */
   push(body: Uint8Array): Unit[] {
     const units: Unit[] = [];
     let at = 0;
@@ -158,6 +158,12 @@ export class UnitReader {
       this.fits(kind, length) &&
       this.inBatch(kind, stream);
     if (!taken) throw new SealwireError('bad_payload');
+    if (!call && length > this.limit && kind !== UNIT.data) {
+      throw new SealwireError(
+        'too_large',
+        `A value of the answer has more than the ${this.limit} bytes of maxResponse.`,
+      );
+    }
     this.first = false;
     if (kind === UNIT.status) this.closed = true;
   }
@@ -166,7 +172,7 @@ export class UnitReader {
     if (EMPTY_UNITS.has(kind)) return length === 0;
     if (kind === UNIT.run) return length === SIZE.runId;
     if (kind === UNIT.data) return length > 0 && length <= LIMITS.dataUnit;
-    return length > 0 && length <= this.limit;
+    return length > 0 && (length <= this.limit || this.direction === 'result');
   }
 
   private inBatch(kind: UnitKind, call: number): boolean {

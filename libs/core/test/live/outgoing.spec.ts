@@ -509,3 +509,52 @@ describe('a message', () => {
 it('a unit is its head and its bytes', () => {
   expect(encodeUnit(UNIT.data, 258, Uint8Array.of(9))).toEqual(Uint8Array.of(2, 1, 2, 0, 0, 0, 1, 9));
 });
+
+describe('a description that no reader takes', () => {
+  it.each<[string, object]>([
+    ['name', { name: 'x'.repeat(LIMITS.streamText + 1), type: '' }],
+    ['name', { type: '' }],
+    ['type', { name: '' }],
+    ['size', { name: '', type: '', size: Number.NaN }],
+    ['size', { name: '', type: '', size: -1 }],
+    ['offset', { name: '', type: '', offset: 1.5 }],
+    ['modified', { name: '', type: '', modified: 5 }],
+  ])('is refused where the value is encoded, by its %s: %j', (name, info) => {
+    const out = new OutgoingStreams();
+    const value = [new StreamSource('file', new Blob(['a']), info)];
+    expect(() => encodeOutcome({ ok: true, value }, out)).toThrow(
+      `\`[0]\`, cannot be sent: a file with such a ${name}`,
+    );
+    expect(out.size).toBe(0);
+  });
+});
+
+describe('a file', () => {
+  it.each([0, 1, 2, 4])('that is said to have %i bytes and has 3 ends with an error', async (size) => {
+    const bytes = new Blob(['abc']).stream();
+    const { done, of, ends } = running(new StreamSource('file', bytes, { name: '', type: '', size }));
+    await done;
+    expect([ends(), of(0, UNIT.error)]).toEqual([[0], [['failed', `TypeError: A file of ${size} bytes had 3 bytes.`]]]);
+  });
+
+  it('that goes on behind an offset states the size of the whole', async () => {
+    const bytes = new Blob(['abc']).stream();
+    const { done, of, ends } = running(new StreamSource('file', bytes, { name: '', type: '', size: 5, offset: 2 }));
+    await done;
+    expect([ends(), of(0, UNIT.error)]).toEqual([[0], []]);
+  });
+});
+
+it('an item that is longer than the other side takes ends its stream', async () => {
+  const { seen, iterator } = source(3, (i) => 'x'.repeat(i * 100));
+  const { done, of } = running([iterator], (out) => {
+    out.itemLimit = 150;
+    out.finish();
+  });
+  await done;
+  expect(of(0)).toHaveLength(2);
+  expect(of(0, UNIT.error)).toEqual([
+    ['failed', expect.stringContaining('An item has 202 bytes, and 150 is what the other side takes.')],
+  ]);
+  expect([seen.asked, seen.closed]).toEqual([3, 1]);
+});

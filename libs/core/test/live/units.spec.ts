@@ -99,8 +99,8 @@ describe('refused are', () => {
     ['data of nothing', 'result', of(UNIT.data, 0, 0)],
     ['data of more than a chunk', 'result', of(UNIT.data, 0, LIMITS.dataUnit + 1)],
     ['an item of nothing', 'result', of(UNIT.item, 0, 0)],
-    ['an item above the limit', 'result', of(UNIT.item, 0, LIMIT + 1)],
-    ['an outcome above the limit', 'result', of(UNIT.outcome, 0, LIMIT + 1)],
+    ['a payload above the limit', 'call', of(UNIT.payload, 0, LIMIT + 1)],
+    ['an item of a call above the limit', 'call', payload, of(UNIT.item, 0, LIMIT + 1)],
     ['an outcome twice', 'result', outcome(1), outcome(1)],
     ['an outcome of no call', 'result', outcome(2)],
     ['progress of no call', 'result', progress(2)],
@@ -117,3 +117,11 @@ describe('refused are', () => {
     expect(codeOf(() => reader.push(units.at(-1)!.subarray(0, 7)))).toBe('bad_payload');
   });
 });
+
+it.each([UNIT.item, UNIT.outcome, UNIT.progress, UNIT.error])(
+  'a result says that unit %i is above the limit',
+  (kind) => {
+    const head = encodeUnit(kind, 0, bytes(LIMIT + 1)).subarray(0, 7);
+    expect(codeOf(() => new UnitReader('result', LIMIT, 2).push(head))).toBe('too_large');
+  },
+);

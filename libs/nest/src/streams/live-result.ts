@@ -72,7 +72,6 @@ export class LiveResult implements Stoppable {
         () => this.#finish(),
         () => this.#fail(),
       );
-    if (this.#stopped) this.stop(this.#stopped);
   }
 
   /** Calls go on though their session has ended, so only a result with streams is stopped. */
@@ -98,9 +97,10 @@ export class LiveResult implements Stoppable {
     this.#options.alive();
     const response = this.#response;
     const streams = this.#reply.size > 0;
+    const stopped = this.#stopped;
     // an outcome with a stream came too late
     if (streams && !last && !response) queueMicrotask(() => this.#reply.cancel());
-    if (streams && !last && this.#stopped) queueMicrotask(() => this.stop('busy'));
+    if (streams && !last && stopped) queueMicrotask(() => this.stop(stopped));
     if (last) {
       this.#written = true;
       response?.end(parts.length === 1 ? (parts[0] as Uint8Array) : concat(...parts));
@@ -117,6 +117,7 @@ export class LiveResult implements Stoppable {
   /** Most results are whole with their first piece, and need none of this. */
   #goOn(): void {
     this.#pulse = setTimeout(() => this.#beat(), this.#options.pulse).unref();
+    // once it is written: of a session that has ended it is stopped at once
     queueMicrotask(() => this.over || this.#options.goesOn());
   }
 
