@@ -45,10 +45,9 @@ export class Answers {
   async settled(received: Received, settled: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
     const { session, frame, arrival } = received;
     const flight = session.flights.join(frame.number, arrival.answer, this.limits.abandonAfter, settled);
-    const live = flight
-      .live()
-      .then(() => new Promise<'running'>((resolve) => setTimeout(resolve, HEAD_START_MS, 'running').unref()));
-    const result = await Promise.race([settled, live]);
+    const wait = flight.isLive ? 0 : HEAD_START_MS;
+    const told = (): Promise<'running'> => new Promise((resolve) => setTimeout(resolve, wait, 'running').unref());
+    const result = await Promise.race([settled, flight.live().then(told)]);
     if (result === 'running') return this.status(received, result);
     return result ?? this.status(received, 'result_gone');
   }
