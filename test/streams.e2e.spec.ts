@@ -129,6 +129,13 @@ class StreamsController {
   }
 
   @RemoteFunction()
+  async late(milliseconds: number): Promise<AsyncGenerator<number>> {
+    state.runs++;
+    await this.after(milliseconds);
+    return this.count(3);
+  }
+
+  @RemoteFunction()
   ignores(_file: RemoteFile): string {
     return 'not read';
   }
@@ -330,6 +337,15 @@ describe('streams between the client and the server', () => {
       await expect(remote.unread(chunks(count))).rejects.toMatchObject({ code: 'unwanted' });
       expect(await remote.keep(chunks(count))).toBe(count * 60_000);
     }
+  });
+
+  it('hand out what a function returns after its client has asked again', async () => {
+    const { remote } = await start();
+    await remote.add(1, 2);
+    state.runs = 0;
+    // it is asked again after a third of its time
+    expect(await collect(await remote.$call({ timeout: 1_500 }).late(800))).toEqual([0, 1, 2]);
+    expect(state.runs).toBe(1);
   });
 
   it('tells the function its deadline, and that nobody waits any more', async () => {

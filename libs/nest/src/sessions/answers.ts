@@ -22,6 +22,9 @@ const STATUS_OF: Record<Refusal, Status> = {
   busy: 'busy',
 };
 
+/** A client that is told `running` ends its other requests: the first piece of a live result, on its way to one, is there before. */
+const HEAD_START_MS = 1_000;
+
 /** A frame that opened, and all that its answer needs. */
 export interface Received {
   readonly session: Session;
@@ -42,8 +45,9 @@ export class Answers {
   async settled(received: Received, settled: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
     const { session, frame, arrival } = received;
     const flight = session.flights.join(frame.number, arrival.answer, this.limits.abandonAfter, settled);
-    const live = flight.live().then((): 'running' => 'running');
-    const result = await Promise.race([settled, live]);
+    const wait = flight.isLive ? 0 : HEAD_START_MS;
+    const told = (): Promise<'running'> => new Promise((resolve) => setTimeout(resolve, wait, 'running').unref());
+    const result = await Promise.race([settled, flight.live().then(told)]);
     if (result === 'running') return this.status(received, result);
     return result ?? this.status(received, 'result_gone');
   }

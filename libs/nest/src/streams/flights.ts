@@ -14,7 +14,7 @@ interface Parked {
 class Flight {
   readonly audience: Audience;
   #parked: Parked | undefined;
-  #live = false;
+  isLive = false;
   #onLive: (() => void)[] = [];
 
   constructor(patience: number) {
@@ -23,7 +23,7 @@ class Flight {
 
   /** Its result is sent as it comes about, to one request; whoever else asks is told that it runs. */
   goLive(): void {
-    this.#live = true;
+    this.isLive = true;
     for (const resolve of this.#onLive.splice(0)) resolve();
   }
 
@@ -42,7 +42,7 @@ class Flight {
 
   /** Resolves when its result is live. */
   live(): Promise<void> {
-    return this.#live ? Promise.resolve() : new Promise((resolve) => this.#onLive.push(resolve));
+    return this.isLive ? Promise.resolve() : new Promise((resolve) => this.#onLive.push(resolve));
   }
 }
 

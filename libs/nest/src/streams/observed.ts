@@ -148,10 +148,13 @@ export function inContext(value: unknown, context?: AsyncResource): unknown {
   return new Bound(value as AsyncGenerator, context ?? new AsyncResource('SealwireStream'));
 }
 
-/** A generator whose steps run in one async context. */
+/** Since Node 24 what enters a store changes the context of its own step only, and no AsyncResource. */
+const STEPS_APART = Number.parseInt(process.versions.node, 10) >= 24;
+
+/** A generator whose steps run in one async context: what one of them enters, the next one finds. */
 class Bound implements AsyncIterableIterator<unknown> {
   readonly #generator: AsyncGenerator;
-  readonly #context: AsyncResource;
+  #context: AsyncResource;
 
   constructor(generator: AsyncGenerator, context: AsyncResource) {
     this.#generator = generator;
@@ -159,15 +162,15 @@ class Bound implements AsyncIterableIterator<unknown> {
   }
 
   next(given?: unknown): Promise<IteratorResult<unknown>> {
-    return this.#context.runInAsyncScope(this.#generator.next, this.#generator, given);
+    return this.#context.runInAsyncScope(this.#step, this, 'next', given);
   }
 
   return(given?: unknown): Promise<IteratorResult<unknown>> {
-    return this.#context.runInAsyncScope(this.#generator.return, this.#generator, given);
+    return this.#context.runInAsyncScope(this.#step, this, 'return', given);
   }
 
   throw(given: unknown): Promise<IteratorResult<unknown>> {
-    return this.#context.runInAsyncScope(this.#generator.throw, this.#generator, given);
+    return this.#context.runInAsyncScope(this.#step, this, 'throw', given);
   }
 
   [Symbol.asyncIterator](): this {
@@ -177,5 +180,11 @@ class Bound implements AsyncIterableIterator<unknown> {
   /** for interceptors, which see it in place of the generator */
   get [Symbol.toStringTag](): string {
     return 'AsyncGenerator';
+  }
+
+  #step(step: 'next' | 'return' | 'throw', given: unknown): Promise<IteratorResult<unknown>> {
+    const result = this.#generator[step](given);
+    if (STEPS_APART) this.#context = new AsyncResource('SealwireStream');
+    return result;
   }
 }
