@@ -8,7 +8,6 @@ import {
   type Outcome,
   type Replace,
   SealwireError,
-  SIZE,
 } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { isObservable } from 'rxjs';
@@ -91,7 +90,7 @@ export class RemoteFunctionDispatcher {
       });
       if (!streams) return payload;
     }
-    const reply = new LiveReply(nodePrimitives.random(SIZE.runId), () => this.encode([outcome]));
+    const reply = new LiveReply(() => this.encode([outcome]));
     reply.outcome(0, ended);
     reply.finish();
     return reply;
@@ -99,7 +98,7 @@ export class RemoteFunctionDispatcher {
 
   private messageOf({ calls, sealed }: OpenedCalls): MessageReply {
     const encode: EncodeReply = (outcomes, onStream) => this.encode(outcomes, onStream);
-    return new MessageReply(calls.length, sealed?.together, encode, nodePrimitives.random);
+    return new MessageReply(calls.length, sealed?.together, encode);
   }
 
   private begin(opened: OpenedCalls, call: Call, index: number, message: MessageReply): void {

@@ -1,8 +1,9 @@
 import type { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
-import { encodeOutcome, encodeReply, encodeValue, type Outcome, type Replace } from '@sealwire/core';
+import { encodeOutcome, encodeReply, encodeValue, type Outcome, type Replace, SIZE } from '@sealwire/core';
 import { OutgoingStreams, type StreamFailure, UNIT, type WritePiece } from '@sealwire/core/live';
+import { nodePrimitives } from '@sealwire/core/node';
 import { failureOf, INTERNAL, type RemoteFunctionError } from '../functions/outcome.js';
 import { cancelled } from './audience.js';
 import { sourceInContext, streamIn } from './sources.js';
@@ -49,15 +50,9 @@ export class LiveReply {
     this.#complete = resolve;
   });
 
-  /**
-   * @param run 16 random bytes
-   * @param together the payload of an ordinary result with the same outcomes, once all are there
-   */
-  constructor(
-    run: Uint8Array,
-    private readonly together: () => Uint8Array,
-  ) {
-    this.#out.send(UNIT.run, 0, run);
+  /** @param together the payload of an ordinary result with the same outcomes, once all are there */
+  constructor(private readonly together: () => Uint8Array) {
+    this.#out.send(UNIT.run, 0, nodePrimitives.random(SIZE.runId));
   }
 
   /** The payload of an ordinary result with its outcomes; undefined if it holds a stream. */

@@ -1,4 +1,4 @@
-import { encodeOutcome, type Outcome, type Primitives } from '@sealwire/core';
+import { encodeOutcome, type Outcome } from '@sealwire/core';
 import { OutgoingStreams } from '@sealwire/core/live';
 import { type Ended, LiveReply } from './live-reply.js';
 import { asSource, streamIn } from './sources.js';
@@ -28,7 +28,6 @@ export class MessageReply {
     calls: number,
     together: Promise<unknown> | undefined,
     private readonly encode: EncodeReply,
-    private readonly random: Primitives['random'],
   ) {
     this.#ended = new Array(calls);
     this.#missing = calls;
@@ -91,7 +90,7 @@ export class MessageReply {
 
   #goLive(): LiveReply {
     if (this.#live) return this.#live;
-    const live = new LiveReply(this.random(16), () => this.#payload());
+    const live = new LiveReply(() => this.#payload());
     this.#live = live;
     this.#resolve(live);
     this.#ended.forEach((ended, place) => {
