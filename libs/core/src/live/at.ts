@@ -1,3 +1,4 @@
+import { SealwireError } from '../errors.js';
 import { Unsendable } from '../payload/cbor.js';
 import { encodeValue } from '../payload/cbor-encode.js';
 import { sourceOf } from './sources.js';
@@ -29,8 +30,17 @@ const NO_STREAMS = {
   },
 };
 
-/** An item of a stream, which holds no streams; in a resumable one `[position, item]`. */
-export function encodeItem(value: unknown, resumable: boolean): Uint8Array {
-  if (!(value instanceof At)) return encodeValue(resumable ? [undefined, value] : value, NO_STREAMS);
-  return encodeValue(resumable ? [value.position, value.item] : value.item, NO_STREAMS);
+/**
+ * An item of a stream, which holds no streams; in a resumable one `[position, item]`.
+ *
+ * @param limit bytes that the other side takes
+ * @throws SealwireError `too_large`
+ */
+export function encodeItem(value: unknown, resumable: boolean, limit: number): Uint8Array {
+  const isAt = value instanceof At;
+  const item = isAt ? value.item : value;
+  const bytes = encodeValue(resumable ? [isAt ? value.position : undefined, item] : item, NO_STREAMS);
+  if (bytes.length <= limit) return bytes;
+  const sentence = `An item has ${bytes.length} bytes, and ${limit} is what the other side takes.`;
+  throw new SealwireError('too_large', sentence);
 }

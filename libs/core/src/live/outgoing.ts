@@ -1,5 +1,4 @@
 import { EMPTY } from '../bytes.js';
-import { SealwireError } from '../errors.js';
 import { LIMITS } from '../limits.js';
 import { isBytes } from '../payload/call-options.js';
 import type { Replace } from '../payload/cbor.js';
@@ -161,7 +160,7 @@ export class OutgoingStreams extends FoundStreams {
         reading = false;
         if (stream.over) return;
         if (done) break;
-        if (stream.source.kind === 'items') this.item(k, encodeItem(value, stream.resumable));
+        if (stream.source.kind === 'items') this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
         else {
           await this.bytes(k, stream, value);
           total += (value as Uint8Array).length;
@@ -185,17 +184,6 @@ export class OutgoingStreams extends FoundStreams {
 
   private failed(thrown: unknown, k: number, place: number): void {
     this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
-  }
-
-  private item(k: number, item: Uint8Array): void {
-    const { length } = item;
-    if (length > this.itemLimit) {
-      throw new SealwireError(
-        'too_large',
-        `An item has ${length} bytes, and ${this.itemLimit} is what the other side takes.`,
-      );
-    }
-    this.add(UNIT.item, k, item);
   }
 
   private async bytes(k: number, stream: Outgoing, chunk: unknown): Promise<void> {

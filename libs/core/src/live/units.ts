@@ -158,11 +158,10 @@ export class UnitReader {
       this.fits(kind, length) &&
       this.inBatch(kind, stream);
     if (!taken) throw new SealwireError('bad_payload');
-    if (!call && length > this.limit && kind !== UNIT.data) {
-      throw new SealwireError(
-        'too_large',
-        `A value of the answer has more than the ${this.limit} bytes of maxResponse.`,
-      );
+    if (length > this.limit && kind !== UNIT.data) {
+      if (call) throw new SealwireError('bad_payload');
+      const sentence = `A value of the answer has more than the ${this.limit} bytes of maxResponse.`;
+      throw new SealwireError('too_large', sentence);
     }
     this.first = false;
     if (kind === UNIT.status) this.closed = true;
@@ -172,7 +171,7 @@ export class UnitReader {
     if (EMPTY_UNITS.has(kind)) return length === 0;
     if (kind === UNIT.run) return length === SIZE.runId;
     if (kind === UNIT.data) return length > 0 && length <= LIMITS.dataUnit;
-    return length > 0 && (length <= this.limit || this.direction === 'result');
+    return length > 0;
   }
 
   private inBatch(kind: UnitKind, call: number): boolean {
