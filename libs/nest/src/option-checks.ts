@@ -53,8 +53,9 @@ export function headerNames(names: unknown, option: string): ReadonlySet<string>
 
 export function rated(rate: unknown, name: string): void {
   if (rate === false) return;
-  const given = typeof rate === 'object' && rate !== null;
-  const { perSecond, burst } = named(given ? (rate as Rate) : { perSecond: 0, burst: 0 }, ['perSecond', 'burst'], name);
+  const none: Rate = { perSecond: 0, burst: 0 };
+  const isGiven = typeof rate === 'object' && rate !== null;
+  const { perSecond, burst } = isGiven ? named(rate as Rate, Object.keys(none), name) : none;
   if (!(perSecond > 0) || !(burst >= 1)) {
     throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
   }
