@@ -151,7 +151,7 @@ export function refusedLive(): Json {
   const of = (...chunks: Uint8Array[]) => concat(head(3), ...chunks);
   const sources = streams(source('file', INFO));
   const payload = encodeUnit(UNIT.payload, 0, encodeCalls([{ name: 'keep', args: sources.sources }], sources));
-  const data = encodeUnit(UNIT.data, 0, Uint8Array.of(1));
+  const data = encodeUnit(UNIT.data, 0, Uint8Array.of(1, 2, 3));
   const end = encodeUnit(UNIT.end, 0, NOTHING);
   const bodies = (...list: Uint8Array[]) =>
     of(...list.map((body, i) => sealed(key, i, i === list.length - 1, pad(body))));
@@ -183,7 +183,11 @@ export function refusedLive(): Json {
         bodies(payload.subarray(0, 3), payload.subarray(3, 30), concat(payload.subarray(30), data, end)),
       ],
       ['an empty piece', bodies(payload, NOTHING, concat(data, end))],
-      ['a pulse', bodies(payload, unit(UNIT.pulse, 0, NOTHING), end)],
+      ['a pulse', bodies(payload, unit(UNIT.pulse, 0, NOTHING), concat(data, end))],
+      [
+        'the end of a file from an offset on',
+        bodies(concat(reference('file', 0, { ...INFO, offset: 2 }), unit(UNIT.data, 0, Uint8Array.of(3)), end)),
+      ],
       ['an error', bodies(payload, unit(UNIT.error, 0, encodeFailure({ code: 'gone', message: '' })))],
     ]),
     refused: hexed([
@@ -205,6 +209,12 @@ export function refusedLive(): Json {
       ['a stream that nobody announced', bodies(concat(payload, unit(UNIT.data, 1, Uint8Array.of(1)), end))],
       ['a stream announced twice', bodies(concat(unit(UNIT.payload, 0, double), end))],
       ['an item in a stream of bytes', bodies(concat(payload, unit(UNIT.item, 0, encodeValue(1)), end))],
+      ['a file of fewer bytes than its size', bodies(concat(payload, unit(UNIT.data, 0, Uint8Array.of(1, 2)), end))],
+      ['a file of more bytes than its size', bodies(concat(payload, data, unit(UNIT.data, 0, Uint8Array.of(4)), end))],
+      [
+        'a file from an offset on with more bytes than its size',
+        bodies(concat(reference('file', 0, { ...INFO, offset: 2 }), data, end)),
+      ],
       ['data behind the end', bodies(concat(payload, end, data))],
       ['a stream without end', bodies(concat(payload, data))],
       ['a unit without end', bodies(concat(payload, data, end.subarray(0, 6)))],

@@ -641,7 +641,7 @@ def announce(streams, value):
         info = info[0] if info else {}
         need(kind in ("items", "bytes", "file") and 0 <= k < 65536 and k not in streams)
         need(all(name in INFO and kind in INFO[name] for name in info) and (kind != "file" or {"name", "type"} <= set(info)))
-        streams[k] = kind
+        streams[k] = [kind, info.get("offset", 0), info.get("size")]
 
 
 def read_live_call(body, limit):
@@ -656,7 +656,10 @@ def read_live_call(body, limit):
         if first:
             announce(streams, cbor(data)[0])
         elif kind != 7:
-            need(stream in streams and kind != (2 if streams[stream] == "items" else 3))
+            need(stream in streams and kind != (2 if streams[stream][0] == "items" else 3))
+            _, at, size = streams[stream]
+            at = streams[stream][1] = at + (length if kind == 2 else 0)
+            need(size is None or at <= size and (kind != 4 or at == size))
             if kind in (4, 5):
                 del streams[stream]
         first = False

@@ -91,6 +91,7 @@ export class IncomingStream {
   take(isItem: boolean, bytes: Uint8Array): void {
     if (isItem !== (this.kind === 'items')) throw new SealwireError('bad_payload');
     this.arrived += isItem ? 1 : bytes.length;
+    if (this.arrived > (this.info.size ?? this.arrived)) throw new SealwireError('bad_payload');
     if (this.cancelled) return;
     const reader = this.readers.shift();
     if (reader) {
@@ -139,10 +140,15 @@ export class IncomingStream {
     return this.told || (this.cancelled && this.error === undefined);
   }
 
+  /** As much came as was told. */
+  get whole(): boolean {
+    return this.arrived === (this.info.size ?? this.arrived);
+  }
+
   /** Whether another run of the same stream begins where this one was cut. */
-  goesOn(info: StreamInfo): boolean {
-    if (this.kind === 'items') return info.resumable === this.info.resumable;
-    return info.version === this.info.version && (info.offset ?? 0) === this.arrived;
+  goesOn({ resumable, version, size, offset = 0 }: StreamInfo): boolean {
+    if (this.kind === 'items') return resumable === this.info.resumable;
+    return version === this.info.version && size === this.info.size && offset === this.arrived;
   }
 
   next(): Promise<Result> {

@@ -81,6 +81,7 @@ export class IncomingStreams {
         stream.take(kind === UNIT.item, bytes);
         break;
       case UNIT.end:
+        if (!stream.whole) throw new SealwireError('bad_payload');
         stream.end(undefined);
         break;
       case UNIT.error:

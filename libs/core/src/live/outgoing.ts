@@ -10,6 +10,8 @@ import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.
 
 /** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
 const PIECES_A_TURN = 4;
+/** Items or chunks that are read in one turn: a source that never waits may give very short ones. */
+const READS_A_TURN = 4_096;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -47,6 +49,7 @@ export class OutgoingStreams extends FoundStreams {
   private scheduled = false;
   /** full pieces since other work went on */
   private inTurn = 0;
+  private reads = 0;
   private waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
   private progress: Map<number, Uint8Array> | undefined;
@@ -147,29 +150,34 @@ export class OutgoingStreams extends FoundStreams {
   private async pump(k: number, stream: Outgoing): Promise<void> {
     let reading = false;
     let place = -1;
-    let total = 0;
+    const { size, offset = 0 } = stream.source.info;
+    let at = offset;
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
       for (;;) {
+        if (++this.reads % READS_A_TURN === 0) await new Promise<void>(nextTurn);
         while (this.behind) await this.room();
         if (stream.over) return;
         reading = true;
         place++;
-        const { done, value } = await reader.next();
+        const result = await reader.next();
         reading = false;
+        if (typeof result !== 'object' || result === null) throw new TypeError('An iterator gave what is no result.');
+        const { done, value } = result;
         if (stream.over) return;
         if (done) break;
         if (stream.source.kind === 'items') this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
         else {
+          if (!isBytes(value)) throw new TypeError('A stream of bytes gave what is no Uint8Array.');
+          at += value.length;
+          if (size !== undefined && at > size) throw wrongSize(size, at);
           await this.bytes(k, stream, value);
-          total += (value as Uint8Array).length;
         }
       }
       stream.over = true;
-      const { size = total, offset } = stream.source.info;
-      if (size === total || offset) this.add(UNIT.end, k, EMPTY);
-      else this.failed(new TypeError(`A file of ${size} bytes had ${total} bytes.`), k, place);
+      if (size === undefined || at === size) this.add(UNIT.end, k, EMPTY);
+      else this.failed(wrongSize(size, at), k, place);
     } catch (thrown) {
       if (stream.over) return;
       // a source that threw has closed itself
@@ -186,8 +194,7 @@ export class OutgoingStreams extends FoundStreams {
     this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
   }
 
-  private async bytes(k: number, stream: Outgoing, chunk: unknown): Promise<void> {
-    if (!isBytes(chunk)) throw new TypeError('A stream of bytes gave what is no Uint8Array.');
+  private async bytes(k: number, stream: Outgoing, chunk: Uint8Array): Promise<void> {
     for (let from = 0; from < chunk.length; ) {
       while (this.behind) await this.room();
       if (stream.over) return;
@@ -267,14 +274,16 @@ export class OutgoingStreams extends FoundStreams {
         if (this.pieces.used > 0) this.flushSoon();
       }
     };
-    if (pending) pending.then(written, (error) => this.fail(error));
-    else if (last) written();
     // a source that never waits must not keep everything else from running; a few pieces leave in one write
-    else if (full && ++this.inTurn < PIECES_A_TURN) queueMicrotask(written);
-    else {
+    const soon = () => {
+      if (full && ++this.inTurn < PIECES_A_TURN) return queueMicrotask(written);
       this.inTurn = 0;
       nextTurn(written);
-    }
+    };
+    // a connection whose system takes everything at once is drained before other work runs
+    if (pending) pending.then(last ? written : soon, (error) => this.fail(error));
+    else if (last) written();
+    else soon();
   }
 
   private release(): void {
@@ -292,4 +301,8 @@ export class OutgoingStreams extends FoundStreams {
     for (const stream of this.streams) this.close(stream, reason);
     this.release();
   }
+}
+
+function wrongSize(size: number, had: number): TypeError {
+  return new TypeError(`A file of ${size} bytes had ${had} bytes.`);
 }

@@ -283,6 +283,16 @@ describe('a stream that goes on in another run', () => {
     expect(stream.position).toBe('c');
   });
 
+  it('of a file takes up no other size', async () => {
+    const one = incoming();
+    const info = { name: '', type: '', resumable: true } as const;
+    const file = one.announce('file', 0, { ...info, size: 4 }) as RemoteFile;
+    one.data(0, 2, 1);
+    const two = incoming(one.streams.list[0]);
+    two.announce('file', 0, { ...info, size: 5, offset: 2 });
+    await expect(file.bytes()).rejects.toMatchObject({ code: 'stream_changed' });
+  });
+
   it.each<[string, StreamInfo, boolean]>([
     ['the same version from its offset', { resumable: true, version: 'v1', offset: 30 }, true],
     ['another version', { resumable: true, version: 'v2', offset: 30 }, false],

@@ -319,6 +319,13 @@ describe('a source is closed once', () => {
   });
 });
 
+it('a source whose iterator gives no result fails, as in a loop over it', async () => {
+  const wrong = { [Symbol.asyncIterator]: () => ({ next: async () => 5 }) };
+  const { done, of } = running([wrong]);
+  await done;
+  expect(of(0, UNIT.error)).toEqual([['failed', 'TypeError: An iterator gave what is no result.']]);
+});
+
 describe('a stream of bytes', () => {
   it('fills a few pieces in one turn of the event loop, and then lets other work go on', async () => {
     const chunk = new Uint8Array(65_536);
@@ -334,6 +341,26 @@ describe('a stream of bytes', () => {
     await done;
     expect(Math.max(...turns), String(turns)).toBeLessThanOrEqual(4);
     expect(bodies.length).toBeGreaterThan(40);
+  });
+
+  it('lets other work go on too if each write is over at once, or chunks are empty', async () => {
+    const out = new OutgoingStreams();
+    const endless = (chunk: Uint8Array, rest: { left: number }) =>
+      new ReadableStream<Uint8Array>({
+        pull: (controller) => (rest.left-- > 0 ? controller.enqueue(chunk) : controller.close()),
+      });
+    const [full, empty] = [{ left: 5_000 }, { left: 1_000_000 }];
+    const value = [endless(new Uint8Array(65_536), full), endless(NOTHING, empty)];
+    out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value }, out));
+    out.finish();
+    // as a response whose connection takes everything: drained before its turn ends
+    const write = () => new Promise<void>((resolve) => process.nextTick(resolve));
+    const done = out.run(write, errorOf);
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(full.left).toBeGreaterThan(0);
+    expect(empty.left).toBeGreaterThan(0);
+    out.cancel(undefined);
+    await done;
   });
 
   it('fills pieces', async () => {
@@ -542,6 +569,16 @@ describe('a file', () => {
     const { done, of, ends } = running(new StreamSource('file', bytes, { name: '', type: '', size: 5, offset: 2 }));
     await done;
     expect([ends(), of(0, UNIT.error)]).toEqual([[0], []]);
+  });
+
+  it.each([3, 4, 6])('of %i bytes that brings three behind an offset of two ends with an error', async (size) => {
+    const bytes = new Blob(['abc']).stream();
+    const { done, of, units } = running(new StreamSource('file', bytes, { name: '', type: '', size, offset: 2 }));
+    await done;
+    expect(of(0, UNIT.error)).toEqual([['failed', `TypeError: A file of ${size} bytes had 5 bytes.`]]);
+    // never more than was told
+    const sent = units.filter(({ kind }) => kind === UNIT.data).reduce((sum, unit) => sum + unit.bytes.length, 0);
+    expect(sent).toBe(size < 5 ? 0 : 3);
   });
 });
 
