@@ -62,10 +62,8 @@ class LateCaller implements Caller {
 
   async invoke(calls: readonly Call[], how: How): Promise<Settled[]> {
     if (this.#caller && this.#waiting === 0) return this.#caller.invoke(calls, how);
-    how.signal?.throwIfAborted();
-    this.#closing.signal.throwIfAborted();
     const end = performance.now() + how.timeout;
-    const prepared = prepare(calls, how, LIMITS.body * (7 / 8));
+    const prepared = prepare(calls, how, LIMITS.body * (7 / 8), () => this.#closing.signal.throwIfAborted());
     // whoever waits for it is told
     prepared.added?.catch(() => {});
     this.#waiting++;

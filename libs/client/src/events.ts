@@ -84,16 +84,18 @@ export class EventHub {
   }
 
   emit<K extends keyof RemoteEvents>(name: K, event: RemoteEvents[K]): void {
-    for (const listener of this.#listeners.get(name) ?? []) {
-      try {
-        (listener as RemoteListener<K>)(event);
-      } catch (error) {
-        // as with EventTarget: reported as uncaught, without harm to the call that happened to be under way
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
+    for (const listener of this.#listeners.get(name) ?? []) told(listener as RemoteListener<K>, event);
     if (name !== 'connection' && this.connection.follow(name, event)) this.emit('connection', this.connection.state);
+  }
+}
+
+/** Tells the application. What it throws is reported as uncaught, as with EventTarget, without harm to the call under way. */
+export function told<T>(hook: (event: T) => void, event: T): void {
+  try {
+    hook(event);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

@@ -1,3 +1,4 @@
+import { isPending } from '@sealwire/core';
 import { encodeCalls } from '@sealwire/core/calls';
 import { badConfiguration, RemoteError } from './errors.js';
 
@@ -14,16 +15,27 @@ export type Lower = Readonly<Record<string, string>>;
 export function checkedSource(source: MetadataSource | undefined): MetadataSource | undefined {
   if (source === undefined || typeof source === 'function') return source;
   try {
-    const metadata = lower(source);
-    encodeCalls([{ name: 'x', args: [], metadata }]);
-    return metadata;
+    return sendable(source);
   } catch (error) {
     throw badConfiguration(`metadata: ${(error as Error).message}`);
   }
 }
 
+/** @throws Error for what cannot travel */
+function sendable(given: Metadata): Lower {
+  const metadata = lower(given);
+  encodeCalls([{ name: 'x', args: [], metadata }]);
+  return metadata;
+}
+
 function lower(metadata: Metadata): Lower {
-  if (typeof metadata !== 'object' || metadata === null) throw new TypeError('it must be an object of names and texts');
+  if (
+    typeof metadata !== 'object' ||
+    metadata === null ||
+    Symbol.iterator in metadata ||
+    Object.hasOwn(metadata, '__proto__')
+  )
+    throw new TypeError('it must be an object of names and texts');
   const out: Record<string, string> = {};
   for (const [name, value] of Object.entries(metadata)) if (value !== undefined) out[name.toLowerCase()] = value;
   return out;
@@ -37,7 +49,7 @@ function lower(metadata: Metadata): Lower {
 export function metadataOf(...sources: readonly (MetadataSource | undefined)[]): Lower | Promise<Lower> {
   try {
     const given = sources.map((source) => (typeof source === 'function' ? source() : source));
-    if (!given.some((one) => one instanceof Promise)) return merged(given as (Metadata | undefined)[]);
+    if (!given.some(isPending)) return merged(given as (Metadata | undefined)[]);
     return Promise.all(given).then(merged).catch(failed);
   } catch (error) {
     return failed(error);
@@ -81,7 +93,7 @@ export class Refresher {
 
   async #ask(): Promise<void> {
     const given = (await this.refresh()) as Metadata | undefined;
-    if (given !== undefined && given !== null) this.#fresh = { ...this.#fresh, ...lower(given) };
+    if (given !== undefined && given !== null) this.#fresh = sendable({ ...this.#fresh, ...lower(given) });
     this.round++;
   }
 }

@@ -1,7 +1,7 @@
 import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { rejection } from './delivery/failure.js';
 import type { How } from './delivery/how.js';
-import { aborted, listen, unlisten } from './delivery/limits.js';
+import { aborted, listen, unlisten, within } from './delivery/limits.js';
 import { type Parcel, withAdded } from './delivery/payload.js';
 import { closedError, notReached, notSent, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
 import type { EventHub } from './events.js';
@@ -40,15 +40,17 @@ class PlainCaller {
 
   async invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]> {
     const { timeout, signal, onProgress } = how;
-    signal?.throwIfAborted();
-    if (this.#closed) throw closedError();
+    const check = (): void => {
+      if (this.#closed) throw closedError();
+    };
     const end = performance.now() + timeout;
     const meter = onProgress && new Meter(onProgress);
-    const { work, parcels, added } = early ?? prepare(calls, how, LIMITS.body);
+    const { work, parcels, added } = early ?? prepare(calls, how, LIMITS.body, check);
     const { settled } = work;
-    const more = added && (await added);
+    const more = added && (await within(timeout, signal, added));
     signal?.throwIfAborted();
-    if (this.#closed) throw closedError();
+    check();
+    if (added && !more) throw notReached(undefined);
     for (const parcel of more ? withAdded(parcels, more) : parcels) {
       if (parcel.streams) {
         parcel.streams.drop(0, undefined);

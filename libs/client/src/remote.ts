@@ -3,7 +3,7 @@ import { type EncodeOptions, encodeCalls, isCallable, isStream, LIMITS } from '@
 import { type Batch, type Caller, openBatch } from './batch.js';
 import type { ConnectionState } from './connection.js';
 import { type Added, type How, howOf, type Work } from './delivery/how.js';
-import { type Parcel, pack } from './delivery/payload.js';
+import { letGo, type Parcel, pack } from './delivery/payload.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
 import type { MetadataSource } from './metadata.js';
@@ -63,7 +63,10 @@ export interface OpenedPieces {
   readonly payloads: readonly number[];
 }
 
-/** Options of one call or batch. */
+/**
+ * Options of one call or batch. What a function that is only told something throws (`on...` here, listeners of `$events`) changes
+ * no call: the platform reports it as uncaught, as from a listener of an EventTarget, and Node ends a process that does not listen.
+ */
 export interface CallOptions {
   /** gives the call up, its streams and uploads too; it is then rejected with the signal's reason, whether it ran or not */
   readonly signal?: AbortSignal;
@@ -163,7 +166,7 @@ export function openRemote<Api>(
 }
 
 function calls<T>(built: T): T & readonly Call[] {
-  if (!Array.isArray(built) || !built.every(isCall)) {
+  if (!Array.isArray(built) || !Array.from(built).every(isCall)) {
     throw badConfiguration('The function given to $batch must return an array of calls, made with its argument.');
   }
   return built as T & readonly Call[];
@@ -207,8 +210,23 @@ export interface Prepared {
   readonly added: Promise<Added> | undefined;
 }
 
-/** @param limit bytes of a payload, if there are several calls */
-export function prepare(calls: readonly Call[], how: How, limit: number): Prepared {
+/**
+ * @param limit bytes of a payload, if there are several calls
+ * @param check throws if no call is made any more
+ * @throws what `check` throws, the reason of the signal, or RemoteError `metadata_failed`; the streams are closed then
+ */
+export function prepare(calls: readonly Call[], how: How, limit: number, check: () => void): Prepared {
+  try {
+    how.signal?.throwIfAborted();
+    check();
+    return prepared(calls, how, limit);
+  } catch (error) {
+    letGo(calls, error);
+    throw error;
+  }
+}
+
+function prepared(calls: readonly Call[], how: How, limit: number): Prepared {
   const work = { calls, settled: new Array<Settled>(calls.length), how };
   const added = how.added?.();
   if (added instanceof Promise) return { work, parcels: parcelsOf(calls, limit, work.settled), added };

@@ -145,6 +145,11 @@ describe('$batch', () => {
     expect(server.count('call')).toBe(3);
   });
 
+  it('refuses an array with holes', async () => {
+    const holes = connect(new PeerServer()).$batch(() => new Array(2) as never);
+    await expect(holes).rejects.toMatchObject({ code: 'bad_configuration' });
+  });
+
   it('takes an empty batch', async () => {
     const server = new PeerServer();
     expect(await connect(server).$batch(() => [])).toEqual([]);

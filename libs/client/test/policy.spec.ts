@@ -117,6 +117,11 @@ describe('keySize 0', () => {
     expect(server.seen.map(({ contentType }) => contentType)).toEqual(['application/cbor', 'application/cbor']);
   });
 
+  it('waits for metadata no longer than a call may take', async () => {
+    const remote = connect(new PeerServer(), { ...plain, metadata: () => new Promise(() => {}), timeout: 20 });
+    await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'timeout' });
+  });
+
   it('reports a refusal with its code', async () => {
     const remote = connect(new PeerServer(), { ...plain, network: () => refused('encryption_required') });
     await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'encryption_required' });

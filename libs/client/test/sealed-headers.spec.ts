@@ -161,6 +161,51 @@ it('rejects with the refusal if refresh fails', async () => {
   await expect(remote.whoami()).rejects.toMatchObject({ code: 'unauthorized', message: /login is down/ });
 });
 
+it.each([
+  ['cannot travel', { authorization: 5 }],
+  ['no header can hold', { authorization: 'a\r\nb' }],
+  ['is no object of names and texts', new Headers({ authorization: 'new' })],
+])('rejects with the refusal if what refresh gives %s, and asks again for the next call', async (_name, wrong) => {
+  const server = new PeerServer();
+  guarded(server, new Set(['new']));
+  const given: unknown[] = [wrong, { authorization: 'new' }];
+  const remote = connect(server, { refresh: () => given.shift() }) as Any;
+  await expect(remote.whoami()).rejects.toMatchObject({ code: 'unauthorized', message: /refresh\(\) failed/ });
+  expect(await remote.whoami()).toBe('new');
+});
+
+it('rejects with the refusal if the new metadata is too much beside that of the call', async () => {
+  const server = new PeerServer();
+  guarded(server, new Set(['new']));
+  const many = (prefix: string) => Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`${prefix}${i}`, 'x']));
+  const remote = connect(server, { refresh: () => many('a') }) as Any;
+  const call = remote.$call({ metadata: many('b') }).whoami();
+  await expect(call).rejects.toMatchObject({ code: 'unauthorized', message: /more than 64 names/ });
+});
+
+it.each([
+  ['Headers', new Headers({ authorization: 'a' })],
+  ['a Map', new Map([['authorization', 'a']])],
+  ['an array', [['authorization', 'a']]],
+  ['a property that no object has by itself', JSON.parse('{"__proto__":"a"}')],
+])('refuses metadata of %s, which would be sent as nothing', async (_name, metadata) => {
+  const server = new PeerServer();
+  expect(() => connect(server, { metadata })).toThrow(/names and texts/);
+  const call = connect(server, { metadata: () => metadata }).add(1, 2);
+  await expect(call).rejects.toMatchObject({ code: 'metadata_failed' });
+});
+
+it('takes metadata of a promise that is not one of its own kind', async () => {
+  const server = new PeerServer();
+  // biome-ignore lint/suspicious/noThenProperty: a promise of another library or realm
+  const promise = { then: (resolve: (value: object) => void) => resolve({ authorization: 'a' }) };
+  const remote = connect(server, { metadata: () => promise as never });
+  await remote.add(0, 0);
+  const calls = seen(server);
+  await remote.add(1, 2);
+  expect(calls.map(({ metadata }) => metadata)).toEqual([{ authorization: 'a' }]);
+});
+
 it('runs onSession after each handshake, before the calls that wait', async () => {
   const server = new PeerServer();
   const order: string[] = [];

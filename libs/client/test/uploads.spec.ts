@@ -304,6 +304,25 @@ describe.each([
     expect(await why).toMatchObject({ message: 'also' });
   });
 
+  it('closes its sources when the call is not made at all', async () => {
+    const { remote } = await connect();
+    const why: unknown[] = [];
+    const source = () => new ReadableStream({ cancel: (reason) => void why.push(reason) });
+    const aborted = remote.$call({ signal: AbortSignal.abort('enough') }).drain(source());
+    await expect(aborted).rejects.toBe('enough');
+    const failing = () => {
+      throw new Error('no token');
+    };
+    await expect(remote.$call({ metadata: failing }).drain(source())).rejects.toThrow('no token');
+    remote.$close();
+    await expect(remote.drain(source())).rejects.toMatchObject({ code: 'closed' });
+    expect(why).toEqual([
+      'enough',
+      expect.objectContaining({ code: 'metadata_failed' }),
+      expect.objectContaining({ code: 'closed' }),
+    ]);
+  });
+
   it('ends its body when the outcome came before it was through', async () => {
     const { server, remote } = await connect();
     server.live.ignores = () => 'not read';

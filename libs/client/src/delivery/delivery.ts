@@ -51,11 +51,13 @@ export class Delivery {
    * @throws the reason of the signal, or RemoteError `closed` or `metadata_failed`
    */
   async invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]> {
-    how.signal?.throwIfAborted();
-    if (this.#closed) throw closedError();
-    const prepared =
-      early ?? prepare(calls, how, (this.sessions.current?.state.options.maxBody ?? LIMITS.body) * (7 / 8));
+    const limit = (this.sessions.current?.state.options.maxBody ?? LIMITS.body) * (7 / 8);
+    const prepared = early ?? prepare(calls, how, limit, () => this.#check());
     const { added } = prepared;
+    if (early) {
+      how.signal?.throwIfAborted();
+      this.#check();
+    }
     const work = early ? { ...early.work, how } : prepared.work;
     const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;
     const Upload = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
@@ -78,6 +80,10 @@ export class Delivery {
     } else if (this.#messages.size < LIMITS.callsInFlight || message.work.how.early) this.#admit(message);
     else this.#queue.add(message);
     return message.ended;
+  }
+
+  #check(): void {
+    if (this.#closed) throw closedError();
   }
 
   /** The arguments are those of the time of the call; what asynchronous metadata gives comes to them. */

@@ -25,6 +25,17 @@ export function dropStreams(parcels: readonly Parcel[], error: unknown): void {
   for (const { streams } of parcels) streams?.drop(0, error);
 }
 
+/** The same of calls that were not looked at. */
+export function letGo(calls: readonly Call[], error: unknown): void {
+  for (const call of calls) {
+    try {
+      encodeOne(call).streams.drop(0, error);
+    } catch {
+      // that of a call which cannot be sent is done
+    }
+  }
+}
+
 /**
  * Encodes calls, as many together as fit into a message. One that cannot be sent is rejected in `settled` and takes no other
  * with it.

@@ -69,16 +69,14 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
     refresher
       .after(message.round)
       .then(() => added?.())
-      .then(
-        (fresh) => {
-          if (message.state !== 'pausing') return;
-          rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
-          message.on('wake');
-        },
-        (error: unknown) => {
-          if (message.state === 'pausing') stop(message, refreshFailed(error));
-        },
-      );
+      .then((fresh) => {
+        if (message.state !== 'pausing') return;
+        rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
+        message.on('wake');
+      })
+      .catch((error: unknown) => {
+        if (message.state === 'pausing') stop(message, refreshFailed(error));
+      });
   },
   note(message) {
     message.ran = true;

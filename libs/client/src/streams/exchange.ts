@@ -1,6 +1,7 @@
 import { lazy } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
 import { unanswered } from '../delivery/setbacks.js';
+import { told } from '../events.js';
 import type { Progress } from '../remote.js';
 import type { Sent } from '../sessions/sent.js';
 import type { LiveBody } from '../transport/body.js';
@@ -112,15 +113,4 @@ export function sealing({ work }: Message, head: Uint8Array): (payloads: readonl
 export function opened({ work }: Message, head: Uint8Array, pieces: readonly Uint8Array[]): void {
   const { onOpened } = work.how;
   if (onOpened && pieces.length > 0) told(onOpened, { head, payloads: pieces.map(({ length }) => length) });
-}
-
-function told<T>(hook: (event: T) => void, event: T): void {
-  try {
-    hook(event);
-  } catch (error) {
-    // as with EventTarget: reported as uncaught, without harm to the call
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
 }
