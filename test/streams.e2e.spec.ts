@@ -122,6 +122,13 @@ class StreamsController {
     throw signal.reason;
   }
 
+  /** Reads nothing of what is sent. */
+  @RemoteFunction()
+  async holds(_file: RemoteFile, @RemoteSignal() signal: Injected<AbortSignal>): Promise<void> {
+    state.runs++;
+    await this.waits(signal);
+  }
+
   @RemoteFunction()
   async after(milliseconds: number): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -358,6 +365,26 @@ describe('streams between the client and the server', () => {
     });
     await vi.waitFor(() => expect(state.aborted).toBe(1), { timeout: 3_000 });
     expect(performance.now() - began).toBeLessThan(2_500);
+  });
+
+  it('tells the function that its client has gone, though it reads nothing of what is sent', async () => {
+    const { remote } = await start({}, 50);
+    const runs = state.runs;
+    const aborted = state.aborted;
+    const controller = new AbortController();
+    let up = 0;
+    const onProgress = (progress: { up: number }) => {
+      up = progress.up;
+    };
+    const call = remote
+      .$call({ signal: controller.signal, onProgress })
+      .holds(new File([new Uint8Array(50_000_000)], 'a'));
+    await vi.waitFor(() => expect(state.runs).toBe(runs + 1));
+    // until what buffers hold is full
+    for (let before = -1; before < up; await new Promise((resolve) => setTimeout(resolve, 200))) before = up;
+    controller.abort(new Error('enough'));
+    await expect(call).rejects.toThrow('enough');
+    await vi.waitFor(() => expect(state.aborted).toBe(aborted + 1), { timeout: 10_000 });
   });
 
   it('lets a guard see what travelled under the seal, and asks for it anew once', async () => {

@@ -121,6 +121,8 @@ function post(request: TransportRequest, target: Target, most: number): ReturnTy
     let destroy = (reason: unknown): unknown => sending.destroy(reason as Error);
     const abort = (): void => {
       reject(signal.reason);
+      // a server that does not read hears nothing of an end behind bytes that still wait for it
+      if (!target.secure && !sending.writableFinished) sending.socket?.resetAndDestroy();
       destroy(signal.reason);
     };
     let isAnswered = false;

@@ -17,7 +17,8 @@ export type Progress = (value: unknown) => void;
 /**
  * Injects an AbortSignal, type it `Injected<AbortSignal>`. For a call whose result streams it fires as soon as the connection is
  * gone; for every other call when nobody has waited for its result for `abandonAfter`, or its caller's deadline is over. Its
- * reason is a RemoteFunctionError with the code `cancelled` or `deadline`.
+ * reason is a RemoteFunctionError with the code `cancelled` or `deadline`. Read what is sent to the function: behind bytes that
+ * nobody reads the end of a connection is not seen, unless it was reset, as `httpTransport()` does.
  *
  * @example
  * @RemoteFunctions('search')

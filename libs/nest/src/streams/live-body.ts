@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
 import { LIMITS, SealwireError, SIZE } from '@sealwire/core';
 
 /** What is read of a body that nobody wants any more, before its connection is closed. */
@@ -27,6 +28,8 @@ const PAYLOAD = 3 * LIMITS.chunk;
 
 /** Parts of a body, of 64 KiB at most each, that wait before the connection is read no further: two of the longest pieces. */
 const PARTS = 8;
+/** How often a connection that is not read is tried, in milliseconds. */
+const PROBE_MS = 1_000;
 
 /** What holds bodies that wait for their end. */
 export interface WaitingRoom {
@@ -50,6 +53,7 @@ export class LiveBody {
   /** of performance.now(): when what waits has waited for too long */
   #deadline = 0;
   #timer: NodeJS.Timeout | undefined;
+  #probe: NodeJS.Timeout | undefined;
   #listening = false;
   #failed: Error | undefined;
 
@@ -115,6 +119,7 @@ export class LiveBody {
       // one timer looks after all waiting: most of it is short
       this.#timer ??= setTimeout(() => this.#look(), silence);
       this.#listen(request);
+      this.#unprobe();
       request.resume();
     });
   }
@@ -132,8 +137,21 @@ export class LiveBody {
     const waiting = this.#waiting;
     this.#waiting = undefined;
     if (waiting) waiting.resolve(part);
-    else if (this.#parts.push(part) >= PARTS) this.#request?.pause();
+    else if (this.#parts.push(part) >= PARTS && this.#request) this.#pause(this.#request);
   };
+
+  /** The system tells nothing of a connection that is not read. That it was reset is found out by a write, of no bytes. */
+  #pause(request: IncomingMessage): void {
+    request.pause();
+    const { httpVersionMajor, socket } = request;
+    if (httpVersionMajor === 1 && socket instanceof Socket)
+      this.#probe ??= setInterval(() => socket.write(''), PROBE_MS).unref();
+  }
+
+  #unprobe(): void {
+    clearInterval(this.#probe);
+    this.#probe = undefined;
+  }
 
   #look(): void {
     const left = this.#waiting ? this.#deadline - performance.now() : this.room.bodyTimeout;
@@ -149,6 +167,7 @@ export class LiveBody {
   /** Nothing more comes. @returns what waits for it */
   #settle(): { resolve(bytes: undefined): void; reject(error: Error): void } | undefined {
     clearTimeout(this.#timer);
+    this.#unprobe();
     const waiting = this.#waiting;
     this.#waiting = undefined;
     return waiting;
