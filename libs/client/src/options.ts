@@ -140,7 +140,8 @@ export function resolveOptions(given: RemoteOptions, defaults: Defaults, tuning:
   if (serverKey !== undefined && pins.length !== 1 && pins.length !== 2)
     throw badConfiguration('serverKey takes one key, or two: the old and the new one of a rotation.');
   if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
-  if (keySize === 0 && persistence) throw badConfiguration('keySize 0 has no sessions, so persistence keeps none.');
+  if (keySize === 0 && persistence)
+    throw badConfiguration('persistence needs keySize 16 or 32: keySize 0 has no sessions.');
   const keyless = pins.length === 0 && !secureKey;
   if (keySize === 0 && !keyless) {
     throw badConfiguration(

@@ -79,8 +79,6 @@ export function checkOptions<T extends object>(
   given: T,
   rules: Readonly<Record<string, Rule | undefined>>,
 ): T {
-  if (typeof given !== 'object' || given === null || Array.isArray(given))
-    throw refused(what, 'its options', 'an object');
   const options = knownOptions(given, Object.keys(rules), what);
   for (const [name, rule] of Object.entries(rules)) {
     const value = (options as Record<string, unknown>)[name];
