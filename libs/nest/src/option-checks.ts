@@ -84,11 +84,10 @@ export function locked(peerLock: string): void {
   throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(peerLock)}.`);
 }
 
-/** An option given as undefined means its default. */
+/** Left out where undefined was given, and without a prototype: what something put on `Object.prototype` was given by nobody. */
 export function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.assign(Object.create(null), Object.fromEntries(given));
 }
 
 /** A store that is given by mistake as something else, such as null, would have the sessions end with the process. */
