@@ -1,4 +1,3 @@
-import { isPending } from '@sealwire/core';
 import { encodeCalls } from '@sealwire/core/calls';
 import { badConfiguration, RemoteError } from './errors.js';
 
@@ -49,11 +48,16 @@ function lower(metadata: Metadata): Lower {
 export function metadataOf(...sources: readonly (MetadataSource | undefined)[]): Lower | Promise<Lower> {
   try {
     const given = sources.map((source) => (typeof source === 'function' ? source() : source));
-    if (!given.some(isPending)) return merged(given as (Metadata | undefined)[]);
+    if (!given.some(isPromise)) return merged(given as (Metadata | undefined)[]);
     return Promise.all(given).then(merged).catch(failed);
   } catch (error) {
     return failed(error);
   }
+}
+
+/** also one of another realm or library */
+function isPromise(given: unknown): boolean {
+  return typeof (given as { then?: unknown } | undefined)?.then === 'function';
 }
 
 function merged(all: readonly (Metadata | undefined)[]): Lower {
