@@ -1,5 +1,5 @@
 import type { Call } from '@sealwire/core';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { PeerServer } from '../../../test/support/peer/server.js';
 import { type Any, openedLive } from './support/live.js';
@@ -343,6 +343,26 @@ it('tells bytes up and down, and what the function reports', async () => {
   await remote.$call({ onProgress: (one: Any) => plain.push(one) }).echo('x'.repeat(1000));
   expect(plain.at(-1).up).toBeGreaterThan(1000);
   expect(plain.at(-1).down).toBeGreaterThan(1000);
+});
+
+it('is harmed by no hook and no listener that throws, which is reported as uncaught', async () => {
+  const before = process.listeners('uncaughtException');
+  const uncaught: unknown[] = [];
+  process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => uncaught.push(error));
+  onTestFinished(() => {
+    process.removeAllListeners('uncaughtException');
+    for (const listener of before) process.on('uncaughtException', listener);
+  });
+  const { remote } = await openedLive();
+  const hook = (name: string) => () => {
+    throw name;
+  };
+  remote.$events.on('connection', hook('listener'));
+  const names = ['onProgress', 'onSent', 'onSealed', 'onOpened'];
+  const options = Object.fromEntries(names.map((name) => [name, hook(name)]));
+  expect(await remote.$call(options).add(1, 2)).toBe(3);
+  remote.$close();
+  await vi.waitFor(() => expect(uncaught).toEqual(expect.arrayContaining(['onProgress', 'onSent', 'listener'])));
 });
 
 it('ends a stream at once when its signal fires', async () => {
