@@ -149,11 +149,13 @@ export function resolveOptions(given: SealwireOptions, stored = true): ResolvedO
       'kek is given, but the sessions are kept in memory, which needs none: give a store too, such as typeOrmStore().',
     );
   }
-  const { serverKey = [], resultCache, refusedMetadata = [], ...rest } = options;
-  const serverKeys = typeof serverKey === 'string' ? [serverKey] : serverKey;
+  const { serverKey = [], resultCache = {}, refusedMetadata = [], ...rest } = options;
+  const serverKeys = [serverKey].flat();
+  if (options.serverKey !== undefined && serverKeys.length === 0)
+    throw misconfigured('serverKey has no key: leave it out, or give one.');
   for (const key of serverKeys) filled(key, 'serverKey');
   if (options.kek !== undefined) filled(options.kek, 'kek');
-  const cache = named(resultCache ?? {}, ['entries', 'bytes', 'seconds'], 'resultCache');
+  const cache = named(resultCache, ['entries', 'bytes', 'seconds'], 'resultCache');
   switches(options, misconfigured, '', 'servePublicKey');
   const resolved: ResolvedOptions = {
     servePublicKey: false,
