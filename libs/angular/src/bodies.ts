@@ -3,7 +3,7 @@ import type { Injector } from '@angular/core';
 import { type Observable, tap } from 'rxjs';
 import { CARRIED } from './live-requests.js';
 
-const SINS = {
+const FAULTS = {
   request: 'replaced the body of a sealed request',
   answer: 'altered the body of an answer',
   cache: 'answered from a cache, or in the place of the server,',
@@ -14,7 +14,7 @@ const watches = new WeakMap<HttpHandler, BodyWatch>();
 
 /** Tells the developer of interceptors and service workers that alter or cache sealed bodies, once of each kind. */
 export class BodyWatch {
-  readonly #told = new Set<keyof typeof SINS>();
+  readonly #told = new Set<keyof typeof FAULTS>();
   readonly #begun = new WeakMap<object, Journey>();
   /** the request that a body answered */
   readonly #owners = new WeakMap<object, object>();
@@ -50,11 +50,11 @@ export class BodyWatch {
     return journey.pass(request, events);
   }
 
-  tell(sin: keyof typeof SINS, module: string): void {
-    if (this.#told.has(sin)) return;
-    this.#told.add(sin);
+  tell(fault: keyof typeof FAULTS, module: string): void {
+    if (this.#told.has(fault)) return;
+    this.#told.add(fault);
     console.warn(
-      `Sealwire: an interceptor or a service worker ${SINS[sin]} of module "${module}". Sealed requests and their answers ` +
+      `Sealwire: an interceptor or a service worker ${FAULTS[fault]} of module "${module}". Sealed requests and their answers ` +
         'must pass as they are: interceptors leave alone what has SEALED_REQUEST in its context.',
     );
   }

@@ -120,7 +120,7 @@ export function opaque<T>(operation: () => T): T {
 }
 
 /** The same for one that is awaited. */
-export async function opaquely<T>(operation: () => Promise<T>): Promise<T> {
+export async function opaqueAsync<T>(operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();
   } catch {

@@ -6,7 +6,7 @@ import {
   type KemKeyPair,
   type KeyPair,
   type NativeKey,
-  opaquely,
+  opaqueAsync,
   type PrivateKey,
 } from './primitives.js';
 
@@ -211,5 +211,5 @@ function aesKey(native: Subtle, key: Uint8Array): Promise<NativeKey> {
 
 /** What the platform does, and gives as bytes. */
 function natively(operation: (native: Subtle) => Promise<ArrayBuffer>): Promise<Uint8Array> {
-  return opaquely(async () => new Uint8Array(await operation(subtle() as Subtle)));
+  return opaqueAsync(async () => new Uint8Array(await operation(subtle() as Subtle)));
 }
