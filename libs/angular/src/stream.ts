@@ -149,14 +149,20 @@ class Stream<T> implements RemoteStream<T> {
     const show = (state: State): void => {
       if (isShown()) this.#state.set(state);
     };
-    const following = this.#follow(call.name, show);
+    const statuses = new WeakMap<object, RemoteStreamStatus>();
+    let mine: object | undefined;
+    const following = this.#follow((stream, status) => {
+      statuses.set(stream, status);
+      if (stream === mine) show({ status });
+    });
     try {
       const [outcome] = await this.handle.invoke((remote) => remote.$batch(() => [call], { signal }));
       if (outcome?.status !== 'fulfilled') throw outcome?.reason;
       const stream = outcome.value;
       if (!isStream<T>(stream))
         throw new RemoteError('bad_configuration', `"${call.name}" returned no stream of items.`);
-      show({ status: 'open' });
+      mine = stream;
+      show({ status: statuses.get(stream) ?? 'open' });
       for await (const item of stream) {
         if (!isShown()) return;
         this.#take(item);
@@ -177,12 +183,11 @@ class Stream<T> implements RemoteStream<T> {
   }
 
   /** @returns a function that stops it */
-  #follow(functionName: string, show: (state: State) => void): () => void {
+  #follow(tell: (stream: object, status: RemoteStreamStatus) => void): () => void {
     const { $events } = this.handle.remote;
-    const isMine = (event: { readonly functionName: string }): boolean => event.functionName === functionName;
     const stops = [
-      $events.on('resuming', (event) => isMine(event) && show({ status: 'resuming' })),
-      $events.on('streamResumed', (event) => isMine(event) && show({ status: 'open' })),
+      $events.on('resuming', ({ stream }) => stream && tell(stream, 'resuming')),
+      $events.on('streamResumed', ({ stream }) => stream && tell(stream, 'open')),
     ];
     return () => {
       for (const stop of stops) stop();

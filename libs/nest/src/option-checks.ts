@@ -1,8 +1,14 @@
+import { inspect } from 'node:util';
 import { knownOptions, LIMITS, SealwireError } from '@sealwire/core';
 import type { Rate } from './options.js';
 
 export function misconfigured(sentence: string): SealwireError {
   return new SealwireError('bad_configuration', sentence);
+}
+
+/** A wrong value, of whatever type, as a sentence about it says it. */
+export function shown(value: unknown): string {
+  return inspect(value, { depth: 0 });
 }
 
 /** @returns the options that were given, and none of `Object.prototype` */
@@ -23,7 +29,7 @@ export function switches(
   for (const name of names) {
     const value = (options as Record<string, unknown>)[name];
     if (value === undefined || typeof value === 'boolean') continue;
-    throw refuse(`${what}${name} is true or false, got ${JSON.stringify(value)}.`);
+    throw refuse(`${what}${name} is true or false, got ${shown(value)}.`);
   }
 }
 
@@ -38,7 +44,7 @@ export function positive<K extends string>(options: { readonly [key in K]: unkno
   for (const name of names) {
     const value = options[name];
     if (!Number.isSafeInteger(value) || Number(value) <= 0) {
-      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
+      throw misconfigured(`${name} is a whole number above 0, got ${shown(value)}.`);
     }
   }
 }
@@ -76,12 +82,12 @@ export function limited(sessionLifetime: number): void {
 
 export function routed(path: unknown): void {
   if (typeof path === 'string' && /[^/]/.test(path)) return;
-  throw misconfigured(`path is the first part of the route, such as 'remote', got ${JSON.stringify(path)}.`);
+  throw misconfigured(`path is the first part of the route, such as 'remote', got ${shown(path)}.`);
 }
 
 export function locked(peerLock: string): void {
   if (['none', 'ip', 'forwarded'].includes(peerLock)) return;
-  throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(peerLock)}.`);
+  throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${shown(peerLock)}.`);
 }
 
 /** Left out where undefined was given, and without a prototype: what something put on `Object.prototype` was given by nobody. */

@@ -11,6 +11,7 @@ import {
   rated,
   roomy,
   routed,
+  shown,
   switches,
   withoutUndefined,
 } from './option-checks.js';
@@ -209,13 +210,13 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
   const options = named(given, FEATURE_OPTIONS, 'SealwireModule.forFeature()');
   const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
   if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+$/.test(path)) {
-    throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
+    throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${shown(path)}.`);
   }
   const refuse = (sentence: string) => misconfigured(`Module '${path}': ${sentence}`);
   switches(options, refuse, '', 'forceEncryption', 'requireSecureKey', 'requirePinnedKey');
   const asksForKey = options.requireSecureKey || options.requirePinnedKey;
   if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
-    throw refuse(`encryptionKey is 0, 16 or 32, got ${String(encryptionKey)}.`);
+    throw refuse(`encryptionKey is 0, 16 or 32, got ${shown(encryptionKey)}.`);
   }
   if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || asksForKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys, nor require them.');

@@ -244,7 +244,7 @@ export class Reception implements Limited, Abortable {
       return;
     }
     this.#origins.push(origin);
-    this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name });
+    this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name, stream: stream.value });
   }
 
   /** Nobody reads any stream that is still open. */
