@@ -91,7 +91,6 @@ export class IncomingStream {
   take(isItem: boolean, bytes: Uint8Array): void {
     if (isItem !== (this.kind === 'items')) throw new SealwireError('bad_payload');
     this.arrived += isItem ? 1 : bytes.length;
-    if (this.arrived > (this.info.size ?? this.arrived)) throw new SealwireError('bad_payload');
     if (this.cancelled) return;
     const reader = this.readers.shift();
     if (reader) {
@@ -108,8 +107,11 @@ export class IncomingStream {
     this.buffered += bytes.length;
   }
 
+  /** @throws SealwireError `bad_payload` at the end of a file that is not as long as was told */
   end(error: unknown): void {
     if (this.ended) return;
+    if (error === undefined && this.arrived !== (this.info.size ?? this.arrived))
+      throw new SealwireError('bad_payload');
     this.ended = true;
     unreachable.unregister(this);
     if (this.cancelled) return;
@@ -138,11 +140,6 @@ export class IncomingStream {
   /** Another reader would find nothing, and not be told why. */
   get used(): boolean {
     return this.told || (this.cancelled && this.error === undefined);
-  }
-
-  /** As much came as was told. */
-  get whole(): boolean {
-    return this.arrived === (this.info.size ?? this.arrived);
   }
 
   /** Whether another run of the same stream begins where this one was cut. */

@@ -81,7 +81,6 @@ export class IncomingStreams {
         stream.take(kind === UNIT.item, bytes);
         break;
       case UNIT.end:
-        if (!stream.whole) throw new SealwireError('bad_payload');
         stream.end(undefined);
         break;
       case UNIT.error:

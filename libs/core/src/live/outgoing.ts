@@ -10,8 +10,6 @@ import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.
 
 /** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
 const PIECES_A_TURN = 4;
-/** Items or chunks that are read in one turn: a source that never waits may give very short ones. */
-const READS_A_TURN = 4_096;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -49,7 +47,6 @@ export class OutgoingStreams extends FoundStreams {
   private scheduled = false;
   /** full pieces since other work went on */
   private inTurn = 0;
-  private reads = 0;
   private waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
   private progress: Map<number, Uint8Array> | undefined;
@@ -148,50 +145,44 @@ export class OutgoingStreams extends FoundStreams {
   }
 
   private async pump(k: number, stream: Outgoing): Promise<void> {
-    let reading = false;
+    // a source that throws, or has ended, has closed itself
+    let closed = false;
     let place = -1;
     const { size, offset = 0 } = stream.source.info;
-    let at = offset;
+    let end = offset;
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
       for (;;) {
-        if (++this.reads % READS_A_TURN === 0) await new Promise<void>(nextTurn);
         while (this.behind) await this.room();
         if (stream.over) return;
-        reading = true;
+        closed = true;
         place++;
-        const result = await reader.next();
-        reading = false;
-        if (typeof result !== 'object' || result === null) throw new TypeError('An iterator gave what is no result.');
-        const { done, value } = result;
+        const { done, value } = await reader.next();
+        closed = !!done;
         if (stream.over) return;
-        if (done) break;
-        if (stream.source.kind === 'items') this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
-        else {
+        const bytes = stream.source.kind !== 'items' && !done;
+        if (bytes) {
           if (!isBytes(value)) throw new TypeError('A stream of bytes gave what is no Uint8Array.');
-          at += value.length;
-          if (size !== undefined && at > size) throw wrongSize(size, at);
-          await this.bytes(k, stream, value);
+          end += value.length;
         }
+        if (done ? end !== (size ?? end) : end > (size as number))
+          throw new TypeError(`A file of ${size} bytes had ${end} bytes.`);
+        if (done) break;
+        if (bytes) await this.bytes(k, stream, value as Uint8Array);
+        else this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
       }
       stream.over = true;
-      if (size === undefined || at === size) this.add(UNIT.end, k, EMPTY);
-      else this.failed(wrongSize(size, at), k, place);
+      this.add(UNIT.end, k, EMPTY);
     } catch (thrown) {
       if (stream.over) return;
-      // a source that threw has closed itself
-      if (reading) stream.over = true;
+      if (closed) stream.over = true;
       else this.close(stream, thrown);
-      this.failed(thrown, k, place);
+      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
     }
     this.active--;
     this.start();
     this.flushIfDone();
-  }
-
-  private failed(thrown: unknown, k: number, place: number): void {
-    this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
   }
 
   private async bytes(k: number, stream: Outgoing, chunk: Uint8Array): Promise<void> {
@@ -281,9 +272,9 @@ export class OutgoingStreams extends FoundStreams {
       nextTurn(written);
     };
     // a connection whose system takes everything at once is drained before other work runs
-    if (pending) pending.then(last ? written : soon, (error) => this.fail(error));
-    else if (last) written();
-    else soon();
+    const after = last ? written : soon;
+    if (pending) pending.then(after, (error) => this.fail(error));
+    else after();
   }
 
   private release(): void {
@@ -301,8 +292,4 @@ export class OutgoingStreams extends FoundStreams {
     for (const stream of this.streams) this.close(stream, reason);
     this.release();
   }
-}
-
-function wrongSize(size: number, had: number): TypeError {
-  return new TypeError(`A file of ${size} bytes had ${had} bytes.`);
 }
