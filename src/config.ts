@@ -31,7 +31,7 @@ export interface Secrets {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export function readConfig(env: Environment = process.env): Config {
-  const demo = env.SEALWIRE_DEMO === 'yes';
+  const demo = readSwitch(env, 'SEALWIRE_DEMO');
   if (demo && env.NODE_ENV === 'production') {
     throw new StartupError(
       'SEALWIRE_DEMO gives a SecureKey to whoever asks, so it is refused if NODE_ENV is "production": leave out one of them.',
@@ -45,7 +45,7 @@ export function readConfig(env: Environment = process.env): Config {
     ledger: readNumberLedger(env.SEALWIRE_LEDGER || 'memory'),
     pageFolder: resolve(env.SEALWIRE_PAGE || 'apps/web/dist'),
     demo,
-    allowFsyncOff: env.SEALWIRE_ALLOW_FSYNC_OFF === 'yes',
+    allowFsyncOff: readSwitch(env, 'SEALWIRE_ALLOW_FSYNC_OFF'),
   };
 }
 
@@ -76,11 +76,14 @@ function wellFormed(name: string, kind: 'swe1' | 'swk1', text: string): string {
 }
 
 function readPort(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new StartupError(`PORT is "${text}", but it must be a number from 0 to 65535.`);
-  }
-  return port;
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+  throw new StartupError(`PORT is "${text}", but it must be a number from 0 to 65535.`);
+}
+
+function readSwitch(env: Environment, name: string): boolean {
+  const text = env[name] || 'no';
+  if (text === 'yes' || text === 'no') return text === 'yes';
+  throw new StartupError(`${name} is "${text}", but it must be "yes" or "no".`);
 }
 
 function readNumberLedger(text: string): Config['ledger'] {

@@ -186,6 +186,12 @@ describe('the demo on an address that others reach', () => {
 
 it('is no demo in production', () => {
   expect(() => readConfig({ SEALWIRE_DEMO: 'yes', NODE_ENV: 'production' })).toThrow('SEALWIRE_DEMO gives a SecureKey');
+  for (const name of ['SEALWIRE_DEMO', 'SEALWIRE_ALLOW_FSYNC_OFF']) {
+    expect(() => readConfig({ [name]: 'true' })).toThrow(`${name} is "true", but it must be "yes" or "no".`);
+  }
+  for (const PORT of ['http', '-1', '65536', '1e3', '0x50', ' ']) {
+    expect(() => readConfig({ PORT })).toThrow(`PORT is "${PORT}", but it must be a number from 0 to 65535.`);
+  }
   expect(readConfig({ NODE_ENV: 'production' }).demo).toBe(false);
 });
 

@@ -74,6 +74,8 @@ export interface PagesOptions {
   readonly of?: 'sources' | 'packages';
   /** first line of every script */
   readonly banner?: string;
+  /** source text of `/page.js` (default: all tools of `browser-page.ts`) */
+  readonly page?: string;
 }
 
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: () => void) => void;
@@ -85,8 +87,9 @@ export async function pages({
   html = '',
   of,
   banner,
+  page: source,
 }: PagesOptions = {}): Promise<Middleware> {
-  const entries = { page: 'test/support/browser-page.ts', ...scripts };
+  const entries = { page: source === undefined ? 'test/support/browser-page.ts' : { source }, ...scripts };
   const { files } = await bundle(entries, of, banner === undefined ? {} : { banner: { js: banner } });
   const page = `<!doctype html><title>Sealwire</title><link rel="icon" href="data:,">
 <script type="module" src="/page.js"></script>${html}`;

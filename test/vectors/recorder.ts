@@ -74,21 +74,21 @@ export function record<T>(play: () => T): { operations: Operation[]; result: T }
   }
 
   // these primitives answer at once
-  type Work = (this: SymmetricState, bytes: Uint8Array) => Step<Uint8Array>;
-  const at = (method: Work) =>
-    function (this: SymmetricState, bytes: Uint8Array) {
-      return runSync(method.call(this, bytes));
-    };
-  const sync = (method: ReturnType<typeof at>): Work =>
+  type Work<R> = (this: SymmetricState, ...data: Uint8Array[]) => Step<R>;
+  const recorded = <R>(operation: string, method: (this: SymmetricState, data: Uint8Array) => Step<R>): Work<R> => {
+    const wrapped = wrap(operation, function (this: SymmetricState, ...data: Uint8Array[]) {
+      return runSync((method as Work<R>).apply(this, data));
+    });
     // biome-ignore lint/correctness/useYield: it never waits
-    function* (bytes) {
-      return method.call(this, bytes);
+    return function* (...data) {
+      return wrapped.apply(this, data);
     };
-  state.mixHash = wrap('MixHash', original.mixHash);
-  state.mixKey = wrap('MixKey', original.mixKey);
-  state.mixKeyAndHash = wrap('MixKeyAndHash', original.mixKeyAndHash);
-  state.seal = sync(wrap('seal', at(original.seal)));
-  state.open = sync(wrap('open', at(original.open)));
+  };
+  state.mixHash = recorded('MixHash', original.mixHash);
+  state.mixKey = recorded('MixKey', original.mixKey);
+  state.mixKeyAndHash = recorded('MixKeyAndHash', original.mixKeyAndHash);
+  state.seal = recorded('seal', original.seal);
+  state.open = recorded('open', original.open);
   try {
     return { operations, result: play() };
   } finally {

@@ -1,6 +1,6 @@
 import { computed, Injectable, inject, type Signal, signal, untracked } from '@angular/core';
 import { ɵreaderOf } from '@sealwire/angular';
-import { type TransportRequest, type TransportResponse, ɵknownOptions } from '@sealwire/client';
+import { SealwireError, type TransportRequest, type TransportResponse, ɵknownOptions } from '@sealwire/client';
 import { describe } from './attack-words.js';
 import type { AttackKind, AttackReport, Exchange, RecordedCall, Tampering } from './exchange.js';
 import { cut, flipped, forged, kept, read, spliced } from './forgeries.js';
@@ -84,11 +84,12 @@ export class WireAttacks {
    *
    * @returns what it came to, once the calls that met it are settled, answered or not; of an attack that is disarmed, that it came to
    * nothing
-   * @throws TypeError for `wrong-module` without a URL; SealwireError `bad_configuration` for an option that does not exist
+   * @throws SealwireError `bad_configuration` for `wrong-module` without a URL, and for an option that does not exist
    */
   arm(kind: Exclude<AttackKind, 'replay'>, given: AttackOptions = {}): Promise<AttackReport> {
     const options = ɵknownOptions(given, ['after', 'url'], 'arm()');
-    if (kind === 'wrong-module' && !options.url) throw new TypeError('wrong-module needs the `url` of another module.');
+    if (kind === 'wrong-module' && !options.url)
+      throw new SealwireError('bad_configuration', 'wrong-module needs the `url` of another module.');
     this.reset();
     return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));
   }

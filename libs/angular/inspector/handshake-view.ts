@@ -57,7 +57,7 @@ const WIDEST = 760;
         </svg>
       </figure>
     } @empty {
-      <p class="empty muted">No handshake yet. The first call shakes hands.</p>
+      <p class="empty muted">No handshake is recorded. The first call of a page shakes hands.</p>
     }
     </div>
     @if (sequences().length > 0) {

@@ -61,6 +61,7 @@ let instances = 0;
         </div>
       </header>
       }
+      @if (recorder.paused()) { <p class="paused" role="status">Recording is paused: what travels now is not shown.</p> }
       <div class="panel" tabindex="0" [attr.role]="tabs ? 'tabpanel' : 'region'" [attr.aria-label]="tabs ? null : title()" [id]="name + 'panel'" [attr.aria-labelledby]="tabs ? name + current() : null">
         @switch (current()) {
           @case ('messages') { <sealwire-message-list /> }
@@ -84,6 +85,7 @@ let instances = 0;
     .tools { display: flex; gap: 8px; }
     .tools button { display: inline-flex; align-items: center; gap: 8px; min-height: 32px; }
     .tools svg { fill: currentColor; }
+    .paused { margin: 0; padding: 8px 16px; font-size: 13px; color: var(--muted); border-bottom: 1px solid var(--line); }
     .panel { overflow: auto; min-height: 0; }
     .panel:focus-visible { outline-offset: -2px; border-radius: 0 0 16px 16px; }
     @container (max-width: 720px) {

@@ -127,7 +127,7 @@ function glimpseOf(side: WireSide | undefined): string {
           }
         </li>
       } @empty {
-        <li class="empty muted">Nothing has travelled yet. Call a function, and watch what a proxy gets of it.</li>
+        <li class="empty muted">Nothing is recorded. Call a function, and watch what a proxy gets of it.</li>
       }
     </ol>
   `,

@@ -56,7 +56,7 @@ function isOwn({ tampering, kind }: Exchange): boolean {
           </div>
         </li>
       } @empty {
-        <li class="empty muted">No function was called yet.</li>
+        <li class="empty muted">No call is recorded.</li>
       }
     </ol>
   `,

@@ -1,6 +1,6 @@
 import { inject } from '@angular/core';
 import { type SealwireFeature, ɵBACKEND, type ɵBackend, ɵpathOf } from '@sealwire/angular';
-import { createRemote, type Remote, type RemoteOptions, ɵknownOptions } from '@sealwire/client';
+import { createRemote, type Remote, type RemoteOptions, SealwireError, ɵknownOptions } from '@sealwire/client';
 import { WireAttacks } from './attacks.js';
 import { WireRecorder } from './wire-recorder.js';
 
@@ -14,7 +14,7 @@ export interface InspectorOptions {
  * Records all modules of this `provideSealwire` for `<sealwire-inspector>`, whichever transport they have. For demonstrations and
  * development: it keeps plaintext of the calls in memory. A build that does not import this entry has nothing of it.
  *
- * @throws SealwireError `bad_configuration` for an option that does not exist, RangeError if `keep` is no whole number from 1 to 10,000
+ * @throws SealwireError `bad_configuration` for an option that does not exist, or a `keep` that is no whole number from 1 to 10,000
  * @example
  * const config = { url: '/remote', serverKey: 'swp1…' };
  * provideSealwire(config, withFetch(), withInspector());
@@ -22,7 +22,7 @@ export interface InspectorOptions {
 export function withInspector(options: InspectorOptions = {}): SealwireFeature<'inspector'> {
   const { keep = 200 } = ɵknownOptions(options, ['keep'], 'withInspector()');
   if (!Number.isInteger(keep) || keep < 1 || keep > 10_000) {
-    throw new RangeError('withInspector() takes a whole number from 1 to 10,000 as `keep`.');
+    throw new SealwireError('bad_configuration', 'withInspector() takes a whole number from 1 to 10,000 as `keep`.');
   }
   return { ɵkind: 'inspector', ɵproviders: [{ provide: ɵBACKEND, useFactory: () => backend(keep) }] };
 }

@@ -3,18 +3,21 @@ import type { Injector } from '@angular/core';
 import { type Observable, tap } from 'rxjs';
 import { CARRIED } from './live-requests.js';
 
-const SINS = {
+const FAULTS = {
   request: 'replaced the body of a sealed request',
   answer: 'altered the body of an answer',
   cache: 'answered from a cache, or in the place of the server,',
 };
+/** Milliseconds from the first byte of an answer on. */
+const SLOW_MS = 2_000;
 /** Answers whose first bytes are remembered. */
 const REMEMBERED = 100;
 const watches = new WeakMap<HttpHandler, BodyWatch>();
 
 /** Tells the developer of interceptors and service workers that alter or cache sealed bodies, once of each kind. */
 export class BodyWatch {
-  readonly #told = new Set<keyof typeof SINS>();
+  readonly #told = new Set<keyof typeof FAULTS>();
+  #isSlowTold = false;
   readonly #begun = new WeakMap<object, Journey>();
   /** the request that a body answered */
   readonly #owners = new WeakMap<object, object>();
@@ -50,12 +53,22 @@ export class BodyWatch {
     return journey.pass(request, events);
   }
 
-  tell(sin: keyof typeof SINS, module: string): void {
-    if (this.#told.has(sin)) return;
-    this.#told.add(sin);
+  tell(fault: keyof typeof FAULTS, module: string): void {
+    if (this.#told.has(fault)) return;
+    this.#told.add(fault);
     console.warn(
-      `Sealwire: an interceptor or a service worker ${SINS[sin]} of module "${module}". Sealed requests and their answers ` +
+      `Sealwire: an interceptor or a service worker ${FAULTS[fault]} of module "${module}". Sealed requests and their answers ` +
         'must pass as they are: interceptors leave alone what has SEALED_REQUEST in its context.',
+    );
+  }
+
+  /** An answer has begun, and is handed out when it is complete. */
+  tellSlow(module: string): void {
+    if (this.#isSlowTold) return;
+    this.#isSlowTold = true;
+    console.warn(
+      `Sealwire: an answer of module "${module}" is still arriving after ${SLOW_MS / 1000} s, and HttpClient hands it out when it is ` +
+        'complete. Results that stream need sealwireStreams as the last of withInterceptors([...]), or withFetch() of @sealwire/angular.',
     );
   }
 
@@ -78,6 +91,7 @@ export class BodyWatch {
 /** One sealed request between the transport and the backend. */
 export class Journey {
   #hasLeft = false;
+  #slow: ReturnType<typeof setTimeout> | undefined;
   readonly #came: unknown[] = [];
 
   constructor(
@@ -102,6 +116,16 @@ export class Journey {
   left(body: unknown): void {
     this.#hasLeft = true;
     if (!isSame(body, this.body)) this.watch.tell('request', this.module);
+  }
+
+  /** Not called of answers that `sealwireStreams` reads. */
+  arrives(): void {
+    this.#slow ??= setTimeout(() => this.watch.tellSlow(this.module), SLOW_MS);
+  }
+
+  /** The request is over, answered or not. */
+  rests(): void {
+    clearTimeout(this.#slow);
   }
 
   came(body: unknown): void {

@@ -52,6 +52,8 @@ interface Listener {
   stop: (() => void) | undefined;
 }
 
+const OTHER_USER = 'Given up: the SecureKey changed before this call was answered; it may have run.';
+
 const handles = new WeakMap<object, Handle<unknown>>();
 
 /** What stands behind the remote that `inject(module)` gives. */
@@ -113,10 +115,15 @@ export class Handle<Api> {
   /** Calls outside Angular's zone, whose timers would keep the application unstable; the call itself does, as by HttpClient. */
   invoke<T>(call: (remote: Remote<Api>) => PromiseLike<T>): Promise<T> {
     const done = this.#tasks.add();
+    const isSame = this.user();
     return new Promise<T>((resolve, reject) => {
+      const fail = (error: unknown): void => {
+        const isOfFormer = !isSame() && error instanceof RemoteError && error.code === 'closed';
+        reject(isOfFormer ? new RemoteError('closed', OTHER_USER, { cause: error }) : error);
+      };
       this.#zone.runOutsideAngular(() => {
         try {
-          call(this.#open()).then(resolve, reject);
+          call(this.#open()).then(resolve, fail);
         } catch (error) {
           reject(asRemoteError(error));
         }

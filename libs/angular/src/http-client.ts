@@ -20,8 +20,9 @@ import {
   ɵabsolute,
   ɵasBody,
   ɵchecked,
+  ɵexplained,
 } from '@sealwire/client';
-import { tap } from 'rxjs';
+import { finalize, tap } from 'rxjs';
 import { BodyWatch, isBuffer } from './bodies.js';
 import { CARRIED } from './live-requests.js';
 import { bare } from './options.js';
@@ -74,9 +75,10 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       const { onUpload } = request;
       const sent = bodyOf(body);
       const journey = watch?.begin(module, body, sent);
+      const wantsProgress = onUpload !== undefined && sizeOf(sent) > AT_ONCE;
       const context = new HttpContext()
         .set(SEALED_REQUEST, { module, frame: kindOf(request), attempt })
-        .set(CARRIED, { signal, wantsProgress: onUpload !== undefined && sizeOf(sent) > AT_ONCE, journey });
+        .set(CARRIED, { signal, wantsProgress, journey });
       const given = {
         headers: ɵchecked({ ...headers, 'content-type': contentType }),
         observe: 'events',
@@ -100,15 +102,20 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
           http
             .post(url, sent, options)
             // what it throws closes the connection
-            .pipe(tap(refuseTooLarge))
+            .pipe(
+              tap(refuseTooLarge),
+              finalize(() => journey?.rests()),
+            )
             .subscribe({
               next: (event) => {
                 if (event.type === HttpEventType.UploadProgress) onUpload?.(event.loaded);
+                else if (event.type === HttpEventType.DownloadProgress && !wantsProgress)
+                  zone.runOutsideAngular(() => journey?.arrives());
                 else if (event.type === HttpEventType.Response) settle(event, event.body);
               },
               error: (error: unknown) => {
                 if (error instanceof HttpErrorResponse && error.status > 0) settle(error, error.error);
-                else reject(unanswered(error, url));
+                else reject(unanswered(error, url, signal));
               },
               // nobody hears of it if the answer was there
               complete: () => reject(new Error(`${url} gave no answer: an interceptor ended the request without one.`)),
@@ -197,12 +204,11 @@ function bodyOf(body: TransportRequest['body']): ArrayBuffer | Blob {
   return whole.buffer as ArrayBuffer;
 }
 
-/** Browsers do not say which of the three it was; Node says it in the cause of what fetch throws. */
-function unanswered(error: unknown, url: string): unknown {
+/** What `fetch` said, or XMLHttpRequest did not say, as the client's own transports tell it. */
+function unanswered(error: unknown, url: string, signal: AbortSignal): unknown {
   if (!(error instanceof HttpErrorResponse)) return error;
-  const { cause = error.error } = (error.error ?? {}) as { readonly cause?: unknown };
-  const said = cause instanceof Error && cause.message !== '' ? ` (${cause.message})` : '';
-  const why =
-    'location' in globalThis ? 'no network, no server, or its CORS rules refuse this page' : 'no network or no server';
-  return new Error(`${url} gave no answer${said}: ${why}`);
+  const said: unknown = error.error;
+  if (said instanceof Error) return ɵexplained(said, ɵabsolute(url), signal);
+  if (!('location' in globalThis)) return new Error(`${url} gave no answer: no network or no server`);
+  return ɵexplained(new TypeError('the browser says no reason'), ɵabsolute(url), signal);
 }

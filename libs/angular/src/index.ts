@@ -6,6 +6,7 @@ export {
   type Progress,
   RemoteError,
   RemoteFile,
+  SealwireError,
 } from '@sealwire/client';
 export { type RemoteAction, type RemoteActionOptions, remoteAction } from './action.js';
 export {

@@ -1,6 +1,7 @@
 import { InjectionToken, inject } from '@angular/core';
 import type { Remote, RemoteApi } from '@sealwire/client';
 import type { Handle } from './handle.js';
+import { misconfigured } from './options.js';
 
 /**
  * A module of the server as an injection token: `inject(Payments)` is its remote, one for each environment injector that
@@ -25,14 +26,14 @@ const paths = new WeakMap<object, string>();
  * Names a module of the server. The controller is a type only, so nothing of the server is bundled.
  *
  * @param path of the module, as the server configured it
- * @throws Error for a path that is no text or empty
+ * @throws SealwireError `bad_configuration` for a path that is no text or empty
  * @example
  * import type { PaymentsController } from './payments.controller.js';
  * export const Payments = remoteModule<PaymentsController>('payments');
  */
 export function remoteModule<Controller>(path: string): RemoteModule<RemoteApi<Controller>> {
   if (typeof path !== 'string' || path === '')
-    throw new Error('remoteModule() takes the path of a module, not nothing.');
+    throw misconfigured('remoteModule() takes the path of a module, not nothing.');
   const token: RemoteModule<RemoteApi<Controller>> = new InjectionToken(`remote module "${path}"`, {
     providedIn: 'root',
     factory: () => inject(SEALWIRE).connect(token).remote,

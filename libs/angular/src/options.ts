@@ -13,16 +13,19 @@ export const SWITCH = [true, false] as const;
  * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  */
 export function optionsOf<T extends object>(given: T, taken: Taken<T>, what: string): T {
-  if (typeof given !== 'object' || given === null)
-    throw new SealwireError('bad_configuration', `${what} takes an object of options.`);
+  if (typeof given !== 'object' || given === null) throw misconfigured(`${what} takes an object of options.`);
   const options = ɵknownOptions(given, Object.keys(taken), what);
   for (const [name, values] of Object.entries<Taken<T>[keyof T]>(taken)) {
     const value = options[name as keyof T];
     if (!values || value === undefined || values.includes(value)) continue;
     const wanted = values.map((one) => JSON.stringify(one)).join(', ');
-    throw new SealwireError('bad_configuration', `${what}: ${name} is one of ${wanted}.`);
+    throw misconfigured(`${what}: ${name} is one of ${wanted}.`);
   }
   return options;
+}
+
+export function misconfigured(sentence: string): SealwireError {
+  return new SealwireError('bad_configuration', sentence);
 }
 
 /** For whoever reads options of it: without a prototype too. */

@@ -8,7 +8,7 @@ import {
   type Provider,
   provideEnvironmentInitializer,
 } from '@angular/core';
-import { type FetchTransportOptions, fetchTransport, SealwireError } from '@sealwire/client';
+import { type FetchTransportOptions, fetchTransport } from '@sealwire/client';
 import { type SessionPersistenceOptions, sessionPersistence } from '@sealwire/client/persistence';
 import {
   CONFIG,
@@ -25,7 +25,7 @@ import {
 } from './config.js';
 import { httpClientTransport } from './http-client.js';
 import { type RemoteModule, SEALWIRE } from './module.js';
-import { optionsOf, SWITCH } from './options.js';
+import { misconfigured, optionsOf, SWITCH } from './options.js';
 import { Sealwire } from './sealwire.js';
 import { Start } from './transfer.js';
 
@@ -42,7 +42,8 @@ export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeat
  * Provides the remotes of an application, or of a lazy route that has its own server or keys.
  *
  * @param config may be a function, which runs in an injection context
- * @throws SealwireError or PolicyError, with a sentence that says what to change, where the first remote is injected
+ * @throws SealwireError `bad_configuration` for two features of one kind; where the first remote is injected also for a mistake in
+ * `config`, or a PolicyError, with a sentence that says what to change
  * @example
  * import type { ApplicationConfig } from '@angular/core';
  * export const appConfig: ApplicationConfig = {
@@ -54,8 +55,8 @@ export function provideSealwire(
   ...features: readonly SealwireFeature[]
 ): EnvironmentProviders {
   const several = (kind: SealwireFeatureKind) => features.filter(({ ɵkind }) => ɵkind === kind).length > 1;
-  if (several('transport')) throw new Error('provideSealwire() takes one of withHttpClient() and withFetch().');
-  if (several('persistence')) throw new Error('provideSealwire() takes one withSessionPersistence().');
+  if (several('transport')) throw misconfigured('provideSealwire() takes one of withHttpClient() and withFetch().');
+  if (several('persistence')) throw misconfigured('provideSealwire() takes one withSessionPersistence().');
   return makeEnvironmentProviders([
     { provide: CONFIG, useValue: config },
     { provide: SEALWIRE, useClass: Sealwire },
@@ -145,15 +146,15 @@ export function withSessionPersistence(options: SessionPersistenceOptions = {}):
  * too, so that the browser's resources are resolved from the start and make no call; errors, streams and files do not.
  *
  * @param options for the server alone: a browser does not read them
- * @throws Error without `url`; SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take, and
- * when an application starts on the server with a `url` that is not absolute
+ * @throws SealwireError `bad_configuration` without `url`, for an option that does not exist, or a value that it does not take, and when
+ * an application starts on the server with a `url` that is not absolute
  * @example
  * provideSealwire({ serverKey: 'swp1…' }, withServerCalls({ url: 'http://127.0.0.1:3000/remote', transfer: true }));
  */
 export function withServerCalls(options: ServerCalls): SealwireFeature<'server'> {
   const own = optionsOf(options, { url: undefined, transfer: SWITCH }, 'withServerCalls()');
   const { url } = own;
-  if (typeof url !== 'string') throw new Error('withServerCalls() needs the url of the remote functions.');
+  if (typeof url !== 'string') throw misconfigured('withServerCalls() needs the url of the remote functions.');
   // when the application starts, so that a build that prerenders ends there
   const check = provideEnvironmentInitializer(() => isPlatformServer(inject(PLATFORM_ID)) && checkAbsolute(url));
   return { ɵkind: 'server', ɵproviders: [{ provide: SERVER_CALLS, useValue: own }, check] };
@@ -168,6 +169,7 @@ function startFollower(): () => void {
 function checkAbsolute(url: string): void {
   if (URL.canParse(url)) return;
   const example = "withServerCalls({ url: 'http://127.0.0.1:3000/remote' })";
-  const message = `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`;
-  throw new SealwireError('bad_configuration', message);
+  throw misconfigured(
+    `On the server there is no page that "${url}" is relative to. Give the whole address: ${example}.`,
+  );
 }

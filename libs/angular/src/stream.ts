@@ -13,7 +13,7 @@ import { type BatchApi, type BatchCall, RemoteError } from '@sealwire/client';
 import { asRemoteError } from './errors.js';
 import { type Handle, handleOf, recorder } from './handle.js';
 import type { RemoteModule } from './module.js';
-import { injectorOf, optionsOf } from './options.js';
+import { injectorOf, misconfigured, optionsOf } from './options.js';
 
 /** Options of {@link remoteStream}. */
 export interface RemoteStreamOptions {
@@ -56,8 +56,8 @@ const IDLE: State = { status: 'idle' };
  * begins the new one; undefined leaves it idle. It ends with the component. What is cut and resumable goes on by itself. While a
  * page is rendered on the server it stays idle.
  *
- * @throws Error outside an injection context, unless `injector` is given, or for a `keep` that is no whole number above 0; SealwireError
- * `bad_configuration` for an option that does not exist
+ * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for an option that does not
+ * exist, or a `keep` that is no whole number above 0
  * @example
  * class Rates {
  *   readonly rates = remoteStream(
@@ -77,7 +77,7 @@ export function remoteStream<Api, T>(
   const injector = injectorOf(own.injector, remoteStream);
   const { keep = Number.POSITIVE_INFINITY } = own;
   if (keep !== Number.POSITIVE_INFINITY && !(Number.isInteger(keep) && keep >= 1))
-    throw new Error('remoteStream() keeps a whole number of items, at least 1.');
+    throw misconfigured('remoteStream() keeps a whole number of items, at least 1.');
   const handle = handleOf(injector.get(module));
   const isServer = isPlatformServer(injector.get(PLATFORM_ID));
   const described = computed(() => (isServer || handle.obstacle().why !== undefined ? undefined : call(recorder)));
@@ -149,14 +149,20 @@ class Stream<T> implements RemoteStream<T> {
     const show = (state: State): void => {
       if (isShown()) this.#state.set(state);
     };
-    const following = this.#follow(call.name, show);
+    const statuses = new WeakMap<object, RemoteStreamStatus>();
+    let mine: object | undefined;
+    const following = this.#follow((stream, status) => {
+      statuses.set(stream, status);
+      if (stream === mine) show({ status });
+    });
     try {
       const [outcome] = await this.handle.invoke((remote) => remote.$batch(() => [call], { signal }));
       if (outcome?.status !== 'fulfilled') throw outcome?.reason;
       const stream = outcome.value;
       if (!isStream<T>(stream))
         throw new RemoteError('bad_configuration', `"${call.name}" returned no stream of items.`);
-      show({ status: 'open' });
+      mine = stream;
+      show({ status: statuses.get(stream) ?? 'open' });
       for await (const item of stream) {
         if (!isShown()) return;
         this.#take(item);
@@ -177,12 +183,11 @@ class Stream<T> implements RemoteStream<T> {
   }
 
   /** @returns a function that stops it */
-  #follow(functionName: string, show: (state: State) => void): () => void {
+  #follow(tell: (stream: object, status: RemoteStreamStatus) => void): () => void {
     const { $events } = this.handle.remote;
-    const isMine = (event: { readonly functionName: string }): boolean => event.functionName === functionName;
     const stops = [
-      $events.on('resuming', (event) => isMine(event) && show({ status: 'resuming' })),
-      $events.on('streamResumed', (event) => isMine(event) && show({ status: 'open' })),
+      $events.on('resuming', ({ stream }) => stream && tell(stream, 'resuming')),
+      $events.on('streamResumed', ({ stream }) => stream && tell(stream, 'open')),
     ];
     return () => {
       for (const stop of stops) stop();

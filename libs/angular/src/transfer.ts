@@ -60,14 +60,15 @@ export class Transfer {
 
   take(call: BatchCall<unknown>): HandedOver | undefined {
     const key = this.start.isOver ? undefined : this.#keyOf(call);
-    const [text, ...others] = key === undefined ? [] : this.state.get(key, []);
+    const found: unknown = key === undefined ? [] : this.state.get(key, []);
+    // somebody altered the page; the call brings the value
+    const [text, ...others] = Array.isArray(found) ? found : [];
     if (key === undefined || text === undefined) return undefined;
     if (others.length > 0) this.state.set(key, others);
     else this.state.remove(key);
     try {
       return { value: decodeValue(Uint8Array.from(atob(text), (character) => character.charCodeAt(0))) };
     } catch {
-      // somebody altered the page; the call brings the value
       return undefined;
     }
   }

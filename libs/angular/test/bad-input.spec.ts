@@ -95,7 +95,7 @@ const blocked: (typeof scenes)[number] = [
   'blocked CORS',
   () => foreign((_, response) => response.writeHead(204).end()),
   'unreachable',
-  /no network, no server, or its CORS rules refuse this page/,
+  /no server is there, .* or its CORS rules refuse http:.*: they must allow POST with the header content-type/,
 ];
 
 describe.each([

@@ -181,7 +181,9 @@ it('passes everything when nothing is armed any more', async () => {
   recorder.clear();
   await remote.transfer('a', 'b', 5n);
   expect(recorder.exchanges().map(({ tampering }) => tampering)).toEqual([undefined]);
-  expect(() => attacks.arm('wrong-module')).toThrow('needs the `url`');
+  expect(() => attacks.arm('wrong-module')).toThrow(
+    expect.objectContaining({ code: 'bad_configuration', message: expect.stringContaining('needs the `url`') }),
+  );
 });
 
 it('lets a call go on that waited for another one to swap answers with', async () => {

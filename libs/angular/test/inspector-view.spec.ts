@@ -51,7 +51,7 @@ async function shown() {
 
 it('shows each message as it happens, left the call and right what a proxy sees', async () => {
   const { payments, fixture, all, texts, page } = await shown();
-  expect(page.textContent).toContain('Nothing has travelled yet');
+  expect(page.textContent).toContain('Nothing is recorded');
   await payments.balance({ account: 'a' });
   await payments.transfer('a', 'b', 5n);
   await fixture.whenStable();
@@ -234,9 +234,18 @@ it('is worked by keys, pauses and clears', async () => {
   const [pause, clear] = all('.tools button');
   pause?.click();
   expect(recorder.paused()).toBe(true);
+  await fixture.whenStable();
+  expect(texts('.paused')).toEqual(['Recording is paused: what travels now is not shown.']);
   pause?.click();
   expect(recorder.paused()).toBe(false);
   clear?.click();
   await fixture.whenStable();
+  expect(texts('.paused')).toEqual([]);
   expect(texts('.total')).toEqual(['0 messages, 0 B']);
+  // the session is there, and calls were made: what is empty is the record
+  expect(texts('.panel .empty')).toEqual(['Nothing is recorded. Call a function, and watch what a proxy gets of it.']);
+  await press('ArrowRight');
+  expect(texts('.panel .empty')).toEqual(['No handshake is recorded. The first call of a page shakes hands.']);
+  await press('End');
+  expect(texts('.panel .empty')).toEqual(['No call is recorded.']);
 });

@@ -223,7 +223,9 @@ it('makes no effect that calls depend on it', async () => {
 });
 
 it('refuses what it has no use for', () => {
-  expect(() => withInspector({ keep: 0 })).toThrow('1 to 10,000');
+  expect(() => withInspector({ keep: 0 })).toThrow(
+    expect.objectContaining({ code: 'bad_configuration', message: expect.stringContaining('1 to 10,000') }),
+  );
   expect(() => withInspector({ bodies: 1 } as never)).toThrow(
     'withInspector(): unknown option `bodies`; it takes keep.',
   );

@@ -9,18 +9,21 @@ import {
   withFetch as withFetchBackend,
   withInterceptors,
 } from '@angular/common/http';
+import { Injector } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
   injectRemote,
   provideSealwire,
   RemoteError,
+  remoteStream,
   SEALED_REQUEST,
   sealwireStreams,
   withModule,
 } from '@sealwire/angular';
 import { EMPTY, filter, map, of, retry, tap, throwError } from 'rxjs';
 import { beforeEach, describe, expect, it, type MockInstance, onTestFinished, vi } from 'vitest';
-import { Payments, Public, secureKeys, serverKey, startServer } from './server.js';
+import { eventually } from './eventually.js';
+import { Payments, Public, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 let warn: MockInstance<typeof console.warn>;
 beforeEach(() => {
@@ -189,5 +192,37 @@ describe('nothing is told of interceptors that', () => {
     expect(await call()).toMatchObject({
       message: expect.stringContaining('an interceptor ended the request without'),
     });
+  });
+});
+
+describe.each([
+  ['XMLHttpRequest', []],
+  ['fetch', [withFetchBackend()]],
+])('a stream through HttpClient on %s', (_, features) => {
+  it.each([
+    ['is told of sealwireStreams if it is not there', [], 1],
+    ['passes without a word if it is', [sealwireStreams], 0],
+  ])('%s', async (_, interceptors, times) => {
+    const { url, rates } = await startServer();
+    TestBed.configureTestingModule({
+      providers: [
+        provideHttpClient(withInterceptors(interceptors), ...features),
+        provideSealwire({ url, serverKey }, withModule(Rates)),
+      ],
+    });
+    const injector = TestBed.inject(Injector);
+    const [one, two] = ['CHF', 'EUR'].map((currency) =>
+      remoteStream(Rates, (functions) => functions.watch(currency), { injector }),
+    );
+    TestBed.tick();
+    await eventually(() => rates.news.observed).toBe(true);
+    if (times === 0) await eventually(() => [one?.status(), two?.status()]).toEqual(['open', 'open']);
+    else await eventually(told).toHaveLength(1);
+    expect(told()).toEqual(
+      Array.from({ length: times }, () =>
+        expect.stringMatching(/of module "rates" .* sealwireStreams .* withInterceptors/),
+      ),
+    );
+    for (const stream of [one, two]) stream?.stop();
   });
 });

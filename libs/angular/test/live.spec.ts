@@ -98,6 +98,49 @@ it('a stream that was cut goes on where it was, and says so meanwhile', async ()
   }
 });
 
+it('says of each of two streams of one function how that one is', async () => {
+  const { injector, remote } = await connect(provideHttpClient(withInterceptors([sealwireStreams])));
+  await remote.size(Uint8Array.of(1));
+  const real = globalThis.fetch;
+  const held: (() => void)[] = [];
+  let requests = 0;
+  vi.stubGlobal('fetch', async (url: string, init: RequestInit) => {
+    // the first is not answered yet, the second is cut in its middle
+    const request = ++requests;
+    if (request !== 2) await new Promise<void>((resolve) => held.push(resolve));
+    const response = await real(url, init);
+    return request === 2 ? new Response(response.body?.pipeThrough(cutAt(100_000)), response) : response;
+  });
+  try {
+    const one = remoteStream(Rates, (functions) => functions.count(7), { injector });
+    TestBed.tick();
+    await eventually(() => requests).toBe(1);
+    const two = remoteStream(Rates, (functions) => functions.count(30_000), { injector, keep: 1 });
+    TestBed.tick();
+    await eventually(() => held.length).toBe(2);
+    expect([one.status(), two.status()]).toEqual(['loading', 'resuming']);
+    held[1]?.();
+    await eventually(() => [two.status(), two.count()]).toEqual(['ended', 30_000]);
+    expect(one.status()).toBe('loading');
+    held[0]?.();
+    await eventually(() => [one.status(), one.count()]).toEqual(['ended', 7]);
+  } finally {
+    vi.unstubAllGlobals();
+  }
+});
+
+/** Loses the connection behind so many bytes. */
+function cutAt(bytes: number): TransformStream<Uint8Array, Uint8Array> {
+  let came = 0;
+  return new TransformStream({
+    transform(piece, controller) {
+      came += piece.length;
+      controller.enqueue(came > bytes ? piece.subarray(0, -1_000) : piece);
+      if (came > bytes) controller.error(new TypeError('connection lost'));
+    },
+  });
+}
+
 describe('progress of an action', () => {
   it('counts the bytes of a file that goes up, and shows what the function reports', async () => {
     // jsdom's own can neither be read nor be sent by Node's fetch, and its XMLHttpRequest sends no other

@@ -14,7 +14,12 @@ describe('withSessionPersistence()', () => {
     expect(() => withSessionPersistence({ slot: 4 } as never)).toThrow('slot');
     expect(() => withSessionPersistence({ slots: 0 })).toThrow('slots must be 1 to 64.');
     const twice = () => provideSealwire({ serverKey }, withSessionPersistence(), withSessionPersistence({ slots: 4 }));
-    expect(twice).toThrow('provideSealwire() takes one withSessionPersistence().');
+    expect(twice).toThrow(
+      expect.objectContaining({
+        code: 'bad_configuration',
+        message: 'provideSealwire() takes one withSessionPersistence().',
+      }),
+    );
   });
 
   it.each([

@@ -53,7 +53,9 @@ describe('remoteStream', () => {
     expect([rates.items(), rates.count(), rates.value()]).toEqual([[8, 9, 10], 10, 10]);
     for (const keep of [0, -1, 1.5, Number.NaN]) {
       TestBed.resetTestingModule();
-      expect(() => setUp({ keep })).toThrow('at least 1');
+      expect(() => setUp({ keep })).toThrow(
+        expect.objectContaining({ code: 'bad_configuration', message: expect.stringContaining('at least 1') }),
+      );
     }
   });
 

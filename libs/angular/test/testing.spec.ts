@@ -155,7 +155,12 @@ describe('SealwireTestingController', () => {
 
 describe('a module', () => {
   it('needs a path, and its remote needs a provider', () => {
-    expect(() => remoteModule('')).toThrow('takes the path of a module');
+    expect(() => remoteModule('')).toThrow(
+      expect.objectContaining({
+        code: 'bad_configuration',
+        message: expect.stringContaining('takes the path of a module'),
+      }),
+    );
     TestBed.resetTestingModule();
     expect(() => TestBed.inject(Payments)).toThrow('add provideSealwire(...)');
   });

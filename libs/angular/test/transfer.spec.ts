@@ -101,6 +101,21 @@ it('loads by reload() and for other arguments as always, and uses each value onc
   expect(first.value()).toBe('EUR 2');
 });
 
+it.each(['5', 'null', '"abc"', '[]', '[null]', '[{}]', '["!!!"]', '{}'])(
+  'calls if the page holds %s in place of a value',
+  async (altered) => {
+    const rate = (injector: Injector) => remoteResource(Public, (functions) => functions.rate('CHF'), { injector });
+    const { url, state, seen } = await render((injector) => ({ rate: rate(injector) }));
+    const [key] = Object.keys(JSON.parse(state));
+    const { injector, stable } = open('browser', url, {}, `{${JSON.stringify(key)}: ${altered}}`);
+    const shown = rate(injector);
+    expect(shown.status()).toBe('loading');
+    await stable();
+    expect(shown.value()).toBe('CHF 2');
+    expect(seen.length).toBeGreaterThan(0);
+  },
+);
+
 it('calls for what is made after the application has started: whoever looks may have logged in meanwhile', async () => {
   const rate = (injector: Injector) => remoteResource(Public, (functions) => functions.rate('CHF'), { injector });
   const { url, state, seen } = await render((injector) => ({ first: rate(injector), second: rate(injector) }));

@@ -82,6 +82,15 @@ describe.each([
     });
   });
 
+  it('tells a call that was under way why it ended', async () => {
+    logIn();
+    const call = TestBed.inject(Payments).balance({ account: 'a' });
+    key.set(next);
+    TestBed.tick();
+    const message = 'Given up: the SecureKey changed before this call was answered; it may have run.';
+    await expect(call).rejects.toMatchObject({ code: 'closed', message });
+  });
+
   it('leaves no items of a stream, and none that come afterwards', async () => {
     const { injector, sealwire } = logIn();
     const rates = remoteStream(Rates, (functions) => functions.watch('CHF'), { injector });

@@ -10,6 +10,7 @@ import type { EventHub } from './events.js';
 import type { RemoteOptions, Settings } from './options.js';
 import { type OpenCaller, openRemote, prepare, type Remote } from './remote.js';
 import { isOffline } from './transport/network.js';
+import { fetchTransport } from './transport/transport.js';
 import type { Settled } from './types.js';
 
 export * from './common.js';
@@ -26,7 +27,7 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>(options, webPrimitives, openLater);
+  return openRemote<Api>(options, { primitives: webPrimitives, transport: fetchTransport }, openLater);
 }
 
 /** SHA-256 of bytes, for packages that build on this one. */

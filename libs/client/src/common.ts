@@ -28,6 +28,7 @@ export {
 } from './remote.js';
 export type { SessionPersistence } from './sessions/state.js';
 export type { BodyReader } from './transport/body.js';
+export { explained as ɵexplained } from './transport/hint.js';
 export { absolute as ɵabsolute } from './transport/network.js';
 export { StreamBody, type WriteParts } from './transport/stream-body.js';
 export {

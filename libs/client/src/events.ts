@@ -48,12 +48,14 @@ export interface RemoteEvents {
   /** a resumable stream was cut, or could not go on yet, and its function is called once more to go on with it */
   resuming: {
     readonly functionName: string;
+    /** the one that the call gave out; undefined if nobody holds it any more */
+    readonly stream: object | undefined;
     /** how often since something of the stream arrived */
     readonly attempt: number;
     readonly cause: unknown;
   };
   /** a stream that was cut goes on */
-  streamResumed: { readonly functionName: string };
+  streamResumed: { readonly functionName: string; readonly stream: object | undefined };
   /** a handshake was refused, with the code of an unsealed answer or `policy` */
   refused: { readonly code: string; readonly cause: unknown };
   /** `$close()` was called */

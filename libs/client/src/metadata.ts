@@ -23,7 +23,8 @@ export function checkedSource(source: MetadataSource | undefined): MetadataSourc
 }
 
 function lower(metadata: Metadata): Lower {
-  if (typeof metadata !== 'object' || metadata === null) throw new TypeError('it must be an object of names and texts');
+  if (typeof metadata !== 'object' || metadata === null || Symbol.iterator in metadata)
+    throw new TypeError('it must be an object of names and texts');
   const out: Record<string, string> = {};
   for (const [name, value] of Object.entries(metadata)) if (value !== undefined) out[name.toLowerCase()] = value;
   return out;

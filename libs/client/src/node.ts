@@ -20,7 +20,7 @@ export * from './common.js';
  * const balance = await payments.balance('alice');
  */
 export function createRemote<Api>(options: RemoteOptions<Api>): Remote<Api> {
-  return openRemote<Api>({ ...options, transport: options.transport ?? httpTransport() }, nodePrimitives, openCaller);
+  return openRemote<Api>(options, { primitives: nodePrimitives, transport: httpTransport }, openCaller);
 }
 
 /** SHA-256 of bytes, for packages that build on this one. */

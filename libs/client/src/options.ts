@@ -1,12 +1,12 @@
 import type { ClientPrimitives, KeySize, SecureKey } from '@sealwire/core';
-import { knownOptions, LIMITS, parseSecureKey, parseServerPublicKey } from '@sealwire/core/calls';
+import { LIMITS, parseSecureKey, parseServerPublicKey } from '@sealwire/core/calls';
 import { badConfiguration, PolicyError } from './errors.js';
 import { checkedSource, type MetadataSource } from './metadata.js';
 import type { Remote } from './remote.js';
 import type { SessionPersistence } from './sessions/state.js';
 import { checkUrl, pathOf } from './transport/network.js';
-import { fetchTransport, type Transport } from './transport/transport.js';
-import { hasMethod } from './transport/transport-options.js';
+import type { Transport } from './transport/transport.js';
+import { checkOptions, FUNCTION, HEADERS, hasMethod, type Rule, SWITCH } from './transport/transport-options.js';
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -66,24 +66,24 @@ export interface RemoteOptions<Api = any> {
   readonly dangerouslyAllowAnyServer?: true;
 }
 
-// a record, so that the compiler misses an option that is added above
-const KNOWN: Record<keyof RemoteOptions, true> = {
-  url: true,
-  serverKey: true,
-  secureKey: true,
-  keySize: true,
-  modulePath: true,
-  timeout: true,
-  connectTimeout: true,
-  waitForServer: true,
-  transport: true,
-  headers: true,
-  metadata: true,
-  refresh: true,
-  onSession: true,
-  persistence: true,
-  primitives: true,
-  dangerouslyAllowAnyServer: true,
+/** Rules of all options, so that the compiler misses one that is added above; those without are checked below. */
+const RULES: Record<keyof RemoteOptions, Rule | undefined> = {
+  url: undefined,
+  serverKey: undefined,
+  secureKey: undefined,
+  keySize: [(value) => value === 0 || value === 16 || value === 32, '0, 16 or 32'],
+  modulePath: [(value) => typeof value === 'string' && value !== '', 'a text, the path of the module'],
+  timeout: undefined,
+  connectTimeout: undefined,
+  waitForServer: SWITCH,
+  transport: [(value) => hasMethod(value, 'send'), 'one, as fetchTransport() gives it: with a method `send`'],
+  headers: HEADERS,
+  metadata: HEADERS,
+  refresh: FUNCTION,
+  onSession: FUNCTION,
+  persistence: [(value) => hasMethod(value, 'ɵfind'), 'sessionPersistence()'],
+  primitives: [(value) => hasMethod(value, 'hmac'), 'ClientPrimitives of @sealwire/core'],
+  dangerouslyAllowAnyServer: SWITCH,
 };
 
 /** Limits that only tests lower. */
@@ -119,30 +119,29 @@ export interface Settings {
 /** The longest time that `setTimeout` takes. */
 export const LONGEST = 2 ** 31 - 1;
 
+/** What the platform brings. */
+export interface Defaults {
+  readonly primitives: ClientPrimitives;
+  readonly transport: () => Transport;
+}
+
 /** @throws PolicyError or SealwireError with a sentence that says what to do */
-export function resolveOptions(given: RemoteOptions, primitives: ClientPrimitives, tuning: Partial<Tuning>): Settings {
-  const options = knownOptions(given, Object.keys(KNOWN), 'createRemote');
-  const { keySize = 32, waitForServer = false, headers = {}, transport = fetchTransport() } = options;
-  if (typeof options.url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
-  if (!hasMethod(transport, 'send')) {
-    throw badConfiguration('transport must be one, as fetchTransport() gives it: with a method `send`.');
-  }
-  if (transport.check) transport.check(options.url);
-  else checkUrl(options.url);
-  const modulePath = options.modulePath ?? lastSegment(options.url);
-  if (keySize !== 0 && keySize !== 16 && keySize !== 32) throw badConfiguration('keySize must be 0, 16 or 32.');
-  const pins = [options.serverKey ?? []].flat().map(parseServerPublicKey);
+export function resolveOptions(given: RemoteOptions, defaults: Defaults, tuning: Partial<Tuning>): Settings {
+  const options = checkOptions('createRemote', given, RULES);
+  const { url, serverKey, persistence } = options;
+  const { keySize = 32, waitForServer = false, headers = {}, timeout = 30_000, connectTimeout = 5_000 } = options;
+  const { transport = defaults.transport(), primitives = defaults.primitives } = options;
+  if (typeof url !== 'string') throw badConfiguration('url must be a text, the address of the module.');
+  if (transport.check) transport.check(url);
+  else checkUrl(url);
+  const modulePath = options.modulePath ?? lastSegment(url);
+  const pins = serverKey === undefined ? [] : [serverKey].flat().map(parseServerPublicKey);
   const secureKey = options.secureKey === undefined ? undefined : parseSecureKey(options.secureKey);
-  if (pins.length > 2)
-    throw badConfiguration('serverKey takes at most two keys: the old and the new one of a rotation.');
-  for (const name of ['refresh', 'onSession'] as const) {
-    const hook: unknown = options[name];
-    if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
-  }
+  if (serverKey !== undefined && pins.length !== 1 && pins.length !== 2)
+    throw badConfiguration('serverKey takes one key, or two: the old and the new one of a rotation.');
   if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
-  const { persistence } = options;
-  if (persistence !== undefined && (keySize === 0 || !persistence?.ɵfind))
-    throw badConfiguration('persistence must be sessionPersistence(), with keySize 16 or 32.');
+  if (keySize === 0 && persistence)
+    throw badConfiguration('persistence needs keySize 16 or 32: keySize 0 has no sessions.');
   const keyless = pins.length === 0 && !secureKey;
   if (keySize === 0 && !keyless) {
     throw badConfiguration(
@@ -156,13 +155,13 @@ export function resolveOptions(given: RemoteOptions, primitives: ClientPrimitive
     );
   }
   return {
-    url: options.url,
+    url,
     modulePath,
     keySize: keySize === 0 ? undefined : keySize,
     pins,
     secureKey,
-    timeout: milliseconds('timeout', options.timeout ?? 30_000),
-    connectTimeout: milliseconds('connectTimeout', options.connectTimeout ?? 5_000),
+    timeout: milliseconds('timeout', timeout),
+    connectTimeout: milliseconds('connectTimeout', connectTimeout),
     waitForServer,
     transport,
     headers,
@@ -170,8 +169,8 @@ export function resolveOptions(given: RemoteOptions, primitives: ClientPrimitive
     refresh: options.refresh,
     onSession: options.onSession,
     persistence,
-    deadline: options.timeout === undefined ? undefined : deadlineOf(milliseconds('timeout', options.timeout)),
-    primitives: options.primitives ?? primitives,
+    deadline: options.timeout === undefined ? undefined : deadlineOf(milliseconds('timeout', timeout)),
+    primitives,
     tuning: { ...LIMITS, ...tuning },
   };
 }

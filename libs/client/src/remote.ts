@@ -1,4 +1,4 @@
-import type { Call, ClientPrimitives } from '@sealwire/core';
+import type { Call } from '@sealwire/core';
 import { type EncodeOptions, encodeCalls, isCallable, isStream, LIMITS } from '@sealwire/core/calls';
 import { type Batch, type Caller, openBatch } from './batch.js';
 import type { ConnectionState } from './connection.js';
@@ -7,7 +7,7 @@ import { type Parcel, pack } from './delivery/payload.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
 import type { MetadataSource } from './metadata.js';
-import { type RemoteOptions, resolveOptions, type Settings, type Tuning } from './options.js';
+import { type Defaults, type RemoteOptions, resolveOptions, type Settings, type Tuning } from './options.js';
 import type { BatchApi, BatchCall, Settled } from './types.js';
 
 const FIRST = [0];
@@ -125,11 +125,11 @@ export type OpenCaller = (settings: Settings, events: EventHub, greet: (() => un
 /** `createRemote` without its defaults. */
 export function openRemote<Api>(
   options: RemoteOptions<Api>,
-  primitives: ClientPrimitives,
+  defaults: Defaults,
   open: OpenCaller,
   tuning: Partial<Tuning> = {},
 ): Remote<Api> {
-  const settings = resolveOptions(options, primitives, tuning);
+  const settings = resolveOptions(options, defaults, tuning);
   const events = new EventHub();
   const { onSession } = settings;
   const greet = onSession && (() => onSession(make(true)));

@@ -297,4 +297,57 @@ describe('options', () => {
     expect(() => createRemote({ url, ...keys, connectTimeout: 0 })).toThrow(/connectTimeout/);
     expect(() => createRemote({ url, ...keys, timeout: '5' as never })).toThrow(/timeout must be a number/);
   });
+
+  it.each<[string, readonly unknown[]]>([
+    ['serverKey', [null, [], '', 5]],
+    ['secureKey', [null, '', 5]],
+    ['keySize', [null, '32', 8, Number.NaN]],
+    ['modulePath', [null, '', 5, ['payments']]],
+    ['timeout', [null, '5', 0, -1, Number.NaN]],
+    ['connectTimeout', [null, '5', 0, -1, Number.NaN]],
+    ['waitForServer', [null, 'false', 1]],
+    ['transport', [null, 'fetch', {}]],
+    ['headers', [null, 'a: b', new Headers({ a: 'b' }), new Map([['a', 'b']]), ['a']]],
+    ['metadata', [null, 'a: b', new Headers({ a: 'b' }), new Map([['a', 'b']]), ['a']]],
+    ['refresh', [null, {}]],
+    ['onSession', [null, {}]],
+    ['persistence', [null, true, {}]],
+    ['primitives', [null, {}, true]],
+    ['dangerouslyAllowAnyServer', [null, 'yes', 1]],
+  ])('say of a wrong %s what it must be', (name, wrong) => {
+    for (const value of wrong) {
+      expect(() => createRemote({ url, ...keys, [name]: value }), String(value)).toThrow(
+        expect.objectContaining({ code: expect.stringMatching(/^bad_(configuration|key)$/) }),
+      );
+    }
+  });
+
+  it.each<[string, readonly unknown[]]>([
+    ['signal', [null, 'now', new AbortController()]],
+    ['timeout', [null, '5', 0]],
+    ['onProgress', [null, {}]],
+    ['metadata', [null, 'a: b', new Headers({ a: 'b' })]],
+  ])('of a call say of a wrong %s what it must be', (name, wrong) => {
+    const remote = createRemote<Api>({ url, ...keys });
+    for (const value of wrong) {
+      expect(() => remote.$call({ [name]: value }), String(value)).toThrow(
+        expect.objectContaining({ code: 'bad_configuration', message: expect.stringContaining(`${name} must be`) }),
+      );
+    }
+  });
+
+  it.each([undefined, null, 5, 'http://localhost/remote/payments', []])('are an object, not %o', async (wrong) => {
+    const refusal = (what: string) =>
+      expect.objectContaining({ code: 'bad_configuration', message: `${what}: its options must be an object.` });
+    expect(() => createRemote(wrong as never)).toThrow(refusal('createRemote'));
+    const remote = createRemote<Api>({ url, ...keys });
+    expect(() => remote.$call(wrong as never)).toThrow(refusal('$call'));
+    if (wrong !== undefined) await expect(remote.$batch(() => [], wrong as never)).rejects.toEqual(refusal('$batch'));
+  });
+
+  it('never lose metadata that a function gives in another form', async () => {
+    const metadata = () => new Headers({ authorization: 'Bearer x' }) as never;
+    const remote = connect(server, { metadata });
+    await expect(remote.add(1, 2)).rejects.toMatchObject({ code: 'metadata_failed' });
+  });
 });

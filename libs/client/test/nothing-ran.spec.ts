@@ -25,7 +25,7 @@ describe('a call whose headers cannot be made', () => {
     };
     return { state, headers };
   }
-  const refusal = { code: 'bad_configuration', message: 'headers() threw "no token".' };
+  const refusal = { code: 'bad_configuration', message: 'headers() failed: no token' };
   // each waits longer than a test may
   const patient = { timeout: 120_000 };
 
@@ -62,6 +62,20 @@ describe('a call whose headers cannot be made', () => {
     expect(server.count('call')).toBe(0);
     state.expired = false;
     expect(await remote.add(5, 6)).toBe(11);
+  });
+
+  it.each([
+    ['Headers', () => new Headers({ authorization: 'Bearer x' })],
+    ['a promise', async () => ({ authorization: 'Bearer x' })],
+    ['nothing', () => undefined],
+  ])('was not sent without those that came as %s', async (_, headers) => {
+    const server = new PeerServer();
+    const remote = connect(server, { headers: headers as never, ...patient });
+    await expect(remote.add(1, 2)).rejects.toMatchObject({
+      code: 'bad_configuration',
+      message: 'headers() failed: it must return an object of names and texts',
+    });
+    expect(server.count('start')).toBe(0);
   });
 
   it('goes on to be asked about if it may have run', async () => {

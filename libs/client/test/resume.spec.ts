@@ -206,6 +206,20 @@ it('takes three silent pulses for a cut, and none of a consumer that does not re
   await expect(next).rejects.toMatchObject({ code: 'stream_cut' });
 });
 
+it('takes no silence for a cut if the server says that it sends no pulses', async () => {
+  useFakeTimers();
+  const server = new LivePeerServer();
+  server.pulse = 0;
+  const { remote } = await openedLive({ server });
+  server.live.silent = async function* () {
+    await new Promise((resolve) => setTimeout(resolve, 600_000));
+    yield 1;
+  } as Any;
+  const next = (await remote.silent())[Symbol.asyncIterator]().next();
+  await vi.advanceTimersByTimeAsync(600_000);
+  expect(await next).toEqual({ done: false, value: 1 });
+});
+
 it.each([
   ['silence', undefined, 'stream_cut'],
   ['its signal', (given: AbortController) => given.abort(new Error('enough')), undefined],

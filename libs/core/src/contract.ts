@@ -7,12 +7,16 @@ import { SealwireError } from './errors.js';
  * @param known the names that exist
  * @param what the function whose options they are, as in `createRemote`
  * @returns those of {@link ownOptions}
- * @throws SealwireError `bad_configuration` that names the option and the one that was probably meant
+ * @throws SealwireError `bad_configuration` for what is no object of options; for an unknown option it names the one that was
+ * probably meant
  * @example
  * knownOptions({ secureKeys: '...' }, ['url', 'secureKey'], 'createRemote');
  * // throws: createRemote: unknown option `secureKeys`; did you mean `secureKey`?
  */
 export function knownOptions<T extends object>(options: T, known: readonly string[], what: string): T {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new SealwireError('bad_configuration', `${what}: its options must be an object.`);
+  }
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const near = nearest(name, known);

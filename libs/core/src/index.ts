@@ -64,6 +64,8 @@ export {
 } from './handshake/frames.js';
 export {
   type Direction,
+  handshakeRandom,
+  handshakeSecret,
   hedgedRandom,
   type KeySize,
   nextEpochSecret,

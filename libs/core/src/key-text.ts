@@ -3,6 +3,8 @@ import type { ClientPrimitives, KeyPair, Primitives } from './crypto/primitives.
 import { SealwireError } from './errors.js';
 import { SIZE } from './limits.js';
 
+const KEK_ID = 4;
+
 /**
  * Keys as people handle them: `<type>.<base64url>.<crc32>` (PROTOCOL.md section 2). The type and the checksum stop a
  * passphrase, a truncated paste or a key of another kind before any cryptography sees it.
@@ -11,7 +13,7 @@ const KINDS = {
   swk1: { name: 'SecureKey', length: SIZE.keyId + SIZE.key },
   swp1: { name: 'server public key', length: SIZE.key },
   sws1: { name: 'server private key', length: SIZE.key },
-  swe1: { name: 'key-encryption key', length: 4 + SIZE.key },
+  swe1: { name: 'key-encryption key', length: KEK_ID + SIZE.key },
 } as const;
 /**
  * The first part of a key text: `swk1` SecureKey, `swp1` server public key, `sws1` server private key, `swe1` key-encryption key.
@@ -116,7 +118,7 @@ export function parseSecureKey(text: string): SecureKey {
  */
 export function parseKeyEncryptionKey(text: string): KeyEncryptionKey {
   const bytes = parseKeyText('swe1', text);
-  return { id: bytes.slice(0, 4), secret: bytes.slice(4) };
+  return { id: bytes.slice(0, KEK_ID), secret: bytes.slice(KEK_ID) };
 }
 
 /**

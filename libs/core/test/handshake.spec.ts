@@ -2,11 +2,13 @@ import {
   type Asked,
   answerFinish,
   answerStart,
+  type ClientPrimitives,
   concat,
   discardHandshake,
   encodeCallNumber,
   finishHandshake,
   frameDigest,
+  handshakeRandom,
   hedgedRandom,
   LIMITS,
   type NumberAnswer,
@@ -24,6 +26,7 @@ import {
 } from '@sealwire/core';
 import { noblePrimitives } from '@sealwire/core/noble';
 import { nodePrimitives } from '@sealwire/core/node';
+import { webPrimitives } from '@sealwire/core/webcrypto';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { decodeServerOptions, encodeServerOptions, frameHead, START, SymmetricState } from '../src/handshake/index.js';
@@ -249,17 +252,18 @@ describe('the server refuses', () => {
     const kem = nodePrimitives.kemKeyPair(nodePrimitives.random(64)).encapsulationKey;
     const point = nodePrimitives.x25519KeyPair(nodePrimitives.random(32)).publicKey;
     const craft = (clientEphemeral: Uint8Array, encapsulationKey: Uint8Array, option = 0) => {
-      const symmetric = SymmetricState.start(nodePrimitives, {
+      const prologue = {
         modulePath: MODULE,
         keySize: 32,
         flags: 0,
         serverKey: undefined,
         secureKey: undefined,
-      });
+      } as const;
+      const symmetric = runSync(SymmetricState.start(nodePrimitives, prologue));
       const ids = { serverKeyId: new Uint8Array(4), keyId: new Uint8Array(8) };
       const clear = START.write({ head: frameHead(1, 0, 32), ...ids, clientEphemeral, encapsulationKey });
-      symmetric.mixHash(clear);
-      symmetric.mixKey(clientEphemeral);
+      runSync(symmetric.mixHash(clear));
+      runSync(symmetric.mixKey(clientEphemeral));
       return concat(clear, runSync(symmetric.seal(concat(new Uint8Array(111), Uint8Array.of(option)))));
     };
     expect(codeOf(() => answer1(craft(point, kem)))).toBe('nothing was thrown');
@@ -443,10 +447,10 @@ describe('a state', () => {
 
   it('seals one plaintext with a key', () => {
     const prologue = { modulePath: MODULE, keySize: 32, flags: 0, serverKey: undefined, secureKey: undefined } as const;
-    const symmetric = SymmetricState.start(nodePrimitives, prologue);
+    const symmetric = runSync(SymmetricState.start(nodePrimitives, prologue));
     runSync(symmetric.seal(reply));
     expect(codeOf(() => runSync(symmetric.seal(reply)))).toBe('open_failed');
-    symmetric.mixKey(reply);
+    runSync(symmetric.mixKey(reply));
     expect(codeOf(() => runSync(symmetric.seal(reply)))).toBe('nothing was thrown');
   });
 
@@ -531,29 +535,34 @@ describe('server options', () => {
   });
 });
 
-describe('hedged randomness', () => {
-  afterEach(() => vi.useRealTimers());
+const handshakes = (primitives: ClientPrimitives) => handshakeRandom({ ...webPrimitives, random: primitives.random });
 
-  it('does not repeat where the operating system does', () => {
-    const random = hedgedRandom({ ...nodePrimitives, random: (length) => new Uint8Array(length) });
+describe.each([
+  ['randomness', hedgedRandom],
+  ['randomness of handshakes', handshakes],
+])('hedged %s', (_, make) => {
+  afterEach(() => vi.useRealTimers());
+  const stuck = { ...nodePrimitives, random: (length: number) => new Uint8Array(length) };
+
+  it('does not repeat where the operating system does', async () => {
+    const random = make(stuck);
     const context = new Uint8Array(32);
-    const drawn = Array.from({ length: 100 }, () => toHex(random(64, context)));
+    const drawn = await Promise.all(Array.from({ length: 100 }, async () => toHex(await random(64, context))));
     expect(new Set(drawn.flatMap((text) => [text.slice(0, 64), text.slice(64)])).size).toBe(200);
   });
 
-  it('depends on the transcript and on the clock', () => {
+  it('depends on the transcript and on the clock', async () => {
     vi.useFakeTimers({ now: 1000 });
-    const stuck = { ...nodePrimitives, random: (length: number) => new Uint8Array(length) };
-    const draw = (context: number) => toHex(hedgedRandom(stuck)(32, new Uint8Array(32).fill(context)));
-    const before = draw(1);
-    expect(draw(1)).toBe(before);
-    expect(draw(2)).not.toBe(before);
+    const draw = async (context: number) => toHex(await make(stuck)(32, new Uint8Array(32).fill(context)));
+    const before = await draw(1);
+    expect(await draw(1)).toBe(before);
+    expect(await draw(2)).not.toBe(before);
     vi.advanceTimersByTime(1);
-    expect(draw(1)).not.toBe(before);
+    expect(await draw(1)).not.toBe(before);
   });
 
-  it('gives any length', () => {
-    const random = hedgedRandom(both(nodePrimitives).client);
-    for (const length of [0, 1, 12, 32, 33, 64]) expect(random(length, new Uint8Array()).length).toBe(length);
+  it('gives any length', async () => {
+    const random = make(nodePrimitives);
+    for (const length of [0, 1, 12, 32, 33, 64]) expect((await random(length, new Uint8Array())).length).toBe(length);
   });
 });

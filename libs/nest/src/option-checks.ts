@@ -1,8 +1,14 @@
+import { inspect } from 'node:util';
 import { knownOptions, LIMITS, SealwireError } from '@sealwire/core';
 import type { Rate } from './options.js';
 
 export function misconfigured(sentence: string): SealwireError {
   return new SealwireError('bad_configuration', sentence);
+}
+
+/** A wrong value, of whatever type, as a sentence about it says it. */
+export function shown(value: unknown): string {
+  return inspect(value, { depth: 0 });
 }
 
 /** @returns the options that were given, and none of `Object.prototype` */
@@ -23,7 +29,7 @@ export function switches(
   for (const name of names) {
     const value = (options as Record<string, unknown>)[name];
     if (value === undefined || typeof value === 'boolean') continue;
-    throw refuse(`${what}${name} is true or false, got ${JSON.stringify(value)}.`);
+    throw refuse(`${what}${name} is true or false, got ${shown(value)}.`);
   }
 }
 
@@ -38,7 +44,7 @@ export function positive<K extends string>(options: { readonly [key in K]: unkno
   for (const name of names) {
     const value = options[name];
     if (!Number.isSafeInteger(value) || Number(value) <= 0) {
-      throw misconfigured(`${name} is a whole number above 0, got ${String(value)}.`);
+      throw misconfigured(`${name} is a whole number above 0, got ${shown(value)}.`);
     }
   }
 }
@@ -56,7 +62,7 @@ export function rated(rate: unknown, name: string): void {
   const none: Rate = { perSecond: 0, burst: 0 };
   const isGiven = typeof rate === 'object' && rate !== null;
   const { perSecond, burst } = isGiven ? named(rate as Rate, Object.keys(none), name) : none;
-  if (!(perSecond > 0) || !(burst >= 1)) {
+  if (!(Number.isFinite(perSecond) && perSecond > 0) || !(Number.isFinite(burst) && burst >= 1)) {
     throw misconfigured(`${name} is false or { perSecond, burst }: a number above 0, and one that is 1 at least.`);
   }
 }
@@ -76,19 +82,24 @@ export function limited(sessionLifetime: number): void {
 
 export function routed(path: unknown): void {
   if (typeof path === 'string' && /[^/]/.test(path)) return;
-  throw misconfigured(`path is the first part of the route, such as 'remote', got ${JSON.stringify(path)}.`);
+  throw misconfigured(`path is the first part of the route, such as 'remote', got ${shown(path)}.`);
 }
 
 export function locked(peerLock: string): void {
   if (['none', 'ip', 'forwarded'].includes(peerLock)) return;
-  throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${String(peerLock)}.`);
+  throw misconfigured(`peerLock is 'none', 'ip' or 'forwarded', got ${shown(peerLock)}.`);
 }
 
-/** An option given as undefined means its default. */
+/** Left out where undefined was given, and without a prototype: what something put on `Object.prototype` was given by nobody. */
 export function withoutUndefined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.assign(Object.create(null), Object.fromEntries(given));
+}
+
+/** A store that is given by mistake as something else, such as null, would have the sessions end with the process. */
+export function stores(store: unknown): void {
+  if (store === undefined || Array.isArray((store as { readonly providers?: unknown } | null)?.providers)) return;
+  throw misconfigured('store is what typeOrmStore() returns, or left out: an object with providers.');
 }
 
 const FUNCTION_SWITCHES = ['idempotent', 'exactlyOnce', 'sealedOnly', 'resumable'] as const;
@@ -98,7 +109,9 @@ export function resolveFunction<T extends object>(given: T, origin: string): T {
   const what = `@RemoteFunction() of ${origin}`;
   const options = named(given, ['name', 'maxUpload', ...FUNCTION_SWITCHES], what);
   switches(options, misconfigured, `${what}: `, ...FUNCTION_SWITCHES);
-  const { maxUpload = 1 } = options as { maxUpload?: unknown };
+  const { maxUpload = 1, name = 'x' } = options as { maxUpload?: unknown; name?: unknown };
+  if (typeof name !== 'string' || name.length > LIMITS.functionName)
+    throw misconfigured(`${what}: name is text of at most ${LIMITS.functionName} characters.`);
   positive({ [`${what}: maxUpload`]: maxUpload }, `${what}: maxUpload`);
   return options;
 }

@@ -11,6 +11,7 @@ import {
   rated,
   roomy,
   routed,
+  shown,
   switches,
   withoutUndefined,
 } from './option-checks.js';
@@ -149,11 +150,13 @@ export function resolveOptions(given: SealwireOptions, stored = true): ResolvedO
       'kek is given, but the sessions are kept in memory, which needs none: give a store too, such as typeOrmStore().',
     );
   }
-  const { serverKey = [], resultCache, refusedMetadata = [], ...rest } = options;
-  const serverKeys = typeof serverKey === 'string' ? [serverKey] : serverKey;
+  const { serverKey = [], resultCache = {}, refusedMetadata = [], ...rest } = options;
+  const serverKeys = [serverKey].flat();
+  if (options.serverKey !== undefined && serverKeys.length === 0)
+    throw misconfigured('serverKey has no key: leave it out, or give one.');
   for (const key of serverKeys) filled(key, 'serverKey');
   if (options.kek !== undefined) filled(options.kek, 'kek');
-  const cache = named(resultCache ?? {}, ['entries', 'bytes', 'seconds'], 'resultCache');
+  const cache = named(resultCache, ['entries', 'bytes', 'seconds'], 'resultCache');
   switches(options, misconfigured, '', 'servePublicKey');
   const resolved: ResolvedOptions = {
     servePublicKey: false,
@@ -207,13 +210,13 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
   const options = named(given, FEATURE_OPTIONS, 'SealwireModule.forFeature()');
   const { path, encryptionKey = 32, forceEncryption = encryptionKey !== 0, secureKeys = [] } = options;
   if (typeof path !== 'string' || !/^[A-Za-z0-9_-]+$/.test(path)) {
-    throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${JSON.stringify(path)}.`);
+    throw misconfigured(`The path of a module is made of letters, digits, "-" and "_", got ${shown(path)}.`);
   }
   const refuse = (sentence: string) => misconfigured(`Module '${path}': ${sentence}`);
   switches(options, refuse, '', 'forceEncryption', 'requireSecureKey', 'requirePinnedKey');
   const asksForKey = options.requireSecureKey || options.requirePinnedKey;
   if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
-    throw refuse(`encryptionKey is 0, 16 or 32, got ${String(encryptionKey)}.`);
+    throw refuse(`encryptionKey is 0, 16 or 32, got ${shown(encryptionKey)}.`);
   }
   if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || asksForKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys, nor require them.');

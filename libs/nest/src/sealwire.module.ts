@@ -24,7 +24,7 @@ import { BodyReader } from './http/body.js';
 import { Door } from './http/door.js';
 import { EncryptionInterceptor } from './http/encryption.interceptor.js';
 import { KeyRing } from './keys/key-ring.js';
-import { named } from './option-checks.js';
+import { named, stores, switches } from './option-checks.js';
 import {
   misconfigured,
   resolveOptions,
@@ -112,6 +112,14 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
     this.registry.close();
   }
 
+  /** The options themselves are checked when the application starts, as those of a factory are. */
+  static override forRoot(options: typeof root.OPTIONS_TYPE = {}): DynamicModule {
+    return root.ConfigurableModuleClass.forRoot.call(
+      SealwireModule,
+      named(options, options, 'SealwireModule.forRoot()'),
+    );
+  }
+
   static override forRootAsync(options: typeof root.ASYNC_OPTIONS_TYPE): DynamicModule {
     const known = named(options, [...ASYNC, 'store', 'isGlobal'], 'SealwireModule.forRootAsync()');
     return root.ConfigurableModuleClass.forRootAsync.call(SealwireModule, known);
@@ -130,6 +138,8 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
 const ASYNC = ['imports', 'inject', 'provideInjectionTokensFrom', 'useClass', 'useExisting', 'useFactory'];
 
 function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions): DynamicModule {
+  stores(store);
+  switches({ isGlobal }, misconfigured, '', 'isGlobal');
   const { imports = [], providers, exports = [] } = ownOptions(store ?? memoryStore(), STORE);
   const hasLedger = providers.some((provider) => tokenOf(provider) === NumberLedger);
   return {

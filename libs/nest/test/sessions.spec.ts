@@ -261,8 +261,13 @@ describe('the end of a session', () => {
     await expect(admin.revokeSecureKey('swk1secret')).rejects.toThrow(/^The id of a SecureKey is text of 16 [^:']*$/);
     await expect(admin.list({ id: '12' })).rejects.toThrow('The id of a session');
     await expect(admin.list({}, { after: 'last' })).rejects.toThrow('The id of a session');
-    for (const limit of [0, -1, 1.5, '5' as never]) {
-      await expect(admin.list({}, { limit })).rejects.toThrow(`limit is a whole number above 0, got ${limit}.`);
+    for (const [limit, got] of [
+      [0, '0'],
+      [-1, '-1'],
+      [1.5, '1.5'],
+      ['5' as never, "'5'"],
+    ] as const) {
+      await expect(admin.list({}, { limit })).rejects.toThrow(`limit is a whole number above 0, got ${got}.`);
     }
     const last = 'f'.repeat(32);
     expect(await admin.list({}, { after: '0'.repeat(32) })).toHaveLength(1);

@@ -226,7 +226,7 @@ describe('start-up refuses in one sentence', () => {
   it.each([
     ['a server key of another kind', /server private key has the form sws1/, { serverKey: secureKeyText }],
     ['a lifetime of days', /sessionLifetime is at most 43200/, { sessionLifetime: 86_400 }],
-    ['an unknown peer lock', /peerLock is 'none', 'ip' or 'forwarded', got mac/, { peerLock: 'mac' as never }],
+    ['an unknown peer lock', /peerLock is 'none', 'ip' or 'forwarded', got 'mac'/, { peerLock: 'mac' as never }],
     ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 100/, { maxBody: 100 }],
     ['a timeout of text', /storeTimeout is a whole number above 0/, { storeTimeout: '5' as never }],
     ['an empty server key', /serverKey: a key is empty; is its environment variable set/, { serverKey: ' ' }],

@@ -1,9 +1,11 @@
 import 'reflect-metadata';
+import type { IncomingMessage } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   type CanActivate,
   type ExecutionContext,
   Headers,
+  type INestApplication,
   Injectable,
   Logger,
   Req,
@@ -141,9 +143,18 @@ async function start(options = {}, create?: unknown) {
   return { ...started, calls: started.app.get(Calls), peer: await started.client() };
 }
 
+/** Resolves when the next request is there as a whole. */
+function nextRequest(app: INestApplication): Promise<void> {
+  return new Promise((resolve) => {
+    app.getHttpServer().once('request', (request: IncomingMessage) => {
+      request.once('end', () => setImmediate(resolve));
+    });
+  });
+}
+
 describe('a signal', () => {
   it('fires when nobody has waited for a call for abandonAfter, and not while a retransmission waits', async () => {
-    const { peer, calls } = await start({ abandonAfter: 150 });
+    const { app, peer, calls } = await start({ abandonAfter: 150 });
     const frame = peer.frame([{ name: 'wait', args: [] }]);
     const first = new AbortController();
     const options = { method: 'POST', headers: { 'content-type': 'application/vnd.sealwire' } };
@@ -152,8 +163,9 @@ describe('a signal', () => {
     void send(first.signal);
     await vi.waitFor(() => expect(calls.began).toBe(1));
     const second = new AbortController();
+    const joined = nextRequest(app);
     void send(second.signal);
-    await delay(100);
+    await joined;
     first.abort();
     await delay(400);
     expect(calls.reasons).toEqual([]);
@@ -171,7 +183,7 @@ describe('a signal', () => {
   });
 
   it('fires at the deadline of the caller, whoever replays the call meanwhile', async () => {
-    const { peer, calls } = await start({ abandonAfter: 100 });
+    const { app, peer, calls } = await start({ abandonAfter: 100 });
     const frame = peer.frame([{ name: 'wait', args: [], deadline: 600 }]);
     const gone = new AbortController();
     const send = (signal?: AbortSignal) =>
@@ -184,8 +196,9 @@ describe('a signal', () => {
     void send(gone.signal);
     await vi.waitFor(() => expect(calls.began).toBe(1));
     // somebody without keys holds on to it
+    const joined = nextRequest(app);
     const replayed = send();
-    await delay(50);
+    await joined;
     gone.abort();
     await replayed;
     expect(calls.reasons).toMatchObject([{ code: 'deadline' }]);

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { getDataSourceToken } from '@nestjs/typeorm';
 import { knownOptions, ownOptions, SealwireError } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
@@ -171,12 +172,12 @@ export function createTypeOrmStore(
   const server = times && ownOptions(times, SERVER_TIMES);
   const { ledger = 'memory', tombstoneSeconds = 86_400, outcomeSeconds = 604_800 } = options;
   if (ledger !== 'memory' && ledger !== 'postgres') {
-    throw refused(`ledger is 'memory' or 'postgres', got ${String(ledger)}.`);
+    throw refused(`ledger is 'memory' or 'postgres', got ${inspect(ledger, { depth: 0 })}.`);
   }
   for (const name of ['exclusiveDatabase', 'allowFsyncOff'] as const) {
     const value: unknown = options[name];
     if (value === undefined || typeof value === 'boolean') continue;
-    throw refused(`${name} is true or false, got ${JSON.stringify(value)}.`);
+    throw refused(`${name} is true or false, got ${inspect(value, { depth: 0 })}.`);
   }
   if (!Number.isFinite(tombstoneSeconds) || tombstoneSeconds < 600)
     throw refused(`tombstoneSeconds is 600 or more, got ${tombstoneSeconds}.`);

@@ -14,7 +14,7 @@ import {
 } from '@sealwire/nest';
 import { typeOrmStore } from '@sealwire/typeorm';
 import type { DataSource, EntityManager } from 'typeorm';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { only, PeerClient, post, secureKeyText, serverKey, serverKeyText, urlOf } from '../../nest/test/support.js';
 import { kek, openPglite, openPostgres, primitives, type TestDatabase } from './support.js';
 
@@ -164,6 +164,10 @@ describe.each([
     const { sessionId, secrets } = client.session;
     const numbers = [sent, copied].map((frame) => ({ number, digest: frameDigest(primitives, frame) }));
     const renewal = { sessionId, key: secrets.renewal, numbers };
+    // an instance writes what came of a number after it has answered
+    await vi.waitFor(async () => {
+      expect(await database.dataSource.query("SELECT 1 FROM sealwire_accepted WHERE state = 'running'")).toEqual([]);
+    });
     next.step4((await post(client.url, next.step3([], [renewal]))).body);
     expect(next.session.renewalAnswers[0]).toMatchObject([{ known: 'result' }, { known: 'never_ran' }]);
   });

@@ -56,13 +56,13 @@ describe('typeOrmStore', () => {
   it.each([
     [{ kek: undefined }, /SEALWIRE_KEK is missing/],
     [{ kek: 'secret' }, /key-encryption key has the form swe1/],
-    [{ kek, ledger: 'redis' as 'memory' }, /ledger is 'memory' or 'postgres', got redis/],
+    [{ kek, ledger: 'redis' as 'memory' }, /ledger is 'memory' or 'postgres', got 'redis'/],
     [{ kek, tombstoneSeconds: 60 }, /tombstoneSeconds is 600 or more/],
     [{ kek, outcomeSeconds: Number.NaN }, /outcomeSeconds is 3600 or more/],
     [{ kek, tombstoneSeconds: '86400' as never }, /tombstoneSeconds is 600 or more/],
     [{ kek, outcomeSeconds: '604800' as never }, /outcomeSeconds is 3600 or more/],
-    [{ kek, exclusiveDatabase: 'false' as never }, /exclusiveDatabase is true or false, got "false"/],
-    [{ kek, allowFsyncOff: '' as never }, /allowFsyncOff is true or false, got ""/],
+    [{ kek, exclusiveDatabase: 'false' as never }, /exclusiveDatabase is true or false, got 'false'/],
+    [{ kek, allowFsyncOff: '' as never }, /allowFsyncOff is true or false, got ''/],
   ])('refuses %o', async (options, sentence) => {
     await expect(compile(options)).rejects.toThrow(sentence);
   });

@@ -1,9 +1,8 @@
 import type { Call } from '@sealwire/core';
-import { knownOptions } from '@sealwire/core/calls';
-import { badConfiguration } from '../errors.js';
 import { type Lower, metadataOf, Refresher } from '../metadata.js';
 import { deadlineOf, milliseconds, type Settings } from '../options.js';
 import type { CallOptions } from '../remote.js';
+import { checkOptions, FUNCTION, HEADERS, hasMethod, type Rule } from '../transport/transport-options.js';
 import type { Settled } from '../types.js';
 
 /** What a call says beside its arguments. */
@@ -39,16 +38,21 @@ export interface Work {
   readonly how: How;
 }
 
-const KNOWN = ['signal', 'timeout', 'onProgress', 'onSent', 'onSealed', 'onOpened', 'metadata'];
+const RULES: Record<keyof CallOptions, Rule | undefined> = {
+  signal: [(value) => hasMethod(value, 'throwIfAborted'), 'an AbortSignal'],
+  timeout: undefined,
+  onProgress: FUNCTION,
+  onSent: FUNCTION,
+  onSealed: FUNCTION,
+  onOpened: FUNCTION,
+  metadata: HEADERS,
+};
 const REFRESHERS = new WeakMap<Settings, Refresher>();
 
 /** @throws SealwireError `bad_configuration` */
 export function howOf(settings: Settings, given: CallOptions, what: string, early: boolean): How {
-  const options = knownOptions(given, KNOWN, what);
+  const options = checkOptions(what, given, RULES);
   const { signal, onProgress, onSent, onSealed, onOpened, metadata } = options;
-  for (const [name, hook] of Object.entries({ onProgress, onSent, onSealed, onOpened })) {
-    if (hook !== undefined && typeof hook !== 'function') throw badConfiguration(`${name} must be a function.`);
-  }
   const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
   const deadline = options.timeout === undefined ? settings.deadline : deadlineOf(timeout);
   const refresher = refresherOf(settings);

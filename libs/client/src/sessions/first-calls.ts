@@ -7,12 +7,14 @@ import {
   FIRST_LANE,
   type FinishSent,
   firstHeader,
+  handshakeSecret,
   type KeySize,
   openResult,
   type Reply,
   SealwireError,
   type Soon,
   type Step,
+  wait,
 } from '@sealwire/core';
 import { type LiveOpener, type openLiveResult } from '@sealwire/core/live';
 import type { Provable, Sent } from './sent.js';
@@ -50,17 +52,23 @@ export class FirstCalls implements Provable {
   }
 
   /** @param calls how many that message holds */
-  sent(index: number, calls: number): Sent {
+  *sent(index: number, calls: number): Step<Sent> {
     const number = { lane: FIRST_LANE, counter: index };
     // now, for step 4 ends the key
-    const identities = Array.from({ length: calls }, (_, i) =>
-      callIdentity(this.primitives, this.key, { number, digest: this.digest }, i),
-    );
+    const key = handshakeSecret(this.primitives, this.key);
+    const identities: Uint8Array[] = [];
+    for (let i = 0; i < calls; i++) {
+      identities.push(yield* wait(callIdentity(this.primitives, key, { number, digest: this.digest }, i)));
+    }
     return new SentFirst(this, number, identities);
   }
 
   *open(index: number, frame: Uint8Array): Step<Reply> {
-    const key = { primitives: this.primitives, keySize: this.keySize, secret: this.#results };
+    const key = {
+      primitives: this.primitives,
+      keySize: this.keySize,
+      secret: handshakeSecret(this.primitives, this.#results),
+    };
     return decodeReply(yield* openResult(key, firstHeader(this.id, this.digest, index), frame));
   }
 

@@ -157,7 +157,8 @@ export class Handshaker {
       const { asked, firstCalls } = await run(plan.prepare(answered));
       const sent = await run(finishHandshake(answered, asked, firstCalls));
       finish = sent;
-      if (signal.aborted || !plan.sent(sent)) {
+      const first = await run(plan.name(sent));
+      if (signal.aborted || !plan.sent(sent, first)) {
         discardHandshake(sent);
         signal.throwIfAborted();
         throw new Error('A first call was given up before it was sent.');

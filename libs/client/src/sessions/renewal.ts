@@ -66,17 +66,23 @@ export class FinishPlan {
     return { asked, firstCalls: this.#riders.map(({ payload }) => payload) };
   }
 
+  /** Names the first calls, as long as there is the key for that. */
+  *name(finish: FinishSent): Step<FirstCalls> {
+    const { incarnation } = (this.answered as NonNullable<typeof this.answered>).serverOptions;
+    const first = new FirstCalls(this.primitives, this.keySize, finish, incarnation, this.#riders.length);
+    this.#boarded = [];
+    for (const [i, { places }] of this.#riders.entries()) this.#boarded.push(yield* first.sent(i, places.length));
+    return first;
+  }
+
   /**
    * From here on the first calls may run, under a session that step 4 may never complete.
    *
    * @returns false if one of them was given up while step 3 was sealed, so that it must not be sent
    */
-  sent(finish: FinishSent): boolean {
+  sent(finish: FinishSent, first: FirstCalls): boolean {
     if (this.#riders.some(({ state }) => state !== 'waiting')) return false;
-    const { incarnation } = (this.answered as NonNullable<typeof this.answered>).serverOptions;
-    const first = new FirstCalls(this.primitives, this.keySize, finish, incarnation, this.#riders.length);
     this.#first = first;
-    this.#boarded = this.#riders.map((rider, i) => first.sent(i, rider.places.length));
     this.#riders.forEach((rider, i) => {
       announce(rider, finish.frame, false);
       rider.board(this.#boarded[i] as Sent);

@@ -1,9 +1,9 @@
 import {
-  type ClientPrimitives,
-  type HandshakeSuite,
+  handshakeRandom,
   hedgedRandom,
   type KeySize,
   type MessageStatus,
+  type Random,
   run,
   SealwireError,
   toHex,
@@ -47,7 +47,7 @@ export class Sessions {
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
   #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
-  readonly #suite: HandshakeSuite<ClientPrimitives>;
+  readonly #random: Random;
   readonly #handshaker: Handshaker;
 
   constructor(
@@ -59,8 +59,9 @@ export class Sessions {
     /** runs in each new session before the waiting messages */
     private readonly greet: (() => unknown) | undefined,
   ) {
-    this.#suite = { primitives: settings.primitives, random: hedgedRandom(settings.primitives) };
-    this.#handshaker = new Handshaker(settings, keySize, this.#suite, events);
+    const { primitives } = settings;
+    this.#random = hedgedRandom(primitives);
+    this.#handshaker = new Handshaker(settings, keySize, { primitives, random: handshakeRandom(primitives) }, events);
     this.#found = settings.persistence?.ɵfind(settings).then((keeper) => {
       this.#keeper = keeper;
     });
@@ -211,7 +212,7 @@ export class Sessions {
   }
 
   #take(state: SessionState): Session {
-    const session = new Session(this.settings, this.keySize, this.#suite.random, state);
+    const session = new Session(this.settings, this.keySize, this.#random, state);
     this.#session = session;
     this.current = session;
     this.#shaking = false;

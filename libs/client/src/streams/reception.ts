@@ -94,7 +94,7 @@ export class Reception implements Limited, Abortable {
 
   ring(now: number): void {
     const heard = this.#heardAt ?? now;
-    const silence = SILENT_PULSES * this.#pulse;
+    const silence = this.#silence;
     if (now - heard >= silence) this.#broken(new SealwireError('stream_cut', 'Nothing was heard for three pulses.'));
     else this.message.delivery.alarms.set(this, heard + silence);
   }
@@ -174,11 +174,12 @@ export class Reception implements Limited, Abortable {
     const { delivery, work } = this.message;
     if (work.how.signal) listen(work.how.signal, this);
     delivery.receptions.add(this);
-    delivery.alarms.set(this, performance.now() + SILENT_PULSES * this.#pulse);
+    if (this.#silence > 0) delivery.alarms.set(this, performance.now() + this.#silence);
   }
 
-  get #pulse(): number {
-    return ((this.sent.session as Partial<Session>).state?.options.pulse || 15) * 1000;
+  /** Milliseconds without a sign of life that are a cut; 0 if the server sends none. */
+  get #silence(): number {
+    return (this.sent.session as Session).state.options.pulse * SILENT_PULSES * 1_000;
   }
 
   #take(unit: Unit): void | Promise<void> {
@@ -243,7 +244,7 @@ export class Reception implements Limited, Abortable {
       return;
     }
     this.#origins.push(origin);
-    this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name });
+    this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name, stream: stream.value });
   }
 
   /** Nobody reads any stream that is still open. */

@@ -84,8 +84,9 @@ export async function goOn(delivery: Delivery, how: How, origins: readonly Origi
   try {
     for (;;) {
       const attempt = Math.max(...waiting.map((origin) => origin.attempts++));
-      for (const { call } of waiting) {
-        delivery.events.emit('resuming', { functionName: call.name, attempt: attempt + 1, cause: why });
+      for (const { call, stream } of waiting) {
+        const event = { functionName: call.name, stream: stream.value, attempt: attempt + 1, cause: why };
+        delivery.events.emit('resuming', event);
       }
       await delivery.pause(backoff(attempt), how.signal);
       waiting = waiting.filter(({ stream }) => !stream.ended && !stream.cancelled);

@@ -2,7 +2,12 @@ import type { ClientPrimitives } from '@sealwire/core';
 import { openCaller } from '../delivery/delivery.js';
 import type { RemoteOptions, Tuning } from '../options.js';
 import { openRemote, type Remote } from '../remote.js';
-import type { Transport, TransportRequest, TransportResponse } from '../transport/transport.js';
+import {
+  fetchTransport,
+  type Transport,
+  type TransportRequest,
+  type TransportResponse,
+} from '../transport/transport.js';
 
 export type { Tuning } from '../options.js';
 
@@ -45,5 +50,5 @@ export function createTestRemote<Api>(
   options: RemoteOptions & { readonly primitives: ClientPrimitives },
   tuning: Partial<Tuning>,
 ): Remote<Api> {
-  return openRemote<Api>(options, options.primitives, openCaller, tuning);
+  return openRemote<Api>(options, { primitives: options.primitives, transport: fetchTransport }, openCaller, tuning);
 }

@@ -22,7 +22,7 @@ import {
   type TransportRequest,
   type TransportResponse,
 } from './transport.js';
-import { checkOptions, hasMethod } from './transport-options.js';
+import { BYTES, checkOptions, hasMethod } from './transport-options.js';
 
 /** Options of {@link httpTransport}. */
 export interface HttpTransportOptions {
@@ -38,6 +38,7 @@ export interface HttpTransportOptions {
 }
 
 const RULES = {
+  maxResponse: BYTES,
   agent: [(value: unknown) => hasMethod(value, 'addRequest'), 'an Agent of node:http or node:https'],
   ca: [isPem, 'one certificate or several, as text in PEM'],
 } as const;

@@ -53,26 +53,36 @@ const CHOICES: Readonly<Record<FetchOption, readonly unknown[]>> = {
 };
 
 /** What an option takes, and how that is said. */
-type Rule = readonly [takes: (value: unknown) => boolean, wanted: string];
+export type Rule = readonly [takes: (value: unknown) => boolean, wanted: string];
 
-const RULES: Readonly<Record<string, Rule>> = {
-  maxResponse: [
-    (value) => Number.isSafeInteger(value) && (value as number) > 0,
-    'a number of bytes above 0, without a fraction',
-  ],
-};
+export const BYTES: Rule = [
+  (value) => Number.isSafeInteger(value) && (value as number) > 0,
+  'a number of bytes above 0, without a fraction',
+];
+export const FUNCTION: Rule = [(value) => typeof value === 'function', 'a function'];
+export const HEADERS: Rule = [
+  // a `Headers` or a Map has nothing of what is in it among its properties
+  (value) =>
+    typeof value === 'function' || (typeof value === 'object' && value !== null && !(Symbol.iterator in value)),
+  'an object of names and texts, or a function that returns one',
+];
+export const SWITCH: Rule = [(value) => typeof value === 'boolean', 'true or false'];
 
 /**
+ * @param what the function whose options they are
+ * @param rules of all options that there are; those without a rule are checked by the caller
  * @returns the options that were given, and none of `Object.prototype`
  * @throws SealwireError `bad_configuration` for an option that does not exist, or a value that it does not take
  */
-export function checkOptions<T extends object>(transport: string, given: T, own: Readonly<Record<string, Rule>>): T {
-  if (typeof given !== 'object' || given === null) throw refused(transport, 'its options', 'an object');
-  const rules = { ...RULES, ...own };
-  const options = knownOptions(given, Object.keys(rules), transport);
-  for (const [name, [takes, wanted]] of Object.entries(rules)) {
+export function checkOptions<T extends object>(
+  what: string,
+  given: T,
+  rules: Readonly<Record<string, Rule | undefined>>,
+): T {
+  const options = knownOptions(given, Object.keys(rules), what);
+  for (const [name, rule] of Object.entries(rules)) {
     const value = (options as Record<string, unknown>)[name];
-    if (value !== undefined && !takes(value)) throw refused(transport, name, wanted);
+    if (rule && value !== undefined && !rule[0](value)) throw refused(what, name, rule[1]);
   }
   return options;
 }
@@ -84,7 +94,8 @@ export function hasMethod(value: unknown, name: string): boolean {
 
 /** Of {@link FetchTransportOptions}. */
 export const FETCH: Readonly<Record<string, Rule>> = {
-  fetch: [(value) => typeof value === 'function', 'a function'],
+  maxResponse: BYTES,
+  fetch: FUNCTION,
   ...Object.fromEntries(
     Object.entries(CHOICES).map(([name, choices]) => [
       name,
@@ -93,6 +104,6 @@ export const FETCH: Readonly<Record<string, Rule>> = {
   ),
 };
 
-function refused(transport: string, option: string, wanted: string): SealwireError {
-  return new SealwireError('bad_configuration', `${transport}: ${option} must be ${wanted}.`);
+function refused(what: string, option: string, wanted: string): SealwireError {
+  return new SealwireError('bad_configuration', `${what}: ${option} must be ${wanted}.`);
 }

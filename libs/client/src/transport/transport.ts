@@ -203,10 +203,10 @@ function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<
   return out;
 }
 
-/** The option `headers` threw: nothing left, and a second try would only ask it again. */
+/** The option `headers` failed: nothing left, and a second try would only ask it again. */
 export class HeadersError extends SealwireError {
   constructor(cause: unknown) {
-    super('bad_configuration', `headers() threw "${cause instanceof Error ? cause.message : String(cause)}".`, {
+    super('bad_configuration', `headers() failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,
     });
   }
@@ -215,7 +215,11 @@ export class HeadersError extends SealwireError {
 /** @throws HeadersError */
 export function headersOf({ headers }: Settings): Readonly<Record<string, string>> {
   try {
-    return typeof headers === 'function' ? headers() : headers;
+    const made = typeof headers === 'function' ? headers() : headers;
+    // the names of a `Headers`, a Map or a promise are not its properties: none would go along
+    if (!made || Symbol.iterator in made || 'then' in made)
+      throw new TypeError('it must return an object of names and texts');
+    return made;
   } catch (error) {
     throw new HeadersError(error);
   }

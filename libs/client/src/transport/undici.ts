@@ -5,7 +5,7 @@ import { explained } from './hint.js';
 import { answered, headersOf } from './http.js';
 import { checkUrl } from './network.js';
 import { asBody, badHeaders, maxResponse, type Transport } from './transport.js';
-import { checkOptions, hasMethod } from './transport-options.js';
+import { BYTES, checkOptions, hasMethod } from './transport-options.js';
 
 /** Options of {@link undiciTransport}. */
 export interface UndiciTransportOptions {
@@ -18,6 +18,7 @@ export interface UndiciTransportOptions {
 }
 
 const RULES = {
+  maxResponse: BYTES,
   dispatcher: [(value: unknown) => hasMethod(value, 'request'), 'a Dispatcher of undici, such as a Pool'],
   connections: [(value: unknown) => Number.isSafeInteger(value) && (value as number) > 0, 'a whole number above 0'],
 } as const;

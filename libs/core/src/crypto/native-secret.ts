@@ -1,6 +1,6 @@
 import { concat, erase } from '../bytes.js';
 import { isPending, type Soon } from '../steps.js';
-import { type HeldSecret, type NativeKey, opaquely } from './primitives.js';
+import { type HeldSecret, type NativeKey, opaqueAsync } from './primitives.js';
 
 /** The part of WebCrypto that is used. */
 interface Subtle {
@@ -37,7 +37,7 @@ export class NativeSecret implements HeldSecret {
 
   /** @throws SealwireError `open_failed` if the platform refuses */
   mac(...parts: Uint8Array[]): Promise<Uint8Array> {
-    return opaquely(async () => new Uint8Array(await subtle().sign('HMAC', await this.key, concat(...parts))));
+    return opaqueAsync(async () => new Uint8Array(await subtle().sign('HMAC', await this.key, concat(...parts))));
   }
 
   next(...parts: Uint8Array[]): NativeSecret {

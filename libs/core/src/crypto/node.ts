@@ -1,10 +1,9 @@
 import * as crypto from 'node:crypto';
 import { concat, erase, fromHex } from '../bytes.js';
+import { SIZE } from '../limits.js';
 import { nobleKem } from './noble-kem.js';
 import { opaque, type Primitives } from './primitives.js';
 
-const TAG = 16;
-const ENCAPSULATION_KEY = 1_184;
 /** PrivateKeyInfo of ML-KEM-768 up to the 64-byte seed (RFC 9935, section 6: the `[0] seed` form). */
 const KEM_SEED = fromHex('3054020100300b060960864801650304040204428040');
 /**
@@ -73,7 +72,7 @@ export const nodePrimitives: Primitives = {
     });
   },
 
-  seal(key, nonce, ad, plaintext, out = new Uint8Array(plaintext.length + TAG)) {
+  seal(key, nonce, ad, plaintext, out = new Uint8Array(plaintext.length + SIZE.tag)) {
     return opaque(() => {
       const cipher = cipherOf(key, nonce, ad);
       out.set(cipher.update(plaintext));
@@ -95,8 +94,8 @@ export const nodePrimitives: Primitives = {
 
   open(key, nonce, ad, sealed) {
     return opaque(() => {
-      const end = sealed.length - TAG;
-      const decipher = crypto.createDecipheriv(aesGcm(key, nonce), secret(key), nonce, { authTagLength: TAG });
+      const end = sealed.length - SIZE.tag;
+      const decipher = crypto.createDecipheriv(aesGcm(key, nonce), secret(key), nonce, { authTagLength: SIZE.tag });
       decipher.setAAD(ad);
       decipher.setAuthTag(sealed.subarray(end));
       const plaintext = decipher.update(sealed.subarray(0, end));
@@ -125,7 +124,7 @@ function nodeKem(
       return opaque(() => {
         const spki = crypto.createPublicKey(kemKey(seed)).export({ format: 'der', type: 'spki' });
         return {
-          encapsulationKey: Uint8Array.from(spki.subarray(-ENCAPSULATION_KEY)),
+          encapsulationKey: Uint8Array.from(spki.subarray(-SIZE.encapsulationKey)),
           decapsulationKey: seed.slice(),
         };
       });

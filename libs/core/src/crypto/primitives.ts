@@ -21,6 +21,9 @@ export interface HeldSecret {
 /** A secret of a session: its 32 bytes, or what the platform holds. */
 export type Secret = Uint8Array | HeldSecret;
 
+/** What HMAC is computed under: the bytes of a secret, or whoever computes it. */
+export type MacKey = Uint8Array | Pick<HeldSecret, 'mac'>;
+
 /** An X25519 key pair, 32 bytes each. */
 export interface KeyPair<Private extends PrivateKey = Uint8Array> {
   readonly publicKey: Uint8Array;
@@ -44,10 +47,12 @@ export interface ClientPrimitives {
   random(length: number): Uint8Array;
   /** over the concatenation of the parts */
   sha256(...parts: Uint8Array[]): Uint8Array;
-  /** `sha256` of many bytes, for a platform that computes it off the calling thread. The bytes are read before it returns. */
-  digest?(bytes: Uint8Array): Soon<Uint8Array>;
+  /** `sha256` off the calling thread, if the platform computes it there. The bytes are read before it returns. */
+  digest?(...parts: Uint8Array[]): Soon<Uint8Array>;
   /** HMAC-SHA256 over the concatenation of the parts */
   hmac(key: Uint8Array, ...parts: Uint8Array[]): Uint8Array;
+  /** `hmac` off the calling thread, likewise */
+  mac?(key: Uint8Array, ...parts: Uint8Array[]): Soon<Uint8Array>;
   /** constant time in the content, not in the lengths */
   equal(a: Uint8Array, b: Uint8Array): boolean;
   /**
@@ -115,7 +120,7 @@ export function opaque<T>(operation: () => T): T {
 }
 
 /** The same for one that is awaited. */
-export async function opaquely<T>(operation: () => Promise<T>): Promise<T> {
+export async function opaqueAsync<T>(operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();
   } catch {

@@ -1,4 +1,4 @@
-import { erase } from '../bytes.js';
+import { concat, erase } from '../bytes.js';
 import { isPending, lazy } from '../steps.js';
 import { hashes } from './hashes.js';
 import {
@@ -6,11 +6,12 @@ import {
   type KemKeyPair,
   type KeyPair,
   type NativeKey,
-  opaquely,
+  opaqueAsync,
   type PrivateKey,
 } from './primitives.js';
 
 const AES = 'AES-GCM';
+const HMAC = { name: 'HMAC', hash: 'SHA-256' };
 const X25519 = { name: 'X25519' };
 const KEM = { name: 'ML-KEM-768' };
 const TAG_BITS = 128;
@@ -31,6 +32,7 @@ interface Subtle {
     usages: string[],
   ): Promise<NativeKey>;
   digest(algorithm: string, data: Uint8Array): Promise<ArrayBuffer>;
+  sign(algorithm: 'HMAC', key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
   deriveBits(algorithm: object, key: NativeKey, length: number): Promise<ArrayBuffer>;
   decapsulateBits(algorithm: object, key: NativeKey, ciphertext: Uint8Array): Promise<ArrayBuffer>;
   encrypt(algorithm: object, key: NativeKey, data: Uint8Array): Promise<ArrayBuffer>;
@@ -71,8 +73,21 @@ const aesKeys = new WeakMap<Uint8Array, Promise<NativeKey>>();
 export const webPrimitives: ClientPrimitives = {
   ...hashes,
 
-  digest(bytes) {
-    return subtle() ? natively((native) => native.digest('SHA-256', bytes)) : hashes.sha256(bytes);
+  digest(...parts) {
+    return subtle() ? natively((native) => native.digest('SHA-256', concat(...parts))) : hashes.sha256(...parts);
+  },
+
+  mac(key, ...parts) {
+    if (!subtle()) return hashes.hmac(key, ...parts);
+    const data = concat(...parts);
+    return natively(async (native) => {
+      try {
+        const imported = await native.importKey('raw', key, HMAC, false, ['sign']);
+        return await native.sign('HMAC', imported, data);
+      } finally {
+        erase(data);
+      }
+    });
   },
 
   async x25519KeyPair(seed): Promise<KeyPair<PrivateKey>> {
@@ -196,5 +211,5 @@ function aesKey(native: Subtle, key: Uint8Array): Promise<NativeKey> {
 
 /** What the platform does, and gives as bytes. */
 function natively(operation: (native: Subtle) => Promise<ArrayBuffer>): Promise<Uint8Array> {
-  return opaquely(async () => new Uint8Array(await operation(subtle() as Subtle)));
+  return opaqueAsync(async () => new Uint8Array(await operation(subtle() as Subtle)));
 }

@@ -94,21 +94,21 @@ export function* finishHandshake(state: StartAnswered, asked: readonly Asked[], 
   if (calls.length > LIMITS.firstCalls) throw new SealwireError('too_large');
   const symmetric = state.symmetric.clone();
   state.symmetric.erase();
-  const c2 = random(SIZE.randomKey, symmetric.h);
-  const b = random(SIZE.nonceNumber, symmetric.h);
+  const c2 = yield* wait(random(SIZE.randomKey, symmetric.h));
+  const b = yield* wait(random(SIZE.nonceNumber, symmetric.h));
   const plaintext = SEALED_3.write({ c2, b }, rest);
   // mixed into the key: a client that was cloned after step 2 seals no two plaintexts under one
-  const salt = random(SIZE.salt, yield* digestOf(primitives, plaintext));
+  const salt = yield* wait(random(SIZE.salt, yield* digestOf(primitives, plaintext)));
   const head = frameHead(FRAME_TYPE.finish);
   const clear = FINISH.write({ head, salt, cookieSize: cookie.length }, cookie);
-  yield* symmetric.absorb(clear);
-  symmetric.mixKey(salt);
+  yield* symmetric.mixHash(clear);
+  yield* symmetric.mixKey(salt);
   const frame = concat(clear, yield* symmetric.seal(plaintext));
   const digest = (yield* digestOf(primitives, frame)).slice(0, SIZE.digest);
-  symmetric.mixKey(c2);
+  yield* symmetric.mixKey(c2);
   return {
     ...{ frame, sessionId, suite, symmetric, ephemeral, b, asked },
-    ...firstSecrets(symmetric),
+    ...(yield* firstSecrets(symmetric)),
     digest,
     firstCount: firstCalls.length,
     keys: { c1, s1, c2 },
@@ -125,21 +125,25 @@ export function* finishHandshake(state: StartAnswered, asked: readonly Asked[], 
  * const opened = openFinish(suite, openCookie(primitives, cookieKey, 'payments', finish.cookie), finish);
  * const calls = opened.firstCalls.map((payload) => decodeCalls(payload));
  */
-export const openFinish = /* @__PURE__ */ opaquely((suite: HandshakeSuite, state: CookieState, finish: FinishFrame) => {
+export const openFinish = /* @__PURE__ */ opaquely(function* (
+  suite: HandshakeSuite,
+  state: CookieState,
+  finish: FinishFrame,
+) {
   const { sessionId, keyId, clientEphemeral, c1, s1, h } = state;
   const symmetric = SymmetricState.restore(suite.primitives, state.keySize, state.ck, h);
-  symmetric.mixKey(s1);
-  symmetric.mixHash(finish.clear);
-  symmetric.mixKey(finish.salt);
-  const { c2, b, rest } = SEALED_3.read(runSync(symmetric.open(finish.sealed)));
+  yield* symmetric.mixKey(s1);
+  yield* symmetric.mixHash(finish.clear);
+  yield* symmetric.mixKey(finish.salt);
+  const { c2, b, rest } = SEALED_3.read(yield* symmetric.open(finish.sealed));
   const { body, rest: calls } = unpadFirst(rest);
   const renewals = decodeRenewals(body);
   const firstCalls = decodeFirstCalls(unpad(calls));
-  symmetric.mixKey(c2);
+  yield* symmetric.mixKey(c2);
   erase(state.ck);
   return {
     ...{ sessionId, keyId, renewals, firstCalls, suite, symmetric, clientEphemeral, b },
-    ...firstSecrets(symmetric),
+    ...(yield* firstSecrets(symmetric)),
     /** h after step 2, over which renewals are proved */
     provenOver: h,
     keys: { c1, s1, c2 },
@@ -191,11 +195,11 @@ export function answerFinish(
     head: frameHead(FRAME_TYPE.finishAnswer),
     secondEphemeral: ephemeral.publicKey,
   });
-  symmetric.mixHash(clear);
-  symmetric.mixSecret(ephemeral.sharedSecret);
+  runSync(symmetric.mixHash(clear));
+  runSync(symmetric.mixSecret(ephemeral.sharedSecret));
   const frame = concat(clear, runSync(symmetric.seal(plaintext(s2, symmetric.h))));
-  symmetric.mixKey(s2);
-  return { frame, secrets: split(symmetric, { ...keys, s2 }) };
+  runSync(symmetric.mixKey(s2));
+  return { frame, secrets: runSync(split(symmetric, { ...keys, s2 })) };
 }
 
 /**
@@ -215,9 +219,9 @@ export const receiveFinishAnswer = /* @__PURE__ */ opaqueStep(function* (
   const { primitives } = suite;
   const { clear, secondEphemeral, sealed } = parseFinishAnswer(frame);
   const symmetric = state.symmetric.clone();
-  symmetric.mixHash(clear);
+  yield* symmetric.mixHash(clear);
   const { h } = symmetric;
-  symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, secondEphemeral)));
+  yield* symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, secondEphemeral)));
   const { s2, b, rest, ...terms } = SEALED_4.read(yield* symmetric.open(sealed));
   if (!primitives.equal(b, state.b)) throw new SealwireError('handshake_failed');
   const { body, rest: first } = unpadFirst(rest);
@@ -234,8 +238,8 @@ export const receiveFinishAnswer = /* @__PURE__ */ opaqueStep(function* (
     const proven = primitives.equal(proof, list.proof);
     renewalAnswers.push(proven ? [...list.answers] : list.answers.map(() => ({ known: 'unknown' })));
   }
-  symmetric.mixKey(s2);
-  const secrets = split(symmetric, { ...keys, s2 });
+  yield* symmetric.mixKey(s2);
+  const secrets = yield* split(symmetric, { ...keys, s2 });
   eraseKey(ephemeral);
   erase(state.firstKey);
   state.symmetric.erase();
@@ -259,9 +263,9 @@ export function discardHandshake(state: StartSent | StartAnswered | FinishSent |
 }
 
 /** K_first and F_results, after MixKey(C2). */
-function firstSecrets(symmetric: SymmetricState) {
+function* firstSecrets(symmetric: SymmetricState) {
   return {
-    firstKey: symmetric.derive(EMPTY, 'sealwire first'),
-    firstResults: symmetric.derive(EMPTY, 'sealwire first results'),
+    firstKey: yield* symmetric.derive(EMPTY, 'sealwire first'),
+    firstResults: yield* symmetric.derive(EMPTY, 'sealwire first results'),
   };
 }

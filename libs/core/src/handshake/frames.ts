@@ -3,13 +3,13 @@ import type { ClientPrimitives, Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { FRAME_TYPE, PROTOCOL_VERSION } from '../message/frame-type.js';
-import type { Step } from '../steps.js';
+import { runSync, type Soon, type Step } from '../steps.js';
 import type { KeySize, Random } from './key-schedule.js';
 
 /** The means that both roles of the handshake share. */
 export interface HandshakeSuite<P extends ClientPrimitives = Primitives> {
   readonly primitives: P;
-  readonly random: Random;
+  readonly random: P extends Primitives ? Random : Random<Soon<Uint8Array>>;
 }
 
 /** Flag of step 1: the client pinned a server key. */
@@ -216,11 +216,14 @@ function parse<S>(frame: Uint8Array, type: number, layout: Layout<S>, sealed: nu
   return { ...layout.read(frame), clear: frame.slice(0, layout.size) };
 }
 
-/** Whatever fails in `step`, a frame's version apart, is the one `handshake_failed` that tells nothing. */
-export function opaquely<P extends unknown[], R>(step: (...parameters: P) => R): (...parameters: P) => R {
+/**
+ * A step of the server, whose primitives answer at once. Whatever fails in it, a frame's version apart, is the one
+ * `handshake_failed` that tells nothing.
+ */
+export function opaquely<P extends unknown[], R>(step: (...parameters: P) => Step<R>): (...parameters: P) => R {
   return (...parameters) => {
     try {
-      return step(...parameters);
+      return runSync(step(...parameters));
     } catch (error) {
       throw opaqueError(error);
     }

@@ -1,8 +1,8 @@
 import { concat, EMPTY, erase, u16, utf8 } from '../bytes.js';
-import type { ClientPrimitives, Secret } from '../crypto/primitives.js';
+import type { ClientPrimitives, MacKey, Secret } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { PROTOCOL_VERSION } from '../message/frame-type.js';
-import { type Soon, type Step, wait } from '../steps.js';
+import { isPending, type Soon, type Step, wait } from '../steps.js';
 
 /** The name of the one suite, with which every key schedule begins (PROTOCOL.md section 3.1). */
 export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
@@ -11,7 +11,7 @@ export const SUITE = 'Sealwire/1 X25519MLKEM768 AES-GCM SHA-256';
 export type KeySize = 16 | 32;
 
 /** Random bytes for secrets and salts; `context` is what they serve or a hash of it, so that equal bytes never serve two things. */
-export type Random = (length: number, context: Uint8Array) => Uint8Array;
+export type Random<R extends Soon<Uint8Array> = Uint8Array> = (length: number, context: Uint8Array) => R;
 
 const ONE = Uint8Array.of(1);
 const TWO = Uint8Array.of(2);
@@ -35,24 +35,38 @@ export function aeadKey(block: Uint8Array, keySize: KeySize): AeadKey {
 }
 
 /** HMAC under a secret, wherever it is: at once under its bytes. */
-export function macUnder(primitives: ClientPrimitives, key: Secret, ...parts: Uint8Array[]): Soon<Uint8Array> {
+export function macUnder(primitives: ClientPrimitives, key: MacKey, ...parts: Uint8Array[]): Soon<Uint8Array> {
   return key instanceof Uint8Array ? primitives.hmac(key, ...parts) : key.mac(...parts);
 }
 
 /** Expand(K, info) = HMAC(K, info || 01), 32 bytes (RFC 5869 with one block). */
 export function expand(primitives: ClientPrimitives, key: Uint8Array, ...info: Uint8Array[]): Uint8Array;
-export function expand(primitives: ClientPrimitives, key: Secret, ...info: Uint8Array[]): Soon<Uint8Array>;
-export function expand(primitives: ClientPrimitives, key: Secret, ...info: Uint8Array[]): Soon<Uint8Array> {
+export function expand(primitives: ClientPrimitives, key: MacKey, ...info: Uint8Array[]): Soon<Uint8Array>;
+export function expand(primitives: ClientPrimitives, key: MacKey, ...info: Uint8Array[]): Soon<Uint8Array> {
   return macUnder(primitives, key, ...info, ONE);
 }
 
-/** Bytes that are worth hashing elsewhere in a handshake, in which the engine has not compiled its own SHA-256 yet. */
-const LONG = 512;
+/**
+ * SHA-256 in a handshake, off the calling thread if the platform does that: in a first call the engine has not compiled the
+ * client's own yet.
+ */
+export function* digestOf(primitives: ClientPrimitives, ...parts: Uint8Array[]): Step<Uint8Array> {
+  return primitives.digest ? yield* wait(primitives.digest(...parts)) : primitives.sha256(...parts);
+}
 
-/** SHA-256, off the calling thread if there is much to hash and the platform does that. */
-export function* digestOf(primitives: ClientPrimitives, data: Uint8Array): Step<Uint8Array> {
-  const { digest } = primitives;
-  return digest && data.length >= LONG ? yield* wait(digest(data)) : primitives.sha256(data);
+/**
+ * A secret of a handshake, under which HMAC is computed likewise. Whoever holds its bytes may erase them as soon as it was asked.
+ *
+ * @example
+ * const key = { primitives, keySize: 32 as const, secret: handshakeSecret(primitives, finishing.firstResults) };
+ * const reply = decodeReply(await run(openResult(key, firstHeader(sessionId, finishing.digest, 0), frame)));
+ */
+export function handshakeSecret(primitives: ClientPrimitives, secret: Uint8Array): MacKey {
+  return primitives.mac ? { mac: async (...parts) => macOf(primitives, secret, ...parts) } : secret;
+}
+
+function macOf(primitives: ClientPrimitives, secret: Uint8Array, ...parts: Uint8Array[]): Soon<Uint8Array> {
+  return primitives.mac ? primitives.mac(secret, ...parts) : primitives.hmac(secret, ...parts);
 }
 
 /** The values that both sides put in before step 1 (PROTOCOL.md section 3.1). */
@@ -76,18 +90,18 @@ export class SymmetricState {
     public k: Uint8Array,
   ) {}
 
-  static start(primitives: ClientPrimitives, prologue: Prologue): SymmetricState {
-    const initial = primitives.sha256(utf8(SUITE));
+  static *start(primitives: ClientPrimitives, prologue: Prologue): Step<SymmetricState> {
+    const initial = yield* digestOf(primitives, utf8(SUITE));
     const state = new SymmetricState(primitives, prologue.keySize, initial, initial.slice(), EMPTY);
     const path = utf8(prologue.modulePath);
-    state.mixHash(
+    yield* state.mixHash(
       Uint8Array.of(PROTOCOL_VERSION),
       u16(path.length),
       path,
       Uint8Array.of(prologue.keySize, prologue.flags),
     );
-    state.mixHash(prologue.serverKey ?? NO_SERVER_KEY);
-    state.mixKeyAndHash(prologue.secureKey ?? EMPTY);
+    yield* state.mixHash(prologue.serverKey ?? NO_SERVER_KEY);
+    yield* state.mixKeyAndHash(prologue.secureKey ?? EMPTY);
     return state;
   }
 
@@ -101,33 +115,27 @@ export class SymmetricState {
     return new SymmetricState(this.primitives, this.keySize, this.ck.slice(), this.h.slice(), this.k.slice());
   }
 
-  mixHash(...data: Uint8Array[]): void {
-    this.h = this.primitives.sha256(this.h, ...data);
-  }
-
-  /** The same for what may be long. */
-  *absorb(data: Uint8Array): Step<void> {
-    if (data.length < LONG || !this.primitives.digest) this.mixHash(data);
-    else this.h = yield* digestOf(this.primitives, concat(this.h, data));
+  *mixHash(...data: Uint8Array[]): Step<void> {
+    this.h = yield* digestOf(this.primitives, this.h, ...data);
   }
 
   /** (ck, k) = HKDF(ck, input, 2) */
-  mixKey(input: Uint8Array): void {
-    [this.ck, this.k] = this.hkdf(input, 2) as [Uint8Array, Uint8Array];
+  *mixKey(input: Uint8Array): Step<void> {
+    [this.ck, this.k] = (yield* this.hkdf(input, 2)) as [Uint8Array, Uint8Array];
   }
 
   /** MixKey of a secret that nobody needs afterwards. */
-  mixSecret(input: Uint8Array): void {
-    this.mixKey(input);
+  *mixSecret(input: Uint8Array): Step<void> {
+    yield* this.mixKey(input);
     erase(input);
   }
 
   /** (ck, t, k) = HKDF(ck, input, 3); MixHash(t) */
-  mixKeyAndHash(input: Uint8Array): void {
-    const [ck, t, k] = this.hkdf(input, 3) as [Uint8Array, Uint8Array, Uint8Array];
+  *mixKeyAndHash(input: Uint8Array): Step<void> {
+    const [ck, t, k] = (yield* this.hkdf(input, 3)) as [Uint8Array, Uint8Array, Uint8Array];
     this.ck = ck;
-    this.mixHash(t);
     this.k = k;
+    yield* this.mixHash(t);
   }
 
   /** AEAD under `k` with nonce 0 and `h` as associated data. Each `k` seals once: a MixKey follows before the next use. */
@@ -136,7 +144,7 @@ export class SymmetricState {
     const { key, nonce } = aeadKey(block, this.keySize);
     const sealed = yield* wait(this.primitives.seal(key, nonce, this.h, plaintext));
     erase(block);
-    yield* this.absorb(sealed);
+    yield* this.mixHash(sealed);
     return sealed;
   }
 
@@ -145,13 +153,14 @@ export class SymmetricState {
     const { key, nonce } = aeadKey(block, this.keySize);
     const plaintext = yield* wait(this.primitives.open(key, nonce, this.h, sealed));
     erase(block);
-    yield* this.absorb(sealed);
+    yield* this.mixHash(sealed);
     return plaintext;
   }
 
   /** HKDF(salt = ck, ikm, info = label || h), 32 bytes. */
-  derive(ikm: Uint8Array, label: string): Uint8Array {
-    return expand(this.primitives, this.primitives.hmac(this.ck, ikm), utf8(label), this.h);
+  *derive(ikm: Uint8Array, label: string): Step<Uint8Array> {
+    const prk = yield* wait(macOf(this.primitives, this.ck, ikm));
+    return yield* wait(macOf(this.primitives, prk, utf8(label), this.h, ONE));
   }
 
   /** Ends the state: whoever would go on with it by mistake gets an error, not frames under keys made of zeros. */
@@ -167,13 +176,14 @@ export class SymmetricState {
     return block;
   }
 
-  private hkdf(input: Uint8Array, blocks: 2 | 3): Uint8Array[] {
+  private *hkdf(input: Uint8Array, blocks: 2 | 3): Step<Uint8Array[]> {
     const { primitives } = this;
     if (this.ck.length === 0) throw new SealwireError('open_failed');
-    const prk = primitives.hmac(this.ck, input);
-    const first = primitives.hmac(prk, ONE);
-    const second = primitives.hmac(prk, first, TWO);
-    const out = blocks === 2 ? [first, second] : [first, second, primitives.hmac(prk, second, THREE)];
+    const prk = yield* wait(macOf(primitives, this.ck, input));
+    const first = yield* wait(macOf(primitives, prk, ONE));
+    const second = yield* wait(macOf(primitives, prk, first, TWO));
+    const out = [first, second];
+    if (blocks === 3) out.push(yield* wait(macOf(primitives, prk, second, THREE)));
     erase(prk, this.ck, this.k);
     return out;
   }
@@ -195,11 +205,11 @@ interface Contributions {
 }
 
 /** The split: calls under S2 || C1, results under C2 || S1. It uses `state` and the contributions up. */
-export function split(state: SymmetricState, { c1, s1, c2, s2 }: Contributions): SessionSecrets {
+export function* split(state: SymmetricState, { c1, s1, c2, s2 }: Contributions): Step<SessionSecrets> {
   const secrets = {
-    clientToServer: state.derive(concat(s2, c1), 'sealwire c2s'),
-    serverToClient: state.derive(concat(c2, s1), 'sealwire s2c'),
-    renewal: state.derive(EMPTY, 'sealwire renew'),
+    clientToServer: yield* state.derive(concat(s2, c1), 'sealwire c2s'),
+    serverToClient: yield* state.derive(concat(c2, s1), 'sealwire s2c'),
+    renewal: yield* state.derive(EMPTY, 'sealwire renew'),
   };
   erase(c1, s1, c2, s2);
   state.erase();
@@ -234,6 +244,23 @@ export function nextEpochSecret(primitives: ClientPrimitives, secret: Secret, di
  * const salt = random(8, primitives.sha256(frame));
  */
 export function hedgedRandom(primitives: ClientPrimitives): Random {
+  return hedged(primitives, (...parts) => primitives.hmac(...parts)) as Random;
+}
+
+/**
+ * The same for the handshakes of a client: off the calling thread if the platform computes HMAC there.
+ *
+ * @example
+ * const suite = { primitives: webPrimitives, random: handshakeRandom(webPrimitives) };
+ */
+export function handshakeRandom(primitives: ClientPrimitives): Random<Soon<Uint8Array>> {
+  return hedged(primitives, (...parts) => macOf(primitives, ...parts));
+}
+
+function hedged(
+  primitives: ClientPrimitives,
+  mac: (key: Uint8Array, ...parts: Uint8Array[]) => Soon<Uint8Array>,
+): Random<Soon<Uint8Array>> {
   const processSecret = primitives.random(32);
   // counter, two clocks, block
   const state = new Float64Array(4);
@@ -242,12 +269,12 @@ export function hedgedRandom(primitives: ClientPrimitives): Random {
   return (length, context) => {
     const seed = primitives.random(32);
     state.set([counter++, performance.now(), Date.now()]);
-    const out = new Uint8Array(length);
-    for (let offset = 0; offset < length; offset += 32) {
-      state[3] = offset / 32;
-      const block = primitives.hmac(processSecret, seed, stateBytes, context);
-      out.set(block.subarray(0, length - offset), offset);
+    const blocks: Soon<Uint8Array>[] = [];
+    for (let i = 0; i < length / 32; i++) {
+      state[3] = i;
+      blocks.push(mac(processSecret, seed, stateBytes, context));
     }
-    return out;
+    const joined = (all: Uint8Array[]) => concat(...all).slice(0, length);
+    return blocks.some(isPending) ? Promise.all(blocks).then(joined) : joined(blocks as Uint8Array[]);
   };
 }

@@ -1,10 +1,10 @@
 import { concat, erase } from '../bytes.js';
 import type { ClientPrimitives, KeyPair, PrivateKey } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
-import { type SecureKey, serverKeyId } from '../key-text.js';
+import type { SecureKey } from '../key-text.js';
 import { SIZE } from '../limits.js';
 import { FRAME_TYPE } from '../message/frame-type.js';
-import { runSync, type Step, wait } from '../steps.js';
+import { type Step, wait } from '../steps.js';
 import type { CookieState } from './cookie.js';
 import {
   decodeServerOptions,
@@ -23,7 +23,7 @@ import {
   START_ANSWER,
   type StartFrame,
 } from './frames.js';
-import { type KeySize, SymmetricState } from './key-schedule.js';
+import { digestOf, type KeySize, SymmetricState } from './key-schedule.js';
 
 /** A client's configuration; the module path is the configured one, not the URL. */
 export interface ClientHandshakeConfig {
@@ -73,25 +73,28 @@ export function* startHandshake(suite: HandshakeSuite<ClientPrimitives>, config:
   const { modulePath, keySize, serverKey, secureKey } = config;
   const flags = (serverKey ? FLAG_PINNED : 0) | (secureKey ? FLAG_SECURE_KEY : 0);
   const prologue = { modulePath, keySize, flags, serverKey, secureKey: secureKey?.secret };
-  const symmetric = SymmetricState.start(primitives, prologue);
-  const { publicKey, privateKey: ephemeral } = yield* wait(primitives.x25519KeyPair(random(SIZE.key, symmetric.h)));
-  const kemSeed = random(SIZE.kemSeed, symmetric.h);
+  const symmetric = yield* SymmetricState.start(primitives, prologue);
+  const { publicKey, privateKey: ephemeral } = yield* wait(
+    primitives.x25519KeyPair(yield* wait(random(SIZE.key, symmetric.h))),
+  );
+  const kemSeed = yield* wait(random(SIZE.kemSeed, symmetric.h));
   const { encapsulationKey, decapsulationKey } = yield* wait(primitives.kemKeyPair(kemSeed));
-  const c1 = random(SIZE.randomKey, symmetric.h);
-  const a = random(SIZE.nonceNumber, symmetric.h);
+  const c1 = yield* wait(random(SIZE.randomKey, symmetric.h));
+  const a = yield* wait(random(SIZE.nonceNumber, symmetric.h));
+  const pinId = serverKey ? yield* digestOf(primitives, serverKey) : new Uint8Array(SIZE.serverKeyId);
   const clear = START.write({
     head: frameHead(FRAME_TYPE.start, flags, keySize),
-    serverKeyId: serverKey ? serverKeyId(serverKey, primitives) : new Uint8Array(SIZE.serverKeyId),
+    serverKeyId: pinId.subarray(0, SIZE.serverKeyId),
     keyId: secureKey?.keyId ?? new Uint8Array(SIZE.keyId),
     clientEphemeral: publicKey,
     encapsulationKey,
   });
-  yield* symmetric.absorb(clear);
-  symmetric.mixKey(publicKey);
-  if (serverKey) symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverKey)));
+  yield* symmetric.mixHash(clear);
+  yield* symmetric.mixKey(publicKey);
+  if (serverKey) yield* symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverKey)));
   const plaintext = SEALED_1.write({ c1, a, options: new Uint8Array(SIZE.options) });
   const frame = concat(clear, yield* symmetric.seal(plaintext));
-  symmetric.mixKey(c1);
+  yield* symmetric.mixKey(c1);
   return { frame, suite, symmetric, ephemeral, decapsulationKey, c1, a };
 }
 
@@ -107,59 +110,55 @@ export function* startHandshake(suite: HandshakeSuite<ClientPrimitives>, config:
  *   sealCookie(suite, cookieKey, 'payments', { ...state, issued: Date.now() }),
  * );
  */
-export const answerStart = /* @__PURE__ */ opaquely(
-  (
-    suite: HandshakeSuite,
-    config: ServerHandshakeConfig,
-    start: StartFrame,
-    seal: (state: Omit<CookieState, 'issued'>) => Uint8Array,
-  ): Uint8Array => {
-    const { primitives } = suite;
-    const { options, modulePath, serverKey } = config;
-    const { flags, keySize, keyId, clientEphemeral } = start;
-    const pinned = (flags & FLAG_PINNED) !== 0;
-    const withSecureKey = (flags & FLAG_SECURE_KEY) !== 0;
-    const refused =
-      keySize < options.minKeySize ||
-      (options.requirePinned && !pinned) ||
-      (options.requireSecureKey && !withSecureKey);
-    const symmetric = SymmetricState.start(primitives, {
-      ...{ modulePath, keySize, flags },
-      serverKey: pinned ? serverKey.publicKey : undefined,
-      secureKey: withSecureKey ? config.secureKey : undefined,
-    });
-    symmetric.mixHash(start.clear);
-    symmetric.mixKey(clientEphemeral);
-    if (pinned) symmetric.mixSecret(primitives.x25519(serverKey.privateKey, clientEphemeral));
-    const { c1, a, options: clientOptions } = SEALED_1.read(runSync(symmetric.open(start.sealed)));
-    if (refused || clientOptions.some((byte) => byte !== 0)) throw new SealwireError('handshake_failed');
-    symmetric.mixKey(c1);
+export const answerStart = /* @__PURE__ */ opaquely(function* (
+  suite: HandshakeSuite,
+  config: ServerHandshakeConfig,
+  start: StartFrame,
+  seal: (state: Omit<CookieState, 'issued'>) => Uint8Array,
+): Step<Uint8Array> {
+  const { primitives } = suite;
+  const { options, modulePath, serverKey } = config;
+  const { flags, keySize, keyId, clientEphemeral } = start;
+  const pinned = (flags & FLAG_PINNED) !== 0;
+  const withSecureKey = (flags & FLAG_SECURE_KEY) !== 0;
+  const refused =
+    keySize < options.minKeySize || (options.requirePinned && !pinned) || (options.requireSecureKey && !withSecureKey);
+  const symmetric = yield* SymmetricState.start(primitives, {
+    ...{ modulePath, keySize, flags },
+    serverKey: pinned ? serverKey.publicKey : undefined,
+    secureKey: withSecureKey ? config.secureKey : undefined,
+  });
+  yield* symmetric.mixHash(start.clear);
+  yield* symmetric.mixKey(clientEphemeral);
+  if (pinned) yield* symmetric.mixSecret(primitives.x25519(serverKey.privateKey, clientEphemeral));
+  const { c1, a, options: clientOptions } = SEALED_1.read(yield* symmetric.open(start.sealed));
+  if (refused || clientOptions.some((byte) => byte !== 0)) throw new SealwireError('handshake_failed');
+  yield* symmetric.mixKey(c1);
 
-    const encoded = encodeServerOptions(options);
-    // so that no two plaintexts meet under one key, not even on a server that was cloned with its random generator
-    const context = primitives.sha256(symmetric.h, encoded);
-    const random = (length: number) => suite.random(length, context);
-    const ephemeral = primitives.x25519Encapsulate(clientEphemeral, random(SIZE.key));
-    const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32));
-    const s1 = random(SIZE.randomKey);
-    const sessionId = config.sessionId(random(10));
-    const clear = START_ANSWER.write({
-      head: frameHead(FRAME_TYPE.startAnswer),
-      serverEphemeral: ephemeral.publicKey,
-      kemCiphertext: kem.ciphertext,
-      cookieSize: SIZE.cookie,
-    });
-    symmetric.mixHash(clear);
-    symmetric.mixSecret(ephemeral.sharedSecret);
-    symmetric.mixSecret(kem.sharedSecret);
-    const sealed = runSync(symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded })));
-    const { ck, h } = symmetric;
-    const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
-    erase(c1, s1);
-    symmetric.erase();
-    return concat(clear, cookie, sealed);
-  },
-);
+  const encoded = encodeServerOptions(options);
+  // so that no two plaintexts meet under one key, not even on a server that was cloned with its random generator
+  const context = primitives.sha256(symmetric.h, encoded);
+  const random = (length: number) => suite.random(length, context);
+  const ephemeral = primitives.x25519Encapsulate(clientEphemeral, random(SIZE.key));
+  const kem = primitives.kemEncapsulate(start.encapsulationKey, random(32));
+  const s1 = random(SIZE.randomKey);
+  const sessionId = config.sessionId(random(10));
+  const clear = START_ANSWER.write({
+    head: frameHead(FRAME_TYPE.startAnswer),
+    serverEphemeral: ephemeral.publicKey,
+    kemCiphertext: kem.ciphertext,
+    cookieSize: SIZE.cookie,
+  });
+  yield* symmetric.mixHash(clear);
+  yield* symmetric.mixSecret(ephemeral.sharedSecret);
+  yield* symmetric.mixSecret(kem.sharedSecret);
+  const sealed = yield* symmetric.seal(SEALED_2.write({ s1, a, sessionId, options: encoded }));
+  const { ck, h } = symmetric;
+  const cookie = seal({ sessionId, flags, keySize, keyId, ck, h, c1, s1, clientEphemeral });
+  erase(c1, s1);
+  symmetric.erase();
+  return concat(clear, cookie, sealed);
+});
 
 /**
  * Step 2, client. A frame that does not open leaves `state` usable for the true one (PROTOCOL.md section 3.3).
@@ -175,13 +174,13 @@ export const receiveStartAnswer = /* @__PURE__ */ opaqueStep(function* (state: S
   const { primitives } = suite;
   const { clear, serverEphemeral, kemCiphertext, cookie, sealed } = parseStartAnswer(frame);
   const symmetric = state.symmetric.clone();
-  yield* symmetric.absorb(clear);
-  symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverEphemeral)));
-  symmetric.mixSecret(yield* wait(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey)));
+  yield* symmetric.mixHash(clear);
+  yield* symmetric.mixSecret(yield* wait(primitives.x25519(ephemeral, serverEphemeral)));
+  yield* symmetric.mixSecret(yield* wait(primitives.kemDecapsulate(kemCiphertext, state.decapsulationKey)));
   const { s1, a, sessionId, options } = SEALED_2.read(yield* symmetric.open(sealed));
   const serverOptions = decodeServerOptions(options);
   if (!primitives.equal(a, state.a)) throw new SealwireError('handshake_failed');
-  symmetric.mixKey(s1);
+  yield* symmetric.mixKey(s1);
   state.symmetric.erase();
   eraseKey(state.decapsulationKey);
   return { sessionId, serverOptions, h: symmetric.h.slice(), suite, symmetric, ephemeral, cookie, c1, s1 };

@@ -17,7 +17,7 @@ export const FRAME_TYPE = {
 
 const TYPE_NAMES = new Map(Object.entries(FRAME_TYPE).map(([name, type]) => [type, name as keyof typeof FRAME_TYPE]));
 
-/** Pieces are used as they arrive (live.ts); always chunked. */
+/** Pieces are used as they arrive; always chunked. */
 export const FLAGS_LIVE = 0x03;
 
 /**

@@ -1,5 +1,5 @@
 import { concat, erase, pad, padLength, readU32, u32, unpad, utf8, writeU32 } from '../bytes.js';
-import type { ClientPrimitives, Primitives, Secret } from '../crypto/primitives.js';
+import type { ClientPrimitives, MacKey, Primitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { type AeadKey, aeadKey, expand, type KeySize, type Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
@@ -34,7 +34,7 @@ export interface MessageKey<P extends ClientPrimitives = Primitives> {
   readonly primitives: P;
   readonly keySize: KeySize;
   /** traffic secret of that direction and epoch, 32 bytes; F_results for results of first calls */
-  readonly secret: P extends Primitives ? Uint8Array : Secret;
+  readonly secret: P extends Primitives ? Uint8Array : MacKey;
 }
 
 /**

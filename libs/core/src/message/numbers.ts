@@ -1,5 +1,5 @@
 import { concat, readU32, u32, utf8 } from '../bytes.js';
-import type { ClientPrimitives, Secret } from '../crypto/primitives.js';
+import type { ClientPrimitives, MacKey } from '../crypto/primitives.js';
 import { macUnder } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
 import { isPending, type Soon } from '../steps.js';
@@ -50,13 +50,13 @@ export function frameDigest(primitives: ClientPrimitives, frame: Uint8Array): Ui
 export function callIdentity(primitives: ClientPrimitives, key: Uint8Array, first: Sending, index: number): Uint8Array;
 export function callIdentity(
   primitives: ClientPrimitives,
-  key: Secret,
+  key: MacKey,
   first: Sending,
   index: number,
 ): Soon<Uint8Array>;
 export function callIdentity(
   primitives: ClientPrimitives,
-  key: Secret,
+  key: MacKey,
   { number, digest }: Sending,
   index: number,
 ): Soon<Uint8Array> {

@@ -43,7 +43,7 @@ const WHOLE = new Set<unknown>([Map, Set, Uint8Array, BigInt, RemoteFile, Readab
  * Keeps a field of a DTO as it was sent. A field of type Map or Set needs it, since class-transformer would empty the one and make
  * an array of the other; validators then see the Map or Set itself. Bytes, dates and bigints need nothing.
  *
- * @throws Error if class-transformer is not installed
+ * @throws SealwireError `bad_configuration` if class-transformer is not installed
  * @example
  * import { IsInstance } from 'class-validator';
  *

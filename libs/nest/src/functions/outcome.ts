@@ -5,7 +5,7 @@ import { type Outcome, SealwireError, StreamCutError } from '@sealwire/core';
 type Failure = Extract<Outcome, { ok: false }>;
 
 /** Codes whose meaning to a client is the protocol's, so no application error may have them. */
-const RESERVED = new Set(['outcome_unknown', 'unavailable']);
+export const RESERVED: ReadonlySet<string> = new Set(['outcome_unknown', 'unavailable']);
 
 /**
  * An error that the caller of a remote function is meant to see: code, message and details arrive as they are. What else a

@@ -28,7 +28,7 @@ import { bufferOf, CBOR_FORMAT, JSON_FORMAT, type PlainFormat } from './plain-ca
 
 const PLAIN_FORMATS = [CBOR_FORMAT, JSON_FORMAT];
 
-/** A full piece has some 30 bytes beside its 65,525 of data. */
+/** A full piece has some 30 bytes beside its data, of which the shortest one has 65,525. */
 const UPLOAD_OVERHEAD = 1.01;
 
 /** An answer of status 200. */

@@ -73,7 +73,7 @@ export class Epochs {
     const current = this.#current;
     const previous = this.#previous?.secrets;
     if (lowByte === (current.epoch & 0xff)) return current;
-    if (lowByte === ((current.epoch + 1) & 0xff)) return this.next();
+    if (lowByte === ((current.epoch + 1) & 0xff)) return this.#following();
     if (previous && lowByte === (previous.epoch & 0xff)) return previous;
     throw new SealwireError('session_unknown');
   }
@@ -81,7 +81,7 @@ export class Epochs {
   /** Steps on to the next epoch; the one before is kept for calls under way, then erased. */
   advance(epoch: number): void {
     if (epoch !== this.epoch + 1) return;
-    const next = this.next();
+    const next = this.#following();
     this.#erasePrevious();
     const timer = setTimeout(() => this.#erasePrevious(), LIMITS.epochGraceSeconds * 1000).unref();
     this.#previous = { secrets: this.#current, timer };
@@ -95,7 +95,7 @@ export class Epochs {
     this.#next?.erase();
   }
 
-  private next(): EpochSecrets {
+  #following(): EpochSecrets {
     this.#current.assertKept();
     if (this.#next) return this.#next;
     const { epoch, clientToServer, serverToClient, renewal } = this.#current;

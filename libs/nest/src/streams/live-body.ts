@@ -6,8 +6,8 @@ const REST = { bytes: 1_048_576, milliseconds: 1_000 };
 /** The same of one whose beginning opened: a browser on a slow line reads no answer before it has sent all. */
 const KEYED_REST = { bytes: 8 * 1_048_576, milliseconds: 30_000 };
 const CHUNK_HEAD = 3;
-/** of a sealed piece: 64 to 65,536 bytes of plaintext and a tag */
-const PIECE = { least: 64 + SIZE.tag, most: 65_536 + SIZE.tag };
+/** of a sealed first piece: plaintext and a tag */
+const PIECE = { least: 64 + SIZE.tag, most: LIMITS.chunk + SIZE.tag };
 
 /**
  * How long header and first chunk of a live call are together; undefined if too little of it is there to say.

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
 import { type FileInfo, ownOptions, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
 import { isObservable } from 'rxjs';
+import { withoutUndefined } from '../option-checks.js';
 import { inContext, Observed } from './observed.js';
 
 const STATE = ['version', 'offset'] satisfies (keyof ByteState)[];
@@ -35,7 +36,7 @@ export interface ByteState {
  * }
  */
 export function remoteBytes(source: ByteSource, state: ByteState = {}): ReadableStream<Uint8Array> {
-  return new StreamSource('bytes', source as StreamLike, defined(ownOptions(state, STATE))) as never;
+  return new StreamSource('bytes', source as StreamLike, withoutUndefined(ownOptions(state, STATE))) as never;
 }
 
 /**
@@ -54,7 +55,7 @@ export function remoteBytes(source: ByteSource, state: ByteState = {}): Readable
  * }
  */
 export function remoteFile(source: ByteSource, info: FileInfo & ByteState): RemoteFile {
-  return new StreamSource('file', source as StreamLike, defined(ownOptions(info, INFO))) as never;
+  return new StreamSource('file', source as StreamLike, withoutUndefined(ownOptions(info, INFO))) as never;
 }
 
 /** What a value is streamed from; undefined for every other value. Nothing is subscribed to or read. */
@@ -97,7 +98,7 @@ function fileOf(file: StreamableFile): StreamSource {
   const [, encoded] = /filename\*\s*=\s*UTF-8''([^;]+)/i.exec(text) ?? [];
   const [, quoted, bare] = /filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/i.exec(text) ?? [];
   const name = encoded === undefined ? (quoted?.replaceAll(/\\(.)/g, '$1') ?? bare ?? '') : decoded(encoded);
-  return new StreamSource('file', file.getStream(), defined({ name, type, size: length }));
+  return new StreamSource('file', file.getStream(), withoutUndefined({ name, type, size: length }));
 }
 
 function decoded(text: string): string {
@@ -106,10 +107,4 @@ function decoded(text: string): string {
   } catch {
     return text;
   }
-}
-
-/** Without a prototype: what something put on `Object.prototype` is no property of a stream. */
-function defined<T extends object>(properties: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  const given = Object.entries(properties).filter(([, value]) => value !== undefined);
-  return Object.assign(Object.create(null), Object.fromEntries(given));
 }

@@ -1,6 +1,6 @@
 import { type Call, type Replace, type Revive, runSync, SealwireError } from '@sealwire/core';
 import { IncomingStreams, type LiveOpener, UNIT, type Unit, UnitReader } from '@sealwire/core/live';
-import { RemoteFunctionError } from '../functions/outcome.js';
+import { RESERVED, RemoteFunctionError } from '../functions/outcome.js';
 import type { Stoppable } from './flights.js';
 import { keep } from './kept-values.js';
 import type { LiveBody } from './live-body.js';
@@ -154,9 +154,6 @@ export class Upload implements Stoppable {
     else if (!ArrayBuffer.isView(value)) for (const item of Object.values(value)) this.#each(item, found);
   }
 }
-
-/** Codes that say something of the whole call. */
-const RESERVED = new Set(['outcome_unknown', 'unavailable']);
 
 /** What is wrong with the bytes on their way is no more to a function than that they are missing. */
 function cut(cause: unknown): SealwireError {

@@ -13,7 +13,7 @@ const text = new TextEncoder();
 
 /**
  * Wraps secrets for the database (PROTOCOL.md appendix E.6):
- * KEK id 4 | salt 16 | AES-256-GCM(HMAC(KEK, "row" || place || salt), nonce 0, ad = place)
+ * KEK id 4 || salt 16 || AES-256-GCM(HMAC(KEK, "row" || place || salt), nonce 0, ad = place)
  */
 export class KeyEncryption {
   /** id of the first key, which wraps; the others only open */

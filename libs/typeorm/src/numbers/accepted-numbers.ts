@@ -24,7 +24,7 @@ export interface VerdictRow {
  * - the share lock: ending a session, opening a lane and raising a floor update the session's row. Either they wait for this
  *   statement, and then see its numbers, or they hold the row, and this statement passes it over: it takes no number of that
  *   session, and a later one looks at the row again. To wait for a row here would hold up all sessions in the statement; last
- *   uses, written every second, hold theirs for moments. A row just let go is looked at as it is now;
+ *   uses, written twice a second, hold theirs for moments. A row just let go is looked at as it is now;
  * - the disk: it is waited for, or a crash could give a number to its frame once more;
  * - the mark: compared in this statement, in the database that takes the rows. A lane opened before a restore takes none.
  */

@@ -19,7 +19,7 @@ import { GroupCommit } from './group-commit.js';
 /** A result frame longer than this is not kept: its duplicates are told that it ran. */
 const LARGEST_RESULT = 65_536;
 const UNSURE = 10_000;
-/** seconds without a renewal of its lease, due every second, after which an instance may be gone */
+/** seconds without a renewal of its lease, due twice a second, after which an instance may be gone */
 const SILENT = 2.5;
 /** milliseconds that a result is tried to be written while the database is away */
 const PATIENCE = 30_000;
@@ -71,7 +71,7 @@ export class PostgresLedger extends NumberLedger {
   /** Their row may have been written, but they did not run here: the database broke off, or whoever asked did not wait so long. */
   private readonly unsure = new Set<string>();
   private readonly writing = new Set<Promise<void>>();
-  private readonly burying = new Set<string>();
+  private readonly removing = new Set<string>();
   private readonly accepts = new GroupCommit((asked: Asked[]) => this.commitAccepts(asked));
   private readonly finishes = new GroupCommit((finished: Finished[]) => this.commitFinishes(finished));
 
@@ -230,18 +230,18 @@ export class PostgresLedger extends NumberLedger {
       return { kind: unsure ? 'accepted' : 'outcome_unknown' };
     }
     if (row.owner === null || row.owner_lease === null) return { kind: 'outcome_unknown' };
-    if (row.owner_lease < LEASE - SILENT) this.bury(row.owner);
+    if (row.owner_lease < LEASE - SILENT) this.removeGone(row.owner);
     return { kind: 'running' };
   }
 
   /** If the owner's process is gone from this machine, its numbers need not wait for the end of its lease. */
-  private bury(owner: string): void {
-    if (this.burying.has(owner)) return;
-    this.burying.add(owner);
+  private removeGone(owner: string): void {
+    if (this.removing.has(owner)) return;
+    this.removing.add(owner);
     this.lease
-      .bury(this.database.query, owner)
+      .removeGone(this.database.query, owner)
       .catch((error) => this.logger.warn(`An instance that is silent could not be looked at: ${error}`))
-      .finally(() => this.burying.delete(owner));
+      .finally(() => this.removing.delete(owner));
   }
 
   private async write(finished: Finished): Promise<void> {

@@ -35,7 +35,7 @@ export class Lanes {
         return 'busy';
       }
       const { owner } = obstacle;
-      if (owner !== null && owner !== bootId && !(await this.lease.bury(this.query, owner))) {
+      if (owner !== null && owner !== bootId && !(await this.lease.removeGone(this.query, owner))) {
         await this.query('UPDATE sealwire_session SET release_wanted = true WHERE id = $1 AND owner = $2', [id, owner]);
         return 'busy';
       }

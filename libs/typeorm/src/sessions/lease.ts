@@ -62,7 +62,7 @@ export class Lease {
   }
 
   /** Removes the rows of instances that are dead: `owner`'s, or all. Answers whether one went. */
-  async bury(query: Query, owner?: string): Promise<boolean> {
+  async removeGone(query: Query, owner?: string): Promise<boolean> {
     const rows = await query<OwnerRow>(
       `SELECT boot_id, lease_until < now() AS lapsed, host, pid, process_start FROM sealwire_instance
        WHERE boot_id <> $1 AND ($2::text IS NULL OR boot_id = $2)`,
@@ -71,12 +71,12 @@ export class Lease {
     const gone = rows.filter((row) => this.alone || this.provablyGone(row)).map((row) => row.boot_id);
     if (gone.length === 0 && !rows.some((row) => row.lapsed)) return false;
     // the row is looked at again under its lock: a lease renewed meanwhile stands
-    const buried = await query(
+    const removed = await query(
       `DELETE FROM sealwire_instance WHERE boot_id <> $1 AND ($2::text IS NULL OR boot_id = $2)
          AND (lease_until < now() OR boot_id = ANY($3::text[])) RETURNING boot_id`,
       [this.bootId, owner, gone],
     );
-    return buried.length > 0;
+    return removed.length > 0;
   }
 
   private provablyGone({ host, pid, process_start }: OwnerRow): boolean {

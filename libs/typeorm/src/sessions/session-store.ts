@@ -82,7 +82,7 @@ export class TypeOrmSessionStore extends SessionStore {
     }
     await checkServer(this.query, this.parts.allowFsyncOff, this.logger);
     await incarnation.load(this.query);
-    await lease.bury(this.query);
+    await lease.removeGone(this.query);
     await lease.take(this.query);
     this.ticker = new Ticker(database, lease, incarnation, listener, (message, error) =>
       this.logger.warn(`${message} ${error instanceof Error ? error.message : error}`),

@@ -78,7 +78,7 @@ type Purger = (database: Database, retention: Retention) => Promise<number>;
 
 /** Sessions that one statement looks at for numbers to delete. */
 const PART = 100;
-/** Last uses are written once a second, later while the database was away: only long idle sessions are ended from outside. */
+/** Last uses are written twice a second, later while the database was away: only long idle sessions are ended from outside. */
 const IDLE_SLACK = 60;
 /** Seconds between raising a floor and deleting the rows below it. */
 const FLOOR_REST = 60;
