@@ -13,7 +13,7 @@ export interface IncomingOptions {
   readonly decode?: DecodeOptions;
   /** the stream of a run that was cut: the first one of its kind in this message goes on with it */
   readonly continued?: IncomingStream | undefined;
-  /** told if nobody reads any of the streams that have not ended; again if more are announced */
+  /** nobody reads any of the streams that have not ended; it may be called again if more are announced */
   readonly onCancel?: () => void;
 }
 
@@ -40,8 +40,12 @@ export class IncomingStreams {
     moved: () => this.moved(),
     cancelled: () => this.cancelled(),
   };
+  /** of the options */
+  onCancel: (() => void) | undefined;
+
   constructor(private readonly options: IncomingOptions) {
     this.continued = options.continued;
+    this.onCancel = options.onCancel;
   }
 
   /** Hook of the decoders: the value of a reference to a stream. @throws SealwireError `bad_payload` */
@@ -125,7 +129,7 @@ export class IncomingStreams {
   }
 
   private cancelled(): void {
-    if (this.list.every(({ ended, cancelled }) => ended || cancelled)) this.options.onCancel?.();
+    if (this.list.every(({ ended, cancelled }) => ended || cancelled)) this.onCancel?.();
   }
 }
 
