@@ -40,6 +40,7 @@ const EMPTY: Uint8Array = new Uint8Array(0);
 export class Reception implements Limited, Abortable {
   readonly #streams = new IncomingStreams({
     errorOf: ({ code, message, details }) => new RemoteError(code, message, { details }),
+    onCancel: () => this.#cancelled(),
   });
   readonly #units: UnitReader;
   readonly #outcomes: Outcome[] = [];
@@ -67,7 +68,6 @@ export class Reception implements Limited, Abortable {
   ) {
     this.#units = new UnitReader('result', maxResponse(message.delivery.settings.transport), sent.total);
     this.#missing = sent.total;
-    this.#streams.onCancel = () => this.#cancelled();
   }
 
   /** Resolves when all outcomes have come, or nothing more comes. The streams go on. */

@@ -13,6 +13,8 @@ export interface IncomingOptions {
   readonly decode?: DecodeOptions;
   /** the stream of a run that was cut: the first one of its kind in this message goes on with it */
   readonly continued?: IncomingStream | undefined;
+  /** nobody reads any of the streams that have not ended; it may be called again if more are announced */
+  readonly onCancel?: () => void;
 }
 
 /**
@@ -38,16 +40,20 @@ export class IncomingStreams {
     moved: () => this.moved(),
     cancelled: () => this.cancelled(),
   };
-  /** Nobody reads any of the streams that have not ended. It may be called again if more are announced. */
+  /** of the options */
   onCancel: (() => void) | undefined;
 
   constructor(private readonly options: IncomingOptions) {
     this.continued = options.continued;
+    this.onCancel = options.onCancel;
   }
 
   /** Hook of the decoders: the value of a reference to a stream. @throws SealwireError `bad_payload` */
-  readonly revive: Revive = (reference) => {
-    const { kind, k, info } = readReference(reference);
+  get revive(): Revive {
+    return (reference) => this.announced(readReference(reference));
+  }
+
+  private announced({ kind, k, info }: ReturnType<typeof readReference>): object | undefined {
     if (this.byNumber.has(k) || this.list.length >= LIMITS.streams) throw new SealwireError('bad_payload');
     const continued = this.continued?.kind === kind ? this.continued : undefined;
     if (continued) this.continued = undefined;
@@ -60,7 +66,7 @@ export class IncomingStreams {
       continued.end(this.options.errorOf({ code: 'stream_changed', message }));
     }
     return stream.value;
-  };
+  }
 
   /** Announced and not ended. */
   get open(): number {

@@ -42,7 +42,7 @@ export class OutgoingStreams extends FoundStreams {
   private over = false;
   private steady = false;
   private write: WritePiece | undefined;
-  private errorOf: ErrorOf = () => ({ code: 'internal', message: '' });
+  private errorOf!: ErrorOf;
   private writing = false;
   private scheduled = false;
   /** full pieces since other work went on */
@@ -53,7 +53,9 @@ export class OutgoingStreams extends FoundStreams {
   private settle: { resolve(): void; reject(error: unknown): void } | undefined;
 
   /** {@link FoundStreams.replace} for a function that can go on with its stream: items travel with their positions. */
-  readonly replaceResumable: Replace = (value) => this.announce(value, true);
+  get replaceResumable(): Replace {
+    return (value) => this.announce(value, true);
+  }
 
   /** @param found streams that were found before, which it takes over */
   constructor(found?: FoundStreams) {

@@ -156,8 +156,13 @@ export class FoundStreams {
   /** @internal */
   readonly streams: Outgoing[] = [];
 
-  /** Hook of the encoders: a value that is a stream is remembered, and its reference travels. */
-  readonly replace: Replace = (value) => this.announce(value, false);
+  /**
+   * Hook of the encoders: a value that is a stream is remembered, and its reference travels. It is made when it is asked for: a
+   * function that is assigned to a property goes to V8's old generation, and would hold what it knows there.
+   */
+  get replace(): Replace {
+    return (value) => this.announce(value, false);
+  }
 
   /** How many streams were found. */
   get size(): number {

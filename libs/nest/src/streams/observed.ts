@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import { EmptyError, isObservable } from 'rxjs';
+import { EmptyError, isObservable, type Unsubscribable } from 'rxjs';
 import { RemoteFunctionError } from '../functions/outcome.js';
 
 /** Items of one Observable that may wait for a slow consumer. */
@@ -11,9 +11,7 @@ interface End {
 }
 
 interface Subscribable {
-  subscribe(observer: { next(value: unknown): void; error(error: unknown): void; complete(): void }): {
-    unsubscribe(): void;
-  };
+  subscribe(observer: { next(value: unknown): void; error(error: unknown): void; complete(): void }): Unsubscribable;
 }
 
 /**
@@ -28,7 +26,7 @@ export class Observed implements AsyncIterableIterator<unknown> {
   last: { readonly value: unknown } | undefined;
   #over: End | undefined;
   #wake: (() => void) | undefined;
-  #close: (() => void) | undefined;
+  #subscription: Unsubscribable | undefined;
 
   /** @param ended told once of its end, with what it failed with */
   constructor(source: Subscribable, ended?: (end: End, observed: Observed) => void) {
@@ -39,13 +37,13 @@ export class Observed implements AsyncIterableIterator<unknown> {
       this.#wake?.();
       ended?.(end, this);
     };
-    const subscription = source.subscribe({
+    this.#subscription = source.subscribe({
       next: (value) => {
         if (this.#over) return;
         this.#waiting.push(value);
         this.last = { value };
         if (counting && this.#waiting.length - this.#head > WAITING) {
-          this.#close?.();
+          this.#subscription?.unsubscribe();
           finish({ error: new RemoteFunctionError('consumer_slow', 'The stream is read too slowly.') });
         }
         this.#wake?.();
@@ -54,8 +52,7 @@ export class Observed implements AsyncIterableIterator<unknown> {
       complete: () => finish(),
     });
     counting = true;
-    this.#close = () => subscription.unsubscribe();
-    if (this.#over) this.#close();
+    if (this.#over) this.#subscription.unsubscribe();
   }
 
   [Symbol.asyncIterator](): this {
@@ -83,7 +80,7 @@ export class Observed implements AsyncIterableIterator<unknown> {
     this.#head = 0;
     this.#over = {};
     this.#wake?.();
-    this.#close?.();
+    this.#subscription?.unsubscribe();
     return { done: true, value: undefined };
   }
 
