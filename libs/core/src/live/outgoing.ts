@@ -274,9 +274,9 @@ export class OutgoingStreams extends FoundStreams {
       nextTurn(written);
     };
     // a connection whose system takes everything at once is drained before other work runs
-    const after = last ? written : soon;
-    if (pending) pending.then(after, (error) => this.fail(error));
-    else after();
+    if (pending) pending.then(full && !last ? soon : written, (error) => this.fail(error));
+    else if (last) written();
+    else soon();
   }
 
   private release(): void {
