@@ -38,7 +38,7 @@ export class Upload implements Limited {
   #begun = false;
   /** the whole body for a transport that takes no stream */
   #blob: Blob | undefined;
-  #pulse: (() => void) | undefined;
+  #pulsing = false;
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
@@ -122,8 +122,9 @@ export class Upload implements Limited {
   }
 
   ring(now: number): void {
-    this.#pulse?.();
-    if (this.#pulse) this.#message?.delivery.alarms.set(this, now + this.#pulseMs);
+    if (!this.#pulsing) return;
+    this.#streams.send(UNIT.pulse, 0, EMPTY);
+    if (this.#pulsing) this.#message?.delivery.alarms.set(this, now + this.#pulseMs);
   }
 
   cancel(reason: unknown): void {
@@ -198,7 +199,7 @@ export class Upload implements Limited {
     const tell = sealing(this.#message as Message, sealer.header);
     tell(this.#bodies.map(({ length }) => length));
     give(head);
-    this.#pulse = () => this.#streams.send(UNIT.pulse, 0, EMPTY);
+    this.#pulsing = true;
     const alarms = this.#message?.delivery.alarms;
     const pulses = this.#pulseMs > 0 && !this.repeatable;
     if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
@@ -232,7 +233,7 @@ export class Upload implements Limited {
   }
 
   #over(): void {
-    this.#pulse = undefined;
+    this.#pulsing = false;
     this.#message?.delivery.alarms.clear(this);
   }
 

@@ -47,6 +47,7 @@ export class IncomingStream {
   /** a reader was told of the end, or of the error */
   private told = false;
   private held: WeakRef<object> | undefined;
+  private registered = false;
 
   constructor(
     readonly kind: StreamKind,
@@ -63,7 +64,11 @@ export class IncomingStream {
     const value = makeValue(this, consumer);
     this.held = new WeakRef(value);
     // many a stream is over with the piece that announces it, and an entry costs more than its items
-    queueMicrotask(() => this.ended || this.cancelled || unreachable.register(consumer, this, this));
+    queueMicrotask(() => {
+      if (this.ended || this.cancelled) return;
+      unreachable.register(consumer, this, this);
+      this.registered = true;
+    });
     return value;
   }
 
@@ -113,7 +118,7 @@ export class IncomingStream {
     if (error === undefined && this.arrived !== (this.info.size ?? this.arrived))
       throw new SealwireError('bad_payload');
     this.ended = true;
-    unreachable.unregister(this);
+    if (this.registered) unreachable.unregister(this);
     if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
@@ -168,7 +173,7 @@ export class IncomingStream {
   cancel(): void {
     if (this.cancelled) return;
     this.cancelled = true;
-    unreachable.unregister(this);
+    if (this.registered) unreachable.unregister(this);
     this.clear();
     this.error = undefined;
     for (const reader of this.readers.splice(0)) reader.resolve(DONE);

@@ -10,6 +10,8 @@ import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.
 
 /** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
 const PIECES_A_TURN = 4;
+/** Items or chunks that are read in one turn: a source that never waits may give many short or empty ones. */
+const READS_A_TURN = 4_096;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -47,6 +49,7 @@ export class OutgoingStreams extends FoundStreams {
   private scheduled = false;
   /** full pieces since other work went on */
   private inTurn = 0;
+  private reads = 0;
   private waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
   private progress: Map<number, Uint8Array> | undefined;
@@ -147,33 +150,36 @@ export class OutgoingStreams extends FoundStreams {
   }
 
   private async pump(k: number, stream: Outgoing): Promise<void> {
+    const { kind, info } = stream.source;
+    const { size, offset = 0 } = info;
     // a source that throws, or has ended, has closed itself
     let closed = false;
     let place = -1;
-    const { size, offset = 0 } = stream.source.info;
-    let end = offset;
+    let at = offset;
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
       for (;;) {
+        if (++this.reads % READS_A_TURN === 0) await new Promise<void>(nextTurn);
         while (this.behind) await this.room();
         if (stream.over) return;
         closed = true;
         place++;
-        const { done, value } = await reader.next();
+        const result = await reader.next();
+        if (Object(result) !== result) throw new TypeError('An iterator gave a result that is no object.');
+        const { done, value } = result;
         closed = !!done;
         if (stream.over) return;
-        const bytes = stream.source.kind !== 'items' && !done;
-        if (bytes) {
-          if (!isBytes(value)) throw new TypeError('A stream of bytes gave what is no Uint8Array.');
-          end += value.length;
-        }
-        if (done ? end !== (size ?? end) : end > (size as number))
-          throw new TypeError(`A file of ${size} bytes had ${end} bytes.`);
         if (done) break;
-        if (bytes) await this.bytes(k, stream, value as Uint8Array);
-        else this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
+        if (kind === 'items') this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
+        else {
+          if (!isBytes(value)) throw new TypeError('A stream of bytes gave what is no Uint8Array.');
+          at += value.length;
+          if (at > (size ?? at)) throw wrongSize(size, at);
+          await this.bytes(k, stream, value);
+        }
       }
+      if (at !== (size ?? at)) throw wrongSize(size, at);
       stream.over = true;
       this.add(UNIT.end, k, EMPTY);
     } catch (thrown) {
@@ -294,4 +300,8 @@ export class OutgoingStreams extends FoundStreams {
     for (const stream of this.streams) this.close(stream, reason);
     this.release();
   }
+}
+
+function wrongSize(size: number | undefined, had: number): TypeError {
+  return new TypeError(`A file of ${size} bytes had ${had} bytes.`);
 }

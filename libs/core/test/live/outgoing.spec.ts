@@ -319,6 +319,16 @@ describe('a source is closed once', () => {
   });
 });
 
+it.each([5, undefined])(
+  'a source whose iterator gives %s in place of a result fails, as in a loop over it',
+  async (given) => {
+    const wrong = { [Symbol.asyncIterator]: () => ({ next: async () => given }) };
+    const { done, of } = running([wrong]);
+    await done;
+    expect(of(0, UNIT.error)).toEqual([['failed', 'TypeError: An iterator gave a result that is no object.']]);
+  },
+);
+
 describe('a stream of bytes', () => {
   it('fills a few pieces in one turn of the event loop, and then lets other work go on', async () => {
     const chunk = new Uint8Array(65_536);
@@ -336,20 +346,22 @@ describe('a stream of bytes', () => {
     expect(bodies.length).toBeGreaterThan(40);
   });
 
-  it('lets other work go on too if each write is over at once', async () => {
+  it('lets other work go on too if each write is over at once, or chunks are empty', async () => {
     const out = new OutgoingStreams();
-    const chunk = new Uint8Array(65_536);
-    let left = 5_000;
-    const value = new ReadableStream<Uint8Array>({
-      pull: (controller) => (left-- > 0 ? controller.enqueue(chunk) : controller.close()),
-    });
+    const endless = (chunk: Uint8Array, rest: { left: number }) =>
+      new ReadableStream<Uint8Array>({
+        pull: (controller) => (rest.left-- > 0 ? controller.enqueue(chunk) : controller.close()),
+      });
+    const [full, empty] = [{ left: 5_000 }, { left: 1_000_000 }];
+    const value = [endless(new Uint8Array(65_536), full), endless(NOTHING, empty)];
     out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value }, out));
     out.finish();
     // as a response whose connection takes everything: drained before its turn ends
     const write = () => new Promise<void>((resolve) => process.nextTick(resolve));
     const done = out.run(write, errorOf);
     for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
-    expect(left).toBeGreaterThan(0);
+    expect(full.left).toBeGreaterThan(0);
+    expect(empty.left).toBeGreaterThan(0);
     out.cancel(undefined);
     await done;
   });

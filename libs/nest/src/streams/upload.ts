@@ -45,14 +45,19 @@ export class Upload implements Stoppable {
   }
 
   /** Hook of the decoder. */
-  readonly revive: Revive = (reference) => {
-    const value = this.#streams.revive(reference);
-    this.#references.set(value, reference as readonly unknown[]);
-    return keep(value as object);
-  };
+  get revive(): Revive {
+    const { revive } = this.#streams;
+    return (reference) => {
+      const value = revive(reference);
+      this.#references.set(value, reference as readonly unknown[]);
+      return keep(value as object);
+    };
+  }
 
   /** Hook of the encoder that gives the reference again by which a stream was announced. */
-  readonly replace: Replace = (value) => this.#references.get(value);
+  get replace(): Replace {
+    return (value) => this.#references.get(value);
+  }
 
   /**
    * The payload of the calls, with what is still missing of it.
