@@ -96,6 +96,7 @@ export class IncomingStream {
   take(isItem: boolean, bytes: Uint8Array): void {
     if (isItem !== (this.kind === 'items')) throw new SealwireError('bad_payload');
     this.arrived += isItem ? 1 : bytes.length;
+    if (this.arrived > (this.info.size ?? this.arrived)) throw new SealwireError('bad_payload');
     if (this.cancelled) return;
     const reader = this.readers.shift();
     if (reader) {
@@ -112,7 +113,7 @@ export class IncomingStream {
     this.buffered += bytes.length;
   }
 
-  /** @throws SealwireError `bad_payload` at the end of a file that is not as long as was told */
+  /** @throws SealwireError `bad_payload` at the end of a file that is shorter than was told */
   end(error: unknown): void {
     if (this.ended) return;
     if (error === undefined && this.arrived !== (this.info.size ?? this.arrived))

@@ -111,6 +111,14 @@ describe('a stream', () => {
     expect({ ...new RemoteFile() }).toMatchObject({ name: '', type: '' });
   });
 
+  it('of a file hands out no byte more than was told, and ends with no byte less', () => {
+    const { announce, data, end } = incoming();
+    announce('file', 0, { name: '', type: '', size: 4, offset: 1 });
+    data(0, 2);
+    expect(codeOf(() => end(0))).toBe('bad_payload');
+    expect(codeOf(() => data(0, 2))).toBe('bad_payload');
+  });
+
   it('hands out bytes in memory of their own', async () => {
     const { announce, streams } = incoming();
     const reader = (announce('bytes', 0) as Bytes).getReader();

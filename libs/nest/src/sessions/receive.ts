@@ -236,7 +236,6 @@ export class Receiver {
     over: (kept: Uint8Array | undefined) => void,
   ): LiveResult {
     session.enter();
-    session.flights.at(frame.number, this.options.abandonAfter).goLive();
     let leave = (): void => session.leave();
     let release: (() => void) | undefined;
     const result = new LiveResult(reply, {
@@ -245,6 +244,7 @@ export class Receiver {
       keep: this.options.resultCache.bytes,
       goesOn: () => {
         release = this.sessions.addStream(session, result);
+        session.flights.at(frame.number, this.options.abandonAfter).goLive();
       },
       alive: () => this.touch(session, false),
       done: (kept) => {

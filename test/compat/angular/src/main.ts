@@ -6,9 +6,9 @@ import { provideServerRendering, renderApplication } from '@angular/platform-ser
 import { provideSealwire, sealwireStreams, withModule, withServerCalls } from '@sealwire/angular';
 import { App, Payments } from './app.js';
 
-/** The text of the page, with calls to a server that is not there or without calls. */
+/** The text of the page, with calls to a server that is not there (`fetch` itself refuses port 1) or without calls. */
 async function render(calls: boolean): Promise<string | undefined> {
-  const allowed = calls ? [withServerCalls({ url: 'http://127.0.0.1:1/remote', transfer: true })] : [];
+  const allowed = calls ? [withServerCalls({ url: 'http://127.0.0.1:2/remote', transfer: true })] : [];
   const providers = [
     provideServerRendering(),
     provideHttpClient(withFetch(), withInterceptors([sealwireStreams])),
