@@ -1,5 +1,6 @@
-import { encodeCalls } from '@sealwire/core/calls';
+import { encodeCalls, isPending } from '@sealwire/core/calls';
 import { badConfiguration, RemoteError } from './errors.js';
+import { hasNames } from './transport/transport-options.js';
 
 /** Headers that travel under the seal. A name that has no value is left out. */
 export type Metadata = Readonly<Record<string, string | undefined>>;
@@ -28,12 +29,7 @@ function sendable(given: Metadata): Lower {
 }
 
 function lower(metadata: Metadata): Lower {
-  if (
-    typeof metadata !== 'object' ||
-    metadata === null ||
-    Symbol.iterator in metadata ||
-    Object.hasOwn(metadata, '__proto__')
-  )
+  if (!hasNames(metadata) || Object.hasOwn(metadata, '__proto__'))
     throw new TypeError('it must be an object of names and texts');
   const out: Record<string, string> = {};
   for (const [name, value] of Object.entries(metadata)) if (value !== undefined) out[name.toLowerCase()] = value;
@@ -48,16 +44,11 @@ function lower(metadata: Metadata): Lower {
 export function metadataOf(...sources: readonly (MetadataSource | undefined)[]): Lower | Promise<Lower> {
   try {
     const given = sources.map((source) => (typeof source === 'function' ? source() : source));
-    if (!given.some(isPromise)) return merged(given as (Metadata | undefined)[]);
+    if (!given.some(isPending)) return merged(given as (Metadata | undefined)[]);
     return Promise.all(given).then(merged).catch(failed);
   } catch (error) {
     return failed(error);
   }
-}
-
-/** also one of another realm or library */
-function isPromise(given: unknown): boolean {
-  return typeof (given as { then?: unknown } | undefined)?.then === 'function';
 }
 
 function merged(all: readonly (Metadata | undefined)[]): Lower {

@@ -61,12 +61,15 @@ export const BYTES: Rule = [
 ];
 export const FUNCTION: Rule = [(value) => typeof value === 'function', 'a function'];
 export const HEADERS: Rule = [
-  // a `Headers` or a Map has nothing of what is in it among its properties
-  (value) =>
-    typeof value === 'function' || (typeof value === 'object' && value !== null && !(Symbol.iterator in value)),
+  (value) => typeof value === 'function' || hasNames(value),
   'an object of names and texts, or a function that returns one',
 ];
 export const SWITCH: Rule = [(value) => typeof value === 'boolean', 'true or false'];
+
+/** Whether what it says stands in its properties: a `Headers`, a Map or an array has nothing of its own there. */
+export function hasNames(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !(Symbol.iterator in value);
+}
 
 /**
  * @param what the function whose options they are

@@ -216,10 +216,7 @@ function parse<S>(frame: Uint8Array, type: number, layout: Layout<S>, sealed: nu
   return { ...layout.read(frame), clear: frame.slice(0, layout.size) };
 }
 
-/**
- * A step of the server, whose primitives answer at once. Whatever fails in it, a frame's version apart, is the one
- * `handshake_failed` that tells nothing.
- */
+/** A step of the server: whatever fails in it, a frame's version apart, is the one `handshake_failed` that tells nothing. */
 export function opaquely<P extends unknown[], R>(step: (...parameters: P) => Step<R>): (...parameters: P) => R {
   return (...parameters) => {
     try {

@@ -160,7 +160,7 @@ export class SymmetricState {
   /** HKDF(salt = ck, ikm, info = label || h), 32 bytes. */
   *derive(ikm: Uint8Array, label: string): Step<Uint8Array> {
     const prk = yield* wait(macOf(this.primitives, this.ck, ikm));
-    return yield* wait(macOf(this.primitives, prk, utf8(label), this.h, ONE));
+    return yield* wait(expand(this.primitives, handshakeSecret(this.primitives, prk), utf8(label), this.h));
   }
 
   /** Ends the state: whoever would go on with it by mistake gets an error, not frames under keys made of zeros. */

@@ -40,12 +40,9 @@ export class IncomingStreams {
     moved: () => this.moved(),
     cancelled: () => this.cancelled(),
   };
-  /** of the options */
-  onCancel: (() => void) | undefined;
 
   constructor(private readonly options: IncomingOptions) {
     this.continued = options.continued;
-    this.onCancel = options.onCancel;
   }
 
   /** Hook of the decoders: the value of a reference to a stream. @throws SealwireError `bad_payload` */
@@ -129,7 +126,7 @@ export class IncomingStreams {
   }
 
   private cancelled(): void {
-    if (this.list.every(({ ended, cancelled }) => ended || cancelled)) this.onCancel?.();
+    if (this.list.every(({ ended, cancelled }) => ended || cancelled)) this.options.onCancel?.();
   }
 }
 

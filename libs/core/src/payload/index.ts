@@ -7,7 +7,7 @@ export { LIMITS } from '../limits.js';
 export { RemoteFile } from '../live/remote-file.js';
 export { FoundStreams, isStream } from '../live/sources.js';
 export { CONTENT_TYPE, FRAME_TYPE, frameType, isLive } from '../message/frame-type.js';
-export { lazy } from '../steps.js';
+export { isPending, lazy } from '../steps.js';
 export {
   decodeCalls,
   decodeValue,

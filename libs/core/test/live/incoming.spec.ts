@@ -10,8 +10,8 @@ const NOTHING = new Uint8Array();
 type Items = AsyncIterableIterator<unknown>;
 type Bytes = ReadableStream<Uint8Array>;
 
-function incoming(continued?: IncomingStream) {
-  const streams = new IncomingStreams({ errorOf: revived, continued });
+function incoming(continued?: IncomingStream, onCancel: () => unknown = () => undefined) {
+  const streams = new IncomingStreams({ errorOf: revived, continued, onCancel });
   const announce = (...reference: unknown[]) => streams.revive(reference);
   const item = (k: number, value: unknown) => streams.accept({ kind: UNIT.item, stream: k, bytes: encodeValue(value) });
   const data = (k: number, length: number, byte = 1) =>
@@ -160,11 +160,8 @@ describe('a consumer', () => {
     ['items', (value: unknown) => (value as Items).return?.()],
     ['bytes', (value: unknown) => (value as Bytes).cancel()],
   ])('of %s that breaks off has the rest thrown away, and says so', async (kind, stop) => {
-    const { announce, streams, item, data, end } = incoming();
     let cancelled = 0;
-    streams.onCancel = () => {
-      cancelled++;
-    };
+    const { announce, streams, item, data, end } = incoming(undefined, () => cancelled++);
     const [one, two] = [announce(kind, 0), announce(kind, 1)];
     const send = (k: number) => (kind === 'items' ? item(k, 'x'.repeat(65_000)) : data(k, 65_000));
     const held = last(17, () => send(0));
@@ -180,11 +177,8 @@ describe('a consumer', () => {
   });
 
   it('that ends a loop early breaks off', async () => {
-    const { announce, streams, item } = incoming();
     let cancelled = 0;
-    streams.onCancel = () => {
-      cancelled++;
-    };
+    const { announce, streams, item } = incoming(undefined, () => cancelled++);
     announce('items', 0);
     item(0, 1);
     for await (const value of streams.list[0]!.value as Items) if (value === 1) break;
@@ -224,11 +218,8 @@ describe('a consumer', () => {
   it('that is garbage breaks off', async () => {
     setFlagsFromString('--expose-gc');
     const gc = runInNewContext('gc') as () => void;
-    const { announce, streams } = incoming();
     let cancelled = 0;
-    streams.onCancel = () => {
-      cancelled++;
-    };
+    const { announce, streams } = incoming(undefined, () => cancelled++);
     let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
     (() => {
       announce('items', 0);
@@ -253,10 +244,9 @@ it('what is over keeps nothing alive, even if its message holds it', async () =>
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc') as () => void;
   const over = (end: (all: ReturnType<typeof incoming>) => void) => {
-    const all = incoming();
-    const value = all.announce('items', 0) as object;
     // as a client does, whose message holds the outcome of the call
-    all.streams.onCancel = () => value;
+    const all = incoming(undefined, () => value);
+    const value = all.announce('items', 0) as object;
     end(all);
     return new WeakRef(value);
   };
