@@ -43,16 +43,16 @@ const questions = {
     await Promise.all(Array.from({ length: streams }, read));
     return performance.now() - started;
   },
-  /** @returns milliseconds until a unary result, and until the first item, in turn */
-  async first(times: number): Promise<{ unary: number[]; first: number[] }> {
+  /** @returns milliseconds until so many items came as a unary result, and until the first of a stream of them, in turn */
+  async first(times: number, count: number): Promise<{ unary: number[]; first: number[] }> {
     const unary: number[] = [];
     const first: number[] = [];
     for (let i = 0; i < times; i++) {
       let started = performance.now();
-      await remote.item(0);
+      await (count === 1 ? remote.item(0) : remote.list(count));
       unary.push(performance.now() - started);
       started = performance.now();
-      for await (const { id } of await remote.items(1)) if (id === 0) first.push(performance.now() - started);
+      for await (const { id } of await remote.items(count)) if (id === 0) first.push(performance.now() - started);
     }
     return { unary, first };
   },

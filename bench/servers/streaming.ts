@@ -41,6 +41,12 @@ export class StreamingController {
     return { id, text: 'a small item' };
   }
 
+  /** The same items as one value. */
+  @RemoteFunction()
+  list(count: number): { id: number; text: string }[] {
+    return Array.from({ length: count }, (_, id) => this.item(id));
+  }
+
   /** One item, and then nothing for good. */
   @RemoteFunction()
   async *idle(): AsyncGenerator<number> {

@@ -10,8 +10,8 @@ import { encodeFailure, type StreamFailure, UNIT, type UnitKind } from './units.
 
 /** Full pieces that are made in one turn of the event loop: a connection takes them in one write. */
 const PIECES_A_TURN = 4;
-/** Items or chunks that are read in one turn: a source that never waits may give many short or empty ones. */
-const READS_A_TURN = 4_096;
+/** Milliseconds for which sources are read before what they gave leaves and other work goes on, though they never wait. */
+const READING_MS = 5;
 
 type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure;
 
@@ -49,7 +49,8 @@ export class OutgoingStreams extends FoundStreams {
   private scheduled = false;
   /** full pieces since other work went on */
   private inTurn = 0;
-  private reads = 0;
+  /** when sources were read first since other work went on, of `performance.now()` */
+  private readingSince = performance.now();
   private waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
   private progress: Map<number, Uint8Array> | undefined;
@@ -137,7 +138,8 @@ export class OutgoingStreams extends FoundStreams {
 
   protected override announce(value: object, resumable: boolean): readonly unknown[] | undefined {
     const reference = super.announce(value, resumable);
-    if (reference && resumable) this.pieces.beginShort();
+    // the first of many items does not wait for those that fill a long piece
+    if (reference && (resumable || reference[0] === 'items')) this.pieces.beginShort();
     return reference;
   }
 
@@ -160,7 +162,7 @@ export class OutgoingStreams extends FoundStreams {
       const reader = readerOf(stream.source);
       stream.reader = reader;
       for (;;) {
-        if (++this.reads % READS_A_TURN === 0) await new Promise<void>(nextTurn);
+        if (performance.now() - this.readingSince > READING_MS) await this.othersTurn();
         while (this.behind) await this.room();
         if (stream.over) return;
         closed = true;
@@ -211,6 +213,11 @@ export class OutgoingStreams extends FoundStreams {
 
   private get behind(): boolean {
     return !this.over && (this.writing || this.pieces.full);
+  }
+
+  private async othersTurn(): Promise<void> {
+    await new Promise<void>(nextTurn);
+    this.readingSince = performance.now();
   }
 
   private room(): Promise<void> {

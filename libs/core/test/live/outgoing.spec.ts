@@ -180,6 +180,39 @@ describe('a stream that can be gone on with', () => {
   });
 });
 
+describe('the first of many items', () => {
+  const first = async (item: (i: number) => unknown): Promise<number> => {
+    const { seen, iterator } = source(1_000, item);
+    const out = new OutgoingStreams();
+    out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value: iterator }, out));
+    out.finish();
+    let asked = 0;
+    let sent = 0;
+    await out.run((body) => {
+      sent += concat(...body).length;
+      // the outcome alone leaves before it
+      if (asked === 0 && seen.asked > 0) {
+        asked = seen.asked;
+        out.cancel(undefined);
+      }
+    }, errorOf);
+    expect(sent).toBeLessThanOrEqual(1_020);
+    return asked;
+  };
+
+  it('does not wait for those that would fill a long piece', async () => {
+    expect(await first((i) => `small ${i}`)).toBeLessThan(200);
+  });
+
+  it('does not wait for others that take long and never wait', async () => {
+    const slow = (i: number) => {
+      for (const until = performance.now() + 6; performance.now() < until; );
+      return i;
+    };
+    expect(await first(slow)).toBe(1);
+  });
+});
+
 describe('a source is closed once', () => {
   it.each([
     ['when nobody reads any more', (run: ReturnType<typeof running>) => run.out.cancel(new Error('gone'))],
@@ -346,22 +379,22 @@ describe('a stream of bytes', () => {
     expect(bodies.length).toBeGreaterThan(40);
   });
 
-  it('lets other work go on too if each write is over at once, or chunks are empty', async () => {
+  it.each([
+    ['each write is over at once', new Uint8Array(65_536), 5_000],
+    ['chunks are empty', NOTHING, 1_000_000],
+  ])('lets other work go on too if %s', async (_, chunk, length) => {
+    let left = length;
+    const long = new ReadableStream<Uint8Array>({
+      pull: (controller) => (left-- > 0 ? controller.enqueue(chunk) : controller.close()),
+    });
     const out = new OutgoingStreams();
-    const endless = (chunk: Uint8Array, rest: { left: number }) =>
-      new ReadableStream<Uint8Array>({
-        pull: (controller) => (rest.left-- > 0 ? controller.enqueue(chunk) : controller.close()),
-      });
-    const [full, empty] = [{ left: 5_000 }, { left: 1_000_000 }];
-    const value = [endless(new Uint8Array(65_536), full), endless(NOTHING, empty)];
-    out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value }, out));
+    out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value: long }, out));
     out.finish();
     // as a response whose connection takes everything: drained before its turn ends
     const write = () => new Promise<void>((resolve) => process.nextTick(resolve));
     const done = out.run(write, errorOf);
     for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
-    expect(full.left).toBeGreaterThan(0);
-    expect(empty.left).toBeGreaterThan(0);
+    expect(left).toBeGreaterThan(0);
     out.cancel(undefined);
     await done;
   });
