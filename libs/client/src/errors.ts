@@ -1,5 +1,5 @@
 import type { CallNumber } from '@sealwire/core';
-import { SealwireError, toHex } from '@sealwire/core/calls';
+import { SealwireError, thrownText, toHex } from '@sealwire/core/calls';
 import { deepestCause } from './transport/hint.js';
 import { offline } from './transport/network.js';
 
@@ -117,8 +117,8 @@ export function closedError(): RemoteError {
 
 /** `onSession` failed, so that the calls which waited for it were not sent. */
 export function onSessionFailed(error: unknown): RemoteError {
-  const why = error instanceof Error ? error.message : String(error);
-  return new RemoteError('on_session_failed', `onSession failed: ${why}`, { retryable: true, cause: error });
+  const sentence = `onSession failed: ${thrownText(error)}`;
+  return new RemoteError('on_session_failed', sentence, { retryable: true, cause: error });
 }
 
 /** The caller's time ran out; by itself it says that nothing was sent that could have run. */
@@ -137,8 +137,7 @@ export function notSent(): RemoteError {
 /** With the deepest cause in the message, for `fetch failed` says nothing. */
 export function unreachable(what: string, cause: unknown): RemoteError {
   const deepest = deepestCause(cause);
-  const why = deepest instanceof Error ? deepest.message : String(deepest);
-  return new RemoteError('unreachable', `${what}: ${why}`, { retryable: true, cause });
+  return new RemoteError('unreachable', `${what}: ${thrownText(deepest)}`, { retryable: true, cause });
 }
 
 /** Any error as one that a call is rejected with. */

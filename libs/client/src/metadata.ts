@@ -1,4 +1,4 @@
-import { encodeCalls, isPending } from '@sealwire/core/calls';
+import { encodeCalls, isPending, thrownText } from '@sealwire/core/calls';
 import { badConfiguration, RemoteError } from './errors.js';
 import { hasNames } from './transport/transport-options.js';
 
@@ -56,8 +56,7 @@ function merged(all: readonly (Metadata | undefined)[]): Lower {
 }
 
 function failed(error: unknown): never {
-  const why = error instanceof Error ? error.message : String(error);
-  throw new RemoteError('metadata_failed', `The metadata of the call could not be made: ${why}`, {
+  throw new RemoteError('metadata_failed', `The metadata of the call could not be made: ${thrownText(error)}`, {
     cause: error,
     retryable: true,
   });

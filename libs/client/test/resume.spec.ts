@@ -70,6 +70,34 @@ describe('a resumable stream', () => {
     expect(server.sessions.size).toBe(2);
   });
 
+  it('leaves the new session alone if it is told late that its own has ended', async () => {
+    const { server, remote } = await openedLive();
+    const ends: (() => void)[] = [];
+    server.live.endless = async ({ end }) => {
+      ends.push(() => end('session_ended'));
+      return (async function* () {
+        yield 1;
+        await new Promise(() => undefined);
+      })();
+    };
+    const renewed = vi.fn();
+    remote.$events.on('renewed', renewed);
+    const streams = [];
+    for (const _ of [1, 2, 3]) {
+      const items = (await remote.endless())[Symbol.asyncIterator]();
+      await items.next();
+      streams.push(items);
+    }
+    for (const session of server.sessions.values()) session.ended = true;
+    for (const [k, items] of streams.entries()) {
+      ends[k]!();
+      await expect(items.next()).rejects.toMatchObject({ code: 'stream_cut' });
+      expect(await remote.add(k, 1)).toBe(k + 1);
+    }
+    expect(renewed).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ reason: 'session_ended' }));
+    expect(server.sessions.size).toBe(2);
+  });
+
   it('goes on with bytes at their offset, and ends if their version is another one', async () => {
     const content = new Uint8Array(200_000).map((_, i) => i * 7);
     let cuts = 0;

@@ -162,6 +162,37 @@ it('rejects with the refusal if refresh fails', async () => {
 });
 
 it.each([
+  ['refresh', 'unauthorized'],
+  ['metadata', 'metadata_failed'],
+  ['onSession', 'on_session_failed'],
+])('says so also if %s throws what is no text', async (name, code) => {
+  const server = new PeerServer();
+  guarded(server, new Set());
+  const throws = () => {
+    throw Object.create(null);
+  };
+  const remote = connect(server, { [name]: throws }) as Any;
+  await expect(remote.whoami()).rejects.toMatchObject({ code, message: /no text/ });
+});
+
+it('waits for a slow refresh, and does not send the old metadata again meanwhile', async () => {
+  useFakeTimers();
+  const server = new PeerServer();
+  guarded(server, new Set(['new']));
+  const login = gate();
+  const refresh = vi.fn(() => login.passed.then(() => ({ authorization: 'new' })));
+  const remote = connect(server, { metadata: { authorization: 'old' }, refresh }) as Any;
+  await remote.add(0, 0);
+  const call = remote.whoami();
+  await vi.waitFor(() => expect(refresh).toHaveBeenCalled());
+  await vi.advanceTimersByTimeAsync(25_000);
+  expect(server.runs).toHaveLength(2);
+  login.open();
+  expect(await call).toBe('new');
+  expect(server.runs).toHaveLength(3);
+});
+
+it.each([
   ['cannot travel', { authorization: 5 }],
   ['no header can hold', { authorization: 'a\r\nb' }],
   ['is no object of names and texts', new Headers({ authorization: 'new' })],

@@ -10,10 +10,12 @@ waiting   offline          waiting   hold
 waiting   wake             waiting   want
 pausing   wake             waiting   want
 pausing   late_result      done      deliver
+refreshing fresh           waiting   want
+refreshing late_result     done      deliver
 
 riding    result           done      deliver
 riding    unavailable      pausing   deliver identify pause
-riding    unauthorized     pausing   deliver refresh
+riding    unauthorized     refreshing deliver refresh
 riding    late_result      done      deliver
 riding    result_gone      pausing   note identify rest
 riding    number_conflict  pausing   end forget rest
@@ -31,7 +33,7 @@ riding    told_running     running   transmit
 
 sent      result           done      deliver
 sent      unavailable      pausing   deliver identify pause
-sent      unauthorized     pausing   deliver refresh
+sent      unauthorized     refreshing deliver refresh
 sent      live             streaming single
 sent      late_result      done      deliver
 sent      running          running   single pause
@@ -59,7 +61,7 @@ sent      unmade           done      fail
 
 running   result           done      deliver
 running   unavailable      pausing   deliver identify pause
-running   unauthorized     pausing   deliver refresh
+running   unauthorized     refreshing deliver refresh
 running   live             streaming single
 running   late_result      done      deliver
 running   running          running   single pause
@@ -85,7 +87,7 @@ running   offline          running   hold
 
 streaming result           done      deliver
 streaming unavailable      pausing   deliver identify pause
-streaming unauthorized     pausing   deliver refresh
+streaming unauthorized     refreshing deliver refresh
 streaming late_result      done      deliver
 streaming running          running   pause
 streaming busy             sent      pause
@@ -107,7 +109,7 @@ streaming told_running     streaming
 
 asking    result           done      deliver
 asking    unavailable      pausing   deliver identify pause
-asking    unauthorized     pausing   deliver refresh
+asking    unauthorized     refreshing deliver refresh
 asking    live             streaming single
 asking    late_result      done      deliver
 asking    running          running   single pause
@@ -127,7 +129,7 @@ asking    told_running     running   pause
 
 doubtful  result           done      deliver
 doubtful  unavailable      pausing   deliver identify pause
-doubtful  unauthorized     pausing   deliver refresh
+doubtful  unauthorized     refreshing deliver refresh
 doubtful  live             streaming single
 doubtful  late_result      done      deliver
 doubtful  running          running   single pause

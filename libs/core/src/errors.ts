@@ -65,6 +65,21 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
 };
 
 /**
+ * What to tell of something that was thrown, which may be anything.
+ *
+ * @example
+ * thrownText(new Error('The disk is full.')); // The disk is full.
+ * thrownText(Object.create(null)); // something that is no text
+ */
+export function thrownText(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return 'something that is no text';
+  }
+}
+
+/**
  * An error of the protocol or of its use, with a code of the closed union {@link ErrorCode}.
  *
  * @example

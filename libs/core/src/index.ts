@@ -28,6 +28,7 @@ export {
   type SealedStatus,
   SealwireError,
   StreamCutError,
+  thrownText,
 } from './errors.js';
 export {
   type CookieKey,

@@ -1,5 +1,5 @@
 import type { ModuleMetadata, Provider } from '@nestjs/common';
-import { LIMITS, parseSecureKey, type SecureKey } from '@sealwire/core';
+import { LIMITS, parseSecureKey, type SecureKey, thrownText } from '@sealwire/core';
 import {
   filled,
   headerNames,
@@ -238,7 +238,7 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
     try {
       return parseSecureKey(text);
     } catch (error) {
-      throw refuse(error instanceof Error ? error.message : String(error));
+      throw refuse(thrownText(error));
     }
   });
   return {

@@ -6,6 +6,7 @@ import {
   type Outcome,
   type Reply,
   type Step,
+  thrownText,
 } from '@sealwire/core';
 import { ChannelBlockedError, notReached, notSent, RemoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
@@ -70,12 +71,12 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
       .after(message.round)
       .then(() => added?.())
       .then((fresh) => {
-        if (message.state !== 'pausing') return;
+        if (message.state !== 'refreshing') return;
         rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
-        message.on('wake');
+        message.on('fresh');
       })
       .catch((error: unknown) => {
-        if (message.state === 'pausing') stop(message, refreshFailed(error));
+        if (message.state === 'refreshing') stop(message, refreshFailed(error));
       });
   },
   note(message) {
@@ -236,6 +237,6 @@ export function told(message: Message, sent: Sent, answer: NumberAnswer, opened:
 }
 
 function refreshFailed(error: unknown): RemoteError {
-  const why = error instanceof Error ? error.message : String(error);
-  return new RemoteError('unauthorized', `The server refused the call, and refresh() failed: ${why}`, { cause: error });
+  const sentence = `The server refused the call, and refresh() failed: ${thrownText(error)}`;
+  return new RemoteError('unauthorized', sentence, { cause: error });
 }

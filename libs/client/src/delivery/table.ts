@@ -7,6 +7,8 @@ export type State =
   | 'waiting'
   /** it has no number and pauses before it takes one */
   | 'pausing'
+  /** a guard refused calls of it, which wait for new metadata of the application */
+  | 'refreshing'
   /** its calls are inside a step 3 that is not answered yet */
   | 'riding'
   /** it is under a number, and its frame goes out again until an answer opens */
@@ -67,6 +69,8 @@ export type Event =
   | 'offline'
   /** a pause is over, the network or the page is back, or a request took so long that a copy goes out beside it */
   | 'wake'
+  /** the application gave new metadata */
+  | 'fresh'
   /** no request of the frame is under way any more */
   | 'alone'
   /** a session is there */
@@ -124,7 +128,7 @@ const LATE = row('done', 'deliver');
 const SETTLED: Rows = {
   result: row('done', 'deliver'),
   unavailable: row('pausing', 'deliver', 'identify', 'pause'),
-  unauthorized: row('pausing', 'deliver', 'refresh'),
+  unauthorized: row('refreshing', 'deliver', 'refresh'),
   late_result: LATE,
   result_gone: row('pausing', 'note', 'identify', 'rest'),
   number_conflict: row('pausing', 'end', 'forget', 'rest'),
@@ -165,6 +169,7 @@ export const TABLE: Readonly<Record<State, Rows>> = {
     wake: row('waiting', 'want'),
   },
   pausing: { wake: row('waiting', 'want'), late_result: LATE },
+  refreshing: { fresh: row('waiting', 'want'), late_result: LATE },
   riding: { ...SETTLED, told_running: row('running', 'transmit') },
   sent: { ...SENT, spent: row('asking', 'hint'), unmade: row('done', 'fail') },
   running: {

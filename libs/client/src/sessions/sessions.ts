@@ -139,7 +139,8 @@ export class Sessions {
   /** The server said under seal, or the client knows, that the session takes no more numbers. */
   end(session: Provable, reason: RenewalReason): void {
     if (session !== this.#session) {
-      this.#start();
+      // told late, by a stream that was read slowly: the session that is there has nothing to do with it
+      if (this.#needed()) this.#start();
       return;
     }
     if (!this.#session.ended) this.#reason = reason;

@@ -1,4 +1,14 @@
-import { type FoundStreams, isPending, LIMITS, run, SealwireError, type Soon, type Step, wait } from '@sealwire/core';
+import {
+  type FoundStreams,
+  isPending,
+  LIMITS,
+  run,
+  SealwireError,
+  type Soon,
+  type Step,
+  thrownText,
+  wait,
+} from '@sealwire/core';
 import {
   encodeUnit,
   type LiveSealer,
@@ -260,5 +270,5 @@ function tooMuch(maximum: number): SealwireError {
 /** What the function gets to know of a source that failed. */
 function failureOf(thrown: unknown): StreamFailure {
   if (thrown instanceof RemoteError) return { code: thrown.code, message: thrown.message, details: thrown.details };
-  return { code: 'stream_failed', message: thrown instanceof Error ? thrown.message : String(thrown) };
+  return { code: 'stream_failed', message: thrownText(thrown) };
 }

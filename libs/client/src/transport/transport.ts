@@ -1,4 +1,4 @@
-import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError } from '@sealwire/core/calls';
+import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, thrownText } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
 import { brokenOff, explained, type Hint, hintOf } from './hint.js';
@@ -206,9 +206,7 @@ function append(body: Uint8Array<ArrayBuffer>, length: number, part: Uint8Array<
 /** The option `headers` failed: nothing left, and a second try would only ask it again. */
 export class HeadersError extends SealwireError {
   constructor(cause: unknown) {
-    super('bad_configuration', `headers() failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
+    super('bad_configuration', `headers() failed: ${thrownText(cause)}`, { cause });
   }
 }
 

@@ -1,4 +1,4 @@
-import { SealwireError } from '../errors.js';
+import { SealwireError, thrownText } from '../errors.js';
 import { LIMITS } from '../limits.js';
 
 /** Tags of the IANA registry that a payload may hold (PROTOCOL.md section 5.5). */
@@ -149,8 +149,7 @@ export class Unsendable {
   /** Anything else than an Unsendable came from a getter, a toJSON() or an iterator. */
   static of(thrown: unknown): Unsendable {
     if (thrown instanceof Unsendable) return thrown;
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new Unsendable(`reading it threw "${message}"`, thrown);
+    return new Unsendable(`reading it threw "${thrownText(thrown)}"`, thrown);
   }
 
   static below(thrown: unknown, holder: object, place: string | number): Unsendable {

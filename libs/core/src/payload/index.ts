@@ -1,7 +1,7 @@
 export { concat, toHex } from '../bytes.js';
 export { isCallable, knownOptions } from '../contract.js';
 export { describeFrame, FRAME_LAYOUT, type FrameField } from '../describe.js';
-export { OUTER_STATUS, SealwireError } from '../errors.js';
+export { OUTER_STATUS, SealwireError, thrownText } from '../errors.js';
 export { parseSecureKey, parseServerPublicKey } from '../key-text.js';
 export { LIMITS } from '../limits.js';
 export { RemoteFile } from '../live/remote-file.js';

@@ -26,6 +26,7 @@ import {
   type ServerOptions,
   type StartFrame,
   serverKeyId,
+  thrownText,
   toHex,
 } from '@sealwire/core';
 import { SealwireEvents } from '../admin/events.js';
@@ -285,7 +286,7 @@ export class Handshakes {
       const code = error instanceof SealwireError ? error.code : undefined;
       if (code === 'busy' || code === 'version') throw error;
       const { address } = peer;
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = thrownText(error);
       this.events.emit('handshakeRefused', { module: module.path, peer: address, reason });
       if (code === 'rate_limited') throw error;
       this.log.warn(`A handshake of ${address} with the module '${module.path}' was refused: ${reason}`);
