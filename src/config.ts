@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { parseKeyText } from '@sealwire/core';
+import { parseKeyText, thrownText } from '@sealwire/core';
 import { privateText } from './data-folder.js';
 import { StartupError } from './startup-error.js';
 
@@ -71,7 +71,7 @@ function wellFormed(name: string, kind: 'swe1' | 'swk1', text: string): string {
     for (const key of kind === 'swe1' ? text.split(/[\s,]+/).filter(Boolean) : [text]) parseKeyText(kind, key);
     return text;
   } catch (error) {
-    throw new StartupError(`${name}: ${error instanceof Error ? error.message : error}`);
+    throw new StartupError(`${name}: ${thrownText(error)}`);
   }
 }
 

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { thrownText } from '@sealwire/core';
 import { type Command, UsageError } from './command.js';
 import { decode, keygen, keys, purge, revoke, rotate, sessions } from './commands.js';
 
@@ -42,7 +43,7 @@ export async function run(
     out(values.json ? JSON.stringify(value) : text);
     return exitCode;
   } catch (problem) {
-    error(problem instanceof Error ? messageOf(problem) : String(problem));
+    error(problem instanceof Error ? messageOf(problem) : thrownText(problem));
     if (!(problem instanceof UsageError)) return 1;
     error(`\n${helpOf([command])}`);
     return 2;
@@ -55,7 +56,7 @@ function parse(command: Command, args: string[]) {
     const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
     return { values: values as Record<string, string | boolean | undefined>, positionals };
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    throw new UsageError(thrownText(error));
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type SecureKey,
   SIZE,
   serverKeyId,
+  thrownText,
   toHex,
 } from '@sealwire/core';
 import { type CookieRandom, KeyStore } from '@sealwire/nest/ports';
@@ -226,9 +227,7 @@ export class TypeOrmKeyStore extends KeyStore {
   private tellOnce(id: string, error: unknown): void {
     if (this.unreadable.has(id)) return;
     this.unreadable.add(id);
-    this.logger.error(
-      `Server key ${id} does not open and is left out: ${error instanceof Error ? error.message : error}`,
-    );
+    this.logger.error(`Server key ${id} does not open and is left out: ${thrownText(error)}`);
   }
 
   /**

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type CallNumber, FIRST_LANE, LIMITS, type Sending, toHex } from '@sealwire/core';
+import { type CallNumber, FIRST_LANE, LIMITS, type Sending, thrownText, toHex } from '@sealwire/core';
 import {
   type Acceptance,
   type FirstAcceptance,
@@ -171,7 +171,7 @@ export class PostgresLedger extends NumberLedger {
 
   private ask(key: string, asked: Asked): Running {
     const verdict = this.verdictOf(asked).catch((error): Acceptance => {
-      this.logger.warn(`Numbers could not be accepted: ${error instanceof Error ? error.message : error}`);
+      this.logger.warn(`Numbers could not be accepted: ${thrownText(error)}`);
       this.leaveUnsure(key);
       return { kind: 'busy' };
     });

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
+import { SealwireError, type SessionSecrets, thrownText, toHex } from '@sealwire/core';
 import {
   type NewSession,
   type RenewedSession,
@@ -85,7 +85,7 @@ export class TypeOrmSessionStore extends SessionStore {
     await lease.removeGone(this.query);
     await lease.take(this.query);
     this.ticker = new Ticker(database, lease, incarnation, listener, (message, error) =>
-      this.logger.warn(`${message} ${error instanceof Error ? error.message : error}`),
+      this.logger.warn(`${message} ${thrownText(error)}`),
     );
     await this.ticker.tick();
     this.ticker.start();
