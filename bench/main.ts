@@ -40,7 +40,7 @@ const has = (row: string) => wanted.length === 0 || wanted.includes(row);
 
 printMachine();
 const keys = makeKeys();
-const plan: Plan = quick ? { rounds: 3, ms: 300, latencies: 200 } : { rounds: 7, ms: 1_000, latencies: 1_000 };
+const plan: Plan = quick ? { rounds: 3, ms: 300, latencies: 1_000 } : { rounds: 7, ms: 1_000, latencies: 1_000 };
 const comparisons = COMPARISONS.filter(({ row }) => has(row));
 if (comparisons.length > 0) await compareCalls(comparisons, keys, plan, profile);
 if (has('client-200')) await compareClients(keys, plan);
@@ -50,7 +50,7 @@ if (has('delay')) await measureDelay(keys, quick ? 3 : 60);
 if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ? 1_000 : 20_000)));
 if (has('store')) await measureStore({ quick });
 const streams: StreamPlan = quick
-  ? { rounds: 3, length: 20 * 2 ** 20, items: 20_000, latencies: 200, subscriptions: 100, profile }
+  ? { rounds: 3, length: 20 * 2 ** 20, items: 20_000, latencies: 1_000, subscriptions: 100, profile }
   : { rounds: 7, length: 100 * 2 ** 20, items: 100_000, latencies: 3_000, subscriptions: 1_000, profile };
 if (has('stream-down')) await measureBytes(keys, 'down', streams);
 if (has('stream-up')) await measureBytes(keys, 'up', streams);

@@ -1,4 +1,4 @@
-import { lazy } from '@sealwire/core';
+import { isPending, lazy } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
 import { unanswered } from '../delivery/setbacks.js';
 import { told } from '../events.js';
@@ -54,7 +54,8 @@ export async function receive(
   body: LiveBody,
 ): Promise<void> {
   try {
-    const Reception = await receptions();
+    const loaded = receptions();
+    const Reception = isPending(loaded) ? await loaded : loaded;
     await new Reception(message, sent, places, flight).read(body);
   } catch (error) {
     body.cancel().catch(() => {});

@@ -204,15 +204,16 @@ export class Reception implements Limited, Abortable {
 
   #outcome({ stream: index, bytes }: Unit): void {
     const { message } = this;
-    const before = this.#streams.list.length;
+    const { list } = this.#streams;
+    const before = list.length;
     const current = this.sent === message.sent;
     const place = this.places[index] ?? 0;
     const continued = message.continued?.[place];
     this.#streams.continued = continued?.stream;
     const outcome = decodeOutcome(bytes, { revive: this.#streams.revive });
-    const [stream, ...others] = this.#streams.list.slice(before);
+    const stream = list[before];
     if (continued) this.#goesOn(continued, outcome, stream);
-    else if (stream?.info.resumable && others.length === 0 && current && !message.upload) {
+    else if (stream?.info.resumable && list.length === before + 1 && current && !message.upload) {
       this.#origins.push(new Origin(stream, message, index, place));
     }
     this.#outcomes[index] = outcome;

@@ -46,8 +46,9 @@ export class IncomingStream {
   private error: unknown;
   /** a reader was told of the end, or of the error */
   private told = false;
+  /** its value, as long as it may be over at once */
+  private made: object | undefined;
   private held: WeakRef<object> | undefined;
-  private registered = false;
 
   constructor(
     readonly kind: StreamKind,
@@ -60,14 +61,16 @@ export class IncomingStream {
   /** AsyncIterable, ReadableStream or RemoteFile; always the same one, undefined if nobody holds it any more. */
   get value(): object | undefined {
     if (this.held) return this.held.deref();
+    if (this.made) return this.made;
     const consumer = new Consumer(this);
     const value = makeValue(this, consumer);
-    this.held = new WeakRef(value);
+    this.made = value;
     // many a stream is over with the piece that announces it, and an entry costs more than its items
     queueMicrotask(() => {
       if (this.ended || this.cancelled) return;
+      this.made = undefined;
+      this.held = new WeakRef(value);
       unreachable.register(consumer, this, this);
-      this.registered = true;
     });
     return value;
   }
@@ -119,7 +122,7 @@ export class IncomingStream {
     if (error === undefined && this.arrived !== (this.info.size ?? this.arrived))
       throw new SealwireError('bad_payload');
     this.ended = true;
-    if (this.registered) unreachable.unregister(this);
+    if (this.held) unreachable.unregister(this);
     if (this.cancelled) return;
     this.error = error;
     for (const reader of this.readers.splice(0)) {
@@ -174,7 +177,7 @@ export class IncomingStream {
   cancel(): void {
     if (this.cancelled) return;
     this.cancelled = true;
-    if (this.registered) unreachable.unregister(this);
+    if (this.held) unreachable.unregister(this);
     this.clear();
     this.error = undefined;
     for (const reader of this.readers.splice(0)) reader.resolve(DONE);

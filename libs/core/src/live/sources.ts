@@ -119,8 +119,9 @@ function defined<T extends object>(properties: T): { [name in keyof T]?: NonNull
 
 /** It may come from another realm or be a ponyfill. */
 function isBlob(value: object): value is Blob {
+  if (!('slice' in value)) return false;
   const kind = Object.prototype.toString.call(value);
-  return (kind === '[object Blob]' || kind === '[object File]') && 'slice' in value;
+  return kind === '[object Blob]' || kind === '[object File]';
 }
 
 function isWebStream(value: object): value is ReadableStream {

@@ -2,7 +2,7 @@ import { concat, unpad } from '../bytes.js';
 import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { type Step, wait } from '../steps.js';
+import { isPending, type Step } from '../steps.js';
 import { FRAME_TYPE } from './frame-type.js';
 import { LiveKey } from './live-key.js';
 import { CALL_LABEL, type CallFrame, CHUNK_HEAD, type MessageKey, parseHead, RESULT_LABEL } from './message.js';
@@ -114,7 +114,8 @@ export class LiveOpener {
     const index = pieces.next(last, sealed.length - SIZE.tag);
     if (pieces.deriving) yield pieces.deriving;
     const { primitives, aes, ad } = pieces;
-    const body = unpad(yield* wait(primitives.open(aes, pieces.nonce(index, last), ad, sealed)));
+    const opening = primitives.open(aes, pieces.nonce(index, last), ad, sealed);
+    const body = unpad(isPending(opening) ? ((yield opening) as Uint8Array) : opening);
     // erased meanwhile: then nobody takes it, and it is not the end
     if (this.failed !== undefined) throw this.failed;
     if (last) this.pieces.erase();

@@ -3,7 +3,7 @@ import type { ClientPrimitives } from '../crypto/primitives.js';
 import { SealwireError } from '../errors.js';
 import type { Random } from '../handshake/key-schedule.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { runSync, type Step, wait } from '../steps.js';
+import { isPending, runSync, type Step } from '../steps.js';
 import { FLAGS_LIVE, FRAME_TYPE, PROTOCOL_VERSION } from './frame-type.js';
 import { LAST, LiveKey } from './live-key.js';
 import { BODY_AT, newPiece, type PieceBody, roomOf } from './live-room.js';
@@ -54,20 +54,30 @@ export class LiveSealer {
     if (own.length + lent.length !== LIMITS.pieceBody) throw new RangeError('bytes are lent to a whole piece only');
     const chunk = new Uint8Array(own.buffer, own.byteOffset - BODY_AT, BODY_AT + own.length);
     writeU32(chunk, CHUNK_HEAD, LIMITS.pieceBody);
-    const { index, aes, nonce, ad } = yield* this.begin(chunk, LIMITS.piece, last);
-    const [sealed, tag] = sealScattered(aes, nonce, ad, chunk.subarray(CHUNK_HEAD), lent);
-    this.end([chunk, sealed, tag], tag, index, last);
+    const { pieces } = this;
+    const index = this.begin(chunk, LIMITS.piece, last);
+    if (pieces.deriving) yield pieces.deriving;
+    const nonce = pieces.nonce(index, last);
+    const [sealed, tag] = sealScattered(pieces.aes, nonce, pieces.ad, chunk.subarray(CHUNK_HEAD), lent);
+    this.end([chunk, sealed, tag], index, last);
     return [chunk, sealed, tag];
   }
 
-  /** @internal `chunk`: room for head and tag around the padded body */
-  *sealPadded(chunk: Uint8Array, last: boolean): Step<Uint8Array> {
+  /**
+   * @internal
+   * @param chunk room for head and tag around the padded body
+   * @param frame what is returned: the chunk, or the beginning of the message that ends with it
+   */
+  *sealPadded(chunk: Uint8Array, last: boolean, frame = chunk): Step<Uint8Array> {
+    const { pieces } = this;
     const sealed = chunk.subarray(CHUNK_HEAD);
     const body = sealed.subarray(0, sealed.length - SIZE.tag);
-    const { index, aes, nonce, ad } = yield* this.begin(chunk, body.length, last);
-    yield* wait(this.pieces.primitives.seal(aes, nonce, ad, body, sealed));
-    this.end([chunk], chunk.subarray(chunk.length - SIZE.tag), index, last);
-    return chunk;
+    const index = this.begin(chunk, body.length, last);
+    if (pieces.deriving) yield pieces.deriving;
+    const sealing = pieces.primitives.seal(pieces.aes, pieces.nonce(index, last), pieces.ad, body, sealed);
+    if (isPending(sealing)) yield sealing;
+    this.end([chunk], index, last);
+    return frame;
   }
 
   /**
@@ -86,20 +96,19 @@ export class LiveSealer {
     this.pieces.erase();
   }
 
-  /** Writes the head of a piece and takes its nonce. @param length bytes of its plaintext */
-  private *begin(chunk: Uint8Array, length: number, last: boolean): Step<Taken> {
-    const { pieces } = this;
-    const index = pieces.next(last, length);
+  /** Writes the head of a piece. @param length bytes of its plaintext @returns its place, of which its nonce is made */
+  private begin(chunk: Uint8Array, length: number, last: boolean): number {
     chunk.set(u32((length + SIZE.tag) | (last ? LAST : 0)).subarray(1));
-    if (pieces.deriving) yield pieces.deriving;
-    return { index, nonce: pieces.nonce(index, last), aes: pieces.aes, ad: pieces.ad };
+    return this.pieces.next(last, length);
   }
 
-  private end(parts: readonly Uint8Array[], tag: Uint8Array, index: number, last: boolean): void {
+  /** @param parts of the sealed piece, which ends with its tag */
+  private end(parts: readonly Uint8Array[], index: number, last: boolean): void {
     if (!this.repeatable) {
       if (last) this.erase();
       return;
     }
+    const tag = (parts.at(-1) as Uint8Array).subarray(-SIZE.tag);
     const before = this.tags[index];
     if (!before) this.tags[index] = tag.slice();
     else if (!this.pieces.primitives.equal(before, tag)) {
@@ -108,14 +117,6 @@ export class LiveSealer {
       throw new SealwireError('stream_changed');
     }
   }
-}
-
-/** What one piece is sealed with. */
-interface Taken {
-  readonly index: number;
-  readonly aes: Uint8Array;
-  readonly nonce: Uint8Array;
-  readonly ad: Uint8Array;
 }
 
 /** A whole chunk with a copy of the body in it. */
@@ -152,11 +153,11 @@ export function sealLiveCall(
   firstBody: Uint8Array | PieceBody,
   last: boolean,
 ): { sealer: LiveSealer; first: Step<Uint8Array> } {
-  return begin(random, firstBody, last, call.repeatable === true, (salt) => {
-    const head = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, FLAGS_LIVE, call.epoch);
-    const header = concat(head, call.sessionId, u32(call.number.lane), u32(call.number.counter), salt);
-    return { header, pieces: new LiveKey(key, CALL_LABEL, header) };
-  });
+  const { lane, counter } = call.number;
+  const type = Uint8Array.of(FRAME_TYPE.call, PROTOCOL_VERSION, FLAGS_LIVE, call.epoch);
+  const head = concat(type, call.sessionId, u32(lane), u32(counter));
+  const repeatable = call.repeatable === true;
+  return begin(key, { label: CALL_LABEL, head, answers: EMPTY, repeatable }, random, firstBody, last);
 }
 
 /**
@@ -175,30 +176,27 @@ export function sealLiveResult(
   firstBody: Uint8Array | PieceBody,
   last: boolean,
 ): { sealer: LiveSealer; first: Uint8Array } {
-  const { sealer, first } = begin(random, firstBody, last, false, (salt) => {
-    const header = concat(Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, FLAGS_LIVE, result.epoch), salt);
-    return { header, pieces: new LiveKey(key, RESULT_LABEL, concat(header, result.callHeader)) };
-  });
+  const head = Uint8Array.of(FRAME_TYPE.result, PROTOCOL_VERSION, FLAGS_LIVE, result.epoch);
+  const message = { label: RESULT_LABEL, head, answers: result.callHeader, repeatable: false };
+  const { sealer, first } = begin(key, message, random, firstBody, last);
   return { sealer, first: runSync(first) };
 }
 
-/** The salt depends on the first padded piece, as that of every message does on its plaintext. */
+/** @param message `head`: its header up to the salt, `answers`: header of the call that it answers */
 function begin(
+  key: MessageKey<ClientPrimitives>,
+  message: { label: Uint8Array; head: Uint8Array; answers: Uint8Array; repeatable: boolean },
   random: Random,
   firstBody: Uint8Array | PieceBody,
   last: boolean,
-  repeatable: boolean,
-  open: (salt: Uint8Array) => { header: Uint8Array; pieces: LiveKey },
 ): { sealer: LiveSealer; first: Step<Uint8Array> } {
   const chunk = firstBody instanceof Uint8Array ? newChunk(firstBody) : padded(firstBody[0]);
-  const { header, pieces } = open(random(SIZE.salt, chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag)));
-  const sealer = new LiveSealer(header, pieces, repeatable);
-  return { sealer, first: withHeader(header, sealer.sealPadded(chunk, last)) };
-}
-
-function* withHeader(header: Uint8Array, sealing: Step<Uint8Array>): Step<Uint8Array> {
-  const { buffer, byteOffset, length } = yield* sealing;
-  const frame = new Uint8Array(buffer, byteOffset - header.length, header.length + length);
+  // the salt depends on the first padded piece, as that of every message does on its plaintext
+  const salt = random(SIZE.salt, chunk.subarray(CHUNK_HEAD, chunk.length - SIZE.tag));
+  const header = concat(message.head, salt);
+  const pieces = new LiveKey(key, message.label, concat(header, message.answers));
+  const sealer = new LiveSealer(header, pieces, message.repeatable);
+  const frame = new Uint8Array(chunk.buffer, chunk.byteOffset - header.length, header.length + chunk.length);
   frame.set(header);
-  return frame;
+  return { sealer, first: sealer.sealPadded(chunk, last, frame) };
 }

@@ -113,31 +113,28 @@ export class Writer {
   private object(value: object, depth: number): void {
     const prototype = Object.getPrototypeOf(value);
     const plain = prototype === Object.prototype || prototype === null;
-    if (plain) this.replaced(value, depth, 'Object', Symbol.asyncIterator in value);
+    if (plain) this.replaced(value, depth, true);
     else if (Array.isArray(value)) this.array(value, depth);
     else if (value instanceof Map) this.map(value, depth);
     else if (value instanceof Set) this.set(value, depth);
-    else {
-      // by their tag, since a value may come from another realm (jest, node:vm)
-      const kind = Object.prototype.toString.call(value).slice(8, -1);
-      if (ArrayBuffer.isView(value) && kind === 'Uint8Array') this.bytes(value as Uint8Array);
-      else if (kind === 'Date' || value instanceof Date) {
-        this.tag(TAG.date, depth);
-        this.number(Date.prototype.getTime.call(value) / 1000);
-      } else this.replaced(value, depth, kind);
-    }
+    else if (ArrayBuffer.isView(value) && kindOf(value) === 'Uint8Array') this.bytes(value as Uint8Array);
+    else if (Symbol.asyncIterator in value) this.replaced(value, depth, false);
+    else if (value instanceof Date || kindOf(value) === 'Date') {
+      this.tag(TAG.date, depth);
+      this.number(Date.prototype.getTime.call(value) / 1000);
+    } else this.replaced(value, depth, false);
   }
 
   /** An object that is none of the types with a form of their own. */
-  private replaced(value: object, depth: number, kind: string, mayStream = true): void {
-    const reference = mayStream ? this.replace?.(value) : undefined;
+  private replaced(value: object, depth: number, plain: boolean): void {
+    const reference = !plain || Symbol.asyncIterator in value ? this.replace?.(value) : undefined;
     const stand = reference ?? standIn(value);
     if (reference) {
       this.tag(TAG.stream, depth);
       this.array(reference, depth + 1);
     } else if (stand !== value) this.item(stand, depth);
     // promises, errors, regular expressions, typed arrays ...: their own properties don't say what they hold
-    else if (kind !== 'Object') throw new Unsendable(`a value of type ${kind}`);
+    else if (!plain && kindOf(value) !== 'Object') throw new Unsendable(`a value of type ${kindOf(value)}`);
     else this.properties(value as Record<string, unknown>, depth);
   }
 
@@ -297,4 +294,9 @@ export class Writer {
     this.buffer.set(old);
     erase(old);
   }
+}
+
+/** By its tag, since a value may come from another realm (jest, node:vm). */
+function kindOf(value: object): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
 }

@@ -67,8 +67,7 @@ export function liveResponse(response: unknown, contentType: string, closing: ()
     },
     end(bytes) {
       const { socket } = node;
-      if (!node.headersSent)
-        writeHead(taken, 200, contentType, { ...UNBUFFERED, 'Content-Length': bytes.length, ...closing() });
+      if (!node.headersSent) writeHead(taken, 200, contentType, { 'Content-Length': bytes.length, ...closing() });
       // its head left before the server stopped listening
       else node.once('finish', () => closing() && socket?.destroySoon());
       end(node, bytes);

@@ -61,11 +61,7 @@ export class LiveResult implements Stoppable {
   /** Sends it to the client; nothing is sent before. Called once. */
   send(response: LiveResponse): void {
     this.#response = response;
-    const { node } = response;
-    node.once('close', () => this.#lose());
-    // what is written to a connection that breaks is lost with it
-    node.on('error', () => undefined);
-    if (node.destroyed) this.#lose();
+    if (response.node.destroyed) this.#lose();
     this.#reply
       .run((body, last) => this.#write(body, last))
       .then(
@@ -116,6 +112,11 @@ export class LiveResult implements Stoppable {
 
   /** Most results are whole with their first piece, and need none of this. */
   #goOn(): void {
+    const node = this.#response?.node;
+    node?.once('close', () => this.#lose());
+    // what is written to a connection that breaks is lost with it
+    node?.on('error', () => undefined);
+    if (node?.destroyed) this.#lose();
     this.#pulse = setTimeout(() => this.#beat(), this.#options.pulse).unref();
     // once it is written: of a session that has ended it is stopped at once
     queueMicrotask(() => this.over || this.#options.goesOn());

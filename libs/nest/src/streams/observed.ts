@@ -141,7 +141,7 @@ export class Intercepted {
  * @param context that of the call (default: that of this moment)
  */
 export function inContext(value: unknown, context?: AsyncResource): unknown {
-  if (Object.prototype.toString.call(value) !== '[object AsyncGenerator]' || value instanceof Bound) return value;
+  if (value instanceof Bound || Object.prototype.toString.call(value) !== '[object AsyncGenerator]') return value;
   return new Bound(value as AsyncGenerator, context ?? new AsyncResource('SealwireStream'));
 }
 
