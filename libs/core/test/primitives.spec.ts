@@ -33,6 +33,18 @@ describe.each([
     ).toBe('60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54');
   });
 
+  it('HKDF-SHA-256 (RFC 5869, cases 1 and 3), also of nothing', () => {
+    const ikm = new Uint8Array(22).fill(0x0b);
+    const okm = p.hkdf(fromHex('000102030405060708090a0b0c'), ikm, fromHex('f0f1f2f3f4f5f6f7f8f9'), 42);
+    expect(toHex(okm)).toBe('3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865');
+    expect(toHex(p.hkdf(NONE, ikm, NONE, 42))).toBe(
+      '8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8',
+    );
+    const salt = new Uint8Array(32).fill(7);
+    const prk = p.hmac(salt);
+    expect(p.hkdf(salt, NONE, utf8('label'), 32)).toEqual(p.hmac(prk, utf8('label'), Uint8Array.of(1)));
+  });
+
   it('X25519 (RFC 7748, sections 5.2 and 6.1)', () => {
     expect(
       toHex(
@@ -153,6 +165,7 @@ describe.each([
       p.random(16),
       p.sha256(seed),
       p.hmac(seed, seed),
+      p.hkdf(seed, seed, NONE, 64),
       ...Object.values(pair),
       p.x25519(pair.privateKey, pair.publicKey),
       ...Object.values(p.x25519Encapsulate(pair.publicKey, seed.slice(32))),
@@ -187,6 +200,8 @@ describe('node and portable primitives agree on', () => {
       fc.property(text, fc.array(text, { maxLength: 3 }), (key, parts) => {
         same(nodePrimitives.sha256(...parts), noblePrimitives.sha256(...parts));
         same(nodePrimitives.hmac(key, ...parts), noblePrimitives.hmac(key, ...parts));
+        const [ikm = key, info = key] = parts;
+        same(nodePrimitives.hkdf(key, ikm, info, 96), noblePrimitives.hkdf(key, ikm, info, 96));
       }),
     );
   });

@@ -127,10 +127,23 @@ describe.each([
     set();
     const native = globalThis.crypto.subtle !== undefined;
     for (const length of [0, 64, 70_000]) {
-      const [key, ...parts] = [32, length, 5].map((size) => nodePrimitives.random(size)) as [Uint8Array, Uint8Array];
-      const expected = [nodePrimitives.sha256(...parts), nodePrimitives.hmac(key, ...parts)];
-      const given = [webPrimitives.digest?.(...parts), webPrimitives.mac?.(key, ...parts)];
-      expect(given.map(isPending)).toEqual([native, native]);
+      const [key, ikm, info] = [32, length, 5].map((size) => nodePrimitives.random(size)) as [
+        Uint8Array,
+        Uint8Array,
+        Uint8Array,
+      ];
+      const parts = [ikm, info];
+      const expected = [
+        nodePrimitives.sha256(...parts),
+        nodePrimitives.hmac(key, ...parts),
+        nodePrimitives.hkdf(key, ikm, info, 96),
+      ];
+      const given = [
+        webPrimitives.digest?.(...parts),
+        webPrimitives.mac?.(key, ...parts),
+        webPrimitives.hkdf(key, ikm, info, 96),
+      ];
+      expect(given.map(isPending)).toEqual([native, native, true]);
       // whoever holds the bytes may erase them
       erase(key, ...parts);
       expect(await Promise.all(given)).toEqual(expected);

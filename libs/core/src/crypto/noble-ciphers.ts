@@ -1,9 +1,18 @@
 import { gcm } from '@noble/ciphers/aes.js';
 import { x25519 } from '@noble/curves/ed25519.js';
+import { hkdf } from '@noble/hashes/hkdf.js';
+import { sha256 } from '@noble/hashes/sha2.js';
 import { opaque, type Primitives } from './primitives.js';
 
-/** X25519 and AES-GCM in plain JavaScript. */
-export const nobleCiphers: Pick<Primitives, 'x25519KeyPair' | 'x25519' | 'x25519Encapsulate' | 'seal' | 'open'> = {
+/** HKDF, X25519 and AES-GCM in plain JavaScript. */
+export const nobleCiphers: Pick<
+  Primitives,
+  'hkdf' | 'x25519KeyPair' | 'x25519' | 'x25519Encapsulate' | 'seal' | 'open'
+> = {
+  hkdf(salt, ikm, info, length) {
+    return hkdf(sha256, ikm, salt, info, length);
+  },
+
   x25519KeyPair(seed) {
     return opaque(() => ({ publicKey: x25519.getPublicKey(seed), privateKey: seed.slice() }));
   },

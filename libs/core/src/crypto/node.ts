@@ -57,6 +57,10 @@ export const nodePrimitives: Primitives = {
     return plain(mac.digest());
   },
 
+  hkdf(salt, ikm, info, length) {
+    return new Uint8Array(crypto.hkdfSync('sha256', ikm, salt, info, length));
+  },
+
   x25519KeyPair(seed) {
     return opaque(() => ({ publicKey: publicKey(x25519Key(seed)), privateKey: seed.slice() }));
   },

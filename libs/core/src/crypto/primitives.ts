@@ -53,6 +53,8 @@ export interface ClientPrimitives {
   hmac(key: Uint8Array, ...parts: Uint8Array[]): Uint8Array;
   /** `hmac` off the calling thread, likewise */
   mac?(key: Uint8Array, ...parts: Uint8Array[]): Soon<Uint8Array>;
+  /** `length` bytes of HKDF-SHA-256 (RFC 5869). The bytes are read before it returns. */
+  hkdf(salt: Uint8Array, ikm: Uint8Array, info: Uint8Array, length: number): Soon<Uint8Array>;
   /** constant time in the content, not in the lengths */
   equal(a: Uint8Array, b: Uint8Array): boolean;
   /**
@@ -106,6 +108,7 @@ export interface Primitives extends ClientPrimitives {
     coins: Uint8Array,
   ): { readonly ciphertext: Uint8Array; readonly sharedSecret: Uint8Array };
   kemDecapsulate(ciphertext: Uint8Array, decapsulationKey: Uint8Array): Uint8Array;
+  hkdf(salt: Uint8Array, ikm: Uint8Array, info: Uint8Array, length: number): Uint8Array;
   seal(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, plaintext: Uint8Array, out?: Uint8Array): Uint8Array;
   open(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, sealed: Uint8Array): Uint8Array;
 }

@@ -12,6 +12,7 @@ import {
 
 const AES = 'AES-GCM';
 const HMAC = { name: 'HMAC', hash: 'SHA-256' };
+const HKDF = { name: 'HKDF', hash: 'SHA-256' };
 const X25519 = { name: 'X25519' };
 const KEM = { name: 'ML-KEM-768' };
 const TAG_BITS = 128;
@@ -88,6 +89,21 @@ export const webPrimitives: ClientPrimitives = {
         erase(data);
       }
     });
+  },
+
+  async hkdf(salt, ikm, info, length) {
+    // whoever holds the bytes may erase them meanwhile
+    const own = [salt.slice(), ikm.slice(), info.slice()] as const;
+    try {
+      if (!subtle()) return (await ciphers()).hkdf(...own, length);
+      return await natively(async (native) => {
+        const [salt, ikm, info] = own;
+        const key = await native.importKey('raw', ikm, HKDF.name, false, ['deriveBits']);
+        return await native.deriveBits({ ...HKDF, salt, info }, key, 8 * length);
+      });
+    } finally {
+      erase(...own);
+    }
   },
 
   async x25519KeyPair(seed): Promise<KeyPair<PrivateKey>> {

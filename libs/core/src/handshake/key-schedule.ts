@@ -13,9 +13,9 @@ export type KeySize = 16 | 32;
 /** Random bytes for secrets and salts; `context` is what they serve or a hash of it, so that equal bytes never serve two things. */
 export type Random<R extends Soon<Uint8Array> = Uint8Array> = (length: number, context: Uint8Array) => R;
 
+/** bytes of a block of HKDF and of every secret */
+const BLOCK = 32;
 const ONE = Uint8Array.of(1);
-const TWO = Uint8Array.of(2);
-const THREE = Uint8Array.of(3);
 const ZERO_NONCE = new Uint8Array(12);
 const NO_SERVER_KEY = new Uint8Array(32);
 
@@ -159,8 +159,7 @@ export class SymmetricState {
 
   /** HKDF(salt = ck, ikm, info = label || h), 32 bytes. */
   *derive(ikm: Uint8Array, label: string): Step<Uint8Array> {
-    const prk = yield* wait(macOf(this.primitives, this.ck, ikm));
-    return yield* wait(expand(this.primitives, handshakeSecret(this.primitives, prk), utf8(label), this.h));
+    return yield* wait(this.primitives.hkdf(this.ck, ikm, concat(utf8(label), this.h), BLOCK));
   }
 
   /** Ends the state: whoever would go on with it by mistake gets an error, not frames under keys made of zeros. */
@@ -177,14 +176,10 @@ export class SymmetricState {
   }
 
   private *hkdf(input: Uint8Array, blocks: 2 | 3): Step<Uint8Array[]> {
-    const { primitives } = this;
     if (this.ck.length === 0) throw new SealwireError('open_failed');
-    const prk = yield* wait(macOf(primitives, this.ck, input));
-    const first = yield* wait(macOf(primitives, prk, ONE));
-    const second = yield* wait(macOf(primitives, prk, first, TWO));
-    const out = [first, second];
-    if (blocks === 3) out.push(yield* wait(macOf(primitives, prk, second, THREE)));
-    erase(prk, this.ck, this.k);
+    const all = yield* wait(this.primitives.hkdf(this.ck, input, EMPTY, blocks * BLOCK));
+    const out = Array.from({ length: blocks }, (_, i) => all.slice(i * BLOCK, (i + 1) * BLOCK));
+    erase(all, this.ck, this.k);
     return out;
   }
 }
