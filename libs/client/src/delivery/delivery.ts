@@ -1,25 +1,18 @@
-import { type Call, type KeySize, LIMITS, lazy } from '@sealwire/core';
-import { closedError, notReached, notSent } from '../errors.js';
+import { type Call, type KeySize, LIMITS } from '@sealwire/core';
+import { closedError, notReached } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
 import { openPlain } from '../plain.js';
 import { type OpenCaller, type Prepared, prepare } from '../remote.js';
 import { Sessions } from '../sessions/sessions.js';
-import type { Upload } from '../streams/upload.js';
+import { Upload } from '../streams/upload.js';
 import { isOffline, originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How, Work } from './how.js';
-import { type Abortable, listen, loadedCode, unlisten, within } from './limits.js';
+import { type Abortable, listen, unlisten, within } from './limits.js';
 import { Message } from './message.js';
 import { dropStreams, type Parcel, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
-
-const uploads = lazy(
-  () => import('../streams/upload.js'),
-  ({ Upload }) => Upload,
-);
-
-const NO_UPLOADS = 'The code that sends streams was not loaded';
 
 /** Brings calls to the server at most once, and answers each with its own outcome. */
 export class Delivery {
@@ -31,8 +24,6 @@ export class Delivery {
   /** messages under way, at most {@link LIMITS.callsInFlight} */
   readonly #messages = new Set<Message>();
   readonly #queue = new Set<Message>();
-  /** calls that wait for the code that sends their streams */
-  #loading = 0;
   #closed = false;
 
   constructor(
@@ -60,15 +51,14 @@ export class Delivery {
     }
     const work = early ? { ...early.work, how } : prepared.work;
     const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;
-    const Upload = parcels.some(({ streams }) => streams) ? await this.#uploads(parcels, how) : undefined;
     const all = parcels.map((parcel) =>
-      this.launch(this.message(work, parcel, parcel.streams && Upload && new Upload(parcel.streams))),
+      this.launch(this.message(work, parcel, parcel.streams && new Upload(parcel.streams))),
     );
     await (all.length === 1 ? all[0] : Promise.all(all));
     return work.settled;
   }
 
-  /** Made here, so that what reads streams shares no further file with this one, which a page would load one by one. */
+  /** Made here: what goes on with streams is part of what messages use. */
   message(work: Work, parcel: Parcel, upload?: Upload): Message {
     return new Message(this, work, parcel, upload);
   }
@@ -98,29 +88,6 @@ export class Delivery {
     }
   }
 
-  /** What sends streams, which no other call needs. */
-  async #uploads(parcels: readonly Parcel[], { timeout, signal }: How) {
-    const loading = new AbortController();
-    const item = { abort: (reason: unknown) => loading.abort(reason) };
-    this.receptions.add(item);
-    this.#loading++;
-    try {
-      const loaded = loadedCode(uploads, NO_UPLOADS, loading.signal, () => this.events.offline());
-      const Upload = await within(timeout, signal, loaded);
-      if (!Upload) throw isOffline() ? notSent() : notReached(undefined);
-      this.#loading--;
-      return Upload;
-    } catch (error) {
-      this.#loading--;
-      this.#rest();
-      dropStreams(parcels, error);
-      throw error;
-    } finally {
-      this.receptions.delete(item);
-      loading.abort();
-    }
-  }
-
   async prewarm(): Promise<void> {
     if (!isOffline()) await this.sessions.prewarm();
   }
@@ -144,7 +111,7 @@ export class Delivery {
 
   /** Nobody may be waiting any more. */
   #rest(): void {
-    if (this.#messages.size + this.#loading > 0) return;
+    if (this.#messages.size > 0) return;
     if (this.sessions.doubted) this.sessions.rest();
     const { state } = this.events.connection.state;
     if (state === 'connecting' || state === 'waiting') this.events.emit('rested', {});

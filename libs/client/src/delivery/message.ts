@@ -1,8 +1,8 @@
 import { type Attempt, attempt, callFrameLength, isPending, type Outcome, type Reply, run } from '@sealwire/core';
 import type { Sent } from '../sessions/sent.js';
 import { now } from '../sessions/session.js';
-import { announce, exchange, type Meter, receive } from '../streams/exchange.js';
-import type { Reception } from '../streams/reception.js';
+import { announce, exchange, type Meter } from '../streams/exchange.js';
+import { Reception } from '../streams/reception.js';
 import type { Origin } from '../streams/resumption.js';
 import type { Upload } from '../streams/upload.js';
 import { unopened } from '../transport/hint.js';
@@ -193,7 +193,7 @@ export class Message implements Limited, Abortable, Repeating {
     // what reads a live result may go on when all outcomes are there, so it aborts the request itself
     if (this.copying || flight.signal.aborted) landed(this, flight);
     else flights.splice(flights.indexOf(flight), 1);
-    if ('read' in answer) await receive(this, sent, places, flight, answer);
+    if ('read' in answer) await new Reception(this, sent, places, flight).read(answer);
     // it counts as under way until it is opened, for which its keys are needed
     const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;
     const opened = isPending(opening) ? await opening : opening;

@@ -1,17 +1,9 @@
-import { isPending, lazy } from '@sealwire/core';
 import type { Message } from '../delivery/message.js';
-import { unanswered } from '../delivery/setbacks.js';
 import { told } from '../events.js';
 import type { Progress } from '../remote.js';
-import type { Sent } from '../sessions/sent.js';
 import type { LiveBody } from '../transport/body.js';
 import type { Hint } from '../transport/hint.js';
 import { post } from '../transport/transport.js';
-
-const receptions = lazy(
-  () => import('./reception.js'),
-  ({ Reception }) => Reception,
-);
 
 /** One request of a call that has streams among its arguments, or whose progress is told. */
 export async function exchange(
@@ -42,25 +34,6 @@ export async function exchange(
     return answer;
   } catch (error) {
     return { status: undefined, code: undefined, wait: 0, error };
-  }
-}
-
-/** Reads a live result with code that no other answer needs. */
-export async function receive(
-  message: Message,
-  sent: Sent,
-  places: readonly number[],
-  flight: AbortController,
-  body: LiveBody,
-): Promise<void> {
-  try {
-    const loaded = receptions();
-    const Reception = isPending(loaded) ? await loaded : loaded;
-    await new Reception(message, sent, places, flight).read(body);
-  } catch (error) {
-    body.cancel().catch(() => {});
-    flight.abort();
-    if (message.state !== 'done') unanswered(message, sent, { status: undefined, code: undefined, wait: 0, error });
   }
 }
 
