@@ -1,7 +1,6 @@
 import { EMPTY } from '../bytes.js';
 import { LIMITS } from '../limits.js';
-import { isBytes } from '../payload/call-options.js';
-import type { Replace } from '../payload/cbor.js';
+import { isBytes, type Replace } from '../payload/cbor.js';
 import { encodeItem } from './at.js';
 import { nextTurn } from './next-turn.js';
 import { Pieces, type WritePiece } from './pieces.js';

@@ -1,5 +1,5 @@
 import { LIMITS, SIZE } from '../limits.js';
-import { type Replace, Unsendable } from '../payload/cbor.js';
+import { kindOf, type Replace, Unsendable } from '../payload/cbor.js';
 import { RemoteFile } from './remote-file.js';
 
 /** How a stream is read: item by item, as bytes, or as a file. */
@@ -119,9 +119,7 @@ function defined<T extends object>(properties: T): { [name in keyof T]?: NonNull
 
 /** It may come from another realm or be a ponyfill. */
 function isBlob(value: object): value is Blob {
-  if (!('slice' in value)) return false;
-  const kind = Object.prototype.toString.call(value);
-  return kind === '[object Blob]' || kind === '[object File]';
+  return 'slice' in value && ['Blob', 'File'].includes(kindOf(value));
 }
 
 function isWebStream(value: object): value is ReadableStream {

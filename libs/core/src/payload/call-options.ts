@@ -1,6 +1,7 @@
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { Unsendable } from './cbor.js';
+import { isBytes, Unsendable } from './cbor.js';
+import type { Writer } from './cbor-encode.js';
 
 /** The options of a call, beside name and arguments. */
 export interface CallOptions {
@@ -34,19 +35,23 @@ export function isOrdinary({ resend, resume, deadline, metadata }: CallOptions):
   return !resend && !resume && deadline === undefined && !metadata;
 }
 
-/** The third part of a call. @throws Unsendable */
-export function optionMap({ resend, resume, deadline, metadata }: CallOptions): Map<number, unknown> {
-  const map = new Map<number, unknown>();
-  if (resend) map.set(KEY.callId, resend.callId).set(KEY.incarnation, resend.incarnation);
+/** Writes the third part of a call. @throws Unsendable */
+export function writeOptions(writer: Writer, { resend, resume, deadline, metadata }: CallOptions, depth: number): void {
+  const entries: (readonly [number, unknown])[] = [];
+  if (resend) entries.push([KEY.callId, resend.callId], [KEY.incarnation, resend.incarnation]);
   if (resume) {
     const { run, position, version } = resume;
-    map.set(KEY.resume, version === undefined ? [run, position] : [run, position, version]);
+    entries.push([KEY.resume, version === undefined ? [run, position] : [run, position, version]]);
   }
-  if (deadline !== undefined) map.set(KEY.deadline, deadline);
-  if (metadata) map.set(KEY.metadata, metadata);
-  const fault = optionFault(map);
-  if (fault) throw new Unsendable(fault);
-  return map;
+  if (deadline !== undefined) entries.push([KEY.deadline, deadline]);
+  if (metadata) entries.push([KEY.metadata, metadata]);
+  writer.openMap(entries.length, depth);
+  for (const [key, value] of entries) {
+    const fault = CHECKS[key]?.(value);
+    if (fault) throw new Unsendable(fault);
+    writer.item(key, depth + 2);
+    writer.item(value, depth + 2);
+  }
 }
 
 /** @throws SealwireError `bad_payload` */
@@ -104,13 +109,4 @@ function metadataFault(value: unknown): string | undefined {
     }
   }
   return undefined;
-}
-
-/** A hook may make bytes of another realm. */
-export function isBytes(value: unknown, length?: number): value is Uint8Array {
-  return (
-    ArrayBuffer.isView(value) &&
-    Object.prototype.toString.call(value) === '[object Uint8Array]' &&
-    (length === undefined || value.byteLength === length)
-  );
 }

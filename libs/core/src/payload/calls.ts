@@ -1,7 +1,7 @@
 import { type SealedStatus, SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
-import { type CallOptions, isBytes, isOrdinary, optionMap, readOptions } from './call-options.js';
-import { type EncodeOptions, type Replace, Unsendable, UnsupportedValueError } from './cbor.js';
+import { type CallOptions, isOrdinary, readOptions, writeOptions } from './call-options.js';
+import { type EncodeOptions, isBytes, type Replace, Unsendable, UnsupportedValueError } from './cbor.js';
 import { type DecodeOptions, decodeCounted, decodeValue, type Revive } from './cbor-decode.js';
 import { encodeValue, type Writer, write } from './cbor-encode.js';
 
@@ -84,7 +84,7 @@ function writeCall(writer: Writer, call: Call, index: number): void {
     writer.open(args.length, 2);
     for (argument = 0; argument < args.length; argument++) writer.item(args[argument], 3);
     argument = undefined;
-    if (!ordinary) writer.item(optionMap(call), 2);
+    if (!ordinary) writeOptions(writer, call, 2);
   } catch (thrown) {
     const subject = argument === undefined ? 'The call of' : `Argument ${argument + 1} of`;
     throw new UnsupportedValueError(`${subject} \`${name}\``, thrown, index, argument);

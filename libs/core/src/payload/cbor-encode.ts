@@ -3,9 +3,11 @@ import { LIMITS } from '../limits.js';
 import {
   type EncodeOptions,
   headSize,
+  isBytes,
   isInteger,
   Keys,
   keyFault,
+  kindOf,
   type Replace,
   scratch,
   shortestFloat,
@@ -104,6 +106,13 @@ export class Writer {
     this.head(4, length);
   }
 
+  /** The head of a Map whose keys, in their order, and values follow two levels deeper. */
+  openMap(size: number, depth: number): void {
+    this.tag(TAG.map, depth);
+    this.enter(2 * size, depth + 1);
+    this.head(5, size);
+  }
+
   /** An item that was encoded before, and how many items it is. */
   encoded(bytes: Uint8Array, items: number): void {
     this.count(items - 1);
@@ -117,7 +126,7 @@ export class Writer {
     else if (Array.isArray(value)) this.array(value, depth);
     else if (value instanceof Map) this.map(value, depth);
     else if (value instanceof Set) this.set(value, depth);
-    else if (ArrayBuffer.isView(value) && kindOf(value) === 'Uint8Array') this.bytes(value as Uint8Array);
+    else if (isBytes(value)) this.bytes(value);
     else if (Symbol.asyncIterator in value) this.replaced(value, depth, false);
     else if (value instanceof Date || kindOf(value) === 'Date') {
       this.tag(TAG.date, depth);
@@ -169,9 +178,7 @@ export class Writer {
 
   private map(map: ReadonlyMap<unknown, unknown>, depth: number): void {
     const parts = [...map].flat(1);
-    this.tag(TAG.map, depth);
-    this.enter(parts.length, depth + 1);
-    this.head(5, parts.length / 2);
+    this.openMap(parts.length / 2, depth);
     this.each(map, parts, depth + 2, 2);
   }
 
@@ -294,9 +301,4 @@ export class Writer {
     this.buffer.set(old);
     erase(old);
   }
-}
-
-/** By its tag, since a value may come from another realm (jest, node:vm). */
-function kindOf(value: object): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
 }

@@ -212,3 +212,14 @@ function step({ holder, place }: Unsendable['steps'][number]): string {
 function quoted(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}...` : text);
 }
+
+/** By its tag, since a value may come from another realm (jest, node:vm, a page's frame). */
+export function kindOf(value: object): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+export function isBytes(value: unknown, length?: number): value is Uint8Array {
+  return (
+    ArrayBuffer.isView(value) && kindOf(value) === 'Uint8Array' && (length === undefined || value.byteLength === length)
+  );
+}
