@@ -62,7 +62,7 @@ describe.each([
     const { client } = await startStreams({ create: create as never });
     const peer = await client();
     vi.spyOn(performance, 'now').mockReturnValue(performance.now());
-    onTestFinished(() => vi.restoreAllMocks());
+    onTestFinished(() => void vi.restoreAllMocks());
     const { response, ended } = await callLive(peer, { name: 'count', args: [1] });
     expect(response.headers).toMatchObject({ 'content-length': expect.any(String) });
     expect(response.headers).not.toHaveProperty('x-accel-buffering');

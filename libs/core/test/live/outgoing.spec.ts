@@ -72,7 +72,7 @@ describe('a source', () => {
   it('brings what comes in one turn in one piece', async () => {
     // on a busy machine its sources may be read for so long that other work goes on in between
     vi.spyOn(performance, 'now').mockReturnValue(0);
-    onTestFinished(() => vi.restoreAllMocks());
+    onTestFinished(() => void vi.restoreAllMocks());
     const { done, bodies, of } = running([source(100).iterator]);
     await done;
     expect(of(0)).toHaveLength(100);
