@@ -321,15 +321,29 @@ it('the log says of which function and which item an item is that cannot be sent
       yield 0;
       yield { at: [() => 1] };
     }
+
+    @RemoteFunction()
+    closed(): AsyncIterable<unknown> {
+      return {
+        [Symbol.asyncIterator]() {
+          throw new Error('no cursor');
+        },
+      };
+    }
   }
   const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
   const { client } = await startStreams({ functions: Unfit });
-  const answer = await callLive(await client(), { name: 'items', args: [] });
+  const peer = await client();
+  const answer = await callLive(peer, { name: 'items', args: [] });
   const items = (await answer.value<AsyncIterable<unknown>>())[Symbol.asyncIterator]();
   expect(await items.next()).toEqual({ done: false, value: 0 });
   await expect(items.next()).rejects.toMatchObject({ code: 'internal' });
+  const closed = await callLive(peer, { name: 'closed', args: [] });
+  const none = (await closed.value<AsyncIterable<unknown>>())[Symbol.asyncIterator]();
+  await expect(none.next()).rejects.toMatchObject({ code: 'internal' });
   expect(error.mock.calls.map(([sentence]) => String(sentence))).toEqual([
     expect.stringMatching(/^Unfit\.items, item 1 \(from 0\) of what it streams: .*at\[0\]/),
+    'Unfit.closed, the beginning of what it streams: no cursor',
   ]);
   error.mockRestore();
 });

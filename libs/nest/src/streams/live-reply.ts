@@ -178,7 +178,8 @@ export class LiveReply {
     const failure = failureOf(thrown);
     if (failure !== INTERNAL) return failure;
     const what = thrown instanceof Error ? thrown.message : inspect(thrown);
-    const sentence = `${this.#origins[stream] ?? 'A function'}, item ${item} (from 0) of what it streams: ${what}`;
+    const place = item < 0 ? 'the beginning' : `item ${item} (from 0)`;
+    const sentence = `${this.#origins[stream] ?? 'A function'}, ${place} of what it streams: ${what}`;
     logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
     return failure;
   }
