@@ -181,13 +181,15 @@ inEveryBrowser((suite) => {
       expect(failed).toBe(2);
     });
 
-    it('for streams is fetched when the network is back', async () => {
+    it('is none of streams: a file waits for the network alone', async () => {
       const { page, run } = await suite.open(site.origin);
+      const loaded: string[] = [];
       await run(async ({ createRemote, kept }, serverKey) => {
         const remote = createRemote<Api>({ url: '/remote/notes', serverKey });
         kept.remote = remote;
         await remote.note('open');
       }, site.pin);
+      page.on('request', (request) => loaded.push(...(request.url().match(/[^/]+\.js$/) ?? [])));
       await page.context().setOffline(true);
       const said = await run(async ({ kept, outcome }) => {
         const remote = kept.remote as ReturnType<typeof import('@sealwire/client').createRemote<Api>>;
@@ -200,6 +202,7 @@ inEveryBrowser((suite) => {
       expect(said).toMatchObject({ code: 'unreachable', states: ['idle', 'waiting'] });
       await page.context().setOffline(false);
       expect(await run(({ kept }) => kept.size, undefined)).toBe(300_000);
+      expect(loaded).toEqual([]);
     });
   });
 });

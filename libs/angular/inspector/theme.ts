@@ -2,6 +2,7 @@
 export const THEME = `
 :host {
   color-scheme: light dark;
+  scrollbar-color: var(--muted) transparent;
   --bg: var(--sealwire-bg, light-dark(#ffffff, #0f1217));
   --surface: var(--sealwire-surface, light-dark(#f6f7f9, #161b22));
   --line: var(--sealwire-line, light-dark(#dfe3ea, #29313c));
