@@ -1,8 +1,10 @@
 import 'reflect-metadata';
-import { type INestApplication, Logger } from '@nestjs/common';
+import type { ServerResponse } from 'node:http';
+import { type INestApplication, Injectable, Logger } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { RemoteFile } from '@sealwire/core';
 import { UNIT } from '@sealwire/core/live';
+import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import compression from 'compression';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { callLive, type LiveAnswer, type PeerError } from './live-peer.js';
@@ -259,4 +261,33 @@ describe('a batch', () => {
     const reply = await peer.send(peer.frame([1, 2, 3].map((value) => ({ name: 'plain', args: [value] }))));
     expect(reply).toMatchObject({ outcomes: [{ value: 1 }, { value: 2 }, { value: 3 }] });
   });
+});
+
+it('a stream whose response the application has ended itself is lost, and the server goes on', async () => {
+  let current: ServerResponse | undefined;
+  let closing = true;
+  @RemoteFunctions('live')
+  @Injectable()
+  class Ending {
+    @RemoteFunction()
+    async *one(): AsyncGenerator<number> {
+      current?.end();
+      yield 1;
+    }
+  }
+  const { client } = await startStreams({
+    functions: Ending,
+    prepare: (app) =>
+      app.use((_request: unknown, response: ServerResponse, next: () => void) => {
+        current = closing ? response : undefined;
+        next();
+      }),
+  });
+  const peer = await client();
+  await expect(callLive(peer, { name: 'one', args: [] })).rejects.toThrow();
+  closing = false;
+  const other = await client();
+  expect(await listOf(await returned<AsyncIterable<number>>(await callLive(other, { name: 'one', args: [] })))).toEqual(
+    [1],
+  );
 });

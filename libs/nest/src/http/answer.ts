@@ -1,5 +1,6 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
 import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
+import { connectionOf, streamOf } from '../quirks/http2.js';
 import type { LiveResponse } from '../streams/live-result.js';
 
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
@@ -44,7 +45,9 @@ export function send(
 export function sendEarly(request: IncomingMessage, response: unknown, contentType: string, body: Uint8Array): void {
   const begun = begin(response, 200, contentType, { 'Content-Length': body.length, ...CLOSE });
   begun.write(body);
-  request.once('close', () => begun.end());
+  // over HTTP/2 its connection does take others, and the request closes behind its response only
+  if (streamOf(begun)) begun.end();
+  else request.once('close', () => begun.end());
 }
 
 /**
@@ -66,10 +69,10 @@ export function liveResponse(response: unknown, contentType: string, closing: ()
       return more;
     },
     end(bytes) {
-      const { socket } = node;
+      const close = connectionOf(node);
       if (!node.headersSent) writeHead(taken, 200, contentType, { 'Content-Length': bytes.length, ...closing() });
       // its head left before the server stopped listening
-      else node.once('finish', () => closing() && socket?.destroySoon());
+      else node.once('finish', () => closing() && close());
       end(node, bytes);
     },
   };
@@ -81,7 +84,9 @@ function begin(response: unknown, status: number, contentType: string, more: obj
 
 /** In one go: Node sets headers that come one by one each by itself. */
 function writeHead({ node, earlier }: Taken, status: number, contentType: string, more: object): ServerResponse {
-  const headers = { 'Cache-Control': CACHE_CONTROL, 'Content-Type': contentType, ...more };
+  const headers: OutgoingHttpHeaders = { 'Cache-Control': CACHE_CONTROL, 'Content-Type': contentType, ...more };
+  // HTTP/2 has no such header
+  if ('Connection' in more && streamOf(node)) delete headers.Connection;
   return node.writeHead(status, earlier ? { ...foreign(earlier), ...headers } : headers);
 }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { isLive, LIMITS, SealwireError } from '@sealwire/core';
 import type { ResolvedOptions } from '../options.js';
+import { isGone } from '../quirks/http2.js';
 import { headLength, LiveBody, type WaitingRoom } from '../streams/live-body.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 
@@ -108,7 +109,7 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
       if (parsed.length > limit) throw new SealwireError('too_large');
       return plain(parsed);
     }
-    if (request.readableEnded && !request.destroyed && announced > 0) throw new EatenBodyError();
+    if (request.readableEnded && !isGone(request) && announced > 0) throw new EatenBodyError();
     return this.collect(request, limit, announced, live !== undefined);
   }
 

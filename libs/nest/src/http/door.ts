@@ -16,6 +16,7 @@ import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js'
 import { KeyRing } from '../keys/key-ring.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
+import { isGone, streamOf } from '../quirks/http2.js';
 import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { LiveResult } from '../streams/live-result.js';
@@ -137,17 +138,19 @@ export class Door implements OnModuleInit {
   }
 
   private send({ node, response, live }: DoorContext, { contentType, body }: Answer): void {
-    if (live && !node.complete && !node.destroyed && body instanceof Uint8Array) {
+    if (live && !node.complete && !isGone(node) && body instanceof Uint8Array) {
       sendEarly(node, response, contentType, body);
     } else if (!(body instanceof LiveResult)) send(response, 200, contentType, body, this.closing);
     // one that nobody waits for any more comes to its end nevertheless
     else body.send(liveResponse(response, contentType, () => this.closing));
+    if (this.closing) streamOf(node)?.session?.close();
   }
 
   private refuse({ node, response, live }: DoorContext, error: unknown): void {
     const code = outerCode(error);
     if (code === 'internal') this.logger.error(error);
     if (isOpen(response)) sendProblem(response, code, (!node.complete && !live) || this.closing !== undefined);
+    if (this.closing) streamOf(node)?.session?.close();
   }
 
   /** A server that has stopped listening waits for its connections: one that is kept alive and used again would hold it up. */
@@ -249,6 +252,6 @@ export class DoorContext implements ExecutionContext, Arrival {
 /** Whether there is still somebody to answer, and nobody did. */
 function isOpen(response: unknown): boolean {
   const { raw = response } = response as { raw?: unknown };
-  const { headersSent, destroyed } = raw as ServerResponse;
-  return !headersSent && !destroyed;
+  const node = raw as ServerResponse;
+  return !node.headersSent && !isGone(node);
 }

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { RemoteFunctionError } from '../functions/outcome.js';
+import { isGone } from '../quirks/http2.js';
 
 type Gone = (reason: RemoteFunctionError) => void;
 
@@ -23,7 +24,7 @@ export class Audience {
       if (this.#waiting > 0) return;
       this.#timer = setTimeout(() => this.abandon(), this.patience).unref();
     };
-    if (response.closed || response.destroyed) leave();
+    if (response.closed || isGone(response)) leave();
     else response.once('close', leave);
   }
 

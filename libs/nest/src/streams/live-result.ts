@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { concat, runSync } from '@sealwire/core';
 import { type LiveSealer, type PieceBody } from '@sealwire/core/live';
+import { connectionOf, isGone } from '../quirks/http2.js';
 import type { Stoppable } from './flights.js';
 import type { LiveReply } from './live-reply.js';
 
@@ -61,7 +62,7 @@ export class LiveResult implements Stoppable {
   /** Sends it to the client; nothing is sent before. Called once. */
   send(response: LiveResponse): void {
     this.#response = response;
-    if (response.node.destroyed) this.#lose();
+    this.#loseIfGone();
     this.#reply
       .run((body, last) => this.#write(body, last))
       .then(
@@ -78,14 +79,14 @@ export class LiveResult implements Stoppable {
     this.#kept = undefined;
     const response = this.#response?.node;
     this.#reply.stop(this.#stopped);
-    const socket = response?.socket;
     // kept alive, it would keep the server from stopping
-    if (status === 'busy') response?.once('finish', () => socket?.destroySoon());
+    if (status === 'busy') response?.once('finish', connectionOf(response));
     // a client that does not read would never get to the end
     setTimeout(() => response?.destroy(), STOP_MS).unref();
   }
 
   #write(body: PieceBody, last: boolean): void | Promise<void> {
+    this.#loseIfGone();
     const parts = this.#seal(body, last);
     this.#keep(parts);
     if (this.#pulse) this.#pulse.refresh();
@@ -116,7 +117,6 @@ export class LiveResult implements Stoppable {
     node?.once('close', () => this.#lose());
     // what is written to a connection that breaks is lost with it
     node?.on('error', () => undefined);
-    if (node?.destroyed) this.#lose();
     this.#pulse = setTimeout(() => this.#beat(), this.#options.pulse).unref();
     // once it is written: of a session that has ended it is stopped at once
     queueMicrotask(() => this.over || this.#options.goesOn());
@@ -139,6 +139,12 @@ export class LiveResult implements Stoppable {
     this.#options.alive();
     if (this.#response && !this.#response.node.writableNeedDrain) this.#reply.pulse();
     this.#pulse?.refresh();
+  }
+
+  /** Its client has left, or the application has ended the response itself. */
+  #loseIfGone(): void {
+    const node = this.#response?.node;
+    if (node && (node.writableEnded || isGone(node))) this.#lose();
   }
 
   #lose(): void {
