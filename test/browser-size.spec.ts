@@ -2,11 +2,13 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { expect, it } from 'vitest';
 
+const PAGE = "export { createRemote, RemoteError, SealwireError } from '@sealwire/client';";
+
 /** gzip bytes of each chunk that a page loads of the built browser entry, by what it is loaded for. */
-async function bundle() {
+async function bundle(contents = PAGE) {
   const { metafile, outputFiles } = await build({
     stdin: {
-      contents: "export { createRemote, RemoteError, SealwireError } from '@sealwire/client';",
+      contents,
       resolveDir: process.cwd(),
       sourcefile: 'page.js',
     },
@@ -73,9 +75,15 @@ it('is no larger in the browser than it has to be', async () => {
   expect(kilobytes.fallback).toBeLessThanOrEqual(20);
 });
 
-it('sends calls and reads streams with one file more: each further one is another trip to the server', async () => {
-  expect((await bundled).more).toHaveLength(1);
-});
+it.each([
+  ['', ''],
+  [', though it keeps sessions', "export { sessionPersistence } from '@sealwire/client/persistence';"],
+])(
+  'sends calls and reads streams with one file more%s: each further one is another trip to the server',
+  async (_, more) => {
+    expect((await bundle(PAGE + more)).more).toHaveLength(1);
+  },
+);
 
 it('loads with a page neither handshakes, nor curves, KEM and AES in JavaScript, nor streams, nor what only servers and tools use', async () => {
   const { files } = await bundled;

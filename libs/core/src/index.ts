@@ -7,7 +7,6 @@ export {
   RESERVED_NAMES,
   type RemoteParameters,
 } from './contract.js';
-export { NativeSecret } from './crypto/native-secret.js';
 export type {
   ClientPrimitives,
   HeldSecret,

@@ -6,7 +6,6 @@ import {
   concat,
   finishHandshake,
   hedgedRandom,
-  NativeSecret,
   type NumberAnswer,
   nextEpochSecret,
   openCall,
@@ -26,6 +25,7 @@ import {
 } from '@sealwire/core';
 import { openLiveResult, sealLiveCall, sealLiveResult } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
+import { NativeSecret } from '@sealwire/core/webcrypto';
 import { describe, expect, it, vi } from 'vitest';
 import { flipped, pair, TERMS } from './session.js';
 

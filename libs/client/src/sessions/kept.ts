@@ -1,4 +1,5 @@
-import { NativeSecret, toHex } from '@sealwire/core';
+import { toHex } from '@sealwire/core/calls';
+import { NativeSecret } from '@sealwire/core/webcrypto';
 import type { Settings } from '../options.js';
 import { RUNTIME } from '../transport/network.js';
 import { BLOCK, change, forget, nameOf, openRecords, type Records, reservedBy, restored, storable } from './records.js';

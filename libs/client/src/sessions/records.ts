@@ -1,4 +1,5 @@
-import { LIMITS, NativeSecret, SIZE } from '@sealwire/core';
+import { LIMITS, SIZE } from '@sealwire/core/calls';
+import { NativeSecret } from '@sealwire/core/webcrypto';
 import { absolute } from '../transport/network.js';
 import type { SessionState } from './state.js';
 

@@ -10,6 +10,8 @@ import {
   type PrivateKey,
 } from './primitives.js';
 
+export { NativeSecret } from './native-secret.js';
+
 const AES = 'AES-GCM';
 const HMAC = { name: 'HMAC', hash: 'SHA-256' };
 const HKDF = { name: 'HKDF', hash: 'SHA-256' };
