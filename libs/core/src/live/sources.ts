@@ -1,5 +1,5 @@
 import { LIMITS, SIZE } from '../limits.js';
-import { kindOf, type Replace, Unsendable } from '../payload/cbor.js';
+import { isIterable, kindOf, type Replace, Unsendable } from '../payload/cbor.js';
 import { RemoteFile } from './remote-file.js';
 
 /** How a stream is read: item by item, as bytes, or as a file. */
@@ -128,10 +128,6 @@ function isWebStream(value: object): value is ReadableStream {
 
 function isReadable(value: object): value is ReadableLike {
   return 'pipe' in value && typeof value.pipe === 'function' && 'destroy' in value && isIterable(value);
-}
-
-function isIterable(value: object): value is AsyncIterable<unknown> {
-  return Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === 'function';
 }
 
 /**

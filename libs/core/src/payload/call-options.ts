@@ -36,21 +36,26 @@ export function isOrdinary({ resend, resume, deadline, metadata }: CallOptions):
 }
 
 /** Writes the third part of a call. @throws Unsendable */
-export function writeOptions(writer: Writer, { resend, resume, deadline, metadata }: CallOptions, depth: number): void {
-  const entries: (readonly [number, unknown])[] = [];
-  if (resend) entries.push([KEY.callId, resend.callId], [KEY.incarnation, resend.incarnation]);
+export function writeOptions(writer: Writer, options: CallOptions, depth: number): void {
+  const { resend, resume, deadline, metadata } = options;
+  const entries: (readonly [keyof typeof KEY, unknown])[] = [];
+  if (resend) entries.push(['callId', resend.callId], ['incarnation', resend.incarnation]);
   if (resume) {
     const { run, position, version } = resume;
-    entries.push([KEY.resume, version === undefined ? [run, position] : [run, position, version]]);
+    entries.push(['resume', version === undefined ? [run, position] : [run, position, version]]);
   }
-  if (deadline !== undefined) entries.push([KEY.deadline, deadline]);
-  if (metadata) entries.push([KEY.metadata, metadata]);
+  if (deadline !== undefined) entries.push(['deadline', deadline]);
+  if (metadata) entries.push(['metadata', metadata]);
   writer.openMap(entries.length, depth);
-  for (const [key, value] of entries) {
-    const fault = CHECKS[key]?.(value);
+  for (const [name, value] of entries) {
+    const fault = CHECKS[KEY[name]]?.(value);
     if (fault) throw new Unsendable(fault);
-    writer.item(key, depth + 2);
-    writer.item(value, depth + 2);
+    writer.item(KEY[name], depth + 2);
+    try {
+      writer.item(value, depth + 2);
+    } catch (thrown) {
+      throw Unsendable.below(thrown, options, name);
+    }
   }
 }
 

@@ -5,6 +5,7 @@ import {
   headSize,
   isBytes,
   isInteger,
+  isIterable,
   Keys,
   keyFault,
   kindOf,
@@ -127,8 +128,7 @@ export class Writer {
     else if (value instanceof Map) this.map(value, depth);
     else if (value instanceof Set) this.set(value, depth);
     else if (isBytes(value)) this.bytes(value);
-    else if (Symbol.asyncIterator in value) this.replaced(value, depth, false);
-    else if (value instanceof Date || kindOf(value) === 'Date') {
+    else if (value instanceof Date || (!isIterable(value) && kindOf(value) === 'Date')) {
       this.tag(TAG.date, depth);
       this.number(Date.prototype.getTime.call(value) / 1000);
     } else this.replaced(value, depth, false);

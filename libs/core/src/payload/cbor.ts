@@ -218,6 +218,10 @@ export function kindOf(value: object): string {
   return Object.prototype.toString.call(value).slice(8, -1);
 }
 
+export function isIterable(value: object): value is AsyncIterable<unknown> {
+  return Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === 'function';
+}
+
 export function isBytes(value: unknown, length?: number): value is Uint8Array {
   return (
     ArrayBuffer.isView(value) && kindOf(value) === 'Uint8Array' && (length === undefined || value.byteLength === length)
