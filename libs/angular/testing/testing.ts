@@ -118,7 +118,7 @@ class Call implements TestCall {
 
 /**
  * Finds the calls that the code under test made, in plaintext and typed. Each look first lets effects run, so that the calls
- * of resources are there without waiting.
+ * of resources are there without waiting; those of a component with zone.js run when its fixture detects changes.
  *
  * @example
  * import { TestBed } from '@angular/core/testing';

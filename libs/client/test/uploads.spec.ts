@@ -222,6 +222,27 @@ describe.each([
     if (requestStreams) expect(new Set(up).size).toBeGreaterThan(10);
   });
 
+  it('tells no byte as sent of a request that broke off, and at $close() that the call may have run', async () => {
+    const tried = gate();
+    const server = new LivePeerServer();
+    const broken = transport(server, async (request: Any, next) => {
+      if (request.body instanceof Uint8Array) return next();
+      tried.open();
+      throw new Error('reset');
+    });
+    // as one of a browser that says how far its bodies are
+    const { remote } = await openedLive({ server, transport: { ...broken, uploadProgress: true } as Any });
+    const up: number[] = [];
+    const call = remote.$call({ onProgress: (progress: Any) => up.push(progress.up) }).store(megabytes(1));
+    const told = expect(call).rejects.toMatchObject({ code: 'closed', message: /closed\. The call may have run\.$/ });
+    await tried.passed;
+    await vi.waitFor(() => expect(remote.$connection().state).not.toBe('idle'));
+    await new Promise(setImmediate);
+    remote.$close();
+    await told;
+    expect(up.filter((bytes) => bytes >= 1_000_000)).toEqual([]);
+  });
+
   it('sends nothing of a file whose name is longer than a server takes', async () => {
     const { server, remote } = await connect();
     const file = new File(['a'], 'x'.repeat(1_025));
@@ -246,7 +267,8 @@ describe.each([
     const server = new LivePeerServer();
     server.maxUpload = 1_000_000;
     const { remote } = await openedLive({ server, transport: transport(server) as Any });
-    await expect(remote.store(megabytes(2))).rejects.toMatchObject({ code: 'too_large' });
+    const limit = { code: 'too_large', details: { limit: 1_000_000 } };
+    await expect(remote.store(megabytes(2))).rejects.toMatchObject(limit);
     expect(server.seen).toEqual([]);
     expect(server.runs).toEqual([]);
   });

@@ -18,7 +18,9 @@ export function traceOf(sent: Sent | undefined): Trace {
 
 /** Why a call ended without an outcome. What may have run is never reported as something that did not. */
 export function failure(name: string, mayHaveRun: boolean, trace: Trace, error: unknown): RemoteError {
-  if (error instanceof RemoteError && error.code === 'closed') return error;
+  if (error instanceof RemoteError && error.code === 'closed') {
+    return mayHaveRun ? new RemoteError('closed', `${error.message} The call may have run.`) : error;
+  }
   // an answer came, only longer than this side reads
   if (error instanceof SealwireError && error.code === 'too_large') return remoteError(error);
   return mayHaveRun ? new OutcomeUnknownError(name, trace, error) : remoteError(error);

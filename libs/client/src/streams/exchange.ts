@@ -26,10 +26,11 @@ export async function exchange(
     };
     if (body instanceof Blob) upload?.leaves(body);
     const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
-    if (body instanceof Blob) {
-      message.stopped();
-      up(body.size);
-    } else if (body instanceof Uint8Array) up(body.length);
+    if (body instanceof Blob) message.stopped();
+    // of a request that broke off nobody knows how much arrived
+    const isWhole = !('wait' in answer) || answer.status !== undefined;
+    if (isWhole && body instanceof Blob) up(body.size);
+    else if (isWhole && body instanceof Uint8Array) up(body.length);
     if (answer instanceof Uint8Array) meter?.received(answer.length);
     return answer;
   } catch (error) {

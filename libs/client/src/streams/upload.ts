@@ -96,7 +96,9 @@ export class Upload implements Limited {
    */
   refusal(maximum: number, cause: unknown): Error | undefined {
     if (this.#begun && !this.repeatable) return spent(cause);
-    return this.#streams.knownBytes > maximum ? tooMuch(maximum) : undefined;
+    if (this.#streams.knownBytes <= maximum) return undefined;
+    const { code, message } = tooMuch(maximum);
+    return new RemoteError(code, message, { details: { limit: maximum } });
   }
 
   /** The body of one request. */
@@ -263,8 +265,8 @@ function* sealHead(sent: Sent, sealer: LiveSealer, rest: readonly Uint8Array[]):
   return head;
 }
 
-function tooMuch(maximum: number): SealwireError {
-  return new SealwireError('too_large', `The server takes ${maximum} bytes of the streams of one call.`);
+function tooMuch(limit: number): SealwireError {
+  return new SealwireError('too_large', `The server takes ${limit} bytes of the streams of one call.`);
 }
 
 /** What the function gets to know of a source that failed. */
