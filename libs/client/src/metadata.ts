@@ -37,22 +37,27 @@ function lower(metadata: Metadata): Lower {
 }
 
 /**
- * What the sources say now, later ones over earlier ones; a promise only if one of them is asynchronous.
+ * What `source` gives now, and `own` over it; a promise only if one of them is asynchronous.
  *
+ * @param over puts what was refreshed over what `source` gives
  * @throws RemoteError `metadata_failed`
  */
-export function metadataOf(...sources: readonly (MetadataSource | undefined)[]): Lower | Promise<Lower> {
+export function metadataOf(
+  source: MetadataSource | undefined,
+  own: MetadataSource | undefined,
+  over: (given: Lower) => Lower,
+): Lower | Promise<Lower> {
+  const merge = ([given, mine]: readonly (Metadata | undefined)[]): Lower => ({
+    ...over(given ? lower(given) : {}),
+    ...(mine && lower(mine)),
+  });
   try {
-    const given = sources.map((source) => (typeof source === 'function' ? source() : source));
-    if (!given.some(isPending)) return merged(given as (Metadata | undefined)[]);
-    return Promise.all(given).then(merged).catch(failed);
+    const given = [source, own].map((one) => (typeof one === 'function' ? one() : one));
+    if (!given.some(isPending)) return merge(given as (Metadata | undefined)[]);
+    return Promise.all(given).then(merge).catch(failed);
   } catch (error) {
     return failed(error);
   }
-}
-
-function merged(all: readonly (Metadata | undefined)[]): Lower {
-  return Object.assign({}, ...all.map((one) => one && lower(one)));
 }
 
 function failed(error: unknown): never {
@@ -66,28 +71,47 @@ function failed(error: unknown): never {
 export class Refresher {
   /** counts answers, so that a call knows whether its metadata is older than the last one */
   round = 0;
-  #fresh: Metadata | undefined;
+  #fresh: Lower = {};
+  /** what `metadata` gave when the question that brought `fresh` was asked, and what it gave last */
+  #refused: Lower = {};
+  #given: Lower = {};
   #asking: Promise<void> | undefined;
+  #askedAt = 0;
 
-  constructor(private readonly refresh: () => unknown) {}
+  /** @param patience milliseconds after which a question that was not answered is asked anew */
+  constructor(
+    private readonly refresh: () => unknown,
+    private readonly patience: number,
+  ) {}
 
-  /** over what `createRemote` was given */
-  get fresh(): Metadata | undefined {
-    return this.#fresh;
+  /** Puts what is fresh over what `metadata` gives. Once that is not what was refused any more, it is newer. */
+  over(given: Lower): Lower {
+    this.#given = given;
+    if (Object.keys(this.#fresh).some((name) => given[name] !== this.#refused[name])) this.#fresh = {};
+    return { ...given, ...this.#fresh };
   }
 
   /** @param round the round that the refused call was made in. @throws what the application throws */
   async after(round: number): Promise<void> {
     if (round < this.round) return;
-    this.#asking ??= this.#ask().finally(() => {
-      this.#asking = undefined;
-    });
+    const now = performance.now();
+    if (!this.#asking || now - this.#askedAt > this.patience) {
+      this.#askedAt = now;
+      const asking = this.#ask().finally(() => {
+        if (this.#asking === asking) this.#asking = undefined;
+      });
+      this.#asking = asking;
+    }
     await this.#asking;
   }
 
   async #ask(): Promise<void> {
-    const given = (await this.refresh()) as Metadata | undefined;
-    if (given !== undefined && given !== null) this.#fresh = sendable({ ...this.#fresh, ...lower(given) });
+    const refused = this.#given;
+    const answer = (await this.refresh()) as Metadata | undefined;
+    if (answer !== undefined && answer !== null) {
+      this.#fresh = sendable({ ...this.#fresh, ...lower(answer) });
+      this.#refused = refused;
+    }
     this.round++;
   }
 }

@@ -40,16 +40,17 @@ export interface RemoteOptions<Api = any> {
   readonly metadata?: MetadataSource;
   /**
    * Asked when a guard refused a call as unauthorized, before the call is sent once more. What it gives, or promises, is laid
-   * over `metadata` from then on; it gives nothing if `metadata` is a function that knows already. One question serves all calls
-   * that were refused meanwhile.
+   * over `metadata` until `metadata` itself gives something else than what was refused; it gives nothing if `metadata` is a
+   * function that knows already. One question serves all calls that were refused meanwhile. Calls of its `remote` go before those
+   * that wait for `onSession`, and are not refreshed themselves.
    *
    * @example
    * createRemote<Api>({ url, serverKey, metadata, refresh: async () => ({ authorization: `Bearer ${await newToken()}` }) });
    */
-  readonly refresh?: () => unknown;
+  readonly refresh?: (remote: Remote<Api>) => unknown;
   /**
-   * Runs after each handshake, before the calls that wait for it; its own calls go first. If it fails, those calls are rejected
-   * with `on_session_failed`, and the next call has it run again.
+   * Runs after each handshake, before the calls that wait for it; its own calls go first. `metadata` that is a function is asked
+   * anew for those that waited. If it fails, they are rejected with `on_session_failed`, and the next call has it run again.
    *
    * @example
    * createRemote<Api>({ url, serverKey, onSession: (remote) => remote.login(token) });
@@ -140,6 +141,8 @@ export function resolveOptions(given: RemoteOptions, defaults: Defaults, tuning:
   if (serverKey !== undefined && pins.length !== 1 && pins.length !== 2)
     throw badConfiguration('serverKey takes one key, or two: the old and the new one of a rotation.');
   if (keySize === 0 && options.onSession) throw badConfiguration('keySize 0 has no sessions, so onSession never runs.');
+  if (keySize === 0 && options.refresh)
+    throw badConfiguration('keySize 0 sends each call once, so refresh is never asked.');
   if (keySize === 0 && persistence)
     throw badConfiguration('persistence needs keySize 16 or 32: keySize 0 has no sessions.');
   const keyless = pins.length === 0 && !secureKey;

@@ -6,7 +6,7 @@ import { type Added, type How, howOf, type Work } from './delivery/how.js';
 import { letGo, type Parcel, pack } from './delivery/payload.js';
 import { badConfiguration } from './errors.js';
 import { EventHub, type RemoteEvents, type RemoteListener } from './events.js';
-import type { MetadataSource } from './metadata.js';
+import { type MetadataSource, Refresher } from './metadata.js';
 import { type Defaults, type RemoteOptions, resolveOptions, type Settings, type Tuning } from './options.js';
 import type { BatchApi, BatchCall, Settled } from './types.js';
 
@@ -134,8 +134,10 @@ export function openRemote<Api>(
 ): Remote<Api> {
   const settings = resolveOptions(options, defaults, tuning);
   const events = new EventHub();
-  const { onSession } = settings;
-  const greet = onSession && (() => onSession(make(true)));
+  const { onSession, refresh } = settings;
+  const refresher =
+    refresh && new Refresher(() => refresh(make({ early: true, refresher: undefined })), settings.timeout);
+  const greet = onSession && (() => onSession(make({ early: true, refresher })));
   const caller = open(settings, events, greet);
 
   const api = (controls: object, how: How) =>
@@ -145,13 +147,12 @@ export function openRemote<Api>(
       throw settled?.reason;
     });
 
-  /** @param early whether its calls go before those that wait for `onSession` */
-  const make = (early: boolean): Remote<Api> => {
+  const make = (whose: Pick<How, 'early' | 'refresher'>): Remote<Api> => {
     const controls: RemoteControls<Api> = {
-      $call: (callOptions) => api({}, howOf(settings, callOptions, '$call', early)),
+      $call: (callOptions) => api({}, howOf(settings, callOptions, '$call', whose)),
       $batch: (build, callOptions = {}) =>
         openBatch(
-          () => howOf(settings, callOptions, '$batch', early),
+          () => howOf(settings, callOptions, '$batch', whose),
           () => calls(build(remoteFunctions<BatchApi<Api>>({}, (call) => call))),
           caller,
         ),
@@ -160,9 +161,9 @@ export function openRemote<Api>(
       $prewarm: () => caller.prewarm(),
       $close: () => caller.close(),
     };
-    return api(controls, howOf(settings, {}, 'createRemote', early)) as Remote<Api>;
+    return api(controls, howOf(settings, {}, 'createRemote', whose)) as Remote<Api>;
   };
-  return make(false);
+  return make({ early: false, refresher });
 }
 
 function calls<T>(built: T): T & readonly Call[] {
@@ -227,7 +228,7 @@ export function prepare(calls: readonly Call[], how: How, limit: number, check: 
 }
 
 function prepared(calls: readonly Call[], how: How, limit: number): Prepared {
-  const work = { calls, settled: new Array<Settled>(calls.length), how };
+  const work = { calls, settled: new Array<Settled>(calls.length), how, round: how.refresher?.round ?? 0 };
   const added = how.added?.();
   if (added instanceof Promise) return { work, parcels: parcelsOf(calls, limit, work.settled), added };
   const made = added ? calls.map((call) => ({ ...call, ...added })) : calls;

@@ -9,7 +9,7 @@ import { Upload } from '../streams/upload.js';
 import { isOffline, originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How, Work } from './how.js';
-import { type Abortable, listen, unlisten, within } from './limits.js';
+import { type Abortable, aborted, listen, unlisten, within } from './limits.js';
 import { Message } from './message.js';
 import { dropStreams, type Parcel, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
@@ -19,7 +19,7 @@ export class Delivery {
   readonly alarms = new Alarms();
   readonly sessions: Sessions;
   readonly origin: string;
-  /** live results and pauses, which `$close()` ends */
+  /** live results, pauses and metadata that is being made, which `$close()` ends */
   readonly receptions = new Set<Abortable>();
   /** messages under way, at most {@link LIMITS.callsInFlight} */
   readonly #messages = new Set<Message>();
@@ -78,13 +78,18 @@ export class Delivery {
 
   /** The arguments are those of the time of the call; what asynchronous metadata gives comes to them. */
   async #later(parcels: readonly Parcel[], { timeout, signal }: How, added: Promise<Added>): Promise<Parcel[]> {
+    const closing = new AbortController();
+    const item = { abort: (reason: unknown) => closing.abort(reason) };
+    this.receptions.add(item);
     try {
-      const more = await within(timeout, signal, added);
+      const more = await within(timeout, signal, Promise.race([added, aborted(closing.signal)]));
       if (!more) throw notReached(undefined);
       return withAdded(parcels, more);
     } catch (error) {
       dropStreams(parcels, error);
       throw error;
+    } finally {
+      this.receptions.delete(item);
     }
   }
 

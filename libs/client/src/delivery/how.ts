@@ -1,5 +1,5 @@
 import type { Call } from '@sealwire/core';
-import { type Lower, metadataOf, Refresher } from '../metadata.js';
+import { type Lower, metadataOf, type Refresher } from '../metadata.js';
 import { deadlineOf, milliseconds, type Settings } from '../options.js';
 import type { CallOptions } from '../remote.js';
 import { checkOptions, FUNCTION, HEADERS, hasMethod, type Rule } from '../transport/transport-options.js';
@@ -22,11 +22,14 @@ export interface How {
   readonly onSent?: CallOptions['onSent'];
   readonly onSealed?: CallOptions['onSealed'];
   readonly onOpened?: CallOptions['onOpened'];
-  /** goes before the calls that wait for `onSession` */
+  /** of a hook of the application: goes before the calls that wait for `onSession` */
   readonly early: boolean;
   /** made for each call; undefined if calls say nothing beside their arguments */
   readonly added?: (() => Added | Promise<Added>) | undefined;
-  readonly refresher?: Refresher | undefined;
+  /** what calls say may be another thing after `onSession` */
+  readonly changing: boolean;
+  /** undefined in `refresh` itself, which would wait for its own end */
+  readonly refresher: Refresher | undefined;
   /** told of each outcome as it comes */
   readonly onSettled?: ((place: number, settled: Settled) => void) | undefined;
 }
@@ -36,6 +39,8 @@ export interface Work {
   readonly calls: readonly Call[];
   readonly settled: Settled[];
   readonly how: How;
+  /** answers of `refresh` before the metadata was made */
+  readonly round: number;
 }
 
 const RULES: Record<keyof CallOptions, Rule | undefined> = {
@@ -47,15 +52,22 @@ const RULES: Record<keyof CallOptions, Rule | undefined> = {
   onOpened: FUNCTION,
   metadata: HEADERS,
 };
-const REFRESHERS = new WeakMap<Settings, Refresher>();
 
-/** @throws SealwireError `bad_configuration` */
-export function howOf(settings: Settings, given: CallOptions, what: string, early: boolean): How {
+/**
+ * @param whose the application's own calls, or those of its hooks
+ * @throws SealwireError `bad_configuration`
+ */
+export function howOf(
+  settings: Settings,
+  given: CallOptions,
+  what: string,
+  whose: Pick<How, 'early' | 'refresher'>,
+): How {
   const options = checkOptions(what, given, RULES);
   const { signal, onProgress, onSent, onSealed, onOpened, metadata } = options;
   const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
   const deadline = options.timeout === undefined ? settings.deadline : deadlineOf(timeout);
-  const refresher = refresherOf(settings);
+  const { refresher } = whose;
   return {
     timeout,
     hard: options.timeout !== undefined,
@@ -64,9 +76,9 @@ export function howOf(settings: Settings, given: CallOptions, what: string, earl
     onSent,
     onSealed,
     onOpened,
-    early,
-    refresher,
+    ...whose,
     added: adder(settings, metadata, deadline, refresher),
+    changing: refresher !== undefined || [settings.metadata, metadata].some((one) => typeof one === 'function'),
   };
 }
 
@@ -85,19 +97,13 @@ function adder(
   if (settings.metadata === undefined && metadata === undefined && !refresher) {
     return deadline === undefined ? undefined : () => limited;
   }
+  const over = (given: Lower): Lower => refresher?.over(given) ?? given;
   return () => {
-    const made = metadataOf(settings.metadata, refresher?.fresh, metadata);
+    const made = metadataOf(settings.metadata, metadata, over);
     return made instanceof Promise ? made.then((one) => withMetadata(limited, one)) : withMetadata(limited, made);
   };
 }
 
 function withMetadata(limited: Added, metadata: Lower): Added {
   return Object.keys(metadata).length > 0 ? { ...limited, metadata } : limited;
-}
-
-function refresherOf(settings: Settings): Refresher | undefined {
-  if (!settings.refresh) return undefined;
-  const found = REFRESHERS.get(settings) ?? new Refresher(settings.refresh);
-  REFRESHERS.set(settings, found);
-  return found;
 }

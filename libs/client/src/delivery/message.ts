@@ -50,8 +50,6 @@ export class Message implements Limited, Abortable, Repeating {
   ran = false;
   /** new metadata was asked for */
   refreshed = false;
-  /** the round of metadata that it was made with */
-  readonly round: number;
   /** what reads live results that are under way, or only say that they are live; undefined if there never was one */
   receptions: Set<Reception> | undefined;
   /** cut streams that go on in the result of the calls, by their places */
@@ -80,8 +78,7 @@ export class Message implements Limited, Abortable, Repeating {
   ) {
     this.payload = payload;
     this.places = places;
-    const { timeout, signal, refresher } = work.how;
-    this.round = refresher?.round ?? 0;
+    const { timeout, signal } = work.how;
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;

@@ -63,22 +63,15 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
     message.detach();
   },
   refresh(message) {
-    const { refresher, added } = message.work.how;
-    if (!refresher) return;
+    const { how, round } = message.work;
     message.refreshed = true;
     forget(message);
-    refresher
-      .after(message.round)
-      .then(() => added?.())
-      .then((fresh) => {
-        if (message.state !== 'refreshing') return;
-        rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
-        message.on('fresh');
-      })
-      .catch((error: unknown) => {
-        if (message.state === 'refreshing') stop(message, refreshFailed(error));
-      });
+    const asking = how.refresher?.after(round).catch((error: unknown) => {
+      throw refreshFailed(error);
+    });
+    renew(message, asking);
   },
+  renew,
   note(message) {
     message.ran = true;
   },
@@ -96,6 +89,25 @@ function pause(message: Message, ms: number): void {
   message.wakeIn(ms);
   message.rousable = true;
   rouseLater(message);
+}
+
+/** Has the application say anew what its calls say beside their arguments. @param before what it waits for */
+function renew(message: Message, before?: Promise<void>): void {
+  Promise.resolve(before)
+    .then(() => message.work.how.added?.())
+    .then((fresh) => {
+      if (message.state !== 'refreshing') return;
+      if (message.continued?.every(({ stream }) => stream.ended || stream.cancelled)) {
+        stop(message, new RemoteError('closed', 'Nobody reads the streams any more.'));
+        return;
+      }
+      rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
+      message.on('fresh');
+    })
+    .catch((error: unknown) => {
+      if (message.state !== 'refreshing') return;
+      stop(message, message.refreshed && !(error instanceof RemoteError) ? refreshFailed(error) : error);
+    });
 }
 
 /** The frame is not sealed yet, or there is none: without step 4 only a renewal can ask. */
@@ -164,7 +176,9 @@ export function stop(message: Message, error: unknown): void {
 
 /** The time of the message is over. */
 export function outOfTime(message: Message): RemoteError {
-  const { lastError, delivery } = message;
+  const { lastError, delivery, state, refreshed } = message;
+  if (state === 'refreshing' && refreshed)
+    return refreshFailed(new Error('it has not answered in the time of the call'));
   if (!isOffline()) return notReached(lastError ?? delivery.sessions.lastError);
   return isFresh(message) ? notSent() : notReached(offline());
 }
@@ -179,21 +193,23 @@ export function goesAgain({ work, refreshed, upload }: Message, outcome: Failed)
 }
 
 export function rejectionOf(
-  { work, upload, refreshed, ran, last, round }: Message,
+  { work, upload, refreshed, ran, last, resent }: Message,
   name: string,
   outcome: Failed,
 ): RemoteError {
   const { refresher } = work.how;
   if (refresher && unauthorized(outcome)) {
     // the next call has new metadata
-    refresher.after(round).catch(() => undefined);
+    refresher.after(work.round).catch(() => undefined);
     if (!refreshed && upload?.repeatable === false) {
       const said = outcome.message.replace(/\.?$/, '.');
       const message = `${said} It was not sent again with new metadata, for its streams cannot be read twice: call it once more.`;
       return rejection(name, { ...outcome, message }, ran, traceOf(last));
     }
   }
-  return rejection(name, outcome, ran, traceOf(last));
+  // an earlier sending may have run, whatever became of this one
+  const said = resent && unauthorized(outcome) ? { ...outcome, details: { status: 401 } } : outcome;
+  return rejection(name, said, ran, traceOf(last));
 }
 
 /** Whether nothing of the message ever left, or will arrive. */

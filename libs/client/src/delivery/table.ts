@@ -7,7 +7,7 @@ export type State =
   | 'waiting'
   /** it has no number and pauses before it takes one */
   | 'pausing'
-  /** a guard refused calls of it, which wait for new metadata of the application */
+  /** its calls wait for new metadata of the application: a guard refused some, or `onSession` has run */
   | 'refreshing'
   /** its calls are inside a step 3 that is not answered yet */
   | 'riding'
@@ -69,6 +69,8 @@ export type Event =
   | 'offline'
   /** a pause is over, the network or the page is back, or a request took so long that a copy goes out beside it */
   | 'wake'
+  /** `onSession` has run, and metadata may be another than when the calls were made */
+  | 'greeted'
   /** the application gave new metadata */
   | 'fresh'
   /** no request of the frame is under way any more */
@@ -105,6 +107,8 @@ export type Action =
   | 'forget'
   /** asks the application for new metadata, with which the refused calls go out again as first sendings */
   | 'refresh'
+  /** has new metadata made of a message that waits for a session */
+  | 'renew'
   /** the next sending carries the identity that its calls had first */
   | 'identify'
   /** notes that it ran, for the error if its result cannot be had */
@@ -164,6 +168,7 @@ export const TABLE: Readonly<Record<State, Rows>> = {
   waiting: {
     session: row('sent', 'seal', 'transmit'),
     boarded: row('riding'),
+    greeted: row('refreshing', 'renew'),
     late_result: LATE,
     offline: row('waiting', 'hold'),
     wake: row('waiting', 'want'),

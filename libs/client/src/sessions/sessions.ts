@@ -109,6 +109,10 @@ export class Sessions {
           if (this.greeting !== greeting) return;
           this.greeting = undefined;
           this.#keep();
+          for (const message of this.messages) {
+            const { early, changing } = message.work.how;
+            if (changing && !early) message.on('greeted');
+          }
           this.#tellWaiting();
         },
         (error: unknown) => {

@@ -234,7 +234,8 @@ export class Reception implements Limited, Abortable {
     this.#outcomes.length = 0;
     const { message } = this;
     if (message.state !== 'done') return;
-    message.work = { calls: [], settled: [], how: unsettled(message.work.how) };
+    const { how, round } = message.work;
+    message.work = { calls: [], settled: [], how: unsettled(how), round };
   }
 
   /** The outcome of a call that was sent to go on with a stream. */
