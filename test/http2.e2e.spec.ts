@@ -155,6 +155,8 @@ describe('over HTTP/2', () => {
     expect(await remote.add(1, 2)).toBe(3);
     const [made] = endless.mock.results.map(({ value }) => value as AsyncGenerator<number>);
     await vi.waitFor(async () => expect(await made?.next()).toMatchObject({ done: true }));
+    // nothing of it ran
+    expect(work.closed).toBe(1);
   });
 
   it('a server that stops answers what runs, ends streams, and takes no more on the connection', async () => {

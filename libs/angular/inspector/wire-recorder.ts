@@ -74,7 +74,7 @@ export class WireRecorder {
   /**
    * A remote that does what the given one does, and whose calls are recorded.
    *
-   * @param follow false for another face of a remote that is watched already, as `onSession` is given one
+   * @param follow false for another face of a remote that is watched already, as `onSession` and `refresh` are given one
    * @param isCurrent as of `record`
    */
   watch<Api>(remote: Remote<Api>, module: string, follow = true, isCurrent: () => boolean = ALWAYS): Remote<Api> {

@@ -35,16 +35,13 @@ function backend(keep: number): ɵBackend {
   return {
     open(module, options, isCurrent) {
       const path = ɵpathOf(module);
-      const { transport, onSession, ...rest } = options();
+      const { transport, onSession, refresh, ...rest } = options();
+      const watched = (remote: Remote<unknown>) => recorder.watch(remote, path, false, isCurrent) as never;
       const recorded: RemoteOptions = {
         ...rest,
         ...(transport ? { transport: recorder.record(transport, path, isCurrent) } : {}),
-        ...(onSession
-          ? {
-              onSession: (remote: Remote<unknown>) =>
-                onSession(recorder.watch(remote, path, false, isCurrent) as never),
-            }
-          : {}),
+        ...(onSession ? { onSession: (remote: Remote<unknown>) => onSession(watched(remote)) } : {}),
+        ...(refresh ? { refresh: (remote: Remote<unknown>) => refresh(watched(remote)) } : {}),
       };
       return recorder.watch(createRemote<unknown>(recorded), path, true, isCurrent);
     },

@@ -77,6 +77,9 @@ export class Refresher {
   #given: Lower = {};
   #asking: Promise<void> | undefined;
   #askedAt = 0;
+  #questions = 0;
+  /** the question whose answer was taken */
+  #answered = 0;
 
   /** @param patience milliseconds after which a question that was not answered is asked anew */
   constructor(
@@ -85,7 +88,7 @@ export class Refresher {
   ) {}
 
   /** Puts what is fresh over what `metadata` gives. Once that is not what was refused any more, it is newer. */
-  over(given: Lower): Lower {
+  layOver(given: Lower): Lower {
     this.#given = given;
     if (Object.keys(this.#fresh).some((name) => given[name] !== this.#refused[name])) this.#fresh = {};
     return { ...given, ...this.#fresh };
@@ -106,8 +109,12 @@ export class Refresher {
   }
 
   async #ask(): Promise<void> {
+    const question = ++this.#questions;
     const refused = this.#given;
     const answer = (await this.refresh()) as Metadata | undefined;
+    // a newer one was answered before
+    if (question < this.#answered) return;
+    this.#answered = question;
     if (answer !== undefined && answer !== null) {
       this.#fresh = sendable({ ...this.#fresh, ...lower(answer) });
       this.#refused = refused;

@@ -1,7 +1,7 @@
 import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
 import { rejection } from './delivery/failure.js';
-import type { Added, How } from './delivery/how.js';
-import { aborted, listen, unlisten, within } from './delivery/limits.js';
+import type { How } from './delivery/how.js';
+import { aborted, listen, unlisten, withinOpen } from './delivery/limits.js';
 import { type Parcel, withAdded } from './delivery/payload.js';
 import { closedError, notReached, notSent, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
 import type { EventHub } from './events.js';
@@ -47,7 +47,7 @@ class PlainCaller {
     const meter = onProgress && new Meter(onProgress);
     const { work, parcels, added } = early ?? prepare(calls, how, LIMITS.body, check);
     const { settled } = work;
-    const more = added && (await this.#given(added, how));
+    const more = added && (await withinOpen(this.#pending, timeout, signal, added));
     signal?.throwIfAborted();
     check();
     if (added && !more) throw notReached(undefined);
@@ -66,17 +66,6 @@ class PlainCaller {
       });
     }
     return settled;
-  }
-
-  /** What asynchronous metadata gives. @throws RemoteError `closed` */
-  async #given(added: Promise<Added>, { timeout, signal }: How): Promise<Added | undefined> {
-    const closing = new AbortController();
-    this.#pending.add(closing);
-    try {
-      return await within(timeout, signal, Promise.race([added, aborted(closing.signal)]));
-    } finally {
-      this.#pending.delete(closing);
-    }
   }
 
   /** @throws what stood in the way: RemoteError for what certainly did not run */

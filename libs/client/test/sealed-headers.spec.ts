@@ -158,7 +158,10 @@ it('rejects with the refusal if refresh fails', async () => {
   const server = new PeerServer();
   guarded(server, new Set());
   const remote = connect(server, { refresh: () => Promise.reject(new Error('login is down')) }) as Any;
-  await expect(remote.whoami()).rejects.toMatchObject({ code: 'unauthorized', message: /login is down/ });
+  await expect(remote.whoami()).rejects.toMatchObject({
+    code: 'unauthorized',
+    message: expect.stringMatching(/login is down/),
+  });
 });
 
 it.each([
@@ -172,7 +175,7 @@ it.each([
     throw Object.create(null);
   };
   const remote = connect(server, { [name]: throws }) as Any;
-  await expect(remote.whoami()).rejects.toMatchObject({ code, message: /no text/ });
+  await expect(remote.whoami()).rejects.toMatchObject({ code, message: expect.stringMatching(/no text/) });
 });
 
 it('waits for a slow refresh, and does not send the old metadata again meanwhile', async () => {
@@ -201,7 +204,10 @@ it.each([
   guarded(server, new Set(['new']));
   const given: unknown[] = [wrong, { authorization: 'new' }];
   const remote = connect(server, { refresh: () => given.shift() }) as Any;
-  await expect(remote.whoami()).rejects.toMatchObject({ code: 'unauthorized', message: /refresh\(\) failed/ });
+  await expect(remote.whoami()).rejects.toMatchObject({
+    code: 'unauthorized',
+    message: expect.stringMatching(/refresh\(\) failed/),
+  });
   expect(await remote.whoami()).toBe('new');
 });
 
@@ -211,7 +217,10 @@ it('rejects with the refusal if the new metadata is too much beside that of the 
   const many = (prefix: string) => Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`${prefix}${i}`, 'x']));
   const remote = connect(server, { refresh: () => many('a') }) as Any;
   const call = remote.$call({ metadata: many('b') }).whoami();
-  await expect(call).rejects.toMatchObject({ code: 'unauthorized', message: /more than 64 names/ });
+  await expect(call).rejects.toMatchObject({
+    code: 'unauthorized',
+    message: expect.stringMatching(/more than 64 names/),
+  });
 });
 
 it.each([
@@ -261,7 +270,9 @@ it('fails the calls that wait for an onSession that fails, and runs it again for
   });
   const calls = await Promise.allSettled([remote.add(1, 2), remote.add(3, 4)]);
   for (const call of calls) {
-    expect(call).toMatchObject({ reason: { code: 'on_session_failed', message: /wrong password/, retryable: true } });
+    expect(call).toMatchObject({
+      reason: { code: 'on_session_failed', message: expect.stringMatching(/wrong password/), retryable: true },
+    });
   }
   expect(server.runs).toEqual([]);
   ok = true;

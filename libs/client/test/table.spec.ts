@@ -5,7 +5,7 @@ import { type Event, type State, TABLE } from '../src/delivery/index.js';
 const ROWS = `
 waiting   session          sent      seal transmit
 waiting   boarded          riding
-waiting   greeted          refreshing renew
+waiting   greeted          refreshing restate
 waiting   late_result      done      deliver
 waiting   offline          waiting   hold
 waiting   wake             waiting   want

@@ -9,7 +9,7 @@ import { Upload } from '../streams/upload.js';
 import { isOffline, originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How, Work } from './how.js';
-import { type Abortable, aborted, listen, unlisten, within } from './limits.js';
+import { type Abortable, listen, unlisten, withinOpen } from './limits.js';
 import { Message } from './message.js';
 import { dropStreams, type Parcel, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
@@ -20,7 +20,7 @@ export class Delivery {
   readonly sessions: Sessions;
   readonly origin: string;
   /** live results, pauses and metadata that is being made, which `$close()` ends */
-  readonly receptions = new Set<Abortable>();
+  readonly closables = new Set<Abortable>();
   /** messages under way, at most {@link LIMITS.callsInFlight} */
   readonly #messages = new Set<Message>();
   readonly #queue = new Set<Message>();
@@ -42,6 +42,7 @@ export class Delivery {
    * @throws the reason of the signal, or RemoteError `closed` or `metadata_failed`
    */
   async invoke(calls: readonly Call[], how: How, early?: Prepared): Promise<Settled[]> {
+    const { greetings } = this.sessions;
     const limit = (this.sessions.current?.state.options.maxBody ?? LIMITS.body) * (7 / 8);
     const prepared = early ?? prepare(calls, how, limit, () => this.#check());
     const { added } = prepared;
@@ -52,15 +53,15 @@ export class Delivery {
     const work = early ? { ...early.work, how } : prepared.work;
     const parcels = added ? await this.#later(prepared.parcels, how, added) : prepared.parcels;
     const all = parcels.map((parcel) =>
-      this.launch(this.message(work, parcel, parcel.streams && new Upload(parcel.streams))),
+      this.launch(this.message(work, parcel, greetings, parcel.streams && new Upload(parcel.streams))),
     );
     await (all.length === 1 ? all[0] : Promise.all(all));
     return work.settled;
   }
 
-  /** Made here: what goes on with streams is part of what messages use. */
-  message(work: Work, parcel: Parcel, upload?: Upload): Message {
-    return new Message(this, work, parcel, upload);
+  /** Made here for the resumption of streams, which messages import: it cannot import them. */
+  message(work: Work, parcel: Parcel, greetings: number, upload?: Upload): Message {
+    return new Message(this, work, parcel, upload, greetings);
   }
 
   /** @throws the reason of its signal, or RemoteError `closed` */
@@ -78,18 +79,13 @@ export class Delivery {
 
   /** The arguments are those of the time of the call; what asynchronous metadata gives comes to them. */
   async #later(parcels: readonly Parcel[], { timeout, signal }: How, added: Promise<Added>): Promise<Parcel[]> {
-    const closing = new AbortController();
-    const item = { abort: (reason: unknown) => closing.abort(reason) };
-    this.receptions.add(item);
     try {
-      const more = await within(timeout, signal, Promise.race([added, aborted(closing.signal)]));
+      const more = await withinOpen(this.closables, timeout, signal, added);
       if (!more) throw notReached(undefined);
       return withAdded(parcels, more);
     } catch (error) {
       dropStreams(parcels, error);
       throw error;
-    } finally {
-      this.receptions.delete(item);
     }
   }
 
@@ -133,7 +129,7 @@ export class Delivery {
       const end = (): void => {
         this.alarms.clear(item);
         rouseNoMore(item);
-        this.receptions.delete(item);
+        this.closables.delete(item);
         if (signal) unlisten(signal, item);
       };
       const ring = (): void => {
@@ -149,7 +145,7 @@ export class Delivery {
         },
       };
       if (this.#closed) return reject(closedError());
-      this.receptions.add(item);
+      this.closables.add(item);
       if (signal) listen(signal, item);
       rouseLater(item);
       this.alarms.set(item, performance.now() + ms);
@@ -160,7 +156,7 @@ export class Delivery {
     if (this.#closed) return;
     this.#closed = true;
     for (const message of [...this.#queue, ...this.#messages]) stop(message, closedError());
-    for (const reception of [...this.receptions]) reception.abort(closedError());
+    for (const one of [...this.closables]) one.abort(closedError());
     this.sessions.close();
   }
 }

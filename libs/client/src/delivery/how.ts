@@ -97,7 +97,7 @@ function adder(
   if (settings.metadata === undefined && metadata === undefined && !refresher) {
     return deadline === undefined ? undefined : () => limited;
   }
-  const over = (given: Lower): Lower => refresher?.over(given) ?? given;
+  const over = (given: Lower): Lower => refresher?.layOver(given) ?? given;
   return () => {
     const made = metadataOf(settings.metadata, metadata, over);
     return made instanceof Promise ? made.then((one) => withMetadata(limited, one)) : withMetadata(limited, made);

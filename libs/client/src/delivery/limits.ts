@@ -75,6 +75,22 @@ export async function within<T = never>(
   }
 }
 
+/** `within` for work that somebody may end by what he finds in a set. @throws also the reason that he gives */
+export async function withinOpen<T>(
+  closables: Set<Abortable>,
+  ms: number,
+  signal: AbortSignal | undefined,
+  work: Promise<T>,
+): Promise<T | undefined> {
+  const closing = new AbortController();
+  closables.add(closing);
+  try {
+    return await within(ms, signal, Promise.race([work, aborted(closing.signal)]));
+  } finally {
+    closables.delete(closing);
+  }
+}
+
 /** How often code is fetched before a call is told. */
 const LOADS = 2;
 

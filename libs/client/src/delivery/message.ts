@@ -50,6 +50,8 @@ export class Message implements Limited, Abortable, Repeating {
   ran = false;
   /** new metadata was asked for */
   refreshed = false;
+  /** it waits for `refresh` */
+  asking = false;
   /** what reads live results that are under way, or only say that they are live; undefined if there never was one */
   receptions: Set<Reception> | undefined;
   /** cut streams that go on in the result of the calls, by their places */
@@ -74,7 +76,9 @@ export class Message implements Limited, Abortable, Repeating {
     public work: Work,
     { payload, places }: Parcel,
     /** the streams among the arguments */
-    readonly upload?: Upload,
+    readonly upload: Upload | undefined,
+    /** how often `onSession` had run when its metadata was made */
+    public greetings: number,
   ) {
     this.payload = payload;
     this.places = places;
@@ -146,11 +150,17 @@ export class Message implements Limited, Abortable, Repeating {
     this.on('boarded');
   }
 
+  /** Whether `onSession` has run since its metadata was made, which may be another then. */
+  #isGreeted(): boolean {
+    const { changing, early } = this.work.how;
+    return changing && !early && this.greetings !== this.delivery.sessions.greetings;
+  }
+
   want(): void {
     const { sessions } = this.delivery;
     if (RUNTIME.navigator?.onLine === false) this.on('offline');
     else if (sessions.current && !sessions.current.over) {
-      if (!sessions.greeting || sessions.admits(this)) this.on('session');
+      if (!sessions.greeting || sessions.admits(this)) this.on(this.#isGreeted() ? 'greeted' : 'session');
     } else sessions.want();
   }
 

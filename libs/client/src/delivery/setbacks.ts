@@ -65,13 +65,19 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
   refresh(message) {
     const { how, round } = message.work;
     message.refreshed = true;
+    message.asking = true;
     forget(message);
-    const asking = how.refresher?.after(round).catch((error: unknown) => {
+    const asking = Promise.resolve(how.refresher?.after(round)).catch((error: unknown) => {
       throw refreshFailed(error);
     });
-    renew(message, asking);
+    restate(
+      message,
+      asking.finally(() => {
+        message.asking = false;
+      }),
+    );
   },
-  renew,
+  restate,
   note(message) {
     message.ran = true;
   },
@@ -91,22 +97,23 @@ function pause(message: Message, ms: number): void {
   rouseLater(message);
 }
 
-/** Has the application say anew what its calls say beside their arguments. @param before what it waits for */
-function renew(message: Message, before?: Promise<void>): void {
-  Promise.resolve(before)
-    .then(() => message.work.how.added?.())
+/** Has the application say anew what the calls say beside their arguments. @param refresh what it waits for */
+function restate(message: Message, refresh?: Promise<void>): void {
+  Promise.resolve(refresh)
+    .then(() => {
+      const { work, delivery } = message;
+      message.greetings = delivery.sessions.greetings;
+      message.work = { ...work, round: work.how.refresher?.round ?? 0 };
+      return work.how.added?.();
+    })
     .then((fresh) => {
       if (message.state !== 'refreshing') return;
-      if (message.continued?.every(({ stream }) => stream.ended || stream.cancelled)) {
-        stop(message, new RemoteError('closed', 'Nobody reads the streams any more.'));
-        return;
-      }
       rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
       message.on('fresh');
     })
     .catch((error: unknown) => {
       if (message.state !== 'refreshing') return;
-      stop(message, message.refreshed && !(error instanceof RemoteError) ? refreshFailed(error) : error);
+      stop(message, refresh && !(error instanceof RemoteError) ? refreshFailed(error) : error);
     });
 }
 
@@ -176,9 +183,8 @@ export function stop(message: Message, error: unknown): void {
 
 /** The time of the message is over. */
 export function outOfTime(message: Message): RemoteError {
-  const { lastError, delivery, state, refreshed } = message;
-  if (state === 'refreshing' && refreshed)
-    return refreshFailed(new Error('it has not answered in the time of the call'));
+  const { lastError, delivery, asking } = message;
+  if (asking) return refreshFailed(new Error('it has not answered in the time of the call'));
   if (!isOffline()) return notReached(lastError ?? delivery.sessions.lastError);
   return isFresh(message) ? notSent() : notReached(offline());
 }
@@ -198,18 +204,19 @@ export function rejectionOf(
   outcome: Failed,
 ): RemoteError {
   const { refresher } = work.how;
-  if (refresher && unauthorized(outcome)) {
+  if (refresher && !refreshed && unauthorized(outcome)) {
     // the next call has new metadata
     refresher.after(work.round).catch(() => undefined);
-    if (!refreshed && upload?.repeatable === false) {
+    if (upload?.repeatable === false) {
       const said = outcome.message.replace(/\.?$/, '.');
       const message = `${said} It was not sent again with new metadata, for its streams cannot be read twice: call it once more.`;
       return rejection(name, { ...outcome, message }, ran, traceOf(last));
     }
   }
+  if (!resent || !unauthorized(outcome)) return rejection(name, outcome, ran, traceOf(last));
   // an earlier sending may have run, whatever became of this one
-  const said = resent && unauthorized(outcome) ? { ...outcome, details: { status: 401 } } : outcome;
-  return rejection(name, said, ran, traceOf(last));
+  const { ran: _, ...details } = outcome.details as Record<string, unknown>;
+  return rejection(name, { ...outcome, details }, ran, traceOf(last));
 }
 
 /** Whether nothing of the message ever left, or will arrive. */

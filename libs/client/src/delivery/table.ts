@@ -69,7 +69,7 @@ export type Event =
   | 'offline'
   /** a pause is over, the network or the page is back, or a request took so long that a copy goes out beside it */
   | 'wake'
-  /** `onSession` has run, and metadata may be another than when the calls were made */
+  /** a session is there, and `onSession` has run since the metadata was made */
   | 'greeted'
   /** the application gave new metadata */
   | 'fresh'
@@ -107,8 +107,8 @@ export type Action =
   | 'forget'
   /** asks the application for new metadata, with which the refused calls go out again as first sendings */
   | 'refresh'
-  /** has new metadata made of a message that waits for a session */
-  | 'renew'
+  /** has new metadata made for a message that waits for a session */
+  | 'restate'
   /** the next sending carries the identity that its calls had first */
   | 'identify'
   /** notes that it ran, for the error if its result cannot be had */
@@ -168,7 +168,7 @@ export const TABLE: Readonly<Record<State, Rows>> = {
   waiting: {
     session: row('sent', 'seal', 'transmit'),
     boarded: row('riding'),
-    greeted: row('refreshing', 'renew'),
+    greeted: row('refreshing', 'restate'),
     late_result: LATE,
     offline: row('waiting', 'hold'),
     wake: row('waiting', 'want'),

@@ -44,6 +44,8 @@ export class Sessions {
   #keeper: Keeper | undefined;
   /** the greeting that runs, or the error of the last one, until one has succeeded */
   greeting: { readonly error?: unknown } | undefined;
+  /** how many have succeeded */
+  greetings = 0;
   /** handshakes that ended between steps 3 and 4 since the last one that did not, at most {@link HALF_MADE} */
   #halfMade: FirstCalls[] = [];
   readonly #pace = new Pace();
@@ -109,10 +111,7 @@ export class Sessions {
           if (this.greeting !== greeting) return;
           this.greeting = undefined;
           this.#keep();
-          for (const message of this.messages) {
-            const { early, changing } = message.work.how;
-            if (changing && !early) message.on('greeted');
-          }
+          this.greetings += 1;
           this.#tellWaiting();
         },
         (error: unknown) => {

@@ -173,7 +173,7 @@ export class Reception implements Limited, Abortable {
     this.#watched = true;
     const { delivery, work } = this.message;
     if (work.how.signal) listen(work.how.signal, this);
-    delivery.receptions.add(this);
+    delivery.closables.add(this);
     if (this.#silence > 0) delivery.alarms.set(this, performance.now() + this.#silence);
   }
 
@@ -310,7 +310,7 @@ export class Reception implements Limited, Abortable {
     const { message, controller } = this;
     const { delivery, work, upload } = message;
     delivery.alarms.clear(this);
-    delivery.receptions.delete(this);
+    delivery.closables.delete(this);
     if (work.how.signal) unlisten(work.how.signal, this);
     message.receptions?.delete(this);
     if (!this.#opener?.ended) {

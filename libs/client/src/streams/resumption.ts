@@ -112,11 +112,12 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
   const calls = origins.map(({ call }) => call);
   const settled = new Array<Settled>(calls.length);
   try {
+    const { greetings } = delivery.sessions;
     const round = how.refresher?.round ?? 0;
     const added = (await how.added?.()) ?? {};
     const payload = join(origins.map((origin) => origin.again(added)));
     const work = { calls, settled, how: unsettled(how), round };
-    const message = delivery.message(work, { payload, places: calls.map((_, place) => place) });
+    const message = delivery.message(work, { payload, places: calls.map((_, place) => place) }, greetings);
     message.continued = origins;
     await delivery.launch(message);
   } catch (error) {

@@ -143,13 +143,18 @@ export class Door implements OnModuleInit {
     } else if (!(body instanceof LiveResult)) send(response, 200, contentType, body, this.closing);
     // one that nobody waits for any more comes to its end nevertheless
     else body.send(liveResponse(response, contentType, () => this.closing));
-    if (this.closing) streamOf(node)?.session?.close();
+    this.closeSession(node);
   }
 
   private refuse({ node, response, live }: DoorContext, error: unknown): void {
     const code = outerCode(error);
     if (code === 'internal') this.logger.error(error);
     if (isOpen(response)) sendProblem(response, code, (!node.complete && !live) || this.closing !== undefined);
+    this.closeSession(node);
+  }
+
+  /** Does over HTTP/2 what `closing` asks for over HTTP/1; other streams of the connection come to their end. */
+  private closeSession(node: IncomingMessage): void {
     if (this.closing) streamOf(node)?.session?.close();
   }
 
