@@ -69,10 +69,12 @@ export function liveResponse(response: unknown, contentType: string, closing: ()
       return more;
     },
     end(bytes) {
-      const close = connectionOf(node);
       if (!node.headersSent) writeHead(taken, 200, contentType, { 'Content-Length': bytes.length, ...closing() });
-      // its head left before the server stopped listening
-      else node.once('finish', () => closing() && close());
+      else {
+        // its head left before the server stopped listening
+        const close = connectionOf(node);
+        node.once('finish', () => closing() && close());
+      }
       end(node, bytes);
     },
   };
