@@ -40,7 +40,7 @@ const has = (row: string) => wanted.length === 0 || wanted.includes(row);
 
 printMachine();
 const keys = makeKeys();
-const plan: Plan = quick ? { rounds: 3, ms: 300, latencies: 1_000 } : { rounds: 7, ms: 1_000, latencies: 1_000 };
+const plan: Plan = quick ? { rounds: 3, ms: 300, latencies: 200 } : { rounds: 7, ms: 1_000, latencies: 1_000 };
 const comparisons = COMPARISONS.filter(({ row }) => has(row));
 if (comparisons.length > 0) await compareCalls(comparisons, keys, plan, profile);
 if (has('client-200')) await compareClients(keys, plan);

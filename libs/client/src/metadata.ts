@@ -77,9 +77,8 @@ export class Refresher {
   #given: Lower = {};
   #asking: Promise<void> | undefined;
   #askedAt = 0;
-  #questions = 0;
-  /** the question whose answer was taken */
-  #answered = 0;
+  /** when the question was asked whose answer was taken */
+  #answeredOf = 0;
 
   /** @param patience milliseconds after which a question that was not answered is asked anew */
   constructor(
@@ -95,7 +94,7 @@ export class Refresher {
   }
 
   /** @param round the round that the refused call was made in. @throws what the application throws */
-  async after(round: number): Promise<void> {
+  async after(round = 0): Promise<void> {
     if (round < this.round) return;
     const now = performance.now();
     if (!this.#asking || now - this.#askedAt > this.patience) {
@@ -109,12 +108,12 @@ export class Refresher {
   }
 
   async #ask(): Promise<void> {
-    const question = ++this.#questions;
+    const askedAt = this.#askedAt;
     const refused = this.#given;
     const answer = (await this.refresh()) as Metadata | undefined;
     // a newer one was answered before
-    if (question < this.#answered) return;
-    this.#answered = question;
+    if (askedAt < this.#answeredOf) return;
+    this.#answeredOf = askedAt;
     if (answer !== undefined && answer !== null) {
       this.#fresh = sendable({ ...this.#fresh, ...lower(answer) });
       this.#refused = refused;

@@ -228,7 +228,7 @@ export function prepare(calls: readonly Call[], how: How, limit: number, check: 
 }
 
 function prepared(calls: readonly Call[], how: How, limit: number): Prepared {
-  const work = { calls, settled: new Array<Settled>(calls.length), how, round: how.refresher?.round ?? 0 };
+  const work = { calls, settled: new Array<Settled>(calls.length), how, round: how.refresher?.round };
   const added = how.added?.();
   if (added instanceof Promise) return { work, parcels: parcelsOf(calls, limit, work.settled), added };
   const made = added ? calls.map((call) => ({ ...call, ...added })) : calls;

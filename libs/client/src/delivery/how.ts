@@ -26,7 +26,7 @@ export interface How {
   readonly early: boolean;
   /** made for each call; undefined if calls say nothing beside their arguments */
   readonly added?: (() => Added | Promise<Added>) | undefined;
-  /** what calls say may be another thing after `onSession` */
+  /** what calls say may be another thing after `onSession`, which they wait for */
   readonly changing: boolean;
   /** undefined in `refresh` itself, which would wait for its own end */
   readonly refresher: Refresher | undefined;
@@ -39,8 +39,8 @@ export interface Work {
   readonly calls: readonly Call[];
   readonly settled: Settled[];
   readonly how: How;
-  /** answers of `refresh` before the metadata was made */
-  readonly round: number;
+  /** answers of `refresh` before the metadata was made; undefined if it is not asked */
+  readonly round: number | undefined;
 }
 
 const RULES: Record<keyof CallOptions, Rule | undefined> = {
@@ -67,7 +67,8 @@ export function howOf(
   const { signal, onProgress, onSent, onSealed, onOpened, metadata } = options;
   const timeout = options.timeout === undefined ? settings.timeout : milliseconds('timeout', options.timeout);
   const deadline = options.timeout === undefined ? settings.deadline : deadlineOf(timeout);
-  const { refresher } = whose;
+  const { early, refresher } = whose;
+  const mayChange = refresher !== undefined || [settings.metadata, metadata].some((one) => typeof one === 'function');
   return {
     timeout,
     hard: options.timeout !== undefined,
@@ -78,7 +79,7 @@ export function howOf(
     onOpened,
     ...whose,
     added: adder(settings, metadata, deadline, refresher),
-    changing: refresher !== undefined || [settings.metadata, metadata].some((one) => typeof one === 'function'),
+    changing: !early && mayChange,
   };
 }
 

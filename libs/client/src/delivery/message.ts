@@ -150,17 +150,12 @@ export class Message implements Limited, Abortable, Repeating {
     this.on('boarded');
   }
 
-  /** Whether `onSession` has run since its metadata was made, which may be another then. */
-  #isGreeted(): boolean {
-    const { changing, early } = this.work.how;
-    return changing && !early && this.greetings !== this.delivery.sessions.greetings;
-  }
-
   want(): void {
     const { sessions } = this.delivery;
     if (RUNTIME.navigator?.onLine === false) this.on('offline');
     else if (sessions.current && !sessions.current.over) {
-      if (!sessions.greeting || sessions.admits(this)) this.on(this.#isGreeted() ? 'greeted' : 'session');
+      const isGreeted = this.work.how.changing && this.greetings !== sessions.greetings;
+      if (!sessions.greeting || sessions.admits(this)) this.on(isGreeted ? 'greeted' : 'session');
     } else sessions.want();
   }
 

@@ -63,21 +63,13 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
     message.detach();
   },
   refresh(message) {
-    const { how, round } = message.work;
     message.refreshed = true;
-    message.asking = true;
     forget(message);
-    const asking = Promise.resolve(how.refresher?.after(round)).catch((error: unknown) => {
-      throw refreshFailed(error);
-    });
-    restate(
-      message,
-      asking.finally(() => {
-        message.asking = false;
-      }),
-    );
+    void restate(message, refreshed(message));
   },
-  restate,
+  restate(message) {
+    void restate(message);
+  },
   note(message) {
     message.ran = true;
   },
@@ -97,24 +89,33 @@ function pause(message: Message, ms: number): void {
   rouseLater(message);
 }
 
-/** Has the application say anew what the calls say beside their arguments. @param refresh what it waits for */
-function restate(message: Message, refresh?: Promise<void>): void {
-  Promise.resolve(refresh)
-    .then(() => {
-      const { work, delivery } = message;
-      message.greetings = delivery.sessions.greetings;
-      message.work = { ...work, round: work.how.refresher?.round ?? 0 };
-      return work.how.added?.();
-    })
-    .then((fresh) => {
-      if (message.state !== 'refreshing') return;
-      rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
-      message.on('fresh');
-    })
-    .catch((error: unknown) => {
-      if (message.state !== 'refreshing') return;
-      stop(message, refresh && !(error instanceof RemoteError) ? refreshFailed(error) : error);
-    });
+/** @throws RemoteError if the application has no new metadata */
+async function refreshed(message: Message): Promise<void> {
+  message.asking = true;
+  try {
+    await message.work.how.refresher?.after(message.work.round);
+  } catch (error) {
+    throw refreshFailed(error);
+  } finally {
+    message.asking = false;
+  }
+}
+
+/** Has the application say anew what the calls say beside their arguments. Never rejects. @param refresh what it waits for */
+async function restate(message: Message, refresh?: Promise<void>): Promise<void> {
+  try {
+    await refresh;
+    const { work, delivery } = message;
+    message.greetings = delivery.sessions.greetings;
+    message.work = { ...work, round: work.how.refresher?.round };
+    const fresh = await work.how.added?.();
+    if (message.state !== 'refreshing') return;
+    rewriteRest(message, ({ metadata: _, ...call }) => ({ ...call, ...fresh }));
+    message.on('fresh');
+  } catch (error) {
+    if (message.state !== 'refreshing') return;
+    stop(message, refresh && !(error instanceof RemoteError) ? refreshFailed(error) : error);
+  }
 }
 
 /** The frame is not sealed yet, or there is none: without step 4 only a renewal can ask. */

@@ -234,8 +234,7 @@ export class Reception implements Limited, Abortable {
     this.#outcomes.length = 0;
     const { message } = this;
     if (message.state !== 'done') return;
-    const { how, round } = message.work;
-    message.work = { calls: [], settled: [], how: unsettled(how), round };
+    message.work = { ...message.work, calls: [], settled: [], how: unsettled(message.work.how) };
   }
 
   /** The outcome of a call that was sent to go on with a stream. */

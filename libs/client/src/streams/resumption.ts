@@ -113,7 +113,7 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
   const settled = new Array<Settled>(calls.length);
   try {
     const { greetings } = delivery.sessions;
-    const round = how.refresher?.round ?? 0;
+    const round = how.refresher?.round;
     const added = (await how.added?.()) ?? {};
     const payload = join(origins.map((origin) => origin.again(added)));
     const work = { calls, settled, how: unsettled(how), round };

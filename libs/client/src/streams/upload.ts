@@ -97,8 +97,7 @@ export class Upload implements Limited {
   refusal(maximum: number, cause: unknown): Error | undefined {
     if (this.#begun && !this.repeatable) return spent(cause);
     if (this.#streams.knownBytes <= maximum) return undefined;
-    const { code, message } = tooMuch(maximum);
-    return new RemoteError(code, message, { details: { limit: maximum } });
+    return new RemoteError('too_large', tooMuch(maximum), { details: { limit: maximum } });
   }
 
   /** The body of one request. */
@@ -223,7 +222,7 @@ export class Upload implements Limited {
     return function* (body, last) {
       const bytes = body[0].length + (body[1]?.length ?? 0);
       plain += bytes;
-      if (plain > limit + plain / 64 + LIMITS.chunk) throw tooMuch(limit);
+      if (plain > limit + plain / 64 + LIMITS.chunk) throw new SealwireError('too_large', tooMuch(limit));
       const piece = yield* sealer.sealInPlace(body, last);
       tell([bytes]);
       const room = give(piece);
@@ -265,8 +264,8 @@ function* sealHead(sent: Sent, sealer: LiveSealer, rest: readonly Uint8Array[]):
   return head;
 }
 
-function tooMuch(limit: number): SealwireError {
-  return new SealwireError('too_large', `The server takes ${limit} bytes of the streams of one call.`);
+function tooMuch(limit: number): string {
+  return `The server takes ${limit} bytes of the streams of one call.`;
 }
 
 /** What the function gets to know of a source that failed. */

@@ -60,11 +60,11 @@ export function remoteFile(source: ByteSource, info: FileInfo & ByteState): Remo
 
 /** What a value is streamed from; undefined for every other value. Nothing is subscribed to or read. */
 export function streamIn(value: object): object | undefined {
-  const isNamed = Symbol.asyncIterator in value;
-  if (isNamed && typeof value[Symbol.asyncIterator] === 'function') return value;
   const prototype = Object.getPrototypeOf(value);
-  // most objects of a result
-  if (!isNamed && (prototype === Object.prototype || prototype === null)) return undefined;
+  if (Symbol.asyncIterator in value) {
+    if (typeof value[Symbol.asyncIterator] === 'function') return value;
+    // most objects of a result
+  } else if (prototype === Object.prototype || prototype === null) return undefined;
   if (isObservable(value) || isStreamableFile(value)) return value;
   return sourceOf(value) && value;
 }
