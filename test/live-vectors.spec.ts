@@ -9,7 +9,15 @@ import {
   SealwireError,
   toHex,
 } from '@sealwire/core';
-import { IncomingStreams, openLiveCall, openLiveResult, UNIT, type Unit, UnitReader } from '@sealwire/core/live';
+import {
+  IncomingStreams,
+  openLiveCall,
+  openLiveResult,
+  reviveComplete,
+  UNIT,
+  type Unit,
+  UnitReader,
+} from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { describe, expect, it } from 'vitest';
 
@@ -70,6 +78,25 @@ describe('the live result of the vectors', () => {
       ['a', 1],
     ]);
     expect(decodeReply(fromHex(live.status))).toEqual({ status: 'session_ended' });
+  });
+});
+
+describe('an ordinary result', () => {
+  const read = (text: string) => decodeReply(fromHex(text), { revive: reviveComplete });
+
+  it('brings the items of a sequence that has ended', async () => {
+    const items: unknown[] = [];
+    const reply = read(live.complete) as unknown as { outcomes: [{ value: Items }] };
+    for await (const item of reply.outcomes[0].value) items.push(item);
+    expect(items).toEqual([1250n, { cents: 5 }]);
+  });
+
+  it.each(Object.entries<string>(refusals.ordinary.taken))('is taken: %s', (_name, text) => {
+    expect(read(text)).toHaveProperty('outcomes');
+  });
+
+  it.each(Object.entries<string>(refusals.ordinary.refused))('is refused: %s', (_name, text) => {
+    expect(() => read(text)).toThrow(SealwireError);
   });
 });
 

@@ -206,6 +206,40 @@ describe('streams between the client and the server', () => {
     expect(new TextDecoder().decode(await file.bytes())).toBe('f');
   });
 
+  it.each([0, 1, 31, 32, 33, 1_000])(
+    'bring all of %i items, as a first call, a later one and in a batch',
+    async (to) => {
+      const { remote } = await start();
+      const items = Array.from({ length: to }, (_, i) => i);
+      expect(await collect(await remote.count(to))).toEqual(items);
+      expect(await collect(await remote.count(to))).toEqual(items);
+      const [first, slow] = remote.$batch((batch) => [batch.count(to), batch.after(20)]).entries;
+      expect([await collect(await first), await slow]).toEqual([items, 20]);
+      const [whole, sum] = await remote.$batch((batch) => [batch.count(to), batch.add(1, 2)]);
+      expect(sum).toMatchObject({ value: 3 });
+      expect(await collect((whole as { value: AsyncIterable<number> }).value)).toEqual(items);
+    },
+  );
+
+  it('come again if their answer is lost, once they have ended before it left', async () => {
+    const { url } = await start();
+    let lose = false;
+    const proxy: TcpProxy = await TcpProxy.start(url, (chunk) => {
+      if (!lose) return chunk;
+      lose = false;
+      queueMicrotask(() => proxy.cut());
+      return Buffer.alloc(0);
+    });
+    onTestFinished(() => proxy.close());
+    const remote = createRemote<RemoteApi<StreamsController>>({ url: proxy.url, serverKey: pin });
+    onTestFinished(() => remote.$close());
+    await remote.add(1, 2);
+    state.yielded = 0;
+    lose = true;
+    expect(await collect(await remote.count(3))).toEqual([0, 1, 2]);
+    expect([state.yielded, lose]).toEqual([3, false]);
+  });
+
   it('go up as first calls and as later ones', async () => {
     const { remote } = await start();
     expect(await remote.store(new File(['abc'], 'a.txt'), 'n')).toEqual({ name: 'a.txt', size: 3, note: 'n' });

@@ -3,6 +3,7 @@ import { nodePrimitives as primitives } from '../../libs/core/src/crypto/node.js
 import { aeadKey, expand } from '../../libs/core/src/handshake/key-schedule.js';
 import {
   encodeCalls,
+  encodeReply,
   encodeValue,
   frameDigest,
   type MessageKey,
@@ -91,8 +92,14 @@ export function live(full: Handshake, short: Handshake): Json {
       }),
     },
     status: toHex(encodeValue([1, 'session_ended'])),
+    complete: toHex(reply(['items', [encodeValue(1250n), encodeValue({ cents: 5 })]])),
     options: options(),
   };
+}
+
+/** The payload of an ordinary result of one call, with those parts in tag 27. */
+function reply(parts: readonly unknown[]): Uint8Array {
+  return encodeReply({ outcomes: [{ ok: true, value: source('items') }] }, undefined, { replace: () => parts });
 }
 
 function message(
@@ -229,5 +236,19 @@ export function refusedLive(): Json {
       ['a reference with an unknown property', bodies(concat(reference('file', 0, { ...INFO, path: '/' }), end))],
       ['a number above 65535', bodies(concat(reference('items', 65_536), end, u16(0)))],
     ]),
+    ordinary: {
+      taken: hexed([
+        ['two items', reply(['items', [encodeValue(1), encodeValue([])]])],
+        ['no item', reply(['items', []])],
+      ]),
+      refused: hexed([
+        ['a number in place of items', reply(['items', 0])],
+        ['a value in place of its bytes', reply(['items', [1]])],
+        ['an item of no byte', reply(['items', [NOTHING]])],
+        ['bytes', reply(['bytes', [Uint8Array.of(1)]])],
+        ['a third part', reply(['items', [], {}])],
+        ['no array', reply({ length: 0 } as never)],
+      ]),
+    },
   };
 }

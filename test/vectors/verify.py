@@ -666,6 +666,15 @@ def read_live_call(body, limit):
     need(not first and not streams)
 
 
+def complete(text):
+    """The items of a sequence that stands whole in an ordinary result of one call."""
+    (_, (_, value)) = cbor(bytes.fromhex(text))[0]
+    parts = value[2]
+    need(isinstance(parts, list) and len(parts) == 2 and parts[0] == "items" and isinstance(parts[1], list))
+    need(all(isinstance(item, bytes) and item for item in parts[1]))
+    return parts[1]
+
+
 def check_live():
     v = load("live")
     for label, secret in ((b"result", "serverToClient"), (b"call", "clientToServer")):
@@ -695,6 +704,7 @@ def check_live():
         ("tag", 2, b"\4\xe2"), ["late", "Too late.", {"status": 504}], [0, ("tag", 27, ["items", 2, {"resumable": True}])], ["a", {"cents": 5}],
     ], values)
     same("status", [1, "session_ended"], cbor(bytes.fromhex(v["status"]))[0])
+    same("complete", [("tag", 2, b"\4\xe2"), {"cents": 5}], [cbor(item)[0] for item in complete(v["complete"])])
     run, resend = units[0][2], load("payloads")["resend"]
     again = {0: bytes.fromhex(resend["callId"]), 1: bytes.fromhex(resend["incarnation"])}
     same("options", [again, {2: [run, 7]}, {2: [run, 103, "v1"]}, {3: 500, 4: {"authorization": "Bearer x"}}],
@@ -711,6 +721,13 @@ def check_live():
             except Refused:
                 outcome = "refused"
             same(f"live: {name}", expected, outcome)
+        for name, text in v["ordinary"][expected].items():
+            try:
+                complete(text)
+                outcome = "taken"
+            except Refused:
+                outcome = "refused"
+            same(f"ordinary: {name}", expected, outcome)
 
 
 for path in sorted(HERE.glob("handshake-*.json")):

@@ -72,7 +72,7 @@ it('shows each message as it happens, left the call and right what a proxy sees'
 it('marks the padding inside the pieces of a live result', async () => {
   const { payments, fixture, all } = await shown();
   await payments.balance({ account: 'a' });
-  for await (const _ of await payments.lines(3));
+  for await (const _ of await payments.lines(100));
   await fixture.whenStable();
   const bars = all('.row')[0]?.querySelectorAll('[role="img"]') ?? [];
   expect([...bars].at(-1)?.getAttribute('aria-label')).toMatch(

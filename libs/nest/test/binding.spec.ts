@@ -22,7 +22,7 @@ import { Test } from '@nestjs/testing';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { map, type Observable, of } from 'rxjs';
 import { describe, expect, it } from 'vitest';
-import { callLive } from './live-peer.js';
+import { resultOf } from './live-peer.js';
 import { only, PeerClient, serverKey, serverKeyText, urlOf } from './support.js';
 
 @Injectable()
@@ -134,7 +134,7 @@ async function start(providers: Provider[], prepare?: (app: INestApplication) =>
   return {
     app,
     call: async (name: string, ...args: unknown[]) => only(await client.call(name, ...args)),
-    stream: async (name: string) => (await callLive(client, { name, args: [] })).value<AsyncIterable<unknown>>(),
+    stream: (name: string) => resultOf<AsyncIterable<unknown>>(client, { name, args: [] }),
   };
 }
 

@@ -26,7 +26,7 @@ import {
   UnitReader,
 } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
-import type { PeerClient } from './support.js';
+import { only, type PeerClient } from './support.js';
 
 const random = hedgedRandom(primitives);
 
@@ -155,6 +155,13 @@ export async function callLive(client: PeerClient, ...calls: Call[]): Promise<Li
   const answer = await sendLive(client, client.frame(calls), calls.length);
   if (answer instanceof LiveAnswer) return answer;
   throw new Error(`not live: ${JSON.stringify(client.open(client.frame(calls), answer))}`);
+}
+
+/** What one sealed call returned, in a live result or an ordinary one. @throws PeerError */
+export async function resultOf<T>(client: PeerClient, call: Call): Promise<T> {
+  const frame = client.frame([call]);
+  const answer = await sendLive(client, frame);
+  return answer instanceof LiveAnswer ? answer.value() : (only(client.open(frame, answer)) as T);
 }
 
 function openRequest(client: PeerClient, header: Uint8Array, calls: number) {

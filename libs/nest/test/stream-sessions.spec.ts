@@ -35,7 +35,7 @@ class Gated {
     return this.watch.subject.pipe(finalize(() => this.watch.closed++));
   }
 
-  @RemoteFunction()
+  @RemoteFunction({ resumable: true })
   async few(): Promise<Observable<number>> {
     await this.wait();
     return of(1, 2);
@@ -219,17 +219,17 @@ it('the stream of a first call waits until it is asked for', async () => {
   const peer = await client();
   const before = performance.now();
   await peer.steps1and2();
-  const answer4 = await post(peer.url, peer.step3Of([encodeCalls([{ name: 'count', args: [3] }])]));
+  const answer4 = await post(peer.url, peer.step3Of([encodeCalls([{ name: 'endless', args: [] }])]));
   expect(peer.step4(answer4.body)).toBeUndefined();
   expect(performance.now() - before).toBeLessThan(240);
   expect(peer.session.firstAnswers).toEqual([{ known: 'running' }]);
-  expect(watch.yielded).toBe(0);
+  const read = watch.yielded;
+  expect(read).toBeLessThanOrEqual(32);
   const ask = peer.askFirst();
   const answer = (await sendLive(peer, ask)) as LiveAnswer;
-  const items: unknown[] = [];
-  for await (const item of await answer.value<AsyncIterable<unknown>>()) items.push(item);
-  expect(items).toEqual([0, 1, 2]);
-  await answer.ended;
+  const items = (await answer.value<AsyncIterable<Uint8Array>>())[Symbol.asyncIterator]();
+  expect((await items.next()).value).toHaveLength(1_024);
+  answer.cut();
   await vi.waitFor(async () => expect(await peer.send(peer.askFirst())).toEqual({ status: 'result_gone' }));
   expect(app).toBeDefined();
 });

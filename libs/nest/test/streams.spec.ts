@@ -7,7 +7,7 @@ import { UNIT } from '@sealwire/core/live';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import compression from 'compression';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { callLive, type LiveAnswer, type PeerError } from './live-peer.js';
+import { callLive, type LiveAnswer, type PeerError, resultOf } from './live-peer.js';
 import { startStreams } from './streams-application.js';
 import { only } from './support.js';
 
@@ -37,7 +37,7 @@ describe.each([
     const { client } = await startStreams({ create: create as never });
     const peer = await client();
     const items = async (name: string, ...args: unknown[]) =>
-      listOf(await returned<AsyncIterable<unknown>>(await callLive(peer, { name, args })));
+      listOf(await resultOf<AsyncIterable<unknown>>(peer, { name, args }));
     expect(await items('count', 3)).toEqual([0, 1, 2]);
     expect(await items('observable')).toEqual([1, 2, 3]);
     const web = await returned<ReadableStream<Uint8Array>>(await callLive(peer, { name: 'web', args: [] }));
@@ -65,7 +65,7 @@ describe.each([
     const peer = await client();
     vi.spyOn(performance, 'now').mockReturnValue(performance.now());
     onTestFinished(() => void vi.restoreAllMocks());
-    const { response, ended } = await callLive(peer, { name: 'count', args: [1] });
+    const { response, ended } = await callLive(peer, { name: 'count', args: [40] });
     expect(response.headers).toMatchObject({ 'content-length': expect.any(String) });
     expect(response.headers).not.toHaveProperty('x-accel-buffering');
     expect(await ended).toBeUndefined();
@@ -99,8 +99,8 @@ describe('results that stream', () => {
 
   it('have the small items of a turn in one piece', async () => {
     const { client } = await startStreams();
-    const answer = await callLive(await client(), { name: 'observable', args: [] });
-    expect(await listOf(await returned<AsyncIterable<unknown>>(answer))).toEqual([1, 2, 3]);
+    const answer = await callLive(await client(), { name: 'count', args: [40] });
+    expect(await listOf(await returned<AsyncIterable<unknown>>(answer))).toHaveLength(40);
     expect(await answer.ended).toBeUndefined();
     expect(answer.pieces).toBeLessThanOrEqual(2);
   });
@@ -230,7 +230,7 @@ describe('interceptors', () => {
   it('see each item of an Observable, one value of anything else, and an announced stream before its first item', async () => {
     const { client } = await startStreams();
     const peer = await client();
-    const items = await returned<AsyncIterable<unknown>>(await callLive(peer, { name: 'intercepted', args: [] }));
+    const items = await resultOf<AsyncIterable<unknown>>(peer, { name: 'intercepted', args: [] });
     expect(await listOf(items)).toEqual([2, 4, 6]);
     expect(only(await peer.call('one'))).toBe(8);
     const silent = await callLive(peer, { name: 'silent', args: [] });
@@ -263,14 +263,23 @@ describe('a batch', () => {
   });
 });
 
-it('a stream whose response the application has ended itself is lost, and the server goes on', async () => {
+it.each([
+  ['one', 'a stream'],
+  ['few', 'a stream that has ended already'],
+])('%s: %s whose response the application has ended itself is lost, and the server goes on', async (name) => {
   let current: ServerResponse | undefined;
   let closing = true;
   @RemoteFunctions('live')
   @Injectable()
   class Ending {
-    @RemoteFunction()
+    @RemoteFunction({ resumable: true })
     async *one(): AsyncGenerator<number> {
+      current?.end();
+      yield 1;
+    }
+
+    @RemoteFunction()
+    async *few(): AsyncGenerator<number> {
       current?.end();
       yield 1;
     }
@@ -284,10 +293,8 @@ it('a stream whose response the application has ended itself is lost, and the se
       }),
   });
   const peer = await client();
-  await expect(callLive(peer, { name: 'one', args: [] })).rejects.toThrow();
+  await expect(resultOf(peer, { name, args: [] })).rejects.toThrow();
   closing = false;
   const other = await client();
-  expect(await listOf(await returned<AsyncIterable<number>>(await callLive(other, { name: 'one', args: [] })))).toEqual(
-    [1],
-  );
+  expect(await listOf(await resultOf<AsyncIterable<number>>(other, { name, args: [] }))).toEqual([1]);
 });

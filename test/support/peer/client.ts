@@ -35,7 +35,7 @@ import {
   startHandshake,
   toHex,
 } from '@sealwire/core';
-import { openLiveResult, UNIT, UnitReader } from '@sealwire/core/live';
+import { openLiveResult, reviveComplete, UNIT, UnitReader } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { post } from './http.js';
 
@@ -140,7 +140,8 @@ export class PeerClient {
   openFirst(result: Uint8Array, index = 0): Reply {
     const { sessionId, digest, firstResults } = this.finishSent;
     const key = { primitives, keySize: this.config.keySize, secret: firstResults };
-    return decodeReply(runSync(openResult(key, firstHeader(sessionId, digest, index), result)));
+    const body = runSync(openResult(key, firstHeader(sessionId, digest, index), result));
+    return decodeReply(body, { revive: reviveComplete });
   }
 
   async connect(calls: Call[] = [], asked: Asked[] = [], finishUrl = this.url): Promise<Reply | undefined> {
@@ -180,7 +181,8 @@ export class PeerClient {
   open(frame: Uint8Array, result: Uint8Array, secrets: Pick<SessionSecrets, 'serverToClient'> = this.secrets): Reply {
     const key = { primitives, keySize: this.config.keySize, secret: secrets.serverToClient };
     const header = frame.subarray(0, SIZE.callHeader);
-    return isLive(result) ? liveReply(key, header, result) : decodeReply(runSync(openResult(key, header, result)));
+    if (isLive(result)) return liveReply(key, header, result);
+    return decodeReply(runSync(openResult(key, header, result)), { revive: reviveComplete });
   }
 
   /** @throws Error with the code of an unsealed answer */

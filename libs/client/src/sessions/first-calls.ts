@@ -16,7 +16,7 @@ import {
   type Step,
   wait,
 } from '@sealwire/core';
-import { type LiveOpener, type openLiveResult } from '@sealwire/core/live';
+import { type LiveOpener, type openLiveResult, reviveComplete } from '@sealwire/core/live';
 import type { Provable, Sent } from './sent.js';
 import { now, type Session } from './session.js';
 
@@ -69,7 +69,8 @@ export class FirstCalls implements Provable {
       keySize: this.keySize,
       secret: handshakeSecret(this.primitives, this.#results),
     };
-    return decodeReply(yield* openResult(key, firstHeader(this.id, this.digest, index), frame));
+    const body = yield* openResult(key, firstHeader(this.id, this.digest, index), frame);
+    return decodeReply(body, { revive: reviveComplete });
   }
 
   release(): void {

@@ -20,7 +20,13 @@ import {
   type Step,
   sealCall,
 } from '@sealwire/core';
-import { type LiveOpener, type LiveSealer, type openLiveResult, type sealLiveCall } from '@sealwire/core/live';
+import {
+  type LiveOpener,
+  type LiveSealer,
+  type openLiveResult,
+  reviveComplete,
+  type sealLiveCall,
+} from '@sealwire/core/live';
 import type { RenewalReason } from '../events.js';
 import type { Settings, Tuning } from '../options.js';
 import type { Provable, Sent } from './sent.js';
@@ -158,7 +164,7 @@ export class Session implements Provable {
     const body = yield* openResult(key, header, frame);
     epoch.bytes += frame.length;
     this.alive(number, epoch);
-    return decodeReply(body);
+    return decodeReply(body, { revive: reviveComplete });
   }
 
   openLive(open: typeof openLiveResult, callHeader: Uint8Array, epoch: Epoch, header: Uint8Array): LiveOpener {

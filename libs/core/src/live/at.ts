@@ -31,12 +31,28 @@ const NO_STREAMS = {
 };
 
 /**
+ * An item of a stream that is not resumable, encoded before it is streamed.
+ *
+ * @throws UnsupportedValueError
+ * @example
+ * new EncodedItem({ cents: 5n }).bytes.length; // 10
+ */
+export class EncodedItem {
+  readonly bytes: Uint8Array;
+
+  constructor(item: unknown) {
+    this.bytes = encodeItem(item, false, Number.POSITIVE_INFINITY);
+  }
+}
+
+/**
  * An item of a stream, which holds no streams; in a resumable one `[position, item]`.
  *
  * @param limit bytes that the other side takes
  * @throws SealwireError `too_large`
  */
 export function encodeItem(value: unknown, resumable: boolean, limit: number): Uint8Array {
+  if (value instanceof EncodedItem) return value.bytes;
   const isAt = value instanceof At;
   const item = isAt ? value.item : value;
   const bytes = encodeValue(resumable ? [isAt ? value.position : undefined, item] : item, NO_STREAMS);

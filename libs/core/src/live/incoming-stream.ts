@@ -3,7 +3,7 @@ import { type DecodeOptions, decodeValue } from '../payload/cbor-decode.js';
 import { RemoteFile } from './remote-file.js';
 import type { StreamInfo, StreamKind } from './sources.js';
 
-type Result = IteratorResult<unknown, undefined>;
+export type Result = IteratorResult<unknown, undefined>;
 interface Waiting {
   resolve(result: Result): void;
   reject(error: unknown): void;
@@ -241,16 +241,19 @@ function owned(bytes: Uint8Array): Uint8Array {
   return rest === 0 || (rest < length && byteOffset === rest) ? bytes : bytes.slice();
 }
 
-const DONE: Result = Object.freeze({ done: true, value: undefined });
+export const DONE: Result = Object.freeze({ done: true, value: undefined });
 
 /** A stream whose value nobody holds any more has no consumer. It keeps what its stream holds, so streams that are over leave it. */
 const unreachable = new FinalizationRegistry<IncomingStream>((stream) => stream.cancel());
 
-/** What the values of a stream hold of it, and the value of one with items; the stream itself does not know its values. */
-class Consumer implements AsyncIterableIterator<unknown> {
-  readonly #stream: IncomingStream;
+/** What a consumer needs of a stream. */
+export type Consumed = Pick<IncomingStream, 'next' | 'cancel' | 'used'>;
 
-  constructor(stream: IncomingStream) {
+/** What the values of a stream hold of it, and the value of one with items; the stream itself does not know its values. */
+export class Consumer implements AsyncIterableIterator<unknown> {
+  readonly #stream: Consumed;
+
+  constructor(stream: Consumed) {
     this.#stream = stream;
   }
 

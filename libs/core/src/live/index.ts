@@ -1,6 +1,8 @@
 export { LiveOpener, openLiveCall, openLiveResult } from '../message/live-open.js';
 export type { PieceBody } from '../message/live-room.js';
 export { LiveSealer, sealLiveCall, sealLiveResult } from '../message/live-seal.js';
+export { EncodedItem } from './at.js';
+export { CompleteStream, completeReference, reviveComplete } from './complete.js';
 export { type IncomingOptions, IncomingStreams } from './incoming.js';
 export { IncomingStream } from './incoming-stream.js';
 export { nextTurn } from './next-turn.js';

@@ -9,6 +9,7 @@ import {
   type Replace,
   SealwireError,
 } from '@sealwire/core';
+import { CompleteStream, completeReference } from '@sealwire/core/live';
 import { nodePrimitives } from '@sealwire/core/node';
 import { isObservable } from 'rxjs';
 import type { ResolvedOptions } from '../options.js';
@@ -16,6 +17,7 @@ import { ExactlyOnce } from '../ports/index.js';
 import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { inContext, Observed } from '../streams/observed.js';
+import { readAhead } from '../streams/read-ahead.js';
 import { streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
@@ -83,7 +85,8 @@ export class RemoteFunctionDispatcher {
       : await this.runBare(found, bare, call.args, opened.upload);
     // what is a stream itself is not encoded in vain
     const { outcome } = ended;
-    let streams = 'ok' in outcome && outcome.ok && isIterable(outcome.value);
+    let streams =
+      'ok' in outcome && outcome.ok && isIterable(outcome.value) && !(outcome.value instanceof CompleteStream);
     if (!streams) {
       const payload = this.encode([outcome], () => {
         streams = true;
@@ -138,7 +141,8 @@ export class RemoteFunctionDispatcher {
    */
   private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream?: () => void): Uint8Array {
     const replace: Replace = (value) => {
-      if (!onStream || !streamIn(value)) return undefined;
+      const complete = completeReference(value);
+      if (complete || !onStream || !streamIn(value)) return complete;
       onStream();
       return [];
     };
@@ -159,7 +163,10 @@ export class RemoteFunctionDispatcher {
     if (found.bare) return this.runBare(found, found.bare, call.args, opened.upload);
     const { outcome, unexpected, call: running } = await invoke(found, opened, call, progress, undefined);
     if (unexpected !== undefined) report(found, unexpected);
-    return { outcome, call: running, origin: found.origin, context: running.context };
+    const { origin, resumable } = found;
+    const streams = outcome.ok && isIterable(outcome.value) && !resumable;
+    const sent = streams ? { ...outcome, value: await readAhead(outcome.value) } : outcome;
+    return { outcome: sent, call: running, origin, context: running.context };
   }
 
   /** Why a call does not run at all. */
@@ -198,9 +205,11 @@ export class RemoteFunctionDispatcher {
   ): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
-      const sent = isObservable(value) ? new Observed(value) : isIterable(value) ? inContext(value) : value;
+      const sent = isObservable(value) ? new Observed(value) : value;
       const { resumable, origin } = found;
-      return { outcome: { ok: true, value: sent }, call: resumable ? RESUMABLE : undefined, origin };
+      if (!isIterable(sent)) return { outcome: { ok: true, value: sent }, call: undefined, origin };
+      if (resumable) return { outcome: { ok: true, value: inContext(sent) }, call: RESUMABLE, origin };
+      return { outcome: { ok: true, value: await readAhead(sent) }, call: undefined, origin };
     } catch (error) {
       const outcome = failureOf(error);
       if (outcome === INTERNAL) report(found, error);

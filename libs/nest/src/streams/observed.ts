@@ -141,8 +141,12 @@ export class Intercepted {
  * @param context that of the call (default: that of this moment)
  */
 export function inContext(value: unknown, context?: AsyncResource): unknown {
-  if (value instanceof Bound || Object.prototype.toString.call(value) !== '[object AsyncGenerator]') return value;
-  return new Bound(value as AsyncGenerator, context ?? new AsyncResource('SealwireStream'));
+  if (value instanceof Bound || !isGenerator(value)) return value;
+  return new Bound(value, context ?? new AsyncResource('SealwireStream'));
+}
+
+export function isGenerator(value: unknown): value is AsyncGenerator {
+  return Object.prototype.toString.call(value) === '[object AsyncGenerator]';
 }
 
 /** Since Node 24 what enters a store changes the context of its own step only, and no AsyncResource. */

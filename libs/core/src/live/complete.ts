@@ -1,0 +1,68 @@
+import { SealwireError } from '../errors.js';
+import { isBytes } from '../payload/cbor.js';
+import { decodeValue } from '../payload/cbor-decode.js';
+import { type EncodedItem } from './at.js';
+import { type Consumed, Consumer, DONE, type Result } from './incoming-stream.js';
+
+/**
+ * A sequence of items that has ended before the result that holds it is sealed: an ordinary result holds all of it (PROTOCOL.md
+ * section 8.3), and in a live one it streams like any other.
+ *
+ * @example
+ * const value = new CompleteStream([new EncodedItem(1n), new EncodedItem(2n)]);
+ * encodeReply({ outcomes: [{ ok: true, value }] }, undefined, { replace: completeReference });
+ */
+export class CompleteStream implements AsyncIterable<unknown> {
+  constructor(readonly items: readonly EncodedItem[]) {}
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<EncodedItem> {
+    yield* this.items;
+  }
+}
+
+/**
+ * Hook of the encoders: what stands in tag 27 for a {@link CompleteStream}, undefined for every other value.
+ * @example
+ * completeReference(new CompleteStream([new EncodedItem(1n)])); // ['items', [Uint8Array [0xc2, 0x41, 0x01]]]
+ */
+export function completeReference(value: object): readonly unknown[] | undefined {
+  return value instanceof CompleteStream ? ['items', value.items.map(({ bytes }) => bytes)] : undefined;
+}
+
+/**
+ * Hook of the decoders: the value of such a reference, which is read once like any other stream.
+ * @throws SealwireError `bad_payload`
+ * @example
+ * decodeReply(fromHex('8200820000'), { revive: reviveComplete });
+ */
+export function reviveComplete(reference: unknown): object | undefined {
+  const [kind, items] = Array.isArray(reference) && reference.length === 2 ? reference : [];
+  if (kind !== 'items' || !Array.isArray(items)) throw new SealwireError('bad_payload');
+  if (!items.every((item) => isBytes(item) && item.length > 0)) throw new SealwireError('bad_payload');
+  return new Consumer(new CompleteItems(items));
+}
+
+/** Items that are all there, as they came, until somebody asks for them. */
+class CompleteItems implements Consumed {
+  used = false;
+  private at = 0;
+
+  constructor(private readonly items: Uint8Array[]) {}
+
+  async next(): Promise<Result> {
+    const item = this.items[this.at++];
+    if (!item) this.cancel();
+    if (!item) return DONE;
+    try {
+      return { done: false, value: decodeValue(item) };
+    } catch (error) {
+      this.cancel();
+      throw error;
+    }
+  }
+
+  cancel(): void {
+    this.used = true;
+    this.items.length = 0;
+  }
+}

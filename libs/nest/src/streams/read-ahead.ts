@@ -1,0 +1,86 @@
+import { LIMITS } from '@sealwire/core';
+import { CompleteStream, EncodedItem } from '@sealwire/core/live';
+import { inContext, isGenerator, Observed } from './observed.js';
+
+/** What is read of a stream at most before its outcome leaves: items, their bytes, and milliseconds. */
+const [ITEMS, BYTES, READING_MS] = [32, LIMITS.chunk, 5];
+
+type Result = IteratorResult<unknown>;
+
+/**
+ * Reads a generator or an Observable as far as it does not wait. One that has ended by then costs no more than a value, and is
+ * kept like one (PROTOCOL.md section 8.3).
+ *
+ * @returns what stands for it; every other value is returned as it is
+ */
+export function readAhead(value: unknown): unknown {
+  if (!isGenerator(value) && !(value instanceof Observed)) return value;
+  const ahead = new ReadAhead(value);
+  return new Promise((resolve) => {
+    let waits = true;
+    void ahead.read().then((ended) => {
+      waits = false;
+      resolve(ended ? new CompleteStream(ahead.items) : ahead.handOver());
+    });
+    // runs once no promise is left that is settled already
+    process.nextTick(() => waits && resolve(ahead.handOver()));
+  });
+}
+
+/** A stream that has begun: what was read of it, and behind that the rest. */
+class ReadAhead implements AsyncIterableIterator<unknown> {
+  readonly items: EncodedItem[] = [];
+  #source: AsyncIterableIterator<unknown>;
+  /** the step whose result is not among the items */
+  #step: Promise<Result> | undefined;
+  #handedOver = false;
+
+  constructor(source: AsyncIterableIterator<unknown>) {
+    this.#source = source;
+  }
+
+  /** @returns whether it has ended */
+  async read(): Promise<boolean> {
+    const until = performance.now() + READING_MS;
+    let bytes = 0;
+    try {
+      do {
+        this.#step = this.#source.next();
+        const result = await this.#step;
+        if (this.#handedOver || Object(result) !== result) return false;
+        if (result.done) return true;
+        const item = new EncodedItem(result.value);
+        bytes += item.bytes.length;
+        this.items.push(item);
+        this.#step = undefined;
+      } while (this.items.length < ITEMS && bytes < BYTES && performance.now() < until);
+    } catch {
+      // whoever reads the step meets the error of the source, or the item that cannot be sent, behind the items
+    }
+    return false;
+  }
+
+  /** To a consumer, who reads it from elsewhere: in the async context of its call. */
+  handOver(): this {
+    this.#handedOver = true;
+    this.#source = inContext(this.#source) as AsyncIterableIterator<unknown>;
+    return this;
+  }
+
+  async next(): Promise<Result> {
+    if (this.items.length > 0) return { done: false, value: this.items.shift() };
+    const step = this.#step ?? this.#source.next();
+    this.#step = undefined;
+    return step;
+  }
+
+  async return(value?: unknown): Promise<Result> {
+    this.items.length = 0;
+    this.#step = undefined;
+    return this.#source.return?.(value) ?? { done: true, value };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
