@@ -669,7 +669,8 @@ def read_live_call(body, limit):
 def complete(text):
     """The items of a sequence that stands whole in an ordinary result of one call."""
     (_, (_, value)) = cbor(bytes.fromhex(text))[0]
-    parts = value[2]
+    tag, parts = value[1:]
+    need(tag == 27)
     need(isinstance(parts, list) and len(parts) == 2 and parts[0] == "items" and isinstance(parts[1], list))
     need(all(isinstance(item, bytes) and item for item in parts[1]))
     return parts[1]

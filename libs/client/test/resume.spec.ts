@@ -1,4 +1,5 @@
 import { at, toHex } from '@sealwire/core';
+import { CompleteStream, EncodedItem } from '@sealwire/core/live';
 import { describe, expect, it, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { remoteBytes } from './support/bytes.js';
@@ -96,6 +97,22 @@ describe('a resumable stream', () => {
     }
     expect(renewed).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ reason: 'session_ended' }));
     expect(server.sessions.size).toBe(2);
+  });
+
+  it('ends as changed if it is answered by a value, or by a stream that had ended', async () => {
+    for (const value of [5, new CompleteStream([new EncodedItem(6)])]) {
+      const { server, remote } = await openedLive({
+        network: async (_request, next) => {
+          const response = await next();
+          return response.body instanceof Uint8Array ? response : cutAfter(response, 3_000);
+        },
+      });
+      watching(server, 300);
+      const items = await remote.watch();
+      server.live = {};
+      server.onCall = () => ({ outcomes: [{ ok: true, value }] });
+      await expect(collect(items)).rejects.toMatchObject({ code: 'stream_changed' });
+    }
   });
 
   it('goes on with bytes at their offset, and ends if their version is another one', async () => {

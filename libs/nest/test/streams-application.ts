@@ -185,6 +185,8 @@ export interface StartOptions {
   readonly live?: Partial<SealwireModuleOptions>;
   readonly providers?: Provider[];
   readonly imports?: Type[];
+  /** nothing stands before the functions */
+  readonly bare?: boolean;
   readonly create?: (
     module: Awaited<ReturnType<ReturnType<typeof Test.createTestingModule>['compile']>>,
   ) => INestApplication;
@@ -211,7 +213,7 @@ export async function startStreams(start: StartOptions = {}): Promise<Started> {
   }).compile();
   const app = start.create?.(testing) ?? testing.createNestApplication();
   app.useLogger(false);
-  app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true }));
+  if (!start.bare) app.useGlobalPipes(new ValidationPipe({ transform: true, whitelist: true }));
   start.prepare?.(app);
   await app.listen(0, '127.0.0.1');
   onTestFinished(async () => {

@@ -30,6 +30,7 @@ import {
   serverKeyId,
   toHex,
 } from '@sealwire/core';
+import { completeReference } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { type PeerRequest, type PeerResponse, Refusal, refused, sealed } from './answers.js';
 import { serverHandshake, statedLater } from './handshake.js';
@@ -238,8 +239,10 @@ export class PeerServer {
     callHeader: Uint8Array,
   ): (reply: Reply) => Uint8Array {
     const key = { primitives, keySize: session.keySize, secret };
-    return (reply) =>
-      sealResult(key, { epoch, callHeader: callHeader.slice() }, this.#handshake.server.random, encodeReply(reply));
+    return (reply) => {
+      const payload = encodeReply(reply, undefined, { replace: completeReference });
+      return sealResult(key, { epoch, callHeader: callHeader.slice() }, this.#handshake.server.random, payload);
+    };
   }
 
   #ratchet(session: PeerSession): void {

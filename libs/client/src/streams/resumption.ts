@@ -120,6 +120,9 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
     const message = delivery.message(work, { payload, places: calls.map((_, place) => place) }, greetings);
     message.continued = origins;
     await delivery.launch(message);
+    // an ordinary result goes on with nothing
+    const ended = message.receptions ? [] : origins.filter((_, place) => settled[place]?.status === 'fulfilled');
+    for (const { stream } of ended) stream.end(changed());
   } catch (error) {
     if (!(error instanceof RemoteError) || !PASSING.has(error.code)) throw error;
     return calls.map(() => ({ status: 'rejected', reason: error }));

@@ -51,14 +51,14 @@ class CompleteItems implements Consumed {
 
   async next(): Promise<Result> {
     const item = this.items[this.at++];
-    if (!item) this.cancel();
-    if (!item) return DONE;
     try {
-      return { done: false, value: decodeValue(item) };
+      if (item) return { done: false, value: decodeValue(item) };
     } catch (error) {
       this.cancel();
       throw error;
     }
+    this.cancel();
+    return DONE;
   }
 
   cancel(): void {

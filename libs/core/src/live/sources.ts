@@ -214,7 +214,7 @@ function abandon({ source }: StreamSource, reason: unknown): unknown {
   if (isBlob(source)) return undefined;
   if (isWebStream(source)) return source.cancel(reason);
   if (isReadable(source)) return source.destroy();
-  // a generator that was not begun; another iterable holds nothing yet
+  // a generator, or what was read ahead of one; another iterable holds nothing yet
   return 'return' in source && typeof source.return === 'function' ? source.return() : undefined;
 }
 

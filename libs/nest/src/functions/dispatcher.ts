@@ -80,9 +80,7 @@ export class RemoteFunctionDispatcher {
     bare: Bare,
   ): Promise<Uint8Array | LiveReply> {
     const refused = this.refusalOf(opened, call, found);
-    const ended = refused
-      ? { outcome: refused, call: undefined }
-      : await this.runBare(found, bare, call.args, opened.upload);
+    const ended = refused ? { outcome: refused, call: undefined } : await this.runBare(found, bare, call, opened);
     // what is a stream itself is not encoded in vain
     const { outcome } = ended;
     let streams =
@@ -160,13 +158,13 @@ export class RemoteFunctionDispatcher {
     const refused = this.refusalOf(opened, call, found);
     if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
     if (found.exactlyOnce && sealed) return this.runOnce(found, opened, call, index, progress);
-    if (found.bare) return this.runBare(found, found.bare, call.args, opened.upload);
+    if (found.bare) return this.runBare(found, found.bare, call, opened);
     const { outcome, unexpected, call: running } = await invoke(found, opened, call, progress, undefined);
     if (unexpected !== undefined) report(found, unexpected);
-    const { origin, resumable } = found;
-    const streams = outcome.ok && isIterable(outcome.value) && !resumable;
-    const sent = streams ? { ...outcome, value: await readAhead(outcome.value) } : outcome;
-    return { outcome: sent, call: running, origin, context: running.context };
+    const { context } = running;
+    const streams = outcome.ok && isIterable(outcome.value);
+    const sent = streams ? { ...outcome, value: await this.begun(found, opened, outcome.value, context) } : outcome;
+    return { outcome: sent, call: running, origin: found.origin, context };
   }
 
   /** Why a call does not run at all. */
@@ -200,21 +198,31 @@ export class RemoteFunctionDispatcher {
   private async runBare(
     found: RegisteredFunction,
     { host, method }: Bare,
-    args: readonly unknown[],
-    upload: OpenedCalls['upload'],
+    { args }: Call,
+    opened: OpenedCalls,
   ): Promise<Ended> {
     try {
       const value = await method.apply(host, args as unknown[]);
       const sent = isObservable(value) ? new Observed(value) : value;
       const { resumable, origin } = found;
-      if (!isIterable(sent)) return { outcome: { ok: true, value: sent }, call: undefined, origin };
-      if (resumable) return { outcome: { ok: true, value: inContext(sent) }, call: RESUMABLE, origin };
-      return { outcome: { ok: true, value: await readAhead(sent) }, call: undefined, origin };
+      const read = isIterable(sent) ? await this.begun(found, opened, sent) : sent;
+      return { outcome: { ok: true, value: read }, call: resumable ? RESUMABLE : undefined, origin };
     } catch (error) {
       const outcome = failureOf(error);
       if (outcome === INTERNAL) report(found, error);
-      return { outcome: orAgain(found, outcome, upload), call: undefined };
+      return { outcome: orAgain(found, outcome, opened.upload), call: undefined };
     }
+  }
+
+  /** A stream before its outcome leaves. Of one that is refused, or that its client may go on with, nothing is read. */
+  private begun(
+    { resumable }: RegisteredFunction,
+    { sealed }: OpenedCalls,
+    value: unknown,
+    context?: AsyncResource,
+  ): unknown {
+    const bound = context ? context.runInAsyncScope(inContext, undefined, value) : inContext(value);
+    return resumable || !sealed ? bound : readAhead(bound);
   }
 
   private async runOnce(

@@ -1,6 +1,6 @@
 import { LIMITS } from '@sealwire/core';
 import { CompleteStream, EncodedItem } from '@sealwire/core/live';
-import { inContext, isGenerator, Observed } from './observed.js';
+import { isGenerator, Observed } from './observed.js';
 
 /** What is read of a stream at most before its outcome leaves: items, their bytes, and milliseconds. */
 const [ITEMS, BYTES, READING_MS] = [32, LIMITS.chunk, 5];
@@ -30,7 +30,7 @@ export function readAhead(value: unknown): unknown {
 /** A stream that has begun: what was read of it, and behind that the rest. */
 class ReadAhead implements AsyncIterableIterator<unknown> {
   readonly items: EncodedItem[] = [];
-  #source: AsyncIterableIterator<unknown>;
+  readonly #source: AsyncIterableIterator<unknown>;
   /** the step whose result is not among the items */
   #step: Promise<Result> | undefined;
   #handedOver = false;
@@ -60,10 +60,9 @@ class ReadAhead implements AsyncIterableIterator<unknown> {
     return false;
   }
 
-  /** To a consumer, who reads it from elsewhere: in the async context of its call. */
+  /** From here on its consumer reads it. */
   handOver(): this {
     this.#handedOver = true;
-    this.#source = inContext(this.#source) as AsyncIterableIterator<unknown>;
     return this;
   }
 
