@@ -89,10 +89,9 @@ export const nodePrimitives: Primitives = {
   sealScattered(key, nonce, ad, first, second) {
     return opaque(() => {
       const cipher = cipherOf(key, nonce, ad);
-      first.set(cipher.update(first));
-      const sealed = plain(cipher.update(second));
+      const sealed = [plain(cipher.update(first)), plain(cipher.update(second))];
       cipher.final();
-      return [sealed, plain(cipher.getAuthTag())];
+      return [...sealed, plain(cipher.getAuthTag())];
     });
   },
 

@@ -74,10 +74,8 @@ export interface ClientPrimitives {
    */
   seal(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, plaintext: Uint8Array, out?: Uint8Array): Soon<Uint8Array>;
   /**
-   * The same for a plaintext in two parts, for a platform that gives ciphertext in memory of its own: of the second part no copy
-   * is made.
-   * @param first is overwritten by its ciphertext
-   * @returns ciphertext of the second part, and the tag
+   * The same for a plaintext in two parts, for a platform that gives ciphertext in memory of its own.
+   * @returns ciphertexts of both parts, and the tag
    */
   sealScattered?(
     key: Uint8Array,
@@ -85,7 +83,7 @@ export interface ClientPrimitives {
     ad: Uint8Array,
     first: Uint8Array,
     second: Uint8Array,
-  ): readonly [sealed: Uint8Array, tag: Uint8Array];
+  ): readonly Uint8Array[];
   /** @throws on a bad tag; nothing of the plaintext is handed out before it verified */
   open(key: Uint8Array, nonce: Uint8Array, ad: Uint8Array, sealed: Uint8Array): Soon<Uint8Array>;
   /** Loads and prepares what the first handshake needs, so that it need not wait for it. Never rejects. */

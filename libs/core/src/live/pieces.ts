@@ -11,13 +11,18 @@ const SHORT = 256;
 /** Bytes that cost more to copy than to send as a part of their own. */
 const LONG = 8_192;
 
-/** Takes the body of the next piece for `LiveSealer.sealInPlace`. While its promise is pending no source is read. */
+/**
+ * Takes the body of the next piece for `LiveSealer.sealInPlace`. While its promise is pending no source is read. One that bytes are lent
+ * to is read before it returns.
+ */
 export type WritePiece = (body: PieceBody, last: boolean) => void | Promise<void>;
 
 /** Units one behind the other, cut into bodies of pieces. Holds no memory while it holds no unit. */
 export class Pieces {
-  private ready: PieceBody[] = [];
+  private ready: { readonly body: PieceBody; readonly memory: Uint8Array | undefined }[] = [];
   private buffer: Uint8Array | undefined;
+  /** memory of a long piece that was taken, for the next one */
+  private spare: Uint8Array | undefined;
   /** bytes that the last body had in memory of its own: the next one probably needs as many */
   private hint = SHORT;
   used = 0;
@@ -72,7 +77,10 @@ export class Pieces {
 
   /** The next body, the whole rest if none is full. */
   take(): PieceBody {
-    return this.ready.shift() ?? [this.end()];
+    const full = this.ready.shift();
+    // of a stream that rests nothing is kept
+    this.spare = full?.memory;
+    return full?.body ?? [this.end()];
   }
 
   clear(): void {
@@ -97,8 +105,9 @@ export class Pieces {
       this.used += length;
     }
     if (!lent && this.used < this.limit) return;
+    const memory = lent ? this.buffer : undefined;
     const own = this.end();
-    this.ready.push(lent ? [own, bytes] : [own]);
+    this.ready.push({ body: lent ? [own, bytes] : [own], memory });
     this.limit = this.following(kind);
   }
 
@@ -120,8 +129,11 @@ export class Pieces {
   /** @returns the buffer, with room for so many more bytes, which still fit the piece */
   private room(length: number): Uint8Array {
     const needed = this.used + length;
-    if (!this.buffer) this.buffer = newPiece(Math.min(this.limit, Math.max(2 * needed, this.hint)));
-    else if (this.buffer.length < needed) {
+    if (!this.buffer) {
+      this.buffer = this.spare ?? newPiece(Math.min(this.limit, Math.max(2 * needed, this.hint)));
+      this.spare = undefined;
+    }
+    if (this.buffer.length < needed) {
       const larger = newPiece(Math.min(this.limit, Math.max(needed, 2 * this.buffer.length)));
       larger.set(this.buffer.subarray(0, this.used));
       this.buffer = larger;

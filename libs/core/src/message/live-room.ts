@@ -13,8 +13,8 @@ export function roomOf(bodyLength: number): number {
 }
 
 /**
- * The body of a piece: memory with room around it, which is overwritten by what is sent, and perhaps bytes behind it that belong
- * to somebody else and fill the piece.
+ * The body of a piece: memory with room around it, which is overwritten by what is sent; or memory and bytes behind it that fill the
+ * piece, both of which somebody else uses again.
  */
 export type PieceBody = readonly [own: Uint8Array] | readonly [own: Uint8Array, lent: Uint8Array];
 

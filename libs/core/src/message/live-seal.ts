@@ -44,7 +44,7 @@ export class LiveSealer {
 
   /**
    * The same for a body of `OutgoingStreams`, copied as little as the platform allows.
-   * @returns parts of the piece, of which the first lies in the memory of the body
+   * @returns parts of the piece: in the memory of the body, or in memory of their own if bytes are lent to it, which are read at once
    */
   *sealInPlace(body: PieceBody, last: boolean): Step<readonly Uint8Array[]> {
     const [own, lent] = body;
@@ -58,9 +58,10 @@ export class LiveSealer {
     const index = this.begin(chunk, LIMITS.piece, last);
     if (pieces.deriving) yield pieces.deriving;
     const nonce = pieces.nonce(index, last);
-    const [sealed, tag] = sealScattered(pieces.aes, nonce, pieces.ad, chunk.subarray(CHUNK_HEAD), lent);
-    this.end([chunk, sealed, tag], index, last);
-    return [chunk, sealed, tag];
+    const sealed = sealScattered(pieces.aes, nonce, pieces.ad, chunk.subarray(CHUNK_HEAD), lent);
+    const parts = [chunk.slice(0, CHUNK_HEAD), ...sealed];
+    this.end(parts, index, last);
+    return parts;
   }
 
   /**
