@@ -299,18 +299,28 @@ describe.each([
       ]);
     });
 
-    it('if it is longer than a chunk', async () => {
+    it('if it is longer than 32 KiB, by itself or with others of its batch', async () => {
       const peer = await (await start()).client();
       const long = await readOf(peer, 'items', 3, 40_000);
       expect([long.live, long.items.map((item) => String(item).length)]).toEqual([true, [40_000, 40_000, 40_000]]);
       expect((await readOf(peer, 'items', 3, 1_000)).live).toBe(false);
+      const batch = async (count: number) => {
+        const calls = Array.from({ length: count }, () => ({ name: 'items', args: [10, 1_000] }));
+        const frame = peer.frame(calls);
+        return [await sendLive(peer, frame, count), frame] as const;
+      };
+      expect((await batch(3))[0]).toBeInstanceOf(Uint8Array);
+      const [together] = await batch(4);
+      for (let place = 0; place < 4; place++) {
+        expect(await listOf(await (together as LiveAnswer).value<AsyncIterable<unknown>>(place))).toHaveLength(10);
+      }
     });
 
-    it('if it does not end, and is read ahead no further than 32 items, or 64 KiB', async () => {
+    it('if it does not end, and is read ahead no further than 32 items, or 32 KiB', async () => {
       const { client } = await start();
       for (const [size, read] of [
         [10, 32],
-        [10_000, 7],
+        [10_000, 4],
         [1_000_000, 1],
       ] as const) {
         const peer = await client();

@@ -15,6 +15,11 @@ import { type Consumed, Consumer, DONE, type Result } from './incoming-stream.js
 export class CompleteStream implements AsyncIterable<unknown> {
   constructor(readonly items: readonly EncodedItem[]) {}
 
+  /** Bytes of all items. */
+  get length(): number {
+    return this.items.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<EncodedItem> {
     yield* this.items;
   }

@@ -17,7 +17,7 @@ import { ExactlyOnce } from '../ports/index.js';
 import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { inContext, Observed } from '../streams/observed.js';
-import { readAhead } from '../streams/read-ahead.js';
+import { COMPLETE_BYTES, readAhead } from '../streams/read-ahead.js';
 import { streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
@@ -138,11 +138,13 @@ export class RemoteFunctionDispatcher {
    * @param onStream is told that an outcome holds a stream, and what is answered is then of no use
    */
   private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream?: () => void): Uint8Array {
+    let complete = 0;
     const replace: Replace = (value) => {
-      const complete = completeReference(value);
-      if (complete || !onStream || !streamIn(value)) return complete;
-      onStream();
-      return [];
+      if (value instanceof CompleteStream) complete += value.length;
+      if (!onStream || !streamIn(value)) return undefined;
+      const reference = complete <= COMPLETE_BYTES ? completeReference(value) : undefined;
+      if (!reference) onStream();
+      return reference ?? [];
     };
     return encodeReply({ outcomes }, this.instead, { replace });
   }

@@ -1,6 +1,6 @@
 import { type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse, STATUS_CODES } from 'node:http';
 import { OUTER_STATUS, type OuterCode, outerMessage, SealwireError } from '@sealwire/core';
-import { connectionOf, streamOf } from '../quirks/http2.js';
+import { closerOf, streamOf } from '../quirks/http2.js';
 import type { LiveResponse } from '../streams/live-result.js';
 
 /** Neither stored nor recoded on the way: a proxy that "improves" a sealed body breaks it. */
@@ -72,7 +72,7 @@ export function liveResponse(response: unknown, contentType: string, closing: ()
       if (!node.headersSent) writeHead(taken, 200, contentType, { 'Content-Length': bytes.length, ...closing() });
       else {
         // its head left before the server stopped listening
-        const close = connectionOf(node);
+        const close = closerOf(node);
         node.once('finish', () => closing() && close());
       }
       end(node, bytes);

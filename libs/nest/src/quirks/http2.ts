@@ -20,7 +20,7 @@ export function isGone(node: IncomingMessage | ServerResponse): boolean {
  *
  * @returns a function, since a response that is sent has lost its connection
  */
-export function connectionOf(response: ServerResponse): () => void {
+export function closerOf(response: ServerResponse): () => void {
   const { socket } = response;
   const session = streamOf(response)?.session;
   return () => (session ? session.close() : socket?.destroySoon());

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { concat, runSync } from '@sealwire/core';
 import { type LiveSealer, type PieceBody } from '@sealwire/core/live';
-import { connectionOf, isGone } from '../quirks/http2.js';
+import { closerOf, isGone } from '../quirks/http2.js';
 import type { Stoppable } from './flights.js';
 import type { LiveReply } from './live-reply.js';
 
@@ -80,7 +80,7 @@ export class LiveResult implements Stoppable {
     const response = this.#response?.node;
     this.#reply.stop(this.#stopped);
     // kept alive, it would keep the server from stopping
-    if (status === 'busy') response?.once('finish', connectionOf(response));
+    if (status === 'busy') response?.once('finish', closerOf(response));
     // a client that does not read would never get to the end
     setTimeout(() => response?.destroy(), STOP_MS).unref();
   }

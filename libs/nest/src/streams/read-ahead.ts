@@ -1,9 +1,10 @@
-import { LIMITS } from '@sealwire/core';
 import { CompleteStream, EncodedItem } from '@sealwire/core/live';
 import { isGenerator, Observed } from './observed.js';
 
-/** What is read of a stream at most before its outcome leaves: items, their bytes, and milliseconds. */
-const [ITEMS, BYTES, READING_MS] = [32, LIMITS.chunk, 5];
+/** What is read of a stream at most before its outcome leaves: items, and milliseconds. */
+const [ITEMS, READING_MS] = [32, 5];
+/** Bytes of all streams that a message holds as values: such a result is no larger than what every ledger keeps. */
+export const COMPLETE_BYTES = 32_768;
 
 type Result = IteratorResult<unknown>;
 
@@ -53,7 +54,7 @@ class ReadAhead implements AsyncIterableIterator<unknown> {
         bytes += item.bytes.length;
         this.items.push(item);
         this.#step = undefined;
-      } while (this.items.length < ITEMS && bytes < BYTES && performance.now() < until);
+      } while (this.items.length < ITEMS && bytes < COMPLETE_BYTES && performance.now() < until);
     } catch {
       // whoever reads the step meets the error of the source, or the item that cannot be sent, behind the items
     }
