@@ -28,7 +28,7 @@ export const KEEPS_PAGES = { ignoreDefaultArgs: ['--disable-back-forward-cache']
 /** The caller closes it, which also removes its profile. */
 export async function launch(installed: InstalledBrowser, options: LaunchOptions = {}): Promise<Browser> {
   const { engine, executablePath } = installed;
-  const args = engine === 'chromium' ? CHROMIUM_FLAGS : [];
+  const args = [...(engine === 'chromium' ? CHROMIUM_FLAGS : []), ...(options.args ?? [])];
   if (executablePath) return engines[engine].launch({ ...options, executablePath, args });
   const folder = await unpackedChromium();
   const env = { ...process.env, ...(await chromiumEnvironment(folder)) };
