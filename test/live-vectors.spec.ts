@@ -10,10 +10,10 @@ import {
   toHex,
 } from '@sealwire/core';
 import {
+  decodeResult,
   IncomingStreams,
   openLiveCall,
   openLiveResult,
-  reviveComplete,
   UNIT,
   type Unit,
   UnitReader,
@@ -82,7 +82,7 @@ describe('the live result of the vectors', () => {
 });
 
 describe('an ordinary result', () => {
-  const read = (text: string) => decodeReply(fromHex(text), { revive: reviveComplete });
+  const read = (text: string) => decodeResult(fromHex(text));
 
   it('brings the items of a sequence that has ended', async () => {
     const items: unknown[] = [];

@@ -15,7 +15,7 @@ import { decodeReply, encodeCalls, type Outcome } from '@sealwire/core';
 import { at, RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { map, Observable, of, throwError } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { callLive, LiveAnswer, resultOf, sendLive } from './live-peer.js';
+import { answerOf, callLive, type LiveAnswer, listOf, resultOf, sendLive } from './live-peer.js';
 import { startStreams } from './streams-application.js';
 import { only, type PeerClient, post } from './support.js';
 
@@ -169,21 +169,12 @@ function stepping(milliseconds: number): void {
   onTestFinished(() => void vi.restoreAllMocks());
 }
 
-async function listOf(items: AsyncIterable<unknown>): Promise<unknown[]> {
-  const list: unknown[] = [];
-  for await (const item of items) list.push(item);
-  return list;
-}
-
 /** The items of the only call, and the error that ended them. */
 async function readOf(peer: PeerClient, name: string, ...args: unknown[]) {
   const items: unknown[] = [];
-  const frame = peer.frame([{ name, args }]);
-  const answer = await sendLive(peer, frame);
-  const live = answer instanceof LiveAnswer;
+  const { live, value } = await answerOf<AsyncIterable<unknown>>(peer, { name, args });
   try {
-    const value = live ? await answer.value() : only(peer.open(frame, answer));
-    for await (const item of value as AsyncIterable<unknown>) items.push(item);
+    for await (const item of await value()) items.push(item);
     return { live, items };
   } catch (error) {
     return { live, items, error: (error as { code: string }).code };
@@ -306,11 +297,10 @@ describe.each([
       expect((await readOf(peer, 'items', 3, 1_000)).live).toBe(false);
       const batch = async (count: number) => {
         const calls = Array.from({ length: count }, () => ({ name: 'items', args: [10, 1_000] }));
-        const frame = peer.frame(calls);
-        return [await sendLive(peer, frame, count), frame] as const;
+        return sendLive(peer, peer.frame(calls), count);
       };
-      expect((await batch(3))[0]).toBeInstanceOf(Uint8Array);
-      const [together] = await batch(4);
+      expect(await batch(3)).toBeInstanceOf(Uint8Array);
+      const together = await batch(4);
       for (let place = 0; place < 4; place++) {
         expect(await listOf(await (together as LiveAnswer).value<AsyncIterable<unknown>>(place))).toHaveLength(10);
       }

@@ -157,11 +157,23 @@ export async function callLive(client: PeerClient, ...calls: Call[]): Promise<Li
   throw new Error(`not live: ${JSON.stringify(client.open(client.frame(calls), answer))}`);
 }
 
-/** What one sealed call returned, in a live result or an ordinary one. @throws PeerError */
-export async function resultOf<T>(client: PeerClient, call: Call): Promise<T> {
+/** One sealed call: whether its result is live, and what it returned. */
+export async function answerOf<T>(client: PeerClient, call: Call): Promise<{ live: boolean; value(): Promise<T> }> {
   const frame = client.frame([call]);
   const answer = await sendLive(client, frame);
-  return answer instanceof LiveAnswer ? answer.value() : (only(client.open(frame, answer)) as T);
+  if (answer instanceof LiveAnswer) return { live: true, value: () => answer.value() };
+  return { live: false, value: async () => only(client.open(frame, answer)) as T };
+}
+
+/** What one sealed call returned, in a live result or an ordinary one. @throws PeerError */
+export async function resultOf<T>(client: PeerClient, call: Call): Promise<T> {
+  return (await answerOf<T>(client, call)).value();
+}
+
+export async function listOf<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
 }
 
 function openRequest(client: PeerClient, header: Uint8Array, calls: number) {

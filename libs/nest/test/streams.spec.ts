@@ -7,15 +7,9 @@ import { UNIT } from '@sealwire/core/live';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import compression from 'compression';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { callLive, type LiveAnswer, type PeerError, resultOf } from './live-peer.js';
+import { callLive, type LiveAnswer, listOf, type PeerError, resultOf } from './live-peer.js';
 import { startStreams } from './streams-application.js';
 import { only } from './support.js';
-
-async function listOf<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const item of items) list.push(item);
-  return list;
-}
 
 async function textOf(stream: ReadableStream<Uint8Array>): Promise<string> {
   return new Response(stream).text();

@@ -35,7 +35,7 @@ import {
   startHandshake,
   toHex,
 } from '@sealwire/core';
-import { openLiveResult, reviveComplete, UNIT, UnitReader } from '@sealwire/core/live';
+import { decodeResult, openLiveResult, UNIT, UnitReader } from '@sealwire/core/live';
 import { nodePrimitives as primitives } from '@sealwire/core/node';
 import { post } from './http.js';
 
@@ -140,8 +140,7 @@ export class PeerClient {
   openFirst(result: Uint8Array, index = 0): Reply {
     const { sessionId, digest, firstResults } = this.finishSent;
     const key = { primitives, keySize: this.config.keySize, secret: firstResults };
-    const body = runSync(openResult(key, firstHeader(sessionId, digest, index), result));
-    return decodeReply(body, { revive: reviveComplete });
+    return decodeResult(runSync(openResult(key, firstHeader(sessionId, digest, index), result)));
   }
 
   async connect(calls: Call[] = [], asked: Asked[] = [], finishUrl = this.url): Promise<Reply | undefined> {
@@ -181,8 +180,7 @@ export class PeerClient {
   open(frame: Uint8Array, result: Uint8Array, secrets: Pick<SessionSecrets, 'serverToClient'> = this.secrets): Reply {
     const key = { primitives, keySize: this.config.keySize, secret: secrets.serverToClient };
     const header = frame.subarray(0, SIZE.callHeader);
-    if (isLive(result)) return liveReply(key, header, result);
-    return decodeReply(runSync(openResult(key, header, result)), { revive: reviveComplete });
+    return isLive(result) ? liveReply(key, header, result) : decodeResult(runSync(openResult(key, header, result)));
   }
 
   /** @throws Error with the code of an unsealed answer */

@@ -2,7 +2,6 @@ import {
   type CallNumber,
   type ClientPrimitives,
   callIdentity,
-  decodeReply,
   erase,
   FIRST_LANE,
   type FinishSent,
@@ -16,7 +15,7 @@ import {
   type Step,
   wait,
 } from '@sealwire/core';
-import { type LiveOpener, type openLiveResult, reviveComplete } from '@sealwire/core/live';
+import { decodeResult, type LiveOpener, type openLiveResult } from '@sealwire/core/live';
 import type { Provable, Sent } from './sent.js';
 import { now, type Session } from './session.js';
 
@@ -69,8 +68,7 @@ export class FirstCalls implements Provable {
       keySize: this.keySize,
       secret: handshakeSecret(this.primitives, this.#results),
     };
-    const body = yield* openResult(key, firstHeader(this.id, this.digest, index), frame);
-    return decodeReply(body, { revive: reviveComplete });
+    return decodeResult(yield* openResult(key, firstHeader(this.id, this.digest, index), frame));
   }
 
   release(): void {

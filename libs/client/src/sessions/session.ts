@@ -3,7 +3,6 @@ import {
   type ClientPrimitives,
   callFrameLength,
   callIdentity,
-  decodeReply,
   erase,
   FIRST_LANE,
   frameDigest,
@@ -21,10 +20,10 @@ import {
   sealCall,
 } from '@sealwire/core';
 import {
+  decodeResult,
   type LiveOpener,
   type LiveSealer,
   type openLiveResult,
-  reviveComplete,
   type sealLiveCall,
 } from '@sealwire/core/live';
 import type { RenewalReason } from '../events.js';
@@ -164,7 +163,7 @@ export class Session implements Provable {
     const body = yield* openResult(key, header, frame);
     epoch.bytes += frame.length;
     this.alive(number, epoch);
-    return decodeReply(body, { revive: reviveComplete });
+    return decodeResult(body);
   }
 
   openLive(open: typeof openLiveResult, callHeader: Uint8Array, epoch: Epoch, header: Uint8Array): LiveOpener {

@@ -1,4 +1,5 @@
 import { SealwireError } from '../errors.js';
+import { decodeReply, type Reply } from '../payload/calls.js';
 import { isBytes } from '../payload/cbor.js';
 import { decodeValue } from '../payload/cbor-decode.js';
 import { type EncodedItem } from './at.js';
@@ -35,12 +36,16 @@ export function completeReference(value: object): readonly unknown[] | undefined
 }
 
 /**
- * Hook of the decoders: the value of such a reference, which is read once like any other stream.
+ * Reads the payload of an ordinary result. A stream that it holds is read once like any other.
  * @throws SealwireError `bad_payload`
  * @example
- * decodeReply(fromHex('8200820000'), { revive: reviveComplete });
+ * decodeResult(fromHex('8200820000'));
  */
-export function reviveComplete(reference: unknown): object | undefined {
+export function decodeResult(bytes: Uint8Array): Reply {
+  return decodeReply(bytes, { revive });
+}
+
+function revive(reference: unknown): object {
   const [kind, items] = Array.isArray(reference) && reference.length === 2 ? reference : [];
   if (kind !== 'items' || !Array.isArray(items)) throw new SealwireError('bad_payload');
   if (!items.every((item) => isBytes(item) && item.length > 0)) throw new SealwireError('bad_payload');

@@ -2,7 +2,7 @@ export { LiveOpener, openLiveCall, openLiveResult } from '../message/live-open.j
 export type { PieceBody } from '../message/live-room.js';
 export { LiveSealer, sealLiveCall, sealLiveResult } from '../message/live-seal.js';
 export { EncodedItem } from './at.js';
-export { CompleteStream, completeReference, reviveComplete } from './complete.js';
+export { CompleteStream, completeReference, decodeResult } from './complete.js';
 export { type IncomingOptions, IncomingStreams } from './incoming.js';
 export { IncomingStream } from './incoming-stream.js';
 export { nextTurn } from './next-turn.js';

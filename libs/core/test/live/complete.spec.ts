@@ -1,5 +1,5 @@
-import { decodeReply, encodeReply, encodeValue, SealwireError } from '@sealwire/core';
-import { CompleteStream, completeReference, EncodedItem, reviveComplete } from '@sealwire/core/live';
+import { encodeReply, encodeValue, SealwireError } from '@sealwire/core';
+import { CompleteStream, completeReference, decodeResult, EncodedItem } from '@sealwire/core/live';
 import { describe, expect, it } from 'vitest';
 
 type Items = AsyncIterableIterator<unknown>;
@@ -8,7 +8,7 @@ type Items = AsyncIterableIterator<unknown>;
 function arrived(...items: Uint8Array[]): Items {
   const value = new CompleteStream(items.map((bytes) => ({ bytes })));
   const payload = encodeReply({ outcomes: [{ ok: true, value }] }, undefined, { replace: completeReference });
-  const reply = decodeReply(payload, { revive: reviveComplete }) as unknown as { outcomes: [{ value: Items }] };
+  const reply = decodeResult(payload) as unknown as { outcomes: [{ value: Items }] };
   return reply.outcomes[0].value;
 }
 

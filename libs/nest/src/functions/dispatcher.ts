@@ -16,8 +16,8 @@ import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
-import { inContext, Observed } from '../streams/observed.js';
-import { COMPLETE_BYTES, readAhead } from '../streams/read-ahead.js';
+import { Observed } from '../streams/observed.js';
+import { begun, COMPLETE_BYTES } from '../streams/read-ahead.js';
 import { streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
@@ -140,8 +140,8 @@ export class RemoteFunctionDispatcher {
   private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream?: () => void): Uint8Array {
     let complete = 0;
     const replace: Replace = (value) => {
-      if (value instanceof CompleteStream) complete += value.length;
       if (!onStream || !streamIn(value)) return undefined;
+      if (value instanceof CompleteStream) complete += value.length;
       const reference = complete <= COMPLETE_BYTES ? completeReference(value) : undefined;
       if (!reference) onStream();
       return reference ?? [];
@@ -165,7 +165,7 @@ export class RemoteFunctionDispatcher {
     if (unexpected !== undefined) report(found, unexpected);
     const { context } = running;
     const streams = outcome.ok && isIterable(outcome.value);
-    const sent = streams ? { ...outcome, value: await this.begun(found, opened, outcome.value, context) } : outcome;
+    const sent = streams ? { ...outcome, value: await begun(outcome.value, found, opened, context) } : outcome;
     return { outcome: sent, call: running, origin: found.origin, context };
   }
 
@@ -191,8 +191,8 @@ export class RemoteFunctionDispatcher {
     if (call.resume && !found.resumable) {
       return failure('bad_request', `The streams of ${call.name} cannot be gone on with.`);
     }
-    const missing = found.streams && missingStream(call.args, found.streams);
-    if (missing) return failure('bad_request', missingSentence(call, missing));
+    const missing = found.streams && missingStream(call, found.streams);
+    if (missing) return failure('bad_request', missing);
     const name = call.metadata && refusedName(call.metadata, this.options.refusedMetadata);
     return name === undefined ? undefined : failure('bad_request', `The metadata may not hold '${name}'.`);
   }
@@ -207,24 +207,13 @@ export class RemoteFunctionDispatcher {
       const value = await method.apply(host, args as unknown[]);
       const sent = isObservable(value) ? new Observed(value) : value;
       const { resumable, origin } = found;
-      const read = isIterable(sent) ? await this.begun(found, opened, sent) : sent;
+      const read = isIterable(sent) ? await begun(sent, found, opened) : sent;
       return { outcome: { ok: true, value: read }, call: resumable ? RESUMABLE : undefined, origin };
     } catch (error) {
       const outcome = failureOf(error);
       if (outcome === INTERNAL) report(found, error);
       return { outcome: orAgain(found, outcome, opened.upload), call: undefined };
     }
-  }
-
-  /** A stream before its outcome leaves. Of one that is refused, or that its client may go on with, nothing is read. */
-  private begun(
-    { resumable }: RegisteredFunction,
-    { sealed }: OpenedCalls,
-    value: unknown,
-    context?: AsyncResource,
-  ): unknown {
-    const bound = context ? context.runInAsyncScope(inContext, undefined, value) : inContext(value);
-    return resumable || !sealed ? bound : readAhead(bound);
   }
 
   private async runOnce(
@@ -293,20 +282,15 @@ function isIterable(value: unknown): boolean {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
-/** An argument that is no stream although one is expected; one that is left out is the function's business. */
-function missingStream(
-  args: readonly unknown[],
-  streams: NonNullable<RegisteredFunction['streams']>,
-): (typeof streams)[number] | undefined {
-  return streams.find(({ place, type }) => {
+/** What is said of an argument that is no stream although one is expected; one that is left out is the function's business. */
+function missingStream({ name, args }: Call, streams: NonNullable<RegisteredFunction['streams']>): string | undefined {
+  const missing = streams.find(({ place, type }) => {
     const value = args[place];
     return value !== undefined && value !== null && !(value instanceof type);
   });
-}
-
-function missingSentence({ name, args }: Call, { place, type }: ReturnType<typeof missingStream> & object): string {
-  const value = args[place];
-  const why = isIterable(value)
+  if (!missing) return undefined;
+  const { place, type } = missing;
+  const why = isIterable(args[place])
     ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items'
     : '';
   return `Argument ${place + 1} of ${name} has to be a ${type.name}${why}.`;

@@ -1,5 +1,8 @@
+import type { AsyncResource } from 'node:async_hooks';
 import { CompleteStream, EncodedItem } from '@sealwire/core/live';
-import { isGenerator, Observed } from './observed.js';
+import type { OpenedCalls } from '../functions/invocation.js';
+import type { RegisteredFunction } from '../functions/registry.js';
+import { inContext, isGenerator, Observed } from './observed.js';
 
 /** What is read of a stream at most before its outcome leaves: items, and milliseconds. */
 const [ITEMS, READING_MS] = [32, 5];
@@ -9,22 +12,30 @@ export const COMPLETE_BYTES = 32_768;
 type Result = IteratorResult<unknown>;
 
 /**
- * Reads a generator or an Observable as far as it does not wait. One that has ended by then costs no more than a value, and is
- * kept like one (PROTOCOL.md section 8.3).
+ * What a function returned, in the async context of its call. A generator or an Observable is read as far as it does not wait: one that
+ * has ended by then is kept like a value, and costs hardly more (PROTOCOL.md section 8.3). Of one that is refused, as by a plain call, or
+ * that its client may go on with nothing is read.
  *
- * @returns what stands for it; every other value is returned as it is
+ * @param context default: that of this moment
+ * @returns what stands for it, or a promise of that
  */
-export function readAhead(value: unknown): unknown {
-  if (!isGenerator(value) && !(value instanceof Observed)) return value;
-  const ahead = new ReadAhead(value);
+export function begun(
+  value: unknown,
+  { resumable }: Pick<RegisteredFunction, 'resumable'>,
+  { sealed }: Pick<OpenedCalls, 'sealed'>,
+  context?: AsyncResource,
+): unknown {
+  const bound = context ? context.runInAsyncScope(inContext, undefined, value) : inContext(value);
+  const isRead = sealed && !resumable && (isGenerator(bound) || bound instanceof Observed);
+  return isRead ? readAhead(bound) : bound;
+}
+
+function readAhead(source: AsyncIterableIterator<unknown>): Promise<CompleteStream | ReadAhead> {
+  const ahead = new ReadAhead(source);
   return new Promise((resolve) => {
-    let waits = true;
-    void ahead.read().then((ended) => {
-      waits = false;
-      resolve(ended ? new CompleteStream(ahead.items) : ahead.handOver());
-    });
+    void ahead.read().then((ended) => resolve(ended ? new CompleteStream(ahead.items) : ahead.handOver()));
     // runs once no promise is left that is settled already
-    process.nextTick(() => waits && resolve(ahead.handOver()));
+    process.nextTick(() => resolve(ahead.handOver()));
   });
 }
 
