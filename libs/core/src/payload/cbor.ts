@@ -224,6 +224,8 @@ export function isIterable(value: object): value is AsyncIterable<unknown> {
 
 export function isBytes(value: unknown, length?: number): value is Uint8Array {
   return (
-    ArrayBuffer.isView(value) && kindOf(value) === 'Uint8Array' && (length === undefined || value.byteLength === length)
+    ArrayBuffer.isView(value) &&
+    (value instanceof Uint8Array || kindOf(value) === 'Uint8Array') &&
+    (length === undefined || value.byteLength === length)
   );
 }

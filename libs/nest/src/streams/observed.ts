@@ -146,7 +146,8 @@ export function inContext(value: unknown, context?: AsyncResource): unknown {
 }
 
 export function isGenerator(value: unknown): value is AsyncGenerator {
-  return Object.prototype.toString.call(value) === '[object AsyncGenerator]';
+  if (typeof value !== 'object' || value === null || !(Symbol.toStringTag in value)) return false;
+  return value[Symbol.toStringTag] === 'AsyncGenerator';
 }
 
 /** Since Node 24 what enters a store changes the context of its own step only, and no AsyncResource. */

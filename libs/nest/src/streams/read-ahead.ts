@@ -53,7 +53,7 @@ class ReadAhead implements AsyncIterableIterator<unknown> {
 
   /** @returns whether it has ended */
   async read(): Promise<boolean> {
-    const until = performance.now() + READING_MS;
+    let until: number | undefined;
     let bytes = 0;
     try {
       do {
@@ -65,7 +65,8 @@ class ReadAhead implements AsyncIterableIterator<unknown> {
         bytes += item.bytes.length;
         this.items.push(item);
         this.#step = undefined;
-      } while (this.items.length < ITEMS && bytes < COMPLETE_BYTES && performance.now() < until);
+        until ??= performance.now() + READING_MS;
+      } while (this.items.length < ITEMS && bytes < COMPLETE_BYTES && performance.now() <= until);
     } catch {
       // whoever reads the step meets the error of the source, or the item that cannot be sent, behind the items
     }
