@@ -50,8 +50,8 @@ if (has('delay')) await measureDelay(keys, quick ? 3 : 60);
 if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ? 1_000 : 20_000)));
 if (has('store')) await measureStore({ quick });
 const streams: StreamPlan = quick
-  ? { rounds: 3, length: 20 * 2 ** 20, items: 20_000, subscriptions: 100, profile }
-  : { rounds: 7, length: 100 * 2 ** 20, items: 100_000, subscriptions: 1_000, profile };
+  ? { rounds: 3, pairs: 1, length: 20 * 2 ** 20, items: 20_000, subscriptions: 100, profile }
+  : { rounds: 7, pairs: 5, length: 100 * 2 ** 20, items: 100_000, subscriptions: 1_000, profile };
 if (has('stream-down')) await measureBytes(keys, 'down', streams);
 if (has('stream-up')) await measureBytes(keys, 'up', streams);
 if (has('stream-items')) await measureItems(keys, streams);

@@ -6,6 +6,8 @@ import { type Cell, median, printTable } from './statistics.js';
 
 export interface StreamPlan {
   readonly rounds: number;
+  /** pairs of a server and its client, one after the other */
+  readonly pairs: number;
   /** bytes of one stream */
   readonly length: number;
   readonly items: number;
@@ -58,59 +60,83 @@ async function withSealed(keys: Keys, work: (sealed: Pair) => Promise<void>): Pr
   }
 }
 
-/** One long stream of bytes at a time; the two take turns. */
+/** What streams through one pair of processes were like. */
+interface Streamed {
+  /** MiB/s of each round */
+  readonly rates: readonly number[];
+  /** the same as a share of the plain one's */
+  readonly shares: readonly number[];
+  /** milliseconds of CPU a MiB, of the server and the client */
+  readonly cpu: readonly number[];
+  /** bytes by which the server and the client grew at most */
+  readonly growth: readonly number[];
+}
+
+/** One long stream of bytes at a time; the two take turns. A process is quick or slow for its life, so there are several. */
 export async function measureBytes(keys: Keys, direction: 'down' | 'up', plan: StreamPlan): Promise<void> {
-  await withPairs(keys, async (sealed, plain) => {
-    const rates = new Map<Pair, number[]>([
-      [plain, []],
-      [sealed, []],
-    ]);
-    const growth = new Map<Pair, readonly number[]>();
-    const cpu = new Map<Pair, readonly number[]>();
-    const run = async (pair: Pair) => {
-      const ms = await pair.client.ask<number>(pair === plain ? `${direction}Plain` : direction, plan.length);
-      return (plan.length / MiB / ms) * 1_000;
-    };
-    for (const pair of rates.keys()) {
-      await run(pair);
-      cpu.set(pair, await spent(pair));
-    }
-    for (let round = 0; round < plan.rounds; round++) {
-      for (const [pair, measured] of rates) measured.push(await run(pair));
-    }
-    for (const [pair, before] of cpu) {
-      const whole = (plan.length / MiB) * plan.rounds;
-      cpu.set(
-        pair,
-        (await spent(pair)).map((us, place) => (us - (before[place] ?? 0)) / whole / 1_000),
-      );
-    }
-    for (const pair of rates.keys()) {
-      await Promise.all(pair.both.map((process) => process.ask('startPeak')));
-      await run(pair);
-      growth.set(pair, await Promise.all(pair.both.map((process) => process.ask<number>('stopPeak'))));
-    }
-    const plainRates = rates.get(plain) ?? [];
-    const rows = [...rates].map(([pair, measured]) => [
-      pair.title,
-      median(measured).toFixed(0),
-      `${median(measured.map((rate, round) => rate / (plainRates[round] ?? Number.NaN))).toFixed(2)}x`,
-      ...(cpu.get(pair) ?? []).map((ms) => ms.toFixed(1)),
-      ...(growth.get(pair) ?? []).map((bytes) => `${(bytes / MiB).toFixed(0)} MiB`),
-    ]);
-    const title = `stream-${direction}: ${(plan.length / MiB).toFixed(0)} MiB in one stream (goals: 0.8x, at most 64 MiB more memory)`;
-    const head = [
-      '',
-      'MiB/s',
-      'of plain',
-      'server CPU ms/MiB',
-      'client CPU ms/MiB',
-      'server grew by',
-      'client grew by',
-    ];
-    printTable(title, head, rows);
-    if (plan.profile) await printProfiles(sealed, () => run(sealed));
-  });
+  const streamed = new Map<string, Streamed[]>();
+  for (let left = plan.pairs; left > 0; left--) {
+    await withPairs(keys, async (sealed, plain) => {
+      for (const [{ title }, one] of await streamThrough(sealed, plain, direction, plan)) {
+        streamed.set(title, [...(streamed.get(title) ?? []), one]);
+      }
+      if (!plan.profile || left > 1) return;
+      await printProfiles(sealed, () => sealed.client.ask(direction, plan.length));
+    });
+  }
+  const rows = [...streamed].map(([title, all]) => [
+    title,
+    median(all.flatMap(({ rates }) => rates)).toFixed(0),
+    `${median(all.flatMap(({ shares }) => shares)).toFixed(2)}x`,
+    ...[0, 1].map((place) => median(all.map(({ cpu }) => cpu[place] ?? Number.NaN)).toFixed(1)),
+    ...[0, 1].map((place) => `${(Math.max(...all.map(({ growth }) => growth[place] ?? 0)) / MiB).toFixed(0)} MiB`),
+  ]);
+  const title = `stream-${direction}: ${(plan.length / MiB).toFixed(0)} MiB in one stream (goals: 0.8x, at most 64 MiB more memory)`;
+  const head = ['', 'MiB/s', 'of plain', 'server CPU ms/MiB', 'client CPU ms/MiB', 'server grew by', 'client grew by'];
+  printTable(title, head, rows);
+}
+
+async function streamThrough(
+  sealed: Pair,
+  plain: Pair,
+  direction: 'down' | 'up',
+  plan: StreamPlan,
+): Promise<Map<Pair, Streamed>> {
+  const pairs = [plain, sealed];
+  const run = async (pair: Pair) => {
+    const ms = await pair.client.ask<number>(pair === plain ? `${direction}Plain` : direction, plan.length);
+    return (plan.length / MiB / ms) * 1_000;
+  };
+  const before = new Map<Pair, readonly number[]>();
+  for (const pair of pairs) {
+    await run(pair);
+    before.set(pair, await spent(pair));
+  }
+  const rates = new Map<Pair, number[]>(pairs.map((pair) => [pair, []]));
+  for (let round = 0; round < plan.rounds; round++) {
+    for (const [pair, measured] of rates) measured.push(await run(pair));
+  }
+  const cpu = new Map<Pair, readonly number[]>();
+  for (const pair of pairs) {
+    const whole = (plan.length / MiB) * plan.rounds * 1_000;
+    cpu.set(
+      pair,
+      (await spent(pair)).map((us, place) => (us - (before.get(pair)?.[place] ?? 0)) / whole),
+    );
+  }
+  const streamed = new Map<Pair, Streamed>();
+  const plainRates = rates.get(plain) ?? [];
+  for (const [pair, measured] of rates) {
+    await Promise.all(pair.both.map((process) => process.ask('startPeak')));
+    await run(pair);
+    streamed.set(pair, {
+      rates: measured,
+      shares: measured.map((rate, round) => rate / (plainRates[round] ?? Number.NaN)),
+      cpu: cpu.get(pair) ?? [],
+      growth: await Promise.all(pair.both.map((process) => process.ask<number>('stopPeak'))),
+    });
+  }
+  return streamed;
 }
 
 /** Microseconds of CPU of its server and its client. */
