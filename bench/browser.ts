@@ -1,7 +1,7 @@
 // Main-thread and wall time of a page that calls a Nest server, with plain `fetch` of JSON beside it, and bundle sizes.
 import { parseArgs } from 'node:util';
 import type { Browser } from 'playwright-core';
-import { launch, openPage } from '../test/support/browser.js';
+import { hasOwnKem, launch, OWN_KEM, openPage } from '../test/support/browser.js';
 import { type InstalledBrowser, installedChromiums } from '../test/support/browser-install.js';
 import { type Site, startSite } from '../test/support/browser-site.js';
 import { type Cost, costOf } from '../test/support/browser-trace.js';
@@ -17,9 +17,6 @@ const { values: options } = parseArgs({
 /** What an application of its own loads, and nothing else. */
 const PAGE = `import { createRemote } from '@sealwire/client';
 globalThis.sealwire = { createRemote, kept: {} };`;
-
-/** Chromium from 150 on has ML-KEM behind this switch, from 156 on without it. */
-const OWN_KEM = '--enable-features=WebCryptoPQC';
 
 await printSizes();
 if (!options.sizes) await measure(options.quick ? 3 : 7);
@@ -98,20 +95,4 @@ async function printRow(browser: Browser, { origin, pin }: Site, plan: Plan): Pr
 
 function figure(milliseconds: number): string {
   return milliseconds.toFixed(milliseconds < 10 ? 2 : 0).padStart(6);
-}
-
-async function hasOwnKem(browser: Browser, url: string): Promise<boolean> {
-  const { page, run } = await openPage(browser, url);
-  try {
-    return await run(
-      async (_, name) =>
-        crypto.subtle.generateKey({ name }, false, ['encapsulateBits', 'decapsulateBits'] as never).then(
-          () => true,
-          () => false,
-        ),
-      'ML-KEM-768',
-    );
-  } finally {
-    await page.context().close();
-  }
 }

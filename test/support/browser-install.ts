@@ -32,7 +32,7 @@ export interface Machine {
 }
 
 const run = promisify(execFile);
-const packaged = join(dirname(createRequire(import.meta.url).resolve('@sparticuz/chromium')), '../../bin');
+const packaged = join(dirname(createRequire(import.meta.url).resolve('@sparticuz/chromium')), '../bin');
 
 export const NO_CHROMIUM =
   'The browser tests found no Chromium. Install Chrome or Chromium (Debian: apt-get install chromium), or set CHROMIUM_PATH to the path of its executable.';

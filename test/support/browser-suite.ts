@@ -19,8 +19,8 @@ export function inEveryBrowser(suite: (browser: SuiteBrowser) => void, options?:
 }
 
 /** One suite in the Chromium from npm, or in the machine's own where npm has none. */
-export function inChromium(suite: (browser: SuiteBrowser) => void): void {
-  inBrowser(installedChromiums()[0]!, suite);
+export function inChromium(suite: (browser: SuiteBrowser) => void, options?: LaunchOptions): void {
+  inBrowser(installedChromiums()[0]!, suite, options);
 }
 
 /** Milliseconds: a browser is several processes, and a busy machine starts them slowly. */

@@ -25,6 +25,26 @@ const engines = { chromium, firefox, webkit };
 /** Pages that were left stay in memory, as for users; Playwright turns this off. */
 export const KEEPS_PAGES = { ignoreDefaultArgs: ['--disable-back-forward-cache'] };
 
+/** Chromium from 150 on has ML-KEM behind this switch, from 156 on without it. */
+export const OWN_KEM = '--enable-features=WebCryptoPQC';
+
+/** Whether a page there makes keys of ML-KEM without noble. */
+export async function hasOwnKem(browser: Browser, url: string): Promise<boolean> {
+  const { page, run } = await openPage(browser, url);
+  try {
+    return await run(
+      async (_, name) =>
+        crypto.subtle.generateKey({ name }, false, ['encapsulateBits', 'decapsulateBits'] as never).then(
+          () => true,
+          () => false,
+        ),
+      'ML-KEM-768',
+    );
+  } finally {
+    await page.context().close();
+  }
+}
+
 /** The caller closes it, which also removes its profile. */
 export async function launch(installed: InstalledBrowser, options: LaunchOptions = {}): Promise<Browser> {
   const { engine, executablePath } = installed;
