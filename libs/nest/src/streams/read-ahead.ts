@@ -66,7 +66,7 @@ class ReadAhead implements AsyncIterableIterator<unknown> {
         this.items.push(item);
         this.#step = undefined;
         until ??= performance.now() + READING_MS;
-      } while (this.items.length < ITEMS && bytes < COMPLETE_BYTES && performance.now() <= until);
+      } while (this.items.length < ITEMS && bytes < COMPLETE_BYTES && performance.now() < until);
     } catch {
       // whoever reads the step meets the error of the source, or the item that cannot be sent, behind the items
     }
