@@ -163,7 +163,7 @@ export async function measureItems(keys: Keys, plan: StreamPlan): Promise<void> 
 export async function measureFirst(keys: Keys): Promise<void> {
   await withSealed(keys, async ({ client }) => {
     const rows: Cell[][] = [];
-    for (const items of [1, 1_000]) {
+    for (const items of [1, 32, 1_000]) {
       await client.ask('first', LATENCIES, items);
       const { unary, first } = await client.ask<{ unary: number[]; first: number[] }>('first', LATENCIES, items);
       const [whole, item] = [median(unary), median(first)];
