@@ -80,8 +80,7 @@ export async function measureBytes(keys: Keys, direction: 'down' | 'up', plan: S
       for (const [{ title }, one] of await streamThrough(sealed, plain, direction, plan)) {
         streamed.set(title, [...(streamed.get(title) ?? []), one]);
       }
-      if (!plan.profile || left > 1) return;
-      await printProfiles(sealed, () => sealed.client.ask(direction, plan.length));
+      if (plan.profile && left === 1) await printProfiles(sealed, () => sealed.client.ask(direction, plan.length));
     });
   }
   const rows = [...streamed].map(([title, all]) => [
@@ -116,23 +115,17 @@ async function streamThrough(
   for (let round = 0; round < plan.rounds; round++) {
     for (const [pair, measured] of rates) measured.push(await run(pair));
   }
-  const cpu = new Map<Pair, readonly number[]>();
-  for (const pair of pairs) {
-    const whole = (plan.length / MiB) * plan.rounds * 1_000;
-    cpu.set(
-      pair,
-      (await spent(pair)).map((us, place) => (us - (before.get(pair)?.[place] ?? 0)) / whole),
-    );
-  }
-  const streamed = new Map<Pair, Streamed>();
+  const whole = (plan.length / MiB) * plan.rounds * 1_000;
   const plainRates = rates.get(plain) ?? [];
+  const streamed = new Map<Pair, Streamed>();
   for (const [pair, measured] of rates) {
+    const after = await spent(pair);
     await Promise.all(pair.both.map((process) => process.ask('startPeak')));
     await run(pair);
     streamed.set(pair, {
       rates: measured,
       shares: measured.map((rate, round) => rate / (plainRates[round] ?? Number.NaN)),
-      cpu: cpu.get(pair) ?? [],
+      cpu: after.map((us, place) => (us - (before.get(pair)?.[place] ?? 0)) / whole),
       growth: await Promise.all(pair.both.map((process) => process.ask<number>('stopPeak'))),
     });
   }

@@ -222,10 +222,14 @@ export function isIterable(value: object): value is AsyncIterable<unknown> {
   return Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === 'function';
 }
 
+/** What a typed array is, of whatever realm, whatever a program has put over it; undefined for every other value. */
+const { get: typedArrayName } = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+) as { get(this: unknown): string | undefined };
+
 export function isBytes(value: unknown, length?: number): value is Uint8Array {
   return (
-    ArrayBuffer.isView(value) &&
-    (value instanceof Uint8Array || kindOf(value) === 'Uint8Array') &&
-    (length === undefined || value.byteLength === length)
+    typedArrayName.call(value) === 'Uint8Array' && (length === undefined || (value as Uint8Array).byteLength === length)
   );
 }
