@@ -10,6 +10,7 @@ import {
   toHex,
 } from '@sealwire/core';
 import {
+  decodeEnding,
   decodeResult,
   IncomingStreams,
   openLiveCall,
@@ -97,6 +98,29 @@ describe('an ordinary result', () => {
 
   it.each(Object.entries<string>(refusals.ordinary.refused))('is refused: %s', (_name, text) => {
     expect(() => read(text)).toThrow(SealwireError);
+  });
+});
+
+describe('a reader of live results', () => {
+  const { unitLimit, results } = refusals;
+  const take = (text: string) => {
+    const units = new UnitReader('result', unitLimit, results.calls);
+    const streams = new IncomingStreams({ errorOf });
+    let ended = false;
+    for (const { kind, ...unit } of units.push(fromHex(text))) {
+      if (kind === UNIT.status) ended = decodeEnding(unit.bytes) !== undefined;
+      else if (kind === UNIT.outcome) decodeOutcome(unit.bytes, { revive: streams.revive });
+      else if (kind < UNIT.progress) streams.accept({ kind, ...unit });
+    }
+    if (!units.clean || (!ended && (units.missing > 0 || streams.open > 0))) throw new SealwireError('bad_payload');
+  };
+
+  it.each(Object.entries<string>(results.taken))('takes: %s', (_name, text) => {
+    expect(() => take(text)).not.toThrow();
+  });
+
+  it.each(Object.entries<string>(results.refused))('refuses: %s', (_name, text) => {
+    expect(() => take(text)).toThrow(SealwireError);
   });
 });
 

@@ -5,7 +5,15 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { createRemote, fetchTransport } from '@sealwire/client';
 import { FRAME_TYPE, formatKeyText, generateKeyText, parseServerPrivateKey } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { RemoteFunction, RemoteFunctions, SealwireEvents, SealwireModule, SealwireSessions } from '@sealwire/nest';
+import {
+  type Progress,
+  RemoteFunction,
+  RemoteFunctions,
+  RemoteProgress,
+  SealwireEvents,
+  SealwireModule,
+  SealwireSessions,
+} from '@sealwire/nest';
 import { sealwireEntities, sealwireMigrations, typeOrmStore } from '@sealwire/typeorm';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freshDatabase } from './support/postgres.js';
@@ -40,6 +48,13 @@ class Functions {
     latch.runs.push(reference);
     await latch.opened;
     return reference;
+  }
+
+  /** Its result is live. */
+  @RemoteFunction()
+  reporting(@RemoteProgress() progress: Progress, reference: string): Promise<string> {
+    progress('begun');
+    return this.held(reference);
   }
 }
 
@@ -85,7 +100,7 @@ function connect(first: string) {
     const signal = AbortSignal.any([way.lose.signal, ...(init?.signal ? [init.signal] : [])]);
     return fetch(way.url, { ...init, signal });
   };
-  const remote = createRemote<{ quick(reference: string): Promise<string>; held(reference: string): Promise<string> }>({
+  const remote = createRemote<Record<'quick' | 'held' | 'reporting', (reference: string) => Promise<string>>>({
     url: first,
     serverKey,
     secureKey,
@@ -148,19 +163,22 @@ describe.each<Kind>(['in memory', 'in PostgreSQL, guard memory', 'in PostgreSQL,
       expect(latch.runs).toEqual(['first', 'second', 'held', 'forged']);
     });
 
-    it('that was renewed still tells the result of a call whose connection broke', async () => {
-      const { remote, way } = await world();
-      const held = remote.held('held');
-      await expect.poll(() => latch.runs.length).toBe(3);
-      way.forge = 1;
-      await remote.quick('forged');
-      const broken = way.lose;
-      way.lose = new AbortController();
-      broken.abort();
-      latch.open();
-      expect(await held).toBe('held');
-      expect(latch.runs.filter((reference) => reference === 'held')).toHaveLength(1);
-    });
+    it.each(['held', 'reporting'] as const)(
+      'that was renewed still tells the result of a call, %s, whose connection broke',
+      async (name) => {
+        const { remote, way } = await world();
+        const held = remote[name]('held');
+        await expect.poll(() => latch.runs.length).toBe(3);
+        way.forge = 1;
+        await remote.quick('forged');
+        const broken = way.lose;
+        way.lose = new AbortController();
+        broken.abort();
+        latch.open();
+        expect(await held).toBe('held');
+        expect(latch.runs.filter((reference) => reference === 'held')).toHaveLength(1);
+      },
+    );
   },
 );
 

@@ -121,6 +121,52 @@ function message(
   };
 }
 
+/** The bodies, joined, of live results of two calls. */
+function resultUnits(): Json {
+  const announced = (...parts: unknown[]) => encodeValue([0, source('items')], { replace: () => parts });
+  const unit = (kind: number, stream: number, bytes: Uint8Array = NOTHING) => encodeUnit(kind as UnitKind, stream, bytes);
+  const run = unit(UNIT.run, 0, RUN);
+  const [one, two] = [unit(UNIT.outcome, 0, announced('items', 0)), unit(UNIT.outcome, 1, encodeValue([0, 5]))];
+  const progress = unit(UNIT.progress, 1, encodeValue('half'));
+  const [item, end, pulse] = [unit(UNIT.item, 0, encodeValue(1)), unit(UNIT.end, 0), unit(UNIT.pulse, 0)];
+  const status = (...parts: unknown[]) => unit(UNIT.status, 0, encodeValue([1, ...parts]));
+  const whole = [one, two, item, end];
+  const moved = ['lane_moved', LANE + 1, 'ran', TERMS.incarnation];
+  return {
+    calls: 2,
+    taken: hexed([
+      ['two outcomes', concat(run, progress, ...whole)],
+      ['pulses', concat(run, pulse, one, two, pulse, item, end)],
+      ['an end with its session', concat(run, one, item, status('session_ended'))],
+      ['an end with its server', concat(run, status('busy'))],
+    ]),
+    refused: hexed([
+      ['no unit', NOTHING],
+      ['no run', concat(...whole)],
+      ['a pulse before the run', concat(pulse, run, ...whole)],
+      ['a run twice', concat(run, run, ...whole)],
+      ['a run of 15 bytes', concat(unit(UNIT.run, 0, RUN.subarray(1)), ...whole)],
+      ['a payload', concat(run, unit(UNIT.payload, 0, encodeValue([])), ...whole)],
+      ['an outcome that is missing', concat(run, one, item, end)],
+      ['an outcome twice', concat(run, two, ...whole)],
+      ['an outcome of no call', concat(run, ...whole, unit(UNIT.outcome, 2, encodeValue([0, 5])))],
+      ['progress behind its outcome', concat(run, two, progress, one, item, end)],
+      ['a stream without end', concat(run, one, two, item)],
+      ['an item before its stream is announced', concat(run, item, one, two, end)],
+      ['a stream that nobody announced', concat(run, ...whole, unit(UNIT.item, 1, encodeValue(1)))],
+      ['an item behind the end', concat(run, ...whole, item)],
+      ['data in a sequence of items', concat(run, one, two, unit(UNIT.data, 0, RUN), end)],
+      ['undefined in place of info', concat(run, unit(UNIT.outcome, 0, announced('items', 0, undefined)), two, end)],
+      ['a unit behind the status', concat(run, status('busy'), pulse)],
+      ['the beginning of a unit behind the status', concat(run, status('busy'), pulse.subarray(0, 3))],
+      ['the status running', concat(run, one, status('running'))],
+      ['the status never_ran of another lane', concat(run, one, status(...moved))],
+      ['outcomes in place of a status', concat(run, one, unit(UNIT.status, 0, encodeValue([0, [0, 5]])))],
+      ['a unit above the limit', concat(run, ...whole.slice(0, 2), unit(UNIT.item, 0, new Uint8Array(1001)), end)],
+    ]),
+  };
+}
+
 function options(): Json {
   const call = { name: 'watch', args: [] };
   return hexed([
@@ -236,6 +282,7 @@ export function refusedLive(): Json {
       ['a reference with an unknown property', bodies(concat(reference('file', 0, { ...INFO, path: '/' }), end))],
       ['a number above 65535', bodies(concat(reference('items', 65_536), end, u16(0)))],
     ]),
+    results: resultUnits(),
     ordinary: {
       taken: hexed([
         ['two items', reply(['items', [encodeValue(1), encodeValue([])]])],

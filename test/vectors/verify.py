@@ -601,7 +601,7 @@ def check_payloads():
     ], [item(text)[0] for text in v["replies"].values()])
 
 
-# ---- section 5.8 ----
+# ---- section 8 ----
 def open_live(label, secret, key_size, header, call_header, chunks):
     size, first = (36, 0x11) if label == b"call" else (12, 0x12)
     need(len(header) == size and header[:3] == bytes([first, 1, 3]))
@@ -639,7 +639,7 @@ INFO = {"resumable": {"items", "bytes", "file"}, "version": {"bytes", "file"}, "
 def announce(streams, value):
     for kind, k, *info in references(value):
         info = info[0] if info else {}
-        need(kind in ("items", "bytes", "file") and 0 <= k < 65536 and k not in streams)
+        need(isinstance(info, dict) and kind in ("items", "bytes", "file") and 0 <= k < 65536 and k not in streams)
         need(all(name in INFO and kind in INFO[name] for name in info) and (kind != "file" or {"name", "type"} <= set(info)))
         streams[k] = [kind, info.get("offset", 0), info.get("size")]
 
@@ -664,6 +664,35 @@ def read_live_call(body, limit):
                 del streams[stream]
         first = False
     need(not first and not streams)
+
+
+def read_live_result(body, limit, calls):
+    """The units of a result: its run, outcomes that announce streams, and what the streams bring; or a status."""
+    streams, known, settled, first, ended = {}, set(), set(), True, False
+    while body:
+        need(not ended and len(body) >= 7)
+        kind, stream, length = struct.unpack(">BHI", body[:7])
+        data, body = body[7 : 7 + length], body[7 + length :]
+        need(len(data) == length <= (262144 if kind == 2 else limit) and (length > 0) == (kind not in (4, 7)) and (kind == 9) == first)
+        need(1 <= kind <= 9 and (stream == 0 or kind not in (7, 8, 9)) and (kind != 9 or length == 16))
+        if kind in (1, 6):
+            need(stream < calls and stream not in settled)
+        if kind == 1:
+            settled.add(stream)
+            found = {}
+            announce(found, cbor(data)[0])
+            need(not known & set(found))
+            known |= set(found)
+            streams.update(found)
+        elif kind == 8:
+            need(cbor(data)[0] in ([1, "session_ended"], [1, "busy"]))
+            ended = True
+        elif kind in (2, 3, 4, 5):
+            need(stream in streams and kind != (2 if streams[stream][0] == "items" else 3))
+            if kind in (4, 5):
+                del streams[stream]
+        first = False
+    need(not first and (ended or len(settled) == calls and not streams))
 
 
 def complete(text):
@@ -722,6 +751,13 @@ def check_live():
             except Refused:
                 outcome = "refused"
             same(f"live: {name}", expected, outcome)
+        for name, text in v["results"][expected].items():
+            try:
+                read_live_result(bytes.fromhex(text), v["unitLimit"], v["results"]["calls"])
+                outcome = "taken"
+            except Refused:
+                outcome = "refused"
+            same(f"live result: {name}", expected, outcome)
         for name, text in v["ordinary"][expected].items():
             try:
                 complete(text)

@@ -146,6 +146,54 @@ describe('a resumable stream', () => {
     await expect(rest).rejects.toMatchObject({ name: 'RemoteError', code: 'stream_changed' });
   });
 
+  it('leaves the others of its batch alone if it has changed', async () => {
+    const content = new Uint8Array(200_000).map((_, i) => i * 7);
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array ? response : cutAfter(response, cuts++ ? 1e9 : 150_000);
+      },
+    });
+    server.live.document = ({ call, resumable }, changes: boolean) => {
+      resumable.on = true;
+      const offset = (call.resume?.position as number) ?? 0;
+      const version = changes && call.resume ? 'v2' : 'v1';
+      return remoteBytes(new Response(content.slice(offset)).body!, { version, offset });
+    };
+    const settled = await remote.$batch((r: Any) => [r.document(true), r.document(false)]);
+    const read = ({ value }: Any) => new Response(value).arrayBuffer();
+    const [changed, whole] = await Promise.allSettled(settled.map(read));
+    expect(changed).toMatchObject({ status: 'rejected', reason: { code: 'stream_changed' } });
+    expect(new Uint8Array((whole as PromiseFulfilledResult<ArrayBuffer>).value)).toEqual(content);
+    expect(cuts).toBe(2);
+  });
+
+  it.each([0, 1])('ends where an item has no position, in place %i of what waits', async (place) => {
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array ? response : cutAfter(response, 5_000);
+      },
+    });
+    let runs = 0;
+    server.live.watch = ({ resumable }) => {
+      resumable.on = true;
+      runs++;
+      const items = [at(0, 'first'), at(1, 'second'), at(2, 'x'.repeat(20_000))];
+      items[place] = new EncodedItem('no pair') as never;
+      return (async function* () {
+        yield* items;
+      })();
+    };
+    const items = (await remote.watch())[Symbol.asyncIterator]();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (place === 1) expect(await items.next()).toEqual({ done: false, value: 'first' });
+    await expect(items.next()).rejects.toMatchObject({ code: 'bad_payload' });
+    expect(await items.next()).toEqual({ done: true, value: undefined });
+    expect(runs).toBe(1);
+  });
+
   it('goes on as a batch that shares one connection', async () => {
     let cuts = 0;
     const { server, remote } = await openedLive({
@@ -249,6 +297,49 @@ it('takes three silent pulses for a cut, and none of a consumer that does not re
   expect(ended).not.toHaveBeenCalled();
   await vi.advanceTimersByTimeAsync(200);
   await expect(next).rejects.toMatchObject({ code: 'stream_cut' });
+});
+
+it.each([
+  ['a byte every second is a cut', 1, true],
+  ['two bytes a millisecond are none', 2_000, false],
+])('of a piece that has not opened, %s', async (_, bytes, isCut) => {
+  useFakeTimers();
+  const server = new LivePeerServer();
+  server.pulse = 2;
+  const { remote } = await openedLive({
+    server,
+    network: async (_request, next) => {
+      const response = await next();
+      if (response.body instanceof Uint8Array) return response;
+      const reader = response.body;
+      let head: Uint8Array | undefined = Uint8Array.of(0, 255, 255);
+      let first = true;
+      const read = async () => {
+        if (first) {
+          first = false;
+          return reader.read();
+        }
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        const value = head ?? new Uint8Array(bytes);
+        head = undefined;
+        return { done: false, value };
+      };
+      return { ...response, body: { read, cancel: (reason) => reader.cancel(reason) } };
+    },
+  });
+  server.live.silent = async function* () {
+    yield 1;
+    await new Promise(() => {});
+  } as Any;
+  const items = (await remote.silent())[Symbol.asyncIterator]();
+  expect(await items.next()).toEqual({ done: false, value: 1 });
+  const ended = vi.fn();
+  items.next().catch(ended);
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(ended).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(10_000);
+  const cut = expect.objectContaining({ code: 'stream_cut' });
+  expect(ended.mock.calls).toEqual(isCut ? [[cut]] : []);
 });
 
 it('takes no silence for a cut if the server says that it sends no pulses', async () => {

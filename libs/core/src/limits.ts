@@ -12,6 +12,8 @@ export const LIMITS = {
   pieceBody: 262_140,
   /** bytes of a stream in one unit of a live message */
   dataUnit: 262_144,
+  /** bytes a millisecond: what comes of a piece that has not opened puts off a cut by the time that it takes at this pace */
+  trickle: 1,
   /** streams of one live message */
   streams: 256,
   /** items and bytes of the streams of one message that wait for their consumers */

@@ -224,10 +224,7 @@ describe('progress', () => {
     expect(await answer.value()).toBe('done');
     expect(await answer.ended).toBeUndefined();
     expect(answer.progress).toEqual([{ step: 1 }, { step: 2 }, { step: 3 }, 'almost']);
-    const again = (await sendLive(peer, frame)) as LiveAnswer;
-    expect(await again.value()).toBe('done');
-    expect(await again.ended).toBeUndefined();
-    expect(again.whole).toEqual(answer.whole);
+    expect(await peer.send(frame)).toEqual({ outcomes: [{ ok: true, value: 'done' }] });
   });
 });
 

@@ -1,11 +1,14 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type INestApplication, Injectable } from '@nestjs/common';
+import { Readable } from 'node:stream';
+import { type INestApplication, Injectable, type Type } from '@nestjs/common';
 import { encodeCalls } from '@sealwire/core';
+import { encodeUnit, UNIT } from '@sealwire/core/live';
 import {
   type Injected,
   KeyStore,
+  NumberLedger,
   RemoteFunction,
   RemoteFunctions,
   RemoteProgress,
@@ -17,7 +20,7 @@ import {
 import { finalize, type Observable, of } from 'rxjs';
 import { expect, it, vi } from 'vitest';
 import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
-import { callLive, LiveAnswer, sendLive } from './live-peer.js';
+import { callLive, LiveAnswer, LiveCall, sendLive } from './live-peer.js';
 import { startStreams, Watch } from './streams-application.js';
 import { only, type PeerClient, post, primitives } from './support.js';
 
@@ -55,8 +58,19 @@ class Gated {
   }
 }
 
+@RemoteFunctions('live')
+@Injectable()
+class Summing {
+  @RemoteFunction()
+  async sum(items: AsyncIterable<number>): Promise<number> {
+    let sum = 0;
+    for await (const item of items) sum += item;
+    return sum;
+  }
+}
+
 /** An application whose sessions are in a store that the test holds, too. */
-async function startStored(functions?: typeof Gated) {
+async function startStored(functions?: Type) {
   const [store, keys] = [new MemoryStore(primitives), new MemoryKeyStore(primitives)];
   const providers = [
     { provide: SessionStore, useValue: store },
@@ -206,12 +220,8 @@ it('a live batch without streams goes on without its connection, and is kept', a
   expect(await answer.value(0)).toBe(1);
   answer.cut();
   expect(await peer.send(frame)).toEqual({ status: 'running' });
-  const kept = await vi.waitFor(async () => {
-    const again = await sendLive(peer, frame, 2);
-    if (!(again instanceof LiveAnswer)) throw new Error('not yet');
-    return again;
-  });
-  expect([await kept.value(0), await kept.value(1)]).toEqual([1, 'two']);
+  const outcomes = [1, 'two'].map((value) => ({ ok: true, value }));
+  await vi.waitFor(async () => expect(await peer.send(frame)).toEqual({ outcomes }));
 });
 
 it('the stream of a first call waits until it is asked for', async () => {
@@ -296,6 +306,35 @@ it('a lane that moves to another instance leaves a stream where it runs, and the
   await app.get(SealwireSessions).revoke(peer.id);
   await answer.ended;
   expect(answer.status).toBe('session_ended');
+});
+
+it('the beginning of a live call of an earlier lane is enough to be told of the lane, and of its result', async () => {
+  const { client, release } = await startStored();
+  const peer = await client();
+  const call = { name: 'plain', args: ['x'.repeat(70_000)] };
+  const payload = encodeUnit(UNIT.payload, 0, encodeCalls([call]));
+  const head = payload.subarray(0, 65_000);
+  const [ran, never] = [new LiveCall(peer, [call], head), new LiveCall(peer, [call], head)];
+  never.request.end();
+  await expect(never.answer).rejects.toThrow('bad_frame');
+  ran.piece(payload.subarray(head.length), true);
+  expect(await ran.value()).toBe(call.args[0]);
+  await release(peer.session.sessionId);
+  peer.moveTo(peer.lane + 1);
+  expect(only(await peer.call('plain', 1))).toBe(1);
+  const again = async ({ first }: LiveCall): Promise<unknown> => peer.send(first);
+  expect(await again(never)).toMatchObject({ status: 'lane_moved', known: 'never_ran' });
+  expect(await again(ran)).toEqual({ outcomes: [{ ok: true, value: call.args[0] }] });
+});
+
+it('a live call whose session has to be found again is told of its lane', async () => {
+  const { app, client } = await startStored(Summing);
+  const peer = await client();
+  const accept = vi.spyOn(app.get(NumberLedger), 'accept').mockReturnValueOnce({ kind: 'lane_moved' });
+  const call = new LiveCall(peer, [{ name: 'sum', args: [Readable.from([1, 2])] }]);
+  await call.rest();
+  await expect(call.value()).rejects.toMatchObject({ code: 'lane_moved' });
+  expect(accept).toHaveBeenCalledOnce();
 });
 
 it('a stream that is returned after its session was given back and ended is ended', async () => {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
 import { CONTENT_TYPE, encodeCalls, RemoteFile } from '@sealwire/core';
 import { encodeUnit, UNIT } from '@sealwire/core/live';
@@ -159,6 +160,24 @@ it('an upload that breaks off, or stays silent, is an error in the function', as
   await expect(silent.value()).rejects.toMatchObject({ code: 'stream_cut' });
 });
 
+it('an upload lives by the pieces that open, not by a byte now and then', async () => {
+  const { peer, up } = await start({ options: { bodyTimeout: 1_000 } });
+  const call = (): LiveCall => new LiveCall(peer, [{ name: 'sum', args: [(async function* () {})()] }]);
+  const slow = call();
+  for (let i = 0; i < 5; i++) {
+    await sleep(300);
+    slow.unit(UNIT.pulse, 0);
+  }
+  await slow.rest();
+  expect(await slow.value()).toBe(0);
+  const held = call();
+  held.request.write(Uint8Array.of(0, 0xff, 0xff));
+  const byte = setInterval(() => held.request.write(Uint8Array.of(7)), 20);
+  onTestFinished(() => clearInterval(byte));
+  await expect(held.value()).rejects.toMatchObject({ code: 'stream_cut' });
+  expect(up.failures).toHaveLength(1);
+});
+
 it('more than maxUpload of the function or the module is refused under seal as soon as it is over', async () => {
   const { peer } = await start({ live: { maxUpload: 100_000 } });
   expect(peer.answered.serverOptions).toMatchObject({ maxUpload: 100_000, pulse: 15 });
@@ -298,6 +317,11 @@ it('what is malformed under the seal ends the call, and what is not sealed is re
   const flagged = peer.frame([{ name: 'plain', args: [1] }]);
   flagged[2] = 3;
   await expect(sendLive(peer, flagged)).rejects.toThrow('bad_frame');
+  // what a resuming call saw last is a value, and nobody would count the bytes of a stream in it
+  const position = new LiveCall(peer, [
+    { name: 'sum', args: [references[0]], resume: { run: new Uint8Array(16), position: { deep: [references[1]] } } },
+  ]);
+  await expect(position.answer).rejects.toThrow('bad_frame');
   // a reference without a live call
   const payload = encodeCalls([{ name: 'plain', args: [references[0]] }], {
     replace: (value) => (value === references[0] ? ['items', 0] : undefined),

@@ -1,9 +1,9 @@
 import {
   concat,
   decodeOutcome,
-  decodeReply,
   decodeValue,
   isPending,
+  LIMITS,
   type MessageStatus,
   type Outcome,
   run,
@@ -11,6 +11,7 @@ import {
   SIZE,
 } from '@sealwire/core';
 import {
+  decodeEnding,
   type IncomingStream,
   IncomingStreams,
   type LiveOpener,
@@ -56,7 +57,7 @@ export class Reception implements Limited, Abortable {
   #begun = false;
   #watched = false;
   #closed = false;
-  /** when bytes came last; undefined while nothing is read because a consumer is behind */
+  /** when a piece opened last, later by what came of the next one; undefined while nothing is read because a consumer is behind */
   #heardAt: number | undefined;
   #told: () => void = () => {};
 
@@ -105,7 +106,7 @@ export class Reception implements Limited, Abortable {
         const { done, value } = await body.read();
         if (this.#closed) return;
         if (done || !value) break;
-        this.#heardAt = performance.now();
+        this.#heard(value.length);
         this.message.meter?.received(value.length);
         await this.#bytes(value);
       }
@@ -116,6 +117,12 @@ export class Reception implements Limited, Abortable {
     } catch (error) {
       this.#broken(error);
     }
+  }
+
+  /** Whoever holds the server's pieces back could else keep a result alive with a byte of them now and then. */
+  #heard(bytes: number): void {
+    const now = performance.now();
+    this.#heardAt = Math.min(now, (this.#heardAt ?? now) + bytes / LIMITS.trickle);
   }
 
   async #bytes(value: Uint8Array): Promise<void> {
@@ -132,6 +139,7 @@ export class Reception implements Limited, Abortable {
     const opening = run(opener.push(bytes));
     const pieces = isPending(opening) ? await opening : opening;
     opened(message, this.#header, pieces);
+    if (pieces.length > 0) this.#heardAt = performance.now();
     for (const piece of pieces) {
       if (this.#closed) return;
       if (!this.#begun) this.#begin();
@@ -191,12 +199,9 @@ export class Reception implements Limited, Abortable {
         return this.#outcome(unit);
       case UNIT.progress:
         return this.message.meter?.reported(this.places[unit.stream] ?? 0, decodeValue(unit.bytes));
-      case UNIT.status: {
-        const reply = decodeReply(unit.bytes);
-        if (!('status' in reply)) throw new SealwireError('bad_payload');
-        this.#status = reply;
+      case UNIT.status:
+        this.#status = decodeEnding(unit.bytes);
         return undefined;
-      }
       default:
         return this.#streams.accept(unit);
     }
@@ -258,13 +263,14 @@ export class Reception implements Limited, Abortable {
   /** The last piece has opened. */
   #finish(): void {
     const status = this.#status;
+    if (!this.#units.clean) throw new SealwireError('bad_payload');
     if (status) {
       const { message, sent } = this;
       if (status.status === 'session_ended') message.delivery.sessions.end(sent.session, 'session_ended');
       this.#cut(new SealwireError(status.status), () => message.on(message.eventOf(status, 0), status));
       return;
     }
-    if (this.#missing > 0 || !this.#units.clean || this.#streams.open > 0) throw new SealwireError('bad_payload');
+    if (this.#missing > 0 || this.#streams.open > 0) throw new SealwireError('bad_payload');
     this.#close();
   }
 

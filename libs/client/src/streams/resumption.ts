@@ -5,7 +5,7 @@ import { type How, unsettled } from '../delivery/how.js';
 import { backoff } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
 import { join, rewrite } from '../delivery/payload.js';
-import { RemoteError } from '../errors.js';
+import { RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 
 /** Failures of a resuming call that pass. */
@@ -49,12 +49,24 @@ export class Origin {
   canGoOn(run: Uint8Array | undefined): boolean {
     const { stream } = this;
     if (stream.ended || stream.cancelled) return false;
-    const position = stream.kind === 'items' ? stream.position : stream.arrived;
+    const position = this.#reached();
+    // an item without one among what waits: its consumer meets that
+    if (stream.ended) return false;
     if (position !== this.#position) [this.#position, this.#run] = [position, run];
     if (stream.arrived !== this.#arrived) this.attempts = 0;
     else if (this.#run === undefined) return true;
     this.#arrived = stream.arrived;
     return this.#run !== undefined;
+  }
+
+  #reached(): unknown {
+    const { stream } = this;
+    try {
+      return stream.kind === 'items' ? stream.position : stream.arrived;
+    } catch (error) {
+      stream.end(remoteError(error));
+      return undefined;
+    }
   }
 
   /** The call that goes on with the stream, as a payload. Without a position it begins anew. */

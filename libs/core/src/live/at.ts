@@ -46,6 +46,35 @@ export class EncodedItem {
 }
 
 /**
+ * A sequence of which the first items were read before it is streamed: they leave at once, and the rest as it is read.
+ *
+ * @example
+ * async function* rest() {
+ *   yield 2;
+ * }
+ * encodeOutcome({ ok: true, value: new BegunStream([new EncodedItem(1)], rest()) }, streams);
+ */
+export class BegunStream implements AsyncIterable<unknown> {
+  /**
+   * @param items are taken out of it when it is streamed
+   * @param rest reads what is behind them
+   */
+  constructor(
+    readonly items: EncodedItem[],
+    private readonly rest: AsyncIterableIterator<unknown>,
+  ) {}
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<unknown> {
+    return this.rest;
+  }
+
+  /** It is not read any more. */
+  return(): unknown {
+    return this.rest.return?.();
+  }
+}
+
+/**
  * An item of a stream, which holds no streams; in a resumable one `[position, item]`.
  *
  * @param limit bytes that the other side takes

@@ -2,7 +2,7 @@ import { SealwireError } from '../errors.js';
 import { decodeReply, type Reply } from '../payload/calls.js';
 import { isBytes } from '../payload/cbor.js';
 import { decodeValue } from '../payload/cbor-decode.js';
-import { type EncodedItem } from './at.js';
+import { BegunStream, type EncodedItem } from './at.js';
 import { type Consumed, Consumer, DONE, type Result } from './incoming-stream.js';
 
 /**
@@ -13,18 +13,21 @@ import { type Consumed, Consumer, DONE, type Result } from './incoming-stream.js
  * const value = new CompleteStream([new EncodedItem(1n), new EncodedItem(2n)]);
  * encodeReply({ outcomes: [{ ok: true, value }] }, undefined, { replace: completeReference });
  */
-export class CompleteStream implements AsyncIterable<unknown> {
-  constructor(readonly items: readonly EncodedItem[]) {}
+export class CompleteStream extends BegunStream {
+  constructor(items: EncodedItem[]) {
+    super(items, NOTHING);
+  }
 
   /** Bytes of all items. */
   get length(): number {
     return this.items.reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<EncodedItem> {
-    yield* this.items;
-  }
 }
+
+const NOTHING: AsyncIterableIterator<unknown> = {
+  next: () => Promise.resolve(DONE),
+  [Symbol.asyncIterator]: () => NOTHING,
+};
 
 /**
  * Hook of the encoders: what stands in tag 27 for a {@link CompleteStream}, undefined for every other value.

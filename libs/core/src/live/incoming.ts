@@ -54,13 +54,16 @@ export class IncomingStreams {
     if (this.byNumber.has(k) || this.list.length >= LIMITS.streams) throw new SealwireError('bad_payload');
     const continued = this.continued?.kind === kind ? this.continued : undefined;
     if (continued) this.continued = undefined;
-    const stream = continued ?? new IncomingStream(kind, info, this.options.decode);
+    const goesOn = continued?.goesOn(info) === true;
+    const stream = goesOn ? continued : new IncomingStream(kind, info, this.options.decode);
     stream.join(this.events);
     this.byNumber.set(k, stream);
     this.list.push(stream);
-    if (continued && !continued.goesOn(info)) {
+    if (continued && !goesOn) {
       const message = 'What the stream was read from has changed, so that it cannot go on.';
       continued.end(this.options.errorOf({ code: 'stream_changed', message }));
+      // what comes in its place is nobody's
+      stream.cancel();
     }
     return stream.value;
   }
@@ -141,7 +144,7 @@ function readFailure(bytes: Uint8Array): StreamFailure {
 /** @throws SealwireError `bad_payload` for anything but what `OutgoingStreams.replace` gives */
 function readReference(reference: unknown): { kind: StreamKind; k: number; info: StreamInfo } {
   if (!Array.isArray(reference) || reference.length < 2 || reference.length > 3) return refuse();
-  const [kind, k, info = {}] = reference as [unknown, unknown, unknown?];
+  const [kind, k, info] = reference.length === 2 ? [...reference, {}] : reference;
   if (kind !== 'items' && kind !== 'bytes' && kind !== 'file') return refuse();
   if (!isCount(k) || (k as number) > 0xffff) return refuse();
   if (typeof info !== 'object' || info === null || Object.getPrototypeOf(info) !== Object.prototype) return refuse();

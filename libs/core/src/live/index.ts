@@ -1,7 +1,7 @@
 export { LiveOpener, openLiveCall, openLiveResult } from '../message/live-open.js';
 export type { PieceBody } from '../message/live-room.js';
 export { LiveSealer, sealLiveCall, sealLiveResult } from '../message/live-seal.js';
-export { EncodedItem } from './at.js';
+export { BegunStream, EncodedItem } from './at.js';
 export { CompleteStream, completeReference, decodeResult } from './complete.js';
 export { type IncomingOptions, IncomingStreams } from './incoming.js';
 export { IncomingStream } from './incoming-stream.js';
@@ -9,6 +9,7 @@ export { nextTurn } from './next-turn.js';
 export { OutgoingStreams } from './outgoing.js';
 export type { WritePiece } from './pieces.js';
 export {
+  decodeEnding,
   encodeFailure,
   encodeUnit,
   type StreamFailure,

@@ -1,7 +1,7 @@
 import { EMPTY } from '../bytes.js';
 import { LIMITS } from '../limits.js';
 import { isBytes, type Replace } from '../payload/cbor.js';
-import { encodeItem } from './at.js';
+import { BegunStream, encodeItem } from './at.js';
 import { nextTurn } from './next-turn.js';
 import { Pieces, type WritePiece } from './pieces.js';
 import { FoundStreams, type Outgoing, readerOf } from './sources.js';
@@ -151,7 +151,7 @@ export class OutgoingStreams extends FoundStreams {
   }
 
   private async pump(k: number, stream: Outgoing): Promise<void> {
-    const { kind, info } = stream.source;
+    const { kind, info, source } = stream.source;
     const { size, offset = 0 } = info;
     // a source that throws, or has ended, has closed itself
     let closed = false;
@@ -160,6 +160,7 @@ export class OutgoingStreams extends FoundStreams {
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
+      if (source instanceof BegunStream) place += this.begun(k, source);
       for (;;) {
         if (performance.now() - this.readingSince > READING_MS) await this.othersTurn();
         while (this.behind) await this.room();
@@ -192,6 +193,14 @@ export class OutgoingStreams extends FoundStreams {
     this.active--;
     this.start();
     this.flushIfDone();
+  }
+
+  /** @returns how many items they are */
+  private begun(k: number, { items }: BegunStream): number {
+    // a stream may rest for long behind them
+    const begun = items.splice(0);
+    for (const { bytes } of begun) this.add(UNIT.item, k, bytes);
+    return begun.length;
   }
 
   private async bytes(k: number, stream: Outgoing, chunk: Uint8Array): Promise<void> {

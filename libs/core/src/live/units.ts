@@ -1,6 +1,7 @@
 import { readU16, readU32 } from '../bytes.js';
 import { SealwireError } from '../errors.js';
 import { LIMITS, SIZE } from '../limits.js';
+import { decodeReply, type MessageStatus } from '../payload/calls.js';
 import { encodeValue } from '../payload/cbor-encode.js';
 
 /** Kinds of units (PROTOCOL.md, live messages). */
@@ -61,6 +62,21 @@ export function encodeFailure({ code, message, details }: StreamFailure): Uint8A
   } catch {
     return encodeValue([code, text]);
   }
+}
+
+/** Statuses that a live result may end with: what was sent under it may have run. */
+const ENDINGS: ReadonlySet<string> = new Set(['session_ended', 'busy']);
+
+/**
+ * Reads the bytes of a status unit.
+ * @throws SealwireError `bad_payload` for a status that no live result ends with
+ * @example
+ * decodeEnding(encodeReply({ status: 'session_ended' })).status; // session_ended
+ */
+export function decodeEnding(bytes: Uint8Array): MessageStatus {
+  const reply = decodeReply(bytes);
+  if (!('status' in reply) || !ENDINGS.has(reply.status)) throw new SealwireError('bad_payload');
+  return reply;
 }
 
 const IN_CALL: ReadonlySet<number> = new Set([UNIT.payload, UNIT.data, UNIT.item, UNIT.end, UNIT.error, UNIT.pulse]);
@@ -153,7 +169,7 @@ export class UnitReader {
     const taken =
       !this.closed &&
       (call ? IN_CALL : IN_RESULT).has(kind) &&
-      (call ? (kind === UNIT.payload) === this.first : kind !== UNIT.run || this.first) &&
+      (kind === (call ? UNIT.payload : UNIT.run)) === this.first &&
       (!OF_MESSAGE.has(kind) || stream === 0) &&
       this.fits(kind, length) &&
       this.inBatch(kind, stream);

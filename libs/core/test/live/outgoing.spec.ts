@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { at, concat, decodeValue, encodeOutcome, encodeValue, LIMITS, StreamSource } from '@sealwire/core';
-import { encodeUnit, OutgoingStreams, UNIT, type Unit, UnitReader } from '@sealwire/core/live';
+import { encodeUnit, OutgoingStreams, UNIT, type Unit } from '@sealwire/core/live';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { errorOf, settled } from './support.js';
+import { behindRun, errorOf, settled } from './support.js';
 
 const NOTHING = new Uint8Array();
 
@@ -13,7 +13,7 @@ function running(value: unknown, prepare: (out: OutgoingStreams) => void = (out)
   prepare(out);
   const units: Unit[] = [];
   const bodies: number[] = [];
-  const reader = new UnitReader('result', 1_000_000, 256);
+  const reader = behindRun(1_000_000, 256);
   const control = { paused: false, last: false, go: (): void => undefined };
   const done = out.run((parts, last) => {
     const body = concat(...parts);
@@ -149,7 +149,7 @@ describe('a source', () => {
     out.send(UNIT.outcome, 0, encodeValue(entries(), { replace: out.replaceResumable }));
     out.finish();
     const units: Unit[] = [];
-    await out.run((body) => void units.push(...new UnitReader('result', 1000, 1).push(concat(...body))), errorOf);
+    await out.run((body) => void units.push(...behindRun(1000, 1).push(concat(...body))), errorOf);
     expect(decodeValue(units[0]!.bytes, { revive: (reference) => reference })).toEqual([
       'items',
       0,
@@ -170,7 +170,7 @@ describe('a stream that can be gone on with', () => {
     out.finish();
     const bodies: number[] = [];
     const units: Unit[] = [];
-    const reader = new UnitReader('result', 1_000_000, 1);
+    const reader = behindRun(1_000_000, 1);
     await out.run((parts) => {
       const body = concat(...parts);
       bodies.push(body.length);
@@ -471,7 +471,7 @@ describe('a stream of bytes', () => {
     out.send(UNIT.outcome, 0, outcome);
     out.finish();
     const units: Unit[] = [];
-    const reader = new UnitReader('result', 1000, 1);
+    const reader = behindRun(1000, 1);
     await out.run((body) => void units.push(...reader.push(concat(...body))), errorOf);
     expect(units.filter(({ kind }) => kind === UNIT.error).map(({ stream }) => stream)).toEqual([0]);
     expect(units.filter(({ kind }) => kind === UNIT.item)).toHaveLength(2);

@@ -8,6 +8,7 @@ import {
   SealwireError,
 } from '@sealwire/core';
 import {
+  encodeUnit,
   IncomingStreams,
   type LiveOpener,
   type LiveSealer,
@@ -39,6 +40,13 @@ export async function bytesOf(stream: ReadableStream<Uint8Array>): Promise<Uint8
 /** All that is ready has happened. */
 export function settled(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Reads the units of a result, of which the first has come. */
+export function behindRun(limit: number, calls: number): UnitReader {
+  const reader = new UnitReader('result', limit, calls);
+  reader.push(encodeUnit(UNIT.run, 0, new Uint8Array(16)));
+  return reader;
 }
 
 export interface Wire {

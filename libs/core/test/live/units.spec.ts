@@ -3,6 +3,7 @@ import { encodeUnit, UNIT, type Unit, type UnitKind, UnitReader } from '@sealwir
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { codeOf } from '../session.js';
+import { behindRun } from './support.js';
 
 const LIMIT = 300_000;
 const bytes = (length: number) => new Uint8Array(length).fill(3);
@@ -50,7 +51,7 @@ describe('units', () => {
   });
 
   it('take memory as they arrive, not as they promise', () => {
-    const reader = new UnitReader('result', 2 ** 31, 1);
+    const reader = behindRun(2 ** 31, 1);
     const head = Uint8Array.of(UNIT.item, 0, 0, 0x7f, 0xff, 0xff, 0xff);
     const before = process.memoryUsage().arrayBuffers;
     reader.push(concat(head, bytes(10)));
@@ -59,7 +60,7 @@ describe('units', () => {
   });
 
   it('may be as long as the limit, data as a chunk', () => {
-    const reader = new UnitReader('result', LIMIT, 1);
+    const reader = behindRun(LIMIT, 1);
     expect(reader.push(encodeUnit(UNIT.item, 0, bytes(LIMIT)))[0]?.bytes.length).toBe(LIMIT);
     expect(reader.push(encodeUnit(UNIT.data, 0, bytes(LIMITS.dataUnit)))[0]?.bytes.length).toBe(LIMITS.dataUnit);
   });
@@ -87,26 +88,26 @@ describe('refused are', () => {
     ['progress in a call', 'call', payload, progress(0)],
     ['a status in a call', 'call', payload, status],
     ['a run in a call', 'call', payload, run],
-    ['a payload in a result', 'result', payload],
-    ['an unknown kind', 'result', of(10, 0, 1)],
-    ['a run that is not first', 'result', pulse, run],
+    ['a payload in a result', 'result', run, payload],
+    ['an unknown kind', 'result', run, of(10, 0, 1)],
+    ['a result that begins otherwise', 'result', pulse],
     ['a run twice', 'result', run, run],
     ['a run of 15 bytes', 'result', of(UNIT.run, 0, 15)],
     ['a run of a stream', 'result', of(UNIT.run, 1, 16)],
-    ['a pulse with content', 'result', of(UNIT.pulse, 0, 1)],
-    ['a pulse of a stream', 'result', of(UNIT.pulse, 1, 0)],
-    ['an end with content', 'result', of(UNIT.end, 0, 1)],
-    ['data of nothing', 'result', of(UNIT.data, 0, 0)],
-    ['data of more than a chunk', 'result', of(UNIT.data, 0, LIMITS.dataUnit + 1)],
-    ['an item of nothing', 'result', of(UNIT.item, 0, 0)],
+    ['a pulse with content', 'result', run, of(UNIT.pulse, 0, 1)],
+    ['a pulse of a stream', 'result', run, of(UNIT.pulse, 1, 0)],
+    ['an end with content', 'result', run, of(UNIT.end, 0, 1)],
+    ['data of nothing', 'result', run, of(UNIT.data, 0, 0)],
+    ['data of more than a chunk', 'result', run, of(UNIT.data, 0, LIMITS.dataUnit + 1)],
+    ['an item of nothing', 'result', run, of(UNIT.item, 0, 0)],
     ['a payload above the limit', 'call', of(UNIT.payload, 0, LIMIT + 1)],
     ['an item of a call above the limit', 'call', payload, of(UNIT.item, 0, LIMIT + 1)],
-    ['an outcome twice', 'result', outcome(1), outcome(1)],
-    ['an outcome of no call', 'result', outcome(2)],
-    ['progress of no call', 'result', progress(2)],
-    ['progress behind its outcome', 'result', outcome(0), progress(0)],
-    ['anything behind a status', 'result', status, pulse],
-    ['a status of a call', 'result', of(UNIT.status, 1, 2)],
+    ['an outcome twice', 'result', run, outcome(1), outcome(1)],
+    ['an outcome of no call', 'result', run, outcome(2)],
+    ['progress of no call', 'result', run, progress(2)],
+    ['progress behind its outcome', 'result', run, outcome(0), progress(0)],
+    ['anything behind a status', 'result', run, status, pulse],
+    ['a status of a call', 'result', run, of(UNIT.status, 1, 2)],
   ])('%s', (_, direction, ...units) => {
     const reader = new UnitReader(direction, LIMIT, 2);
     // the fault is in the last one, and its head is enough to see it
@@ -122,6 +123,6 @@ it.each([UNIT.item, UNIT.outcome, UNIT.progress, UNIT.error])(
   'a result says that unit %i is above the limit',
   (kind) => {
     const head = encodeUnit(kind, 0, bytes(LIMIT + 1)).subarray(0, 7);
-    expect(codeOf(() => new UnitReader('result', LIMIT, 2).push(head))).toBe('too_large');
+    expect(codeOf(() => behindRun(LIMIT, 2).push(head))).toBe('too_large');
   },
 );

@@ -91,7 +91,7 @@ export class RemoteFunctionDispatcher {
       });
       if (!streams) return payload;
     }
-    const reply = new LiveReply(() => this.encode([outcome]));
+    const reply = new LiveReply();
     reply.outcome(0, ended);
     reply.finish();
     return reply;
@@ -137,10 +137,10 @@ export class RemoteFunctionDispatcher {
    * A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already.
    * @param onStream is told that an outcome holds a stream, and what is answered is then of no use
    */
-  private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream?: () => void): Uint8Array {
+  private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream: () => void): Uint8Array {
     let complete = 0;
     const replace: Replace = (value) => {
-      if (!onStream || !streamIn(value)) return undefined;
+      if (!streamIn(value)) return undefined;
       if (value instanceof CompleteStream) complete += value.length;
       const reference = complete <= COMPLETE_BYTES ? completeReference(value) : undefined;
       if (!reference) onStream();

@@ -113,7 +113,9 @@ export class EncryptionInterceptor implements NestInterceptor {
     const upload = new Upload(body, this.limitOf(module), bufferOf);
     let answer: Uint8Array | LiveResult | undefined;
     try {
-      const prepare = (payload: Uint8Array): Prepared => this.prepare(exchange, payload, upload);
+      let prepared: Prepared | undefined;
+      // once, also if the session has to be found again: a payload announces its streams
+      const prepare = (payload: Uint8Array): Prepared => (prepared ??= this.prepare(exchange, payload, upload));
       answer = await this.receiver.receive(module, body.head, context, prepare, upload);
       return answer;
     } finally {

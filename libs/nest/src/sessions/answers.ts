@@ -8,6 +8,7 @@ import {
 } from '@sealwire/core';
 import type { ResolvedOptions } from '../options.js';
 import type { Acceptance, NumberLedger } from '../ports/index.js';
+import type { LiveReply } from '../streams/live-reply.js';
 import { withinTime } from '../time-limit.js';
 import type { Arrival } from './peer.js';
 import type { OpenedFrame, Session } from './session.js';
@@ -55,6 +56,7 @@ export class Answers {
   /** Of a live call no more than its beginning came: enough to tell what became of its number, if that was taken. */
   async broken(received: Received, error: unknown): Promise<Uint8Array> {
     const cut = error instanceof SealwireError && error.code === 'stream_cut';
+    if (cut && received.frame.number.lane < received.session.lane) return this.moved(received);
     const answer = cut ? await this.recall(received) : undefined;
     if (answer?.known === 'result') return answer.frame;
     if (answer?.known === 'running') return this.status(received, 'running');
@@ -89,6 +91,18 @@ export class Answers {
     const number: CallNumber = frame.number;
     const [answer] = await withinTime(this.ledger.recall(session, [{ number, digest }]), this.limits.storeTimeout);
     return answer ?? { known: 'unknown' };
+  }
+
+  /** What is kept of a result that was live: an ordinary one with the same outcomes; undefined if one held a stream. */
+  kept(received: Received, reply: LiveReply): Uint8Array | undefined {
+    try {
+      const payload = reply.whole();
+      return payload && this.seal(received, payload);
+    } catch (error) {
+      // it ran for longer than the keys of its epoch are kept
+      if (error instanceof SealwireError && error.code === 'session_unknown') return undefined;
+      throw error;
+    }
   }
 
   refusal(received: Received, kind: Refusal): Uint8Array {

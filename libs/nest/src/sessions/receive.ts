@@ -221,35 +221,33 @@ export class Receiver {
         audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter, landed).audience,
         together: undefined,
       });
-      if (reply instanceof LiveReply) return this.live(received, reply, over);
-      result = session.seal(frame, opened.secrets, reply);
-      return result;
+      if (!(reply instanceof LiveReply)) {
+        result = session.seal(frame, opened.secrets, reply);
+        return result;
+      }
+      const live = reply;
+      return this.live(received, live, () => over(this.answers.kept(received, live)));
     } finally {
       if (!(reply instanceof LiveReply)) over(result);
     }
   }
 
   /** Sends a reply as it comes about, as the answer to the frame. */
-  private live(
-    { session, frame, opened }: Received,
-    reply: LiveReply,
-    over: (kept: Uint8Array | undefined) => void,
-  ): LiveResult {
+  private live({ session, frame, opened }: Received, reply: LiveReply, over: () => void): LiveResult {
     session.enter();
     let leave = (): void => session.leave();
     let release: (() => void) | undefined;
     const result = new LiveResult(reply, {
       begin: (body, last) => session.sealLive(frame, opened.secrets, body, last),
       pulse: Math.min(this.options.pulse * 1_000, session.idleMs / 4),
-      keep: this.options.resultCache.bytes,
       goesOn: () => {
         release = this.sessions.addStream(session, result);
         session.flights.at(frame.number, this.options.abandonAfter).goLive();
       },
       alive: () => this.touch(session, false),
-      done: (kept) => {
+      done: () => {
         release?.();
-        over(kept);
+        over();
         leave();
       },
     });

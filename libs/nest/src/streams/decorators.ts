@@ -5,7 +5,7 @@ import { remoteCall } from '../functions/remote-function.decorator.js';
 export interface Resume {
   /** id of the run that was cut, hexadecimal */
   readonly run: string;
-  /** the last position that its consumer saw, undefined if it saw none; for bytes the offset */
+  /** the last position that its consumer saw; for bytes the offset. A stream of which it saw none begins anew, without a Resume */
   readonly position: unknown;
   /** of bytes: the version that their function gave */
   readonly version: string | undefined;

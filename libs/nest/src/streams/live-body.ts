@@ -50,6 +50,8 @@ export class LiveBody {
   /** what has come and was not asked for */
   readonly #parts: Uint8Array[] = [];
   #waiting: { resolve(bytes: Uint8Array | undefined): void; reject(error: Error): void } | undefined;
+  /** milliseconds of silence that are left before it is cut */
+  #patience: number;
   /** of performance.now(): when what waits has waited for too long */
   #deadline = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -72,6 +74,12 @@ export class LiveBody {
     this.head = bytes.subarray(0, length);
     if (bytes.length > length) this.#parts.push(bytes.subarray(length));
     this.#request = request;
+    this.#patience = room.bodyTimeout;
+  }
+
+  /** A piece of it opened. */
+  alive(): void {
+    this.#patience = this.room.bodyTimeout;
   }
 
   /**
@@ -104,10 +112,11 @@ export class LiveBody {
 
   /**
    * More of it; undefined at its end.
-   * @param silence milliseconds in which something has to come
+   * @param silence milliseconds in which something has to come. By default as many as the room gives between two pieces that open: what
+   * comes of the next one adds to them, or whoever holds pieces back could keep a call alive with a byte of them now and then.
    * @throws SealwireError `stream_cut` if it broke off, or nothing came in time
    */
-  next(silence = this.room.bodyTimeout): Promise<Uint8Array | undefined> {
+  next(silence = this.#patience): Promise<Uint8Array | undefined> {
     const part = this.#parts.shift();
     const request = this.#request;
     if (part || !request) return Promise.resolve(part);
@@ -136,6 +145,8 @@ export class LiveBody {
   readonly #take = (part: Uint8Array): void => {
     const waiting = this.#waiting;
     this.#waiting = undefined;
+    const left = this.#deadline - performance.now() + part.length / LIMITS.trickle;
+    if (waiting) this.#patience = Math.min(this.room.bodyTimeout, left);
     if (waiting) waiting.resolve(part);
     else if (this.#parts.push(part) >= PARTS && this.#request) this.#pause(this.#request);
   };

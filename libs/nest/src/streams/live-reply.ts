@@ -41,6 +41,8 @@ export class LiveReply {
   /** progress that came while the consumer was behind */
   readonly #waiting: { readonly place: number; readonly value: unknown }[] = [];
   readonly #streaming: StreamingCall[] = [];
+  /** as they were sent, as long as none holds a stream */
+  readonly #outcomes: Uint8Array[] = [];
   /** whose each stream is, by its number */
   readonly #origins: (string | undefined)[] = [];
   #blocked = true;
@@ -50,14 +52,13 @@ export class LiveReply {
     this.#complete = resolve;
   });
 
-  /** @param together the payload of an ordinary result with the same outcomes, once all are there */
-  constructor(private readonly together: () => Uint8Array) {
+  constructor() {
     this.#out.send(UNIT.run, 0, nodePrimitives.random(SIZE.runId));
   }
 
   /** The payload of an ordinary result with its outcomes; undefined if it holds a stream. */
   whole(): Uint8Array | undefined {
-    return this.size > 0 ? undefined : this.together();
+    return this.size > 0 ? undefined : encodeReply({ outcomes: this.#outcomes });
   }
 
   /** How many streams it holds so far. With one it is sent once and never kept. */
@@ -69,7 +70,10 @@ export class LiveReply {
     const { outcome, call, origin } = ended;
     this.#reportWaiting();
     const before = this.size;
-    this.#out.send(UNIT.outcome, place, outcome instanceof Uint8Array ? outcome : this.#encode(outcome, ended));
+    const bytes = outcome instanceof Uint8Array ? outcome : this.#encode(outcome, ended);
+    this.#out.send(UNIT.outcome, place, bytes);
+    if (this.size > 0) this.#outcomes.length = 0;
+    else this.#outcomes[place] = bytes;
     while (this.#origins.length < this.size) this.#origins.push(origin);
     if (this.size > before && call) this.#streaming.push(call);
     else call?.end();

@@ -24,14 +24,12 @@ interface LiveResultOptions {
   readonly begin: (body: PieceBody, last: boolean) => { readonly sealer: LiveSealer; readonly first: Uint8Array };
   /** milliseconds of silence after which a pulse is sent */
   readonly pulse: number;
-  /** most bytes that are kept of a result without streams */
-  readonly keep: number;
   /** told once, behind the first piece, if others follow */
   readonly goesOn: () => void;
   /** told at each piece and pulse */
   readonly alive: () => void;
-  /** told once, with the bytes that were sent, undefined if it held a stream or is not kept */
-  readonly done: (kept: Uint8Array | undefined) => void;
+  /** told once: it is over, and every call has its outcome */
+  readonly done: () => void;
 }
 
 /**
@@ -43,8 +41,6 @@ export class LiveResult implements Stoppable {
   readonly #options: LiveResultOptions;
   #response: LiveResponse | undefined;
   #sealer: LiveSealer | undefined;
-  #kept: Uint8Array[] | undefined = [];
-  #keptBytes = 0;
   #pulse: NodeJS.Timeout | undefined;
   #drained: (() => void) | undefined;
   #stopped: 'session_ended' | 'busy' | undefined;
@@ -66,7 +62,7 @@ export class LiveResult implements Stoppable {
     this.#reply
       .run((body, last) => this.#write(body, last))
       .then(
-        () => this.#finish(),
+        () => this.#end(),
         () => this.#fail(),
       );
   }
@@ -76,7 +72,6 @@ export class LiveResult implements Stoppable {
     this.#stopped ??= status;
     if (this.over || this.#stopping || this.#reply.size === 0) return;
     this.#stopping = true;
-    this.#kept = undefined;
     const response = this.#response?.node;
     this.#reply.stop(this.#stopped);
     // kept alive, it would keep the server from stopping
@@ -88,7 +83,6 @@ export class LiveResult implements Stoppable {
   #write(body: PieceBody, last: boolean): void | Promise<void> {
     this.#loseIfGone();
     const parts = this.#seal(body, last);
-    this.#keep(parts);
     if (this.#pulse) this.#pulse.refresh();
     else if (!last) this.#goOn();
     this.#options.alive();
@@ -129,12 +123,6 @@ export class LiveResult implements Stoppable {
     return [first];
   }
 
-  #keep(parts: readonly Uint8Array[]): void {
-    for (const { length } of parts) this.#keptBytes += length;
-    if (this.#reply.size > 0 || this.#keptBytes > this.#options.keep) this.#kept = undefined;
-    this.#kept?.push(...parts);
-  }
-
   #beat(): void {
     this.#options.alive();
     if (this.#response && !this.#response.node.writableNeedDrain) this.#reply.pulse();
@@ -150,27 +138,20 @@ export class LiveResult implements Stoppable {
   #lose(): void {
     if (this.over || this.#written) return;
     this.#response = undefined;
-    if (this.#reply.size > 0) {
-      this.#kept = undefined;
-      this.#reply.cancel();
-    }
+    if (this.#reply.size > 0) this.#reply.cancel();
     this.#drained?.();
-  }
-
-  #finish(): void {
-    this.#end(this.#kept && concat(...this.#kept));
   }
 
   #fail(): void {
     this.#response?.node.destroy();
-    this.#end(undefined);
+    this.#end();
   }
 
-  #end(kept: Uint8Array | undefined): void {
+  #end(): void {
     if (this.over) return;
     this.over = true;
     clearTimeout(this.#pulse);
     this.#sealer?.erase();
-    void this.#reply.complete.then(() => this.#options.done(kept));
+    void this.#reply.complete.then(this.#options.done);
   }
 }

@@ -4,7 +4,7 @@ import { type Ended, LiveReply } from './live-reply.js';
 import { asSource, streamIn } from './sources.js';
 
 /** What the outcomes of a message are encoded with if none of them holds a stream; else `onStream` is called. */
-export type EncodeReply = (outcomes: readonly Ended['outcome'][], onStream?: () => void) => Uint8Array;
+export type EncodeReply = (outcomes: readonly Ended['outcome'][], onStream: () => void) => Uint8Array;
 
 /**
  * Waits for the outcomes of one message. The reply is the encoded payload of an ordinary result if all outcomes come together and
@@ -72,7 +72,8 @@ export class MessageReply {
 
   #settle(): void {
     let streams = false;
-    const payload = this.#payload(() => {
+    const outcomes = this.#ended.map((ended) => (ended as Ended).outcome);
+    const payload = this.encode(outcomes, () => {
       streams = true;
     });
     if (streams) {
@@ -83,14 +84,9 @@ export class MessageReply {
     this.#resolve(payload);
   }
 
-  #payload(onStream?: () => void): Uint8Array {
-    const outcomes = this.#ended.map((ended) => (ended as Ended).outcome);
-    return this.encode(outcomes, onStream);
-  }
-
   #goLive(): LiveReply {
     if (this.#live) return this.#live;
-    const live = new LiveReply(() => this.#payload());
+    const live = new LiveReply();
     this.#live = live;
     this.#resolve(live);
     this.#ended.forEach((ended, place) => {

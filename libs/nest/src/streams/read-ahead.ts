@@ -1,5 +1,5 @@
 import type { AsyncResource } from 'node:async_hooks';
-import { CompleteStream, EncodedItem } from '@sealwire/core/live';
+import { BegunStream, CompleteStream, EncodedItem } from '@sealwire/core/live';
 import type { OpenedCalls } from '../functions/invocation.js';
 import type { RegisteredFunction } from '../functions/registry.js';
 import { inContext, isGenerator, Observed } from './observed.js';
@@ -30,7 +30,7 @@ export function begun(
   return isRead ? readAhead(bound) : bound;
 }
 
-function readAhead(source: AsyncIterableIterator<unknown>): Promise<CompleteStream | ReadAhead> {
+function readAhead(source: AsyncIterableIterator<unknown>): Promise<BegunStream> {
   const ahead = new ReadAhead(source);
   return new Promise((resolve) => {
     void ahead.read().then((ended) => resolve(ended ? new CompleteStream(ahead.items) : ahead.handOver()));
@@ -39,7 +39,7 @@ function readAhead(source: AsyncIterableIterator<unknown>): Promise<CompleteStre
   });
 }
 
-/** A stream that has begun: what was read of it, and behind that the rest. */
+/** Reads the first items of a stream, and hands over the rest. */
 class ReadAhead implements AsyncIterableIterator<unknown> {
   readonly items: EncodedItem[] = [];
   readonly #source: AsyncIterableIterator<unknown>;
@@ -74,20 +74,18 @@ class ReadAhead implements AsyncIterableIterator<unknown> {
   }
 
   /** From here on its consumer reads it. */
-  handOver(): this {
+  handOver(): BegunStream {
     this.#handedOver = true;
-    return this;
+    return new BegunStream(this.items, this);
   }
 
   async next(): Promise<Result> {
-    if (this.items.length > 0) return { done: false, value: this.items.shift() };
     const step = this.#step ?? this.#source.next();
     this.#step = undefined;
     return step;
   }
 
   async return(value?: unknown): Promise<Result> {
-    this.items.length = 0;
     this.#step = undefined;
     return this.#source.return?.(value) ?? { done: true, value };
   }

@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
 import { type FileInfo, ownOptions, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
+import { BegunStream } from '@sealwire/core/live';
 import { isObservable } from 'rxjs';
 import { withoutUndefined } from '../option-checks.js';
 import { inContext, Observed } from './observed.js';
@@ -78,6 +79,7 @@ export function asSource(stream: object): object {
 /** The same in the async context of this moment, whenever it is read. */
 export function sourceInContext(stream: object): object {
   const source = asSource(stream);
+  if (source instanceof BegunStream) return source;
   // an object whose iterator is a generator, which is made when it is read
   if (!(Symbol.asyncIterator in source) || 'next' in source || 'pipe' in source || 'getReader' in source) {
     return inContext(source) as object;

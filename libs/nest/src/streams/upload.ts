@@ -79,12 +79,16 @@ export class Upload implements Stoppable {
     return bytes;
   }
 
-  /** @param limitOf bytes that all streams of a call may have together */
+  /**
+   * @param limitOf bytes that all streams of a call may have together
+   * @throws SealwireError `bad_payload` if a stream stands elsewhere than in arguments
+   */
   allow(calls: readonly Call[], limitOf: (call: Call) => number): void {
     for (const call of calls) {
       const allowance = { limit: limitOf(call), sent: 0 };
       this.#each(call.args, (k) => this.#allowances.set(k, allowance));
     }
+    if (this.#allowances.size < this.#references.size) throw new SealwireError('bad_payload');
   }
 
   /** Begins to read the streams. */
@@ -123,6 +127,7 @@ export class Upload implements Stoppable {
   }
 
   #push(bodies: readonly Uint8Array[]): void {
+    if (bodies.length > 0) this.body.alive();
     for (const body of bodies) this.#waiting.push(...this.#units.push(body));
   }
 
