@@ -49,6 +49,12 @@ export function positive<K extends string>(options: { readonly [key in K]: unkno
   }
 }
 
+/** A timer of Node that is set to more milliseconds fires at once. */
+export function timed<K extends string>(options: { readonly [key in K]: number }, ...names: K[]): void {
+  const name = names.find((name) => options[name] > LIMITS.deadline);
+  if (name) throw misconfigured(`${name} is at most ${LIMITS.deadline} milliseconds, 24 days, got ${options[name]}.`);
+}
+
 /** Names of headers in lower case. */
 export function headerNames(names: unknown, option: string): ReadonlySet<string> {
   if (!Array.isArray(names) || names.some((name) => typeof name !== 'string' || name === '')) {

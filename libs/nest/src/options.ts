@@ -13,6 +13,7 @@ import {
   routed,
   shown,
   switches,
+  timed,
   withoutUndefined,
 } from './option-checks.js';
 
@@ -195,6 +196,7 @@ export function resolveOptions(given: SealwireOptions, stored = true): ResolvedO
     'pulse',
     'abandonAfter',
   );
+  timed(resolved, 'bodyTimeout', 'storeTimeout', 'abandonAfter');
   if (resolved.pulse > 3_600) throw misconfigured(`pulse is at most 3600 seconds, got ${resolved.pulse}.`);
   routed(resolved.path);
   positive(resolved.resultCache, 'entries', 'bytes', 'seconds');

@@ -248,6 +248,11 @@ export class PublicFunctions {
   crash(): never {
     throw new Error('secret');
   }
+
+  @RemoteFunction()
+  unfit(): unknown {
+    return () => 1;
+  }
 }
 
 @RemoteFunctions('scoped')

@@ -1,6 +1,6 @@
 import type { INestApplication } from '@nestjs/common';
 import { encodeCalls, type Reply, toHex } from '@sealwire/core';
-import { type SealwireOptions, SealwireSessions, SessionStore } from '@sealwire/nest';
+import { NumberLedger, type SealwireOptions, SealwireSessions, SessionStore } from '@sealwire/nest';
 import { afterEach, expect, it, vi } from 'vitest';
 import { Ledger, paymentsClient, startApplication } from './application.js';
 import { only, type PeerClient, post } from './support.js';
@@ -57,6 +57,17 @@ it('a server that stops waits for a first call, as for every other', async () =>
   await app.close();
   await answered;
   expect(order).toEqual(['finished', 'stopped']);
+});
+
+it.each([
+  ['has ended meanwhile', async () => false],
+  ['cannot be stored', () => Promise.reject(new Error('no database'))],
+])('the record of first calls ends with a session that %s', async (_, activate) => {
+  await start();
+  vi.spyOn(app.get(SessionStore), 'activate').mockImplementationOnce(activate);
+  const close = vi.spyOn(app.get(NumberLedger), 'close');
+  await post(client.url, client.step3Of([message('add', 1, 2)]));
+  expect(close.mock.calls).toMatchObject([[{ key: expect.any(String), firstCalls: { count: 1 } }]]);
 });
 
 it('a first call whose result is kept no more is told to have run', async () => {

@@ -191,6 +191,9 @@ describe.each([
       'content-type': 'application/cbor',
     });
     expect(only(decodeReply(cbor.body))).toMatchObject({ rate: 2n });
+    const both = encodeCalls(['rate', 'unfit'].map((name) => ({ name, args: name === 'rate' ? ['EUR'] : [] })));
+    const { body } = await post(url, both, { 'content-type': 'application/cbor' });
+    expect(decodeReply(body)).toMatchObject({ outcomes: [{ ok: true, value: { rate: 2n } }, { code: 'internal' }] });
     const sealed = publicClient(app);
     expect(only(await sealed.connect([{ name: 'secret', args: [] }]))).toBe('sealed');
   });

@@ -62,6 +62,8 @@ it.each([
   ["an isGlobal of the text 'false'", { root: { isGlobal: 'false' } }, 'isGlobal is true or false'],
   ['an isGlobal that JSON has not', { root: { isGlobal: 1n } }, 'isGlobal is true or false, got 1n'],
   ['a limit of text', { root: { maxBody: '131072' } }, "maxBody is a whole number above 0, got '131072'"],
+  ['a time that no timer has', { root: { abandonAfter: 2 ** 31 } }, 'abandonAfter is at most 2147483647 milliseconds'],
+  ['a time without an end', { root: { storeTimeout: Number.MAX_SAFE_INTEGER } }, 'storeTimeout is at most 2147483647'],
   ['a path without a prototype', { root: { path: Object.create(null) } }, 'path is the first part of the route'],
   ['a name that is none', { fn: { name: 5 } }, 'name is text of at most 128 characters'],
   ['a name that no client sends', { fn: { name: 'x'.repeat(129) } }, 'name is text of at most 128 characters'],

@@ -188,7 +188,13 @@ export class OutgoingStreams extends FoundStreams {
       if (stream.over) return;
       if (closed) stream.over = true;
       else this.close(stream, thrown);
-      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
+      try {
+        this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
+      } catch (error) {
+        // a failure that cannot be told ends the message
+        this.fail(error);
+        return;
+      }
     }
     this.active--;
     this.start();

@@ -50,17 +50,17 @@ export function encodeUnit(kind: UnitKind, stream: number, bytes: Uint8Array): U
 }
 
 /**
- * Bytes of an error unit. Details that cannot be sent are left out.
+ * Bytes of an error unit. Details that cannot be sent are left out, and so is half of a character in a text.
  * @example
  * encodeUnit(UNIT.error, 0, encodeFailure({ code: 'not_found', message: 'No such account.' }));
  */
 export function encodeFailure({ code, message, details }: StreamFailure): Uint8Array {
-  // a message that was cut inside a character still arrives
-  const text = message.replace(/\p{Surrogate}/gu, '\uFFFD');
+  // what was cut inside a character still arrives
+  const texts = [code, message].map((text) => text.replace(/\p{Surrogate}/gu, '\uFFFD'));
   try {
-    return encodeValue(details === undefined ? [code, text] : [code, text, details]);
+    return encodeValue(details === undefined ? texts : [...texts, details]);
   } catch {
-    return encodeValue([code, text]);
+    return encodeValue(texts);
   }
 }
 

@@ -216,6 +216,22 @@ describe('the first of many items', () => {
   });
 });
 
+it('a failure that cannot be told ends the message', async () => {
+  const { iterator } = source(2, () => {
+    throw new Error('dry');
+  });
+  const out = new OutgoingStreams();
+  out.send(UNIT.outcome, 0, encodeOutcome({ ok: true, value: iterator }, out));
+  out.finish();
+  const told = out.run(
+    () => undefined,
+    () => {
+      throw new TypeError('of no use');
+    },
+  );
+  await expect(told).rejects.toThrow('of no use');
+});
+
 describe('a source is closed once', () => {
   it.each([
     ['when nobody reads any more', (run: ReturnType<typeof running>) => run.out.cancel(new Error('gone'))],

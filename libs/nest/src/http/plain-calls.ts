@@ -13,7 +13,7 @@ export interface PlainFormat {
 export const CBOR_FORMAT: PlainFormat = {
   contentType: 'application/cbor',
   decode: (body) => decodeCalls(body ?? new Uint8Array(0), { bytes: bufferOf }),
-  encode: (outcomes) => encodeReply({ outcomes }),
+  encode: (outcomes) => encodeReply({ outcomes }, instead),
 };
 
 /** For people with curl: bigints become decimal text, bytes base64, maps objects, sets arrays. */
@@ -88,13 +88,17 @@ function callsOf(parsed: unknown): Call[] {
   });
 }
 
-/** A value that JSON cannot carry fails its own call only. */
+/** A value that cannot be carried fails its own call only. */
+function instead(error: unknown): Outcome {
+  new Logger('Sealwire').error(error);
+  return INTERNAL;
+}
+
 function encodeOutcome(outcome: Outcome): string {
   try {
     return JSON.stringify(withoutUndefined(outcome), jsonValue);
   } catch (error) {
-    new Logger('Sealwire').error(error);
-    return JSON.stringify(INTERNAL);
+    return JSON.stringify(instead(error));
   }
 }
 

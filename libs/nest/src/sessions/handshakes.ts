@@ -203,7 +203,13 @@ export class Handshakes {
     if (messages.length > 0) await doneWithin(run.ready, FIRST_CALLS_WAIT);
     const terms = { ...created, idle, lifetime };
     const { frame, secrets } = answerFinish(opened, terms, answers, run.answers());
-    if (!(await this.ask(this.store.activate(row.id, secrets)))) throw new SealwireError('session_unknown');
+    try {
+      if (!(await this.ask(this.store.activate(row.id, secrets)))) throw new SealwireError('session_unknown');
+    } catch (error) {
+      // nothing else would ever end the record of its first calls
+      this.ledger.close(session);
+      throw error;
+    }
     session.activate(secrets);
     this.sessions.add(session);
     for (const old of previous) this.sessions.inherit(old, session);

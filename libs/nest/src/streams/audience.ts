@@ -11,12 +11,15 @@ export class Audience {
   /** why nobody waits any more; an error of it is made if somebody asks, for its stack takes longer than all else at the end */
   #gone: string | undefined;
   readonly #watching = new Set<Gone>();
+  readonly #responses = new WeakSet<ServerResponse>();
 
   /** @param patience milliseconds without any request after which nobody is expected any more */
   constructor(private readonly patience: number) {}
 
-  /** A request waits until its response is sent, or its connection is gone. */
+  /** A request waits until its response is sent, or its connection is gone; once, though each call of its batch asks for it. */
   join(response: ServerResponse): void {
+    if (this.#responses.has(response)) return;
+    this.#responses.add(response);
     clearTimeout(this.#timer);
     this.#waiting += 1;
     const leave = (): void => {

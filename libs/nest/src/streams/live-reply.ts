@@ -46,6 +46,8 @@ export class LiveReply {
   /** whose each stream is, by its number */
   readonly #origins: (string | undefined)[] = [];
   #blocked = true;
+  /** why nobody reads what is still to come */
+  #gone: RemoteFunctionError | undefined;
   #complete!: () => void;
   /** Resolves when every call has its outcome. */
   readonly complete = new Promise<void>((resolve) => {
@@ -56,9 +58,15 @@ export class LiveReply {
     this.#out.send(UNIT.run, 0, nodePrimitives.random(SIZE.runId));
   }
 
-  /** The payload of an ordinary result with its outcomes; undefined if it holds a stream. */
+  /** The payload of an ordinary result with its outcomes; undefined if it holds a stream, or they are too much for one payload. */
   whole(): Uint8Array | undefined {
-    return this.size > 0 ? undefined : encodeReply({ outcomes: this.#outcomes });
+    if (this.size > 0) return undefined;
+    try {
+      return encodeReply({ outcomes: this.#outcomes });
+    } catch {
+      // each was encoded by itself, with the items of a whole payload
+      return undefined;
+    }
   }
 
   /** How many streams it holds so far. With one it is sent once and never kept. */
@@ -75,6 +83,10 @@ export class LiveReply {
     if (this.size > 0) this.#outcomes.length = 0;
     else this.#outcomes[place] = bytes;
     while (this.#origins.length < this.size) this.#origins.push(origin);
+    if (this.#gone && this.size > before) {
+      this.#out.drop(before, this.#gone);
+      call?.abandon(this.#gone);
+    }
     if (this.size > before && call) this.#streaming.push(call);
     else call?.end();
   }
@@ -112,6 +124,9 @@ export class LiveReply {
         },
         (thrown, stream, item) => this.#failure(thrown, stream, item),
       );
+    } catch (error) {
+      this.#gone ??= cancelled(UNREAD);
+      throw error;
     } finally {
       this.#end();
     }
@@ -120,6 +135,7 @@ export class LiveReply {
   /** Its sources are closed; the status is the last that is sent. */
   stop(status: 'session_ended' | 'busy'): void {
     const reason = cancelled(UNREAD);
+    this.#gone ??= reason;
     for (const call of this.#streaming) call.abandon(reason);
     this.#out.stop(UNIT.status, encodeReply({ status }), reason);
   }
@@ -127,6 +143,7 @@ export class LiveReply {
   /** Nobody reads it: its sources are closed. */
   cancel(): void {
     const reason = cancelled(UNREAD);
+    this.#gone ??= reason;
     for (const call of this.#streaming) call.abandon(reason);
     this.#out.cancel(reason);
     this.#end();

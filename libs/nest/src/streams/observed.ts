@@ -1,7 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
+import { Logger } from '@nestjs/common';
 import { EmptyError, isObservable, type Unsubscribable } from 'rxjs';
 import { RemoteFunctionError } from '../functions/outcome.js';
 
+const logger = new Logger('Sealwire');
 /** Items of one Observable that may wait for a slow consumer. */
 const WAITING = 16_384;
 
@@ -43,8 +45,8 @@ export class Observed implements AsyncIterableIterator<unknown> {
         this.#waiting.push(value);
         this.last = { value };
         if (counting && this.#waiting.length - this.#head > WAITING) {
-          this.#subscription?.unsubscribe();
           finish({ error: new RemoteFunctionError('consumer_slow', 'The stream is read too slowly.') });
+          this.#unsubscribe();
         }
         this.#wake?.();
       },
@@ -52,7 +54,16 @@ export class Observed implements AsyncIterableIterator<unknown> {
       complete: () => finish(),
     });
     counting = true;
-    if (this.#over) this.#subscription.unsubscribe();
+    if (this.#over) this.#unsubscribe();
+  }
+
+  /** What the application's own teardown throws is nobody's: the stream is over. */
+  #unsubscribe(): void {
+    try {
+      this.#subscription?.unsubscribe();
+    } catch (error) {
+      logger.error(error);
+    }
   }
 
   [Symbol.asyncIterator](): this {
@@ -80,7 +91,7 @@ export class Observed implements AsyncIterableIterator<unknown> {
     this.#head = 0;
     this.#over = {};
     this.#wake?.();
-    this.#subscription?.unsubscribe();
+    this.#unsubscribe();
     return { done: true, value: undefined };
   }
 
