@@ -76,6 +76,27 @@ onDemoPage((demo) => {
     expect(problems).toEqual([]);
   });
 
+  it('says that a download broke off behind its answer, until the next one', { timeout: TIME }, async () => {
+    const { page, problems } = await open();
+    await page.getByRole('button', { name: 'Send a sample' }).click();
+    const back = page.getByRole('button', { name: 'Get it back' });
+    await back.waitFor();
+    await page.evaluate(() => {
+      const { blob } = Response.prototype;
+      const broken = (): Promise<Blob> => {
+        Object.assign(Response.prototype, { blob });
+        return Promise.reject(new Error('The line broke.'));
+      };
+      Object.assign(Response.prototype, { blob: broken });
+    });
+    await back.click();
+    await page.locator('.said.bad', { hasText: 'The line broke.' }).waitFor();
+    await Promise.all([page.waitForEvent('download'), back.click()]);
+    await page.getByText('1.0 MB came back, byte for byte what was sent.').waitFor();
+    expect(await page.locator('.said.bad').count()).toBe(0);
+    expect(problems).toEqual([]);
+  });
+
   it('shows how far a document is on a slow line', { timeout: TIME }, async () => {
     const { page, problems } = await open();
     const session = await page.context().newCDPSession(page);

@@ -1,5 +1,5 @@
 import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@angular/core';
-import { remoteAction } from '@sealwire/angular';
+import { isRemoteError, remoteAction } from '@sealwire/angular';
 import { Bank } from './bank.js';
 import { adviceFor } from './connection.js';
 import { Payments } from './remotes.js';
@@ -49,11 +49,14 @@ export class DocumentPanel {
   /** what came of the last download */
   readonly #back = signal<{ readonly size: number; readonly isSame: boolean } | undefined>(undefined);
   readonly #isReading = signal(false);
+  /** what broke the last download off */
+  readonly #broken = signal<Error | undefined>(undefined);
   readonly #tooLarge = signal(false);
 
   readonly #isBusy = computed(() => this.#up.isPending() || this.#down.isPending() || this.#isReading());
   protected readonly isReady = computed(() => this.bank.accounts() !== undefined && !this.#isBusy());
-  protected readonly error = computed(() => this.#tooLarge() || this.#up.error() || this.#down.error());
+  readonly #failure = computed(() => this.#up.error() ?? this.#broken());
+  protected readonly error = computed(() => this.#tooLarge() || this.#failure());
 
   /** 0 to 1 */
   protected readonly done = computed(() => {
@@ -66,8 +69,8 @@ export class DocumentPanel {
 
   protected readonly said = computed(() => {
     if (this.#tooLarge()) return `A document has at most ${bytes(MAXIMUM)}; nothing was sent.`;
-    const error = this.#up.error() ?? this.#down.error();
-    if (error) return `${error.message} ${adviceFor(error)}`;
+    const error = this.#failure();
+    if (error) return isRemoteError(error) ? `${error.message} ${adviceFor(error)}` : error.message;
     const sent = this.#sent();
     if (!sent) return 'Sealed piece by piece on its way up, and on its way down.';
     const back = this.#back();
@@ -97,7 +100,7 @@ export class DocumentPanel {
     this.isDown.set(false);
     this.#back.set(undefined);
     this.stored.set(undefined);
-    this.#down.reset();
+    this.#broken.set(undefined);
     this.#sent.set(file);
     // the error is shown
     const answer = await this.#up.runAsync({ account }, file).catch(() => undefined);
@@ -107,6 +110,7 @@ export class DocumentPanel {
   protected async fetch({ document, name }: Stored): Promise<void> {
     this.isDown.set(true);
     this.#back.set(undefined);
+    this.#broken.set(undefined);
     this.#isReading.set(true);
     try {
       const file = await this.#down.runAsync({ document });
@@ -114,8 +118,9 @@ export class DocumentPanel {
       const sent = this.#sent();
       this.#back.set({ size: blob.size, isSame: sent !== undefined && (await isSame(sent, blob)) });
       save(blob, name);
-    } catch {
-      // shown
+    } catch (error) {
+      // of the call, or of the bytes behind its answer
+      this.#broken.set(error as Error);
     } finally {
       this.#isReading.set(false);
     }

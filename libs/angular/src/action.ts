@@ -14,12 +14,15 @@ import { type Handle, handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 import { injectorOf, optionsOf, SWITCH } from './options.js';
 
-/** A write: it runs when told to, goes on when the component ends, and shows how it goes. */
-export interface RemoteAction<Args extends readonly unknown[], T> extends Resource<T> {
+/**
+ * A write: it runs when told to, goes on when the component ends, and shows how it goes. `T` is what `value` may be, `undefined`
+ * before the first result among it, and `Result` what the function returns.
+ */
+export interface RemoteAction<Args extends readonly unknown[], T, Result = Exclude<T, undefined>> extends Resource<T> {
   /** Starts it; how it ends is in `status`, `value` and `error`. Never throws: made for `(click)`. */
   run(...args: Args): void;
   /** The same as a promise, rejected with the RemoteError. */
-  runAsync(...args: Args): Promise<Exclude<T, undefined>>;
+  runAsync(...args: Args): Promise<Result>;
   readonly isPending: Signal<boolean>;
   /** how far the last run is, for files up and down and for what the function reports; undefined without the option `progress` */
   readonly progress: Signal<Progress | undefined>;
@@ -35,7 +38,7 @@ export interface RemoteAction<Args extends readonly unknown[], T> extends Resour
   cancel(): void;
   /** Back to `idle`. A run under way goes on, but is not shown any more. */
   reset(): void;
-  hasValue(this: T extends undefined ? this : never): this is RemoteAction<Args, Exclude<T, undefined>>;
+  hasValue(this: T extends undefined ? this : never): this is RemoteAction<Args, Exclude<T, undefined>, Result>;
   hasValue(): boolean;
 }
 
@@ -97,13 +100,17 @@ export function remoteAction<Api, Args extends unknown[], T>(
   module: RemoteModule<Api>,
   pick: (remote: Api) => (...args: Args) => Promise<T>,
   given: RemoteActionOptions<T> = {},
-): RemoteAction<Args, T | undefined> {
+): RemoteAction<Args, T | undefined, T> {
   const options = optionsOf(given, OPTIONS, 'remoteAction()');
   const injector = injectorOf(options.injector, remoteAction);
   const remote: Remote<Api> = injector.get(module);
   const call = (how: CallOptions): ((...args: Args) => Promise<T>) => pick(remote.$call(how));
   const handle = handleOf(remote) as Handle<unknown>;
-  return new Action(call, handle, options, injector.get(ErrorHandler)) as unknown as RemoteAction<Args, T | undefined>;
+  return new Action(call, handle, options, injector.get(ErrorHandler)) as unknown as RemoteAction<
+    Args,
+    T | undefined,
+    T
+  >;
 }
 
 const CHANGED = 'Nothing was sent: the SecureKey changed while this run waited for another one.';
@@ -173,8 +180,8 @@ class Action<Args extends unknown[], T> {
       return Promise.reject(new RemoteError('busy', message, { retryable: true }));
     }
     const mustWait = whilePending === 'queue' && untracked(this.#pending) > 0;
-    this.#pending.update((count) => count + 1);
     const isSame = this.handle.user();
+    this.#pending.update((count) => count + 1);
     const { signal } = this.#controller;
     const start = (): Promise<T> => this.#start(args, isSame, signal);
     const started = mustWait ? this.#last.then(start) : start();
@@ -224,9 +231,10 @@ class Action<Args extends unknown[], T> {
   /** What a callback throws changes nothing of how the run went. */
   #tell<V>(callback: ((value: V) => void) | undefined, value: V): void {
     try {
-      callback?.(value);
+      if (callback) this.handle.inZone(callback)(value);
     } catch (error) {
-      this.errors.handleError(error);
+      // later, for an ErrorHandler may throw as well
+      queueMicrotask(() => this.errors.handleError(error));
     }
   }
 }

@@ -68,7 +68,7 @@ export class BodyWatch {
     this.#isSlowTold = true;
     console.warn(
       `Sealwire: an answer of module "${module}" is still arriving after ${SLOW_MS / 1000} s, and HttpClient hands it out when it is ` +
-        'complete. Results that stream need sealwireStreams as the last of withInterceptors([...]), or withFetch() of @sealwire/angular.',
+        'complete. Results that stream need sealwireStreams in withInterceptors([...]), or withFetch() of @sealwire/angular.',
     );
   }
 

@@ -28,7 +28,8 @@ export interface RemoteModuleConfig extends SealwireConfig {
    * The SecureKey of this user or device, `swk1...`. Never a constant of the bundle: everybody who loads the page would
    * hold it. A function is asked again when a signal that it read changes (log-in, log-out): the session is then closed,
    * calls under way are rejected with code `closed`, and resources, actions and streams show nothing more of the former user.
-   * While it returns undefined nothing is sent: resources are idle and calls are rejected with a `PolicyError`.
+   * While it returns undefined nothing is sent: resources are idle and calls are rejected with a `PolicyError`. While it throws
+   * they end with code `bad_configuration`, and the `ErrorHandler` is told.
    */
   readonly secureKey?: string | (() => string | undefined);
   /** runs in each new session before all calls that wait: a log-in, for example */

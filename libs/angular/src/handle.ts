@@ -1,13 +1,13 @@
 import {
   computed,
   DestroyRef,
+  ErrorHandler,
   effect,
   type Injector,
   linkedSignal,
   NgZone,
   PendingTasks,
   type Signal,
-  signal,
   untracked,
   type WritableSignal,
 } from '@angular/core';
@@ -22,7 +22,9 @@ import {
   type RemoteListener,
   remoteFunctions,
 } from '@sealwire/client';
+import { type Build, recorded } from './describe.js';
 import { asRemoteError } from './errors.js';
+import { type Asked, asked } from './secure-key.js';
 import type { HandedOver } from './transfer.js';
 import { type ReadOptions, Turn } from './turn.js';
 
@@ -53,6 +55,8 @@ interface Listener {
 }
 
 const OTHER_USER = 'Given up: the SecureKey changed before this call was answered; it may have run.';
+const SILENT =
+  'Remote functions do not run while a page is rendered on the server; withServerCalls({ url }) lets them.';
 
 const handles = new WeakMap<object, Handle<unknown>>();
 
@@ -71,7 +75,7 @@ export class Handle<Api> {
   readonly connection = this.ofUser<ConnectionState>({ state: 'idle' });
   readonly handedOver: HandleOptions<Api>['handedOver'];
   readonly handOver: HandleOptions<Api>['handOver'];
-  readonly #key: Signal<string | undefined>;
+  readonly #key: Signal<Asked>;
   readonly #zone: NgZone;
   readonly #tasks: PendingTasks;
   readonly #listeners = new Set<Listener>();
@@ -89,13 +93,12 @@ export class Handle<Api> {
     this.handOver = options.handOver;
     this.#zone = injector.get(NgZone);
     this.#tasks = injector.get(PendingTasks);
-    this.#key = typeof secureKey === 'function' ? computed(secureKey) : signal(secureKey).asReadonly();
-    const keyless = typeof secureKey === 'function' ? 'There is no SecureKey now, so nothing was sent.' : undefined;
+    const changes = typeof secureKey === 'function' && !isSilent;
+    this.#key = asked(isSilent ? undefined : secureKey);
     this.obstacle = computed(() => {
-      const key = this.#key();
-      const silent =
-        'Remote functions do not run while a page is rendered on the server; withServerCalls({ url }) lets them.';
-      return { why: isSilent ? silent : key === undefined ? keyless : undefined };
+      const { key, failure } = this.#key();
+      const isKeyless = changes && key === undefined && !failure;
+      return { why: isSilent ? SILENT : isKeyless ? 'There is no SecureKey now, so nothing was sent.' : undefined };
     });
     this.#turn = new Turn(options.endOfTurn, (calls, how, each) =>
       this.invoke((remote) => {
@@ -106,29 +109,46 @@ export class Handle<Api> {
     );
     this.remote = this.#facade();
     handles.set(this.remote as object, this);
-    if (typeof secureKey === 'function') untracked(() => effect(() => this.#follow(this.#key()), { injector }));
+    if (changes) {
+      const follow = (): void => {
+        const { key, failure } = this.#key();
+        this.#follow(key);
+        // nobody may be calling, and an effect that throws would keep those behind it from running
+        if (failure) untracked(() => injector.get(ErrorHandler).handleError(failure));
+      };
+      untracked(() => effect(follow, { injector }));
+    }
     // mistakes of the configuration show where the remote is injected
     else if (!isSilent) this.#open();
     injector.get(DestroyRef).onDestroy(() => this.#close());
   }
 
-  /** Calls outside Angular's zone, whose timers would keep the application unstable; the call itself does, as by HttpClient. */
-  invoke<T>(call: (remote: Remote<Api>) => PromiseLike<T>): Promise<T> {
+  /**
+   * Calls outside Angular's zone, whose timers would keep the application unstable; the call itself does, as by HttpClient.
+   *
+   * @param call is given also what tells errors: of calls that ended with the former user it says so
+   */
+  invoke<T>(call: (remote: Remote<Api>, told: (error: unknown) => unknown) => PromiseLike<T>): Promise<T> {
+    const isSameUser = this.user();
+    const told = (error: unknown): unknown => {
+      const isOfFormer = !isSameUser() && error instanceof RemoteError && error.code === 'closed';
+      return isOfFormer ? new RemoteError('closed', OTHER_USER, { cause: error }) : error;
+    };
     const done = this.#tasks.add();
-    const isSame = this.user();
     return new Promise<T>((resolve, reject) => {
-      const fail = (error: unknown): void => {
-        const isOfFormer = !isSame() && error instanceof RemoteError && error.code === 'closed';
-        reject(isOfFormer ? new RemoteError('closed', OTHER_USER, { cause: error }) : error);
-      };
       this.#zone.runOutsideAngular(() => {
         try {
-          call(this.#open()).then(resolve, fail);
+          call(this.#open(), told).then(resolve, (error) => reject(told(error)));
         } catch (error) {
           reject(asRemoteError(error));
         }
       });
     }).finally(done);
+  }
+
+  /** What the application gave to be told something runs in its zone, as with HttpClient. */
+  inZone<T>(listener: (told: T) => void): (told: T) => void {
+    return (told) => this.#zone.run(() => listener(told));
   }
 
   /** A call of a resource; those of one turn travel as one message, if they may. */
@@ -155,8 +175,9 @@ export class Handle<Api> {
   #open(): Remote<Api> {
     if (this.#isClosed) throw new RemoteError('closed', 'This remote was closed.');
     const { why } = untracked(this.obstacle);
-    const key = untracked(this.#key);
+    const { key, failure } = untracked(this.#key);
     this.#follow(key);
+    if (failure) throw failure;
     if (why !== undefined) throw new PolicyError(why);
     const open = (): Remote<Api> => this.options.open(key, this.#current());
     this.#opened ??= { key, remote: this.#attach(this.#zone.runOutsideAngular(open)) };
@@ -194,18 +215,11 @@ export class Handle<Api> {
 
   #facade(): Remote<Api> {
     const controls = {
-      $call: (how: CallOptions) => this.#functions<Api>({}, (remote) => remote.$call(how)),
-      $batch: (build: never, how?: CallOptions) => {
-        let entries: unknown = [];
-        const all = this.invoke((remote) => {
-          const batch = remote.$batch(build, how);
-          entries = batch.entries;
-          return batch;
-        });
-        return Object.assign(all, { entries });
-      },
+      $call: (how: CallOptions) => this.#functions<Api>({}, (remote) => remote.$call(this.#how(how))),
+      $batch: (build: Build<Api>, how?: CallOptions) => this.#batch(build, how),
       $events: {
-        on: (name: keyof RemoteEvents, listener: RemoteListener<keyof RemoteEvents>) => {
+        on: (name: keyof RemoteEvents, given: RemoteListener<keyof RemoteEvents>) => {
+          const listener = this.inZone(given);
           const item: Listener = { name, listener, stop: this.#opened?.remote.$events.on(name, listener) };
           this.#listeners.add(item);
           return () => {
@@ -227,6 +241,29 @@ export class Handle<Api> {
     return this.#functions<Remote<Api>>(controls, (remote) => remote);
   }
 
+  #batch(build: Build<Api>, how: CallOptions | undefined): Promise<unknown> {
+    let entries: readonly Promise<unknown>[] | undefined;
+    const all = this.invoke((remote, told) => {
+      const batch = remote.$batch(build, this.#how(how));
+      entries = batch.entries.map((entry) => entry.catch((error) => Promise.reject(told(error))));
+      return batch;
+    });
+    // nothing can be called: each is rejected with what the whole batch is rejected with
+    entries ??= recorded(build).map(() => all.then());
+    // whoever reads the array needs no entry
+    for (const entry of entries) entry.catch(() => {});
+    return Object.assign(all, { entries });
+  }
+
+  /** Options of an instance of a class may come from the class. */
+  #how<How extends CallOptions | undefined>(how: How): How {
+    const onProgress = how?.onProgress;
+    if (typeof onProgress !== 'function' || onProgress === (Object.prototype as CallOptions).onProgress) return how;
+    // the inspector spreads them
+    const own = { value: this.inZone(onProgress), enumerable: true };
+    return Object.create(Object.getPrototypeOf(how), { ...Object.getOwnPropertyDescriptors(how), onProgress: own });
+  }
+
   #functions<F>(controls: object, of: (remote: Remote<Api>) => Api): F {
     type Functions = Record<string, (...args: unknown[]) => Promise<unknown>>;
     return remoteFunctions<F>(controls, ({ name, args }) =>
@@ -234,6 +271,3 @@ export class Handle<Api> {
     );
   }
 }
-
-/** Describes a call and makes none. */
-export const recorder = remoteFunctions<never>({}, (call) => call);

@@ -6,6 +6,7 @@ import {
   type HttpEvent,
   HttpEventType,
   type HttpHeaders,
+  type HttpRequest,
   type HttpResponse,
 } from '@angular/common/http';
 import { type Injector, NgZone } from '@angular/core';
@@ -24,6 +25,7 @@ import {
 } from '@sealwire/client';
 import { finalize, tap } from 'rxjs';
 import { BodyWatch, isBuffer } from './bodies.js';
+import { departed, departs, followBackend } from './departures.js';
 import { CARRIED } from './live-requests.js';
 import { bare } from './options.js';
 
@@ -64,6 +66,8 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
   const http = injector.get(HttpClient);
   const zone = injector.get(NgZone);
   const attempts = new WeakMap<object, number>();
+  // before the watch, which then sees what answers in place of the backend
+  followBackend(injector);
   const watch = typeof ngDevMode !== 'undefined' && ngDevMode ? BodyWatch.of(injector) : undefined;
   return {
     ...(check ? { check } : {}),
@@ -74,6 +78,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       attempts.set(body, attempt + 1);
       const { onUpload } = request;
       const sent = bodyOf(body);
+      departs(sent);
       const journey = watch?.begin(module, body, sent);
       const wantsProgress = onUpload !== undefined && sizeOf(sent) > AT_ONCE;
       const context = new HttpContext()
@@ -95,7 +100,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
           journey?.ends(got, contentType !== PLAIN && response.headers.get('content-type') === contentType);
           const bytes = isBuffer(got) ? new Uint8Array(got) : new Uint8Array(0);
           if (bytes.length > maxResponse) reject(tooLarge());
-          else resolve(responseOf(request, response, isReader(got) ? got : readerOf(bytes)));
+          else resolve(responseOf(request, departed(sent), response, isReader(got) ? got : readerOf(bytes)));
         };
         // interceptors run in Angular's zone, as they are used to
         const subscription = zone.run(() =>
@@ -115,7 +120,7 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
               },
               error: (error: unknown) => {
                 if (error instanceof HttpErrorResponse && error.status > 0) settle(error, error.error);
-                else reject(unanswered(error, url, signal));
+                else reject(unanswered(error, departed(sent)?.urlWithParams ?? url, signal));
               },
               // nobody hears of it if the answer was there
               complete: () => reject(new Error(`${url} gave no answer: an interceptor ended the request without one.`)),
@@ -143,16 +148,18 @@ function tooLarge(): SealwireError {
   return new SealwireError('too_large', `The answer is longer than ${maxResponse} bytes.`);
 }
 
+/** @param departed the request as it left, behind the interceptors */
 function responseOf(
   request: TransportRequest,
+  departed: HttpRequest<unknown> | undefined,
   { status, headers, url }: { readonly status: number; readonly headers: HttpHeaders; readonly url: string | null },
   body: BodyReader,
 ): TransportResponse {
   const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
   const contentType = headers.get('content-type') ?? '';
   // a browser follows redirects before anybody is asked, and what answers at their end is no Sealwire server
-  const left =
-    url !== null && !contentType.startsWith(request.contentType) && ɵabsolute(url) !== ɵabsolute(request.url);
+  const address = departed?.urlWithParams ?? request.url;
+  const left = url !== null && !contentType.startsWith(request.contentType) && ɵabsolute(url) !== ɵabsolute(address);
   const location = left ? url : headers.get('location');
   return {
     status: left ? 302 : status,

@@ -2,9 +2,9 @@ import type { Injector, Signal } from '@angular/core';
 import { type ConnectionState, type Remote, remoteFunctions } from '@sealwire/client';
 import { Observable } from 'rxjs';
 import { handleOf } from './handle.js';
+import { isStream } from './holds-stream.js';
 import type { RemoteModule } from './module.js';
 import { injectorOf, optionsOf } from './options.js';
-import { isStream } from './stream.js';
 
 /** Options of {@link injectRemote} and its like. */
 export interface InjectOptions {

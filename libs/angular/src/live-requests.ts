@@ -3,6 +3,7 @@ import {
   HttpBackend,
   HttpContextToken,
   HttpErrorResponse,
+  type HttpEvent,
   HttpHeaders,
   type HttpInterceptorFn,
   type HttpRequest,
@@ -22,15 +23,17 @@ export interface Carried {
   readonly wantsProgress: boolean;
   /** of a development build */
   readonly journey?: Journey | undefined;
+  /** set by the interceptor below: what answers the request in place of HttpClient's backend */
+  answer?: (request: HttpRequest<unknown>) => Observable<HttpEvent<unknown>>;
 }
 export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined);
 
 /**
- * Lets results stream through HttpClient. Must be the last of `withInterceptors([...])`: HttpClient's own backends hand a
- * binary body out only when it is complete, so this answers sealed requests by `fetch`, after all other interceptors have seen
- * them, and gives their bodies out as they arrive. Not needed with `withFetch()`. Uploads above 64 KiB go on to HttpClient's backend, and
- * their results come when they are complete; where that backend is `fetch` (the default of Angular 22), which tells nothing of a body on
- * its way, they go by XMLHttpRequest.
+ * Lets results stream through HttpClient, whose own backends hand a binary body out only when it is complete: sealed requests are
+ * answered by `fetch` in place of the backend, and their bodies given out as they arrive. All other interceptors see them, wherever
+ * this one stands: those of `withInterceptors([...])` and the classes of `withInterceptorsFromDi()`. Not needed with `withFetch()`.
+ * Uploads above 64 KiB go on to HttpClient's backend, and their results come when they are complete; where that backend is `fetch` (the
+ * default of Angular 22), which tells nothing of a body on its way, they go by XMLHttpRequest.
  *
  * @example
  * import { provideHttpClient, withInterceptors } from '@angular/common/http';
@@ -38,40 +41,57 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
  */
 export const sealwireStreams: HttpInterceptorFn = (request, next) => {
   const carried = request.context.get(CARRIED);
-  if (!carried) return next(request);
-  if (carried.wantsProgress) {
-    if (!(inject(HttpBackend) instanceof FetchBackend) || globalThis.XMLHttpRequest === undefined) return next(request);
-    const events = inject(HttpXhrBackend).handle(request);
-    return carried.journey?.pass(request, events) ?? events;
+  if (carried && !carried.wantsProgress) {
+    const zone = inject(NgZone);
+    carried.answer = (last) => fetched(last, carried.signal, zone);
+  } else if (carried && inject(HttpBackend) instanceof FetchBackend && globalThis.XMLHttpRequest !== undefined) {
+    const backend = inject(HttpXhrBackend);
+    // not its own method, which may be that of the backend of another injector, and ask for the answer again
+    carried.answer = (last) => HttpXhrBackend.prototype.handle.call(backend, last);
   }
-  carried.journey?.left(request.body);
-  const zone = inject(NgZone);
+  return next(request);
+};
+
+/** @param signal also ends the reading of the answer */
+function fetched(request: HttpRequest<unknown>, signal: AbortSignal, zone: NgZone): Observable<HttpEvent<unknown>> {
   return new Observable((observer) => {
+    let isAnswered = false;
+    const stop = new AbortController();
+    const abort = (): void => stop.abort(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
     // the application is stable while a stream is open; HttpClient itself says that a request is under way
     zone
-      .runOutsideAngular(() => fetch(request.urlWithParams, initOf(request, carried.signal)))
+      .runOutsideAngular(() => fetch(request.urlWithParams, initOf(request, stop.signal)))
       .then(
         (response) => {
           const { status, statusText, body } = response;
+          if (observer.closed) return void body?.cancel().catch(() => {});
+          isAnswered = true;
           const headers = headersOf(response.headers);
           // a browser hides everything of a redirect that is not followed
           const seen = {
             status: response.type === 'opaqueredirect' ? 302 : status,
             statusText,
             headers,
-            url: request.url,
+            url: request.urlWithParams,
           };
           const reader = body?.getReader() ?? null;
-          carried.journey?.came(reader);
           if (response.ok) {
             observer.next(new HttpResponse({ ...seen, body: reader }));
             observer.complete();
           } else observer.error(new HttpErrorResponse({ ...seen, error: reader }));
         },
-        (error: unknown) => observer.error(new HttpErrorResponse({ status: 0, error, url: request.url })),
+        (error: unknown) => observer.error(new HttpErrorResponse({ status: 0, error, url: request.urlWithParams })),
       );
+    return () => {
+      // an interceptor that gave the request up, by a time limit of its own for example, waits for no answer
+      if (isAnswered) return;
+      signal.removeEventListener('abort', abort);
+      stop.abort();
+    };
   });
-};
+}
 
 function initOf(request: HttpRequest<unknown>, signal: AbortSignal): RequestInit {
   const { method, headers, withCredentials, credentials, keepalive, cache, mode, priority } = request;

@@ -1,5 +1,6 @@
 import {
   computed,
+  ErrorHandler,
   effect,
   type Injector,
   type ResourceOptions,
@@ -9,9 +10,10 @@ import {
   untracked,
   type ValueEqualityFn,
 } from '@angular/core';
-import type { BatchApi, BatchCall, CallOptions, RemoteError } from '@sealwire/client';
+import { type BatchApi, type BatchCall, type CallOptions, RemoteError } from '@sealwire/client';
+import { type Described, describe } from './describe.js';
 import { asRemoteError } from './errors.js';
-import { handleOf, recorder } from './handle.js';
+import { handleOf } from './handle.js';
 import type { RemoteModule } from './module.js';
 import { bare, injectorOf, optionsOf, SWITCH } from './options.js';
 import { type HandedOver, resolvedEarly } from './transfer.js';
@@ -77,21 +79,30 @@ export function remoteResource<Api, T>(
   const { injector: given, timeout, batch = true, ...others } = optionsOf(options, OPTIONS, 'remoteResource()');
   const injector = injectorOf(given, remoteResource);
   const handle = handleOf(injector.get(module));
-  const described = computed(() => (handle.obstacle().why === undefined ? call(recorder) : undefined));
+  const described = computed(() =>
+    handle.obstacle().why === undefined ? describe(call, 'remoteResource()') : undefined,
+  );
+  const errors = injector.get(ErrorHandler);
   let underWay: AbortController | undefined;
-  // a resource that becomes idle lets its loader go on, and the application would wait for it
-  untracked(() => effect(() => described() === undefined && underWay?.abort(), { injector }));
+  const follow = (): void => {
+    const wanted = described();
+    // a resource that becomes idle lets its loader go on, and the application would wait for it
+    if (wanted === undefined) underWay?.abort();
+    if (wanted instanceof RemoteError) untracked(() => errors.handleError(wanted));
+  };
+  untracked(() => effect(follow, { injector }));
   const { handedOver, handOver } = handle;
   const early = computed(() => {
     const description = described();
-    return description && handedOver?.(description);
+    return description instanceof RemoteError ? undefined : description && handedOver?.(description);
   });
   let used: HandedOver | undefined;
-  const load: ResourceOptions<unknown, BatchCall<unknown> | undefined> = {
+  const load: ResourceOptions<unknown, Described<unknown>> = {
     ...(others as object),
     injector,
-    params: (): BatchCall<unknown> | undefined => described(),
+    params: (): Described<unknown> => described(),
     loader: async ({ params, abortSignal }) => {
+      if (params instanceof RemoteError) throw params;
       const first = untracked(early);
       if (first && first !== used) {
         used = first;

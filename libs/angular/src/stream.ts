@@ -1,6 +1,7 @@
 import { isPlatformServer } from '@angular/common';
 import {
   computed,
+  ErrorHandler,
   effect,
   type Injector,
   PLATFORM_ID,
@@ -10,8 +11,10 @@ import {
   type WritableSignal,
 } from '@angular/core';
 import { type BatchApi, type BatchCall, RemoteError } from '@sealwire/client';
+import { type Described, describe } from './describe.js';
 import { asRemoteError } from './errors.js';
-import { type Handle, handleOf, recorder } from './handle.js';
+import { type Handle, handleOf } from './handle.js';
+import { isStream } from './holds-stream.js';
 import type { RemoteModule } from './module.js';
 import { injectorOf, misconfigured, optionsOf } from './options.js';
 
@@ -80,7 +83,10 @@ export function remoteStream<Api, T>(
     throw misconfigured('remoteStream() keeps a whole number of items, at least 1.');
   const handle = handleOf(injector.get(module));
   const isServer = isPlatformServer(injector.get(PLATFORM_ID));
-  const described = computed(() => (isServer || handle.obstacle().why !== undefined ? undefined : call(recorder)));
+  const described = computed(() =>
+    isServer || handle.obstacle().why !== undefined ? undefined : describe(call, 'remoteStream()'),
+  );
+  const errors = injector.get(ErrorHandler);
   const stream = new Stream<T>(handle as Handle<unknown>, keep);
   untracked(() =>
     effect(
@@ -89,6 +95,7 @@ export function remoteStream<Api, T>(
         const wanted = described();
         untracked(() => stream.begin(wanted));
         onCleanup(() => stream.giveUp());
+        if (wanted instanceof RemoteError) untracked(() => errors.handleError(wanted));
       },
       { injector },
     ),
@@ -132,11 +139,12 @@ class Stream<T> implements RemoteStream<T> {
     this.#run = undefined;
   }
 
-  begin(call: BatchCall<AsyncIterable<T>> | undefined): void {
+  begin(call: Described<AsyncIterable<T>>): void {
     this.#items = [];
     this.count.set(0);
-    this.#state.set(call ? { status: 'loading' } : IDLE);
-    if (!call) return;
+    const failed = call instanceof RemoteError;
+    this.#state.set(failed ? { status: 'error', error: call } : call ? { status: 'loading' } : IDLE);
+    if (!call || failed) return;
     const run = new AbortController();
     this.#run = run;
     void this.#read(call, run);
@@ -193,11 +201,4 @@ class Stream<T> implements RemoteStream<T> {
       for (const stop of stops) stop();
     };
   }
-}
-
-/** Of items; bytes are a ReadableStream, which has the method too. */
-export function isStream<T>(value: unknown): value is AsyncIterable<T> {
-  return (
-    typeof value === 'object' && value !== null && Symbol.asyncIterator in value && !(value instanceof ReadableStream)
-  );
 }

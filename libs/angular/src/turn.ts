@@ -1,4 +1,5 @@
 import type { BatchCall, CallOptions } from '@sealwire/client';
+import { holdsStream } from './holds-stream.js';
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
@@ -48,7 +49,7 @@ export class Turn {
     });
   }
 
-  /** Given up only when nobody wants any of it. */
+  /** Given up only when nobody wants any of it: what is answered counts no more, unless a stream in it is still read. */
   async #together(all: readonly Waiting[], timeout: number | undefined): Promise<void> {
     const stop = new AbortController();
     const wanted = all.filter(({ signal, reject }) => {
@@ -56,20 +57,32 @@ export class Turn {
       return !signal.aborted;
     });
     if (wanted.length === 0) return;
-    let open = wanted.length;
-    for (const { signal, reject } of wanted) {
+    const open = new Set(wanted);
+    let unanswered = wanted.length;
+    for (const one of wanted) {
       const giveUp = (): void => {
-        reject(signal.reason);
-        if (--open === 0) stop.abort(signal.reason);
+        one.reject(one.signal.reason);
+        open.delete(one);
+        if (open.size === 0) stop.abort(one.signal.reason);
       };
-      signal.addEventListener('abort', giveUp, { once: true, signal: stop.signal });
+      one.signal.addEventListener('abort', giveUp, { once: true, signal: stop.signal });
     }
+    const answered = (one: Waiting | undefined, value: unknown): void => {
+      unanswered--;
+      if (one && unanswered > 0 && !holdsStream(value)) open.delete(one);
+      if (open.size === 0) stop.abort();
+    };
     try {
       const how: CallOptions = { signal: stop.signal, ...(timeout === undefined ? {} : { timeout }) };
       const calls = wanted.map(({ call }) => call);
       await this.send(calls, how, (outcomes) => {
         outcomes.forEach((outcome, i) => {
-          outcome.then(wanted[i]?.resolve, wanted[i]?.reject);
+          const one = wanted[i];
+          outcome.then(one?.resolve, one?.reject);
+          outcome.then(
+            (value) => answered(one, value),
+            () => answered(one, undefined),
+          );
         });
       });
     } catch (error) {

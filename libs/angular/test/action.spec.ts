@@ -2,9 +2,9 @@
 import './support.js';
 import { Component, ErrorHandler, Injector } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
-import { type RemoteActionOptions, remoteAction } from '@sealwire/angular';
+import { type RemoteAction, type RemoteActionOptions, remoteAction, remoteModule } from '@sealwire/angular';
 import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, expectTypeOf, it, onTestFinished, vi } from 'vitest';
 import { Payments } from './server.js';
 
 type Receipt = { readonly receipt: string; readonly at: Date };
@@ -129,6 +129,45 @@ describe('remoteAction', () => {
     sealwire.expectOne(Payments, 'transfer').error('refused');
     await settled();
     expect(onError).toHaveBeenCalledWith(expect.objectContaining({ code: 'refused' }));
+  });
+
+  it('ends once, whatever an ErrorHandler makes of what a callback threw', async () => {
+    const { transfer, sealwire } = setUp({
+      onSuccess: () => {
+        throw new Error('in a callback');
+      },
+    });
+    const rethrown = vi.fn();
+    vi.stubGlobal('queueMicrotask', (run: () => void) => void Promise.resolve().then(run).catch(rethrown));
+    onTestFinished(() => void vi.unstubAllGlobals());
+    vi.spyOn(TestBed.inject(ErrorHandler), 'handleError').mockImplementation((error) => {
+      throw error;
+    });
+    const done = transfer.runAsync('a', 'b', 1n);
+    sealwire.expectOne(Payments, 'transfer').flush(receipt('one'));
+    expect(await done).toEqual(receipt('one'));
+    await settled();
+    expect(rethrown).toHaveBeenCalledOnce();
+    expect([transfer.status(), transfer.isPending()]).toEqual(['resolved', false]);
+    transfer.run('a', 'b', 2n);
+    expect(transfer.isPending()).toBe(true);
+    await expect(transfer.runAsync('a', 'b', 2n)).rejects.toMatchObject({ code: 'busy' });
+    sealwire.expectOne(Payments, 'transfer').error('refused');
+    await settled();
+  });
+
+  it('has the type of what its function returns, undefined among it', () => {
+    TestBed.configureTestingModule({ providers: [provideSealwireTesting()] });
+    const injector = TestBed.inject(Injector);
+    const Users = remoteModule<{ find(id: string): string | undefined; touch(): void; name(): string }>('users');
+    const find = remoteAction(Users, (users) => users.find, { injector });
+    expectTypeOf(find.runAsync).returns.toEqualTypeOf<Promise<string | undefined>>();
+    expectTypeOf(find.value()).toEqualTypeOf<string | undefined>();
+    if (find.hasValue()) expectTypeOf(find.value()).toEqualTypeOf<string>();
+    const touch = remoteAction(Users, (users) => users.touch, { injector });
+    expectTypeOf(touch.runAsync).returns.toEqualTypeOf<Promise<void>>();
+    const name: RemoteAction<[], string | undefined> = remoteAction(Users, (users) => users.name, { injector });
+    expectTypeOf(name.runAsync).returns.toEqualTypeOf<Promise<string>>();
   });
 
   it('goes on when its component ends', async () => {

@@ -19,11 +19,12 @@ import {
   sealwireStreams,
   withFetch,
 } from '@sealwire/angular';
+import { withInspector } from '@sealwire/angular/inspector';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
 import { Rates, serverKey, startServer } from './server.js';
 
-async function connect(http: EnvironmentProviders, features: SealwireFeature<'transport'>[] = []) {
+async function connect(http: EnvironmentProviders, features: SealwireFeature[] = []) {
   const server = await startServer();
   TestBed.configureTestingModule({
     providers: [http, provideSealwire({ url: server.url, serverKey }, ...features)],
@@ -174,6 +175,15 @@ describe('progress of an action', () => {
     expect(up.at(-1)).toBeGreaterThan(900_000);
     expect(sent).toHaveBeenCalledTimes(1);
     expect(warn.mock.calls).toEqual([]);
+  });
+
+  it('is told with the inspector too', async () => {
+    const http = provideHttpClient(withInterceptors([sealwireStreams]));
+    const { injector, remote } = await connect(http, [withInspector()]);
+    await remote.size(Uint8Array.of(1));
+    const size = remoteAction(Rates, (rates) => rates.size, { injector, progress: true });
+    await size.runAsync(Uint8Array.of(1));
+    expect(size.progress()?.down).toBeGreaterThan(0);
   });
 
   it.each([

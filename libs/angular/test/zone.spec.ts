@@ -3,7 +3,14 @@ import 'zone.js';
 import 'zone.js/testing';
 import './support.js';
 import { provideHttpClient, withInterceptors } from '@angular/common/http';
-import { ApplicationRef, ChangeDetectionStrategy, Component, NgZone, provideZoneChangeDetection } from '@angular/core';
+import {
+  ApplicationRef,
+  ChangeDetectionStrategy,
+  Component,
+  Injector,
+  NgZone,
+  provideZoneChangeDetection,
+} from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
   injectConnection,
@@ -90,4 +97,38 @@ it('shows the items of a stream with zone.js, and an open stream keeps nothing u
   await TestBed.inject(ApplicationRef).whenStable();
   fixture.destroy();
   await eventually(() => rates.news.observed).toBe(false);
+});
+
+it('runs in the zone what the application gave to be told something: listeners, progress and callbacks of actions', async () => {
+  const { url } = await startServer();
+  TestBed.configureTestingModule({
+    providers: [
+      provideZoneChangeDetection(),
+      provideHttpClient(withInterceptors([sealwireStreams])),
+      provideSealwire({ url, serverKey }, withModule(Payments, { secureKey: secureKeys[0] })),
+    ],
+  });
+  const zones = new Map<string, boolean>();
+  const note = (what: string) => (): void => void zones.set(what, NgZone.isInAngularZone());
+  const injector = TestBed.inject(Injector);
+  const callbacks = { onSuccess: note('onSuccess'), onError: note('onError') };
+  const transfer = remoteAction(Payments, (payments) => payments.transfer, { injector, ...callbacks });
+  const remote = TestBed.inject(Payments);
+  const stop = remote.$events.on('opened', note('event before the session'));
+  await remote.balance({ account: 'a' });
+  await remote.$call({ onProgress: note('$call') }).balance({ account: 'a' });
+  stop();
+  remote.$events.on('closed', note('event'));
+  await remote.$batch((payments) => [payments.balance({ account: 'a' })], { onProgress: note('$batch') });
+  await transfer.runAsync('a', 'b', 5n);
+  await transfer.runAsync('a', 'b', 500n).catch(() => {});
+  remote.$close();
+  expect(Object.fromEntries(zones)).toEqual({
+    'event before the session': true,
+    $call: true,
+    $batch: true,
+    onSuccess: true,
+    onError: true,
+    event: true,
+  });
 });

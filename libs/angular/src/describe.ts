@@ -1,0 +1,33 @@
+import { type BatchApi, type BatchCall, RemoteError, remoteFunctions } from '@sealwire/client';
+
+/** What `$batch` is given. */
+export type Build<Api> = (remote: BatchApi<Api>) => readonly BatchCall<unknown>[];
+
+/** Describes calls and makes none. */
+const recorder = remoteFunctions<never>({}, (call) => call);
+
+/** The call that a resource or stream is to make, or that the application's function threw. */
+export type Described<T> = BatchCall<T> | RemoteError | undefined;
+
+/** @param what is given the function */
+export function describe<Api, T>(
+  call: (remote: BatchApi<Api>) => BatchCall<T> | undefined,
+  what: string,
+): Described<T> {
+  try {
+    return call(recorder);
+  } catch (cause) {
+    const sentence = `The function that ${what} was given threw, so nothing was sent; what it threw is the cause.`;
+    return new RemoteError('bad_configuration', sentence, { cause });
+  }
+}
+
+/** The calls that a batch would have made; none for a mistake, as where it is made. */
+export function recorded(build: Build<never>): readonly unknown[] {
+  try {
+    const calls: unknown = build(recorder);
+    return Array.isArray(calls) ? calls : [];
+  } catch {
+    return [];
+  }
+}
