@@ -21,6 +21,7 @@ import {
   type RemoteEvents,
   type RemoteListener,
   remoteFunctions,
+  ɵwithEntries,
 } from '@sealwire/client';
 import { type Build, recorded } from './describe.js';
 import { asRemoteError } from './errors.js';
@@ -252,7 +253,7 @@ export class Handle<Api> {
     entries ??= recorded(build).map(() => all.then());
     // whoever reads the array needs no entry
     for (const entry of entries) entry.catch(() => {});
-    return Object.assign(all, { entries });
+    return ɵwithEntries(all, entries);
   }
 
   /** Options of an instance of a class may come from the class. */

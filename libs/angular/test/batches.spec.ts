@@ -42,9 +42,12 @@ describe('the entries of a batch', () => {
     key.set('swk1 of the first');
     const { batch } = connect();
     const sent = batch();
+    // whoever takes entries needs no array
+    const [entry] = batch().entries;
     key.set('swk1 of the second');
     TestBed.tick();
     const former = { code: 'closed', message: expect.stringContaining('the SecureKey changed') };
+    await expect(entry).rejects.toMatchObject(former);
     await expect(sent.entries[0]).rejects.toMatchObject(former);
     await expect(sent).rejects.toMatchObject(former);
   });

@@ -5,7 +5,7 @@ import type { BatchCall, BatchResults, Settled } from './types.js';
 
 /** The outcomes of a batch when all are there, and each as soon as it is. */
 export type Batch<T extends readonly unknown[]> = Promise<BatchResults<T>> & {
-  /** One promise a call, in their order, rejected with the call's RemoteError. */
+  /** One promise a call, in their order, rejected with the call's RemoteError, or with what the batch is rejected with. */
   readonly entries: BatchEntries<T>;
 };
 
@@ -22,7 +22,7 @@ export interface Caller {
   close(): void;
 }
 
-/** A mistake rejects the promise; its entries are none then. */
+/** A mistake rejects the promise; its entries are none then. Who takes entries is told by them of everything else. */
 export function openBatch<T extends readonly BatchCall<unknown>[] | []>(
   how: () => How,
   build: () => T & readonly Call[],
@@ -47,7 +47,20 @@ export function openBatch<T extends readonly BatchCall<unknown>[] | []>(
       throw error;
     }
   };
-  return Object.assign(start(), { entries: entries.map(({ promise }) => promise) }) as unknown as Batch<T>;
+  const all = start();
+  return withEntries(
+    all,
+    entries.map(({ promise }) => promise),
+  ) as unknown as Batch<T>;
+}
+
+/** Whoever takes entries is told by them, so that the batch is no unhandled rejection then. */
+export function withEntries<T>(all: Promise<T>, entries: readonly Promise<unknown>[]): Promise<T> {
+  const get = (): readonly Promise<unknown>[] => {
+    if (entries.length > 0) all.catch(() => {});
+    return entries;
+  };
+  return Object.defineProperty(all, 'entries', { enumerable: true, get });
 }
 
 class Entry {

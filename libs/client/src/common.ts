@@ -10,7 +10,7 @@ export {
   RemoteFile,
   SealwireError,
 } from '@sealwire/core/calls';
-export type { Batch, BatchEntries } from './batch.js';
+export { type Batch, type BatchEntries, withEntries as ɵwithEntries } from './batch.js';
 export type { ConnectionState } from './connection.js';
 export { ChannelBlockedError, OutcomeUnknownError, PolicyError, RemoteError } from './errors.js';
 export type { RemoteEvents, RemoteListener, RenewalReason } from './events.js';

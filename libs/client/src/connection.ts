@@ -64,7 +64,7 @@ export class Connection {
       this.#offline ??= offline();
       return this.#waiting(0, this.#offline);
     },
-    answered: () => (this.state.state === 'waiting' ? this.#open : undefined),
+    answered: () => this.#open,
     refused: ({ cause }) => ({ state: 'refused', error: remoteError(cause) }),
     rested: () => (this.state.state === 'waiting' || this.state.state === 'connecting' ? { state: 'idle' } : undefined),
     closed: () => ({ state: 'idle' }),

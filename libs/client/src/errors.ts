@@ -134,6 +134,21 @@ export function notSent(): RemoteError {
   return unreachable('Nothing was sent within the time of the call', offline());
 }
 
+/** What a stream ends with whose connection was lost. */
+export function cutError(
+  { kind, arrived }: { readonly kind: string; readonly arrived: number },
+  cause: unknown,
+): RemoteError {
+  const unit = kind === 'items' ? kind : 'bytes';
+  const details = { [unit]: arrived };
+  return new RemoteError('stream_cut', `The stream was cut after ${arrived} ${unit}.`, { details, cause });
+}
+
+/** Another run is about something else than the first one. */
+export function changedError(): RemoteError {
+  return new RemoteError('stream_changed', 'What the stream was read from has changed, so that it cannot go on.');
+}
+
 /** With the deepest cause in the message, for `fetch failed` says nothing. */
 export function unreachable(what: string, cause: unknown): RemoteError {
   const deepest = deepestCause(cause);

@@ -41,7 +41,7 @@ export interface RemoteEvents {
   };
   /** the device is offline (`navigator.onLine`): calls wait, within their time, and nothing is sent until it is online */
   offline: Readonly<Record<never, never>>;
-  /** follows `retrying` or `offline`: an answer opened again */
+  /** an answer opened again, after `retrying`, `offline`, `rested` or `refused` */
   answered: Readonly<Record<never, never>>;
   /** after `connecting`, `retrying` or `offline` the last call ended, so that nothing is tried any more */
   rested: Readonly<Record<never, never>>;
@@ -69,14 +69,16 @@ export type RemoteListener<K extends keyof RemoteEvents> = (event: RemoteEvents[
 
 export class EventHub {
   readonly connection = new Connection();
-  readonly #listeners = new Map<keyof RemoteEvents, Set<(event: never) => void>>();
+  /** A function that is added twice is two listeners. */
+  readonly #listeners = new Map<keyof RemoteEvents, Set<{ readonly hear: (event: never) => void }>>();
 
   /** @returns a function that removes the listener */
   on<K extends keyof RemoteEvents>(name: K, listener: RemoteListener<K>): () => void {
     const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners.add(listener));
+    const added = { hear: listener };
+    this.#listeners.set(name, listeners.add(added));
     return () => {
-      listeners.delete(listener);
+      listeners.delete(added);
     };
   }
 
@@ -86,7 +88,9 @@ export class EventHub {
   }
 
   emit<K extends keyof RemoteEvents>(name: K, event: RemoteEvents[K]): void {
-    for (const listener of this.#listeners.get(name) ?? []) told(listener as RemoteListener<K>, event);
+    const listeners = this.#listeners.get(name);
+    // those that are added while it is told hear the next one
+    for (const one of [...(listeners ?? [])]) if (listeners?.has(one)) told(one.hear as RemoteListener<K>, event);
     if (name !== 'connection' && this.connection.follow(name, event)) this.emit('connection', this.connection.state);
   }
 }

@@ -76,10 +76,9 @@ class PlainCaller {
     meter: Meter | undefined,
   ): Promise<readonly Outcome[]> {
     const controller = new AbortController();
-    const item = { abort: (reason: unknown) => controller.abort(reason) };
     const timer = setTimeout(() => controller.abort(new SealwireError('timeout', notReached(undefined).message)), ms);
     this.#pending.add(controller);
-    if (signal) listen(signal, item);
+    if (signal) listen(signal, controller);
     try {
       await whenOnline(controller.signal)?.catch(() => {
         throw notSent();
@@ -102,7 +101,7 @@ class PlainCaller {
     } finally {
       clearTimeout(timer);
       this.#pending.delete(controller);
-      if (signal) unlisten(signal, item);
+      if (signal) unlisten(signal, controller);
     }
   }
 }

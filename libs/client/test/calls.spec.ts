@@ -1,6 +1,6 @@
 import { OutcomeUnknownError, RemoteError } from '@sealwire/client';
 import { encodeCalls, LIMITS, toHex } from '@sealwire/core';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
 import { connect, gate } from './support/remote.js';
 
@@ -148,6 +148,42 @@ describe('$batch', () => {
   it('refuses an array with holes', async () => {
     const holes = connect(new PeerServer()).$batch(() => new Array(2) as never);
     await expect(holes).rejects.toMatchObject({ code: 'bad_configuration' });
+  });
+
+  describe('of which nobody waits but for entries', () => {
+    /** Reasons of rejections that had nobody, of what is done meanwhile. */
+    async function unhandled(work: () => Promise<unknown>): Promise<unknown[]> {
+      const reasons: unknown[] = [];
+      const others = process.listeners('unhandledRejection');
+      process.removeAllListeners('unhandledRejection').on('unhandledRejection', (reason) => reasons.push(reason));
+      onTestFinished(() => {
+        process.removeAllListeners('unhandledRejection');
+        for (const other of others) process.on('unhandledRejection', other);
+      });
+      await work();
+      await new Promise(setImmediate);
+      return reasons;
+    }
+
+    it('tells them alone why it was given up', async () => {
+      const remote = connect(new PeerServer());
+      const giving = new AbortController();
+      const reasons = await unhandled(async () => {
+        const { entries } = remote.$batch((r) => [r.add(1, 2), r.echo('x')], { signal: giving.signal });
+        giving.abort(new Error('enough'));
+        for (const entry of entries) await expect(entry).rejects.toThrow('enough');
+      });
+      expect(reasons).toEqual([]);
+    });
+
+    it('tells of a mistake, which leaves no entries', async () => {
+      const remote = connect(new PeerServer());
+      const reasons = await unhandled(async () => {
+        const { entries } = remote.$batch(() => 'none' as never);
+        expect(entries).toEqual([]);
+      });
+      expect(reasons).toMatchObject([{ code: 'bad_configuration' }]);
+    });
   });
 
   it('takes an empty batch', async () => {

@@ -1,7 +1,7 @@
 import type { ConnectionState } from '@sealwire/client';
-import { describe, expect, it } from 'vitest';
-import { PeerServer } from '../../../test/support/peer/server.js';
-import { connect, gate } from './support/remote.js';
+import { describe, expect, it, vi } from 'vitest';
+import { PeerServer, refused } from '../../../test/support/peer/server.js';
+import { connect, gate, type Kind } from './support/remote.js';
 
 /** The states a remote goes through, from the one it begins with. */
 function states(remote: ReturnType<typeof connect>): ConnectionState['state'][] {
@@ -64,6 +64,40 @@ describe('$connection', () => {
     expect(seen).toEqual(['idle', 'connecting', 'idle']);
   });
 
+  it('is open again at the first answer after it was idle', async () => {
+    let isDown = false;
+    const remote = connect(new PeerServer(), {
+      network: (_request, next) => (isDown ? Promise.reject(new Error('no network')) : next()),
+    });
+    await remote.add(1, 2);
+    const seen = states(remote);
+    isDown = true;
+    const giving = new AbortController();
+    const call = remote.$call({ signal: giving.signal }).add(1, 2);
+    remote.$events.on('connection', () => giving.abort());
+    await expect(call).rejects.toMatchObject({ name: 'AbortError' });
+    isDown = false;
+    expect(await remote.add(3, 4)).toBe(7);
+    expect(seen).toEqual(['open', 'waiting', 'idle', 'open']);
+  });
+
+  it('is open again at the first answer in a session whose renewal was refused', async () => {
+    const forged = new Set<Kind>();
+    const remote = connect(new PeerServer(), {
+      network(_request, next, kind) {
+        if (!forged.has(kind)) return next();
+        return refused(kind === 'call' ? 'session_unknown' : 'handshake_failed');
+      },
+    });
+    await remote.add(1, 2);
+    const seen = states(remote);
+    forged.add('call').add('start');
+    remote.$events.on('refused', () => void forged.delete('call'));
+    expect(await remote.add(3, 4)).toBe(7);
+    remote.$close();
+    expect(seen.slice(-3)).toEqual(['refused', 'open', 'idle']);
+  });
+
   it('is refused with the error that says why, until another call tries', async () => {
     const remote = connect(new PeerServer('billing'));
     const seen = states(remote);
@@ -81,5 +115,39 @@ describe('$connection', () => {
     for (const session of server.sessions.values()) session.ended = true;
     await remote.add(1, 2);
     expect(remote.$connection()).toMatchObject({ state: 'open', renewed: 'session_ended' });
+  });
+});
+
+describe('$events', () => {
+  it('tells a listener once that removes and adds itself while it is told', () => {
+    const remote = connect(new PeerServer());
+    let told = 0;
+    const listen = (): void => {
+      const stop = remote.$events.on('closed', () => {
+        stop();
+        if (++told < 10) listen();
+      });
+    };
+    listen();
+    remote.$close();
+    expect(told).toBe(1);
+  });
+
+  it('tells a function as often as it was added and not removed', () => {
+    const remote = connect(new PeerServer());
+    const listener = vi.fn();
+    const stops = [1, 2, 3].map(() => remote.$events.on('closed', listener));
+    stops[0]?.();
+    remote.$close();
+    expect(listener).toHaveBeenCalledTimes(2);
+  });
+
+  it('tells nobody who was removed by a listener before it', () => {
+    const remote = connect(new PeerServer());
+    const listener = vi.fn();
+    remote.$events.on('closed', () => stop());
+    const stop = remote.$events.on('closed', listener);
+    remote.$close();
+    expect(listener).not.toHaveBeenCalled();
   });
 });

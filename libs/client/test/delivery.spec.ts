@@ -1,8 +1,17 @@
 import { OutcomeUnknownError, RemoteError } from '@sealwire/client';
-import { CONTENT_TYPE, encodeCalls, encodeReply, type Reply, SealwireError, toHex } from '@sealwire/core';
-import { describe, expect, it, vi } from 'vitest';
+import {
+  CONTENT_TYPE,
+  decodeCalls,
+  encodeCalls,
+  encodeReply,
+  LIMITS,
+  type Reply,
+  SealwireError,
+  toHex,
+} from '@sealwire/core';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer, type PeerSession, refused } from '../../../test/support/peer/server.js';
-import { pack } from '../src/delivery/index.js';
+import { type Parcel, pack, withAdded } from '../src/delivery/index.js';
 import { connect, gate, type Network, opened, useFakeTimers } from './support/remote.js';
 
 /** As `fetchTransport` reports a connection that never came about. */
@@ -69,6 +78,51 @@ describe('requests under way', () => {
     hold.open();
     await vi.advanceTimersByTimeAsync(1);
     expect(await call).toBe(3);
+  });
+});
+
+describe('a signal', () => {
+  it('gives a call up at each moment between its metadata and its sending', async () => {
+    const server = new PeerServer();
+    let metadata = async () => ({});
+    const network: Network = (_request, next, kind) => (kind === 'call' ? new Promise(() => {}) : next());
+    const remote = connect(server, { network, metadata: () => metadata() });
+    await remote.add(0, 0);
+    for (let ticks = 0; ticks < 16; ticks++) {
+      const made = gate<object>();
+      metadata = () => made.passed as Promise<Record<string, string>>;
+      const giving = new AbortController();
+      const call = remote.$call({ signal: giving.signal, timeout: 500 }).add(1, 2);
+      made.open({});
+      let turn = Promise.resolve();
+      for (let i = 0; i < ticks; i++) turn = turn.then(() => {});
+      void turn.then(() => giving.abort());
+      await expect(call, `after ${ticks} microtasks`).rejects.toMatchObject({ name: 'AbortError' });
+    }
+  });
+});
+
+describe('timers that are late', () => {
+  it('give a call one more look, not one after the other, as in a hidden tab', async () => {
+    useFakeTimers();
+    const server = new PeerServer();
+    let calls = 0;
+    const remote = await opened(server, (_request, next, kind) => {
+      if (kind !== 'call') return next();
+      calls++;
+      return new Promise(() => {});
+    });
+    const timer = setTimeout;
+    vi.stubGlobal('setTimeout', (fire: () => void, ms = 0) => {
+      const now = performance.now();
+      return timer(fire, Math.ceil((now + ms) / 1_000) * 1_000 - now);
+    });
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const ended = vi.fn();
+    remote.$call({ timeout: 2_000 }).add(1, 2).catch(ended);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(ended).toHaveBeenCalledExactlyOnceWith(expect.any(OutcomeUnknownError));
+    expect(calls).toBeLessThanOrEqual(3);
   });
 });
 
@@ -305,6 +359,48 @@ describe('too large', () => {
     expect(server.count('call')).toBe(3);
   });
 
+  it('is no batch whose items are more than one message holds: it goes in several', async () => {
+    const server = new PeerServer();
+    const remote = await opened(server);
+    const many = new Array(100_000).fill(1);
+    const settled = await remote.$batch((r) => [r.add(1, 2), r.echo(many), r.echo(many), r.add(3, 4)]);
+    expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled', 'fulfilled']);
+    expect(server.count('call')).toBe(2);
+  });
+
+  it.each<[string, unknown, number]>([
+    ['numbers', 1.5, 1],
+    ['long integers', 2 ** 40, 1],
+    ['texts', 'x'.repeat(300), 1],
+    ['bytes', new Uint8Array(70_000), 1],
+    ['nothing', null, 1],
+    ['bigints', -(2n ** 70n), 2],
+    ['dates', new Date(0), 2],
+    ['objects', { a: 1 }, 3],
+    ['sets', new Set([1]), 3],
+    ['maps', new Map([['a', [1]]]), 5],
+  ])('counts items as servers do, and leaves room for what is laid over its calls later: %s', (_name, value, items) => {
+    const metadata = Object.fromEntries(Array.from({ length: LIMITS.metadata }, (_, i) => [`x-${i}`, 'y']));
+    // the array of calls, name and arguments of each, and what a call may say beside them
+    const room = LIMITS.payloadItems - 1 - 2 * (3 + 12 + 2 * LIMITS.metadata);
+    const filler = (more: number) => new Array(room - 2 - 10 * items + more).fill(0);
+    const packed = (more: number) =>
+      pack(
+        [
+          { name: 'a', args: [new Array(10).fill(value)] },
+          { name: 'b', args: [filler(more)] },
+        ],
+        Number.POSITIVE_INFINITY,
+        [],
+      );
+    expect(packed(1)).toHaveLength(2);
+    const [all] = packed(0);
+    expect(all?.places).toEqual([0, 1]);
+    const calls = decodeCalls(withAdded([all as Parcel], { deadline: 1, metadata })[0]?.payload as Uint8Array);
+    const resend = { callId: new Uint8Array(16), incarnation: new Uint8Array(8) };
+    expect(() => encodeCalls(calls.map((call) => ({ ...call, resend })))).not.toThrow();
+  });
+
   it('is a result that is longer than this client reads, at once', async () => {
     const server = new PeerServer();
     const remote = await opened(server, async (_request, next, kind) => {
@@ -441,6 +537,20 @@ describe('many calls', () => {
     expect(warned).not.toHaveBeenCalled();
     expect(add).toHaveBeenCalledTimes(2);
     expect(remove).toHaveBeenCalledTimes(2);
+  });
+
+  it('put one listener on their signal while their metadata is being made', async () => {
+    const made = gate<object>();
+    let metadata = async (): Promise<object> => ({});
+    const remote = connect(new PeerServer(), { metadata: () => metadata() as Promise<Record<string, string>> });
+    await remote.add(0, 0);
+    metadata = () => made.passed;
+    const { signal } = new AbortController();
+    const add = vi.spyOn(signal, 'addEventListener');
+    const calls = Array.from({ length: 50 }, (_, i) => remote.$call({ signal }).add(i, 1));
+    expect(add).toHaveBeenCalledOnce();
+    made.open({});
+    expect(await Promise.all(calls)).toHaveLength(50);
   });
 
   it('share one timer', async () => {

@@ -1,9 +1,10 @@
+import { StreamBody } from '@sealwire/client';
 import type { ClientPrimitives, RemoteFile } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
-import { collect, openedLive } from './support/live.js';
+import { collect, type LiveNetwork, openedLive } from './support/live.js';
 import { connect } from './support/remote.js';
 
 type Operation = 'x25519KeyPair' | 'x25519' | 'kemKeyPair' | 'kemDecapsulate' | 'seal' | 'open';
@@ -57,6 +58,40 @@ describe('primitives that return promises', () => {
     expect(all.map((one) => one.status === 'fulfilled' && one.value)).toEqual([2, 4]);
     for (let i = 0; i < 10; i++) expect(await remote.add(i, 1)).toBe(i + 1);
     expect(server.count('finish')).toBe(1);
+  });
+
+  it('leave no pulse behind of an upload that is given up while a piece is being sealed', async () => {
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    onTestFinished(() => timers.mockRestore());
+    const server = new LivePeerServer();
+    server.pulse = 1;
+    const { primitives, control } = late();
+    // one that takes pieces also of a body that was cancelled
+    const network: LiveNetwork = ({ body }, next) => {
+      if (!(body instanceof StreamBody)) return next();
+      body.pipe(() => {}).catch(() => {});
+      return new Promise(() => {});
+    };
+    const { remote } = await openedLive({ server, primitives, network });
+    const giving = new AbortController();
+    const [sealing, holding] = [gate(), gate()];
+    async function* items() {
+      control.hold = (operation) => {
+        if (operation !== 'seal') return undefined;
+        sealing.open();
+        return holding.wait;
+      };
+      yield 1;
+      await new Promise(() => {});
+    }
+    const call = remote.$call({ signal: giving.signal }).drain(items());
+    await sealing.wait;
+    giving.abort(new Error('enough'));
+    await expect(call).rejects.toThrow('enough');
+    holding.open();
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+    const holdsProcess = timers.mock.results.map(({ value }) => value.hasRef());
+    expect(timers.mock.calls.filter(([, ms = 0], i) => ms > 500 && ms < 1_500 && holdsProcess[i])).toEqual([]);
   });
 
   it('serve streams in both directions', async () => {

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { remoteBytes } from './support/bytes.js';
 import { type Any, collect, cutAfter, openedLive } from './support/live.js';
-import { useFakeTimers } from './support/remote.js';
+import { gate, useFakeTimers } from './support/remote.js';
 
 /** A subscription over a fixed list, from behind the position that its consumer saw last. */
 function watching(server: LivePeerServer, count: number) {
@@ -69,6 +69,43 @@ describe('a resumable stream', () => {
     };
     expect(await collect(await remote.watch())).toEqual(upTo(20));
     expect(server.sessions.size).toBe(2);
+  });
+
+  /** One that is cut once; the metadata of its resumption is never made the first time. */
+  async function withoutMetadata(timeout = 30_000) {
+    const asked = gate();
+    let [isCut, calls] = [false, 0];
+    const { server, remote } = await openedLive({
+      timeout,
+      metadata() {
+        if (++calls !== 3) return {};
+        asked.open();
+        return new Promise(() => {});
+      },
+      async network(_request, next) {
+        const response = await next();
+        if (response.body instanceof Uint8Array || isCut) return response;
+        isCut = true;
+        return cutAfter(response, 10_000);
+      },
+    });
+    watching(server, 300);
+    return { remote, asked };
+  }
+
+  it.each(['its signal', '$close()'])('ends by %s while metadata is being made for its resumption', async (what) => {
+    const { remote, asked } = await withoutMetadata();
+    const giving = new AbortController();
+    const items = collect(await remote.$call({ signal: giving.signal }).watch());
+    await asked.passed;
+    if (what === '$close()') remote.$close();
+    else giving.abort(Object.assign(new Error('enough'), { code: 'given_up' }));
+    await expect(items).rejects.toMatchObject({ code: what === '$close()' ? 'closed' : 'given_up' });
+  });
+
+  it('asks for the metadata of its resumption again if it is not there in the time of a call', async () => {
+    const { remote } = await withoutMetadata(300);
+    expect(indices(await collect(await remote.watch()))).toEqual(upTo(300));
   });
 
   it('leaves the new session alone if it is told late that its own has ended', async () => {

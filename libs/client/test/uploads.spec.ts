@@ -293,6 +293,30 @@ describe.each([
     expect(closed).toHaveBeenCalledOnce();
   });
 
+  it('reads what can be read once for one call of a batch, and a Blob for each', async () => {
+    const { server, remote } = await connect();
+    server.live.drain = async (_context, items: AsyncIterable<number>) => (await collect(items)).length;
+    async function* items() {
+      yield* [1, 2, 3];
+    }
+    const [once, blob] = [items(), new Blob(['abc'])];
+    const raw = new RemoteFile({ name: 'r', type: '' }, () => new Blob(['abc']).stream() as ReadableStream<Uint8Array>);
+    const batch = remote.$batch((r: Any) => [
+      ...[r.drain(once), r.drain(once), r.store(blob), r.store(blob), r.store(raw), r.store({ raw })],
+      r.drain(once, once),
+    ]);
+    const refusal = (name: string, path = '') => ({
+      reason: {
+        code: 'unsupported_value',
+        message: `Argument 1 of \`${name}\`${path} cannot be sent: a stream that the message has already.`,
+      },
+    });
+    expect(await batch).toMatchObject([
+      ...[{ value: 3 }, refusal('drain'), { value: { size: 3 } }, { value: { size: 3 } }, { value: { size: 3 } }],
+      ...[refusal('store', ', at `.raw`,'), refusal('drain')],
+    ]);
+  });
+
   it('closes its sources when the call is given up', async () => {
     const { server, remote } = await connect();
     server.live.drain = (_context, items: AsyncIterable<number>) => collect(items);
@@ -327,6 +351,60 @@ describe.each([
         .catch(() => undefined);
     });
     expect(await why).toMatchObject({ message: 'also' });
+  });
+
+  it('leaves no pulses behind if the call is given up before its body begins', async () => {
+    const server = new LivePeerServer();
+    server.pulse = 1;
+    const { remote } = await openedLive({ server, transport: transport(server) as Any });
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    onTestFinished(() => timers.mockRestore());
+    const giving = new AbortController();
+    async function* items() {
+      yield 1;
+    }
+    const onSent = () => giving.abort(new Error('enough'));
+    await expect(remote.$call({ signal: giving.signal, onSent }).drain(items())).rejects.toThrow('enough');
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+    // that of the call itself
+    expect(timers.mock.calls.filter(([, ms = 0]) => ms < 5_000)).toEqual([]);
+    expect(server.seen).toEqual([]);
+  });
+
+  it('has its time and no more if its source is silent, which sends pulses only where they leave', async () => {
+    const server = new LivePeerServer();
+    server.pulse = 1;
+    server.live.drain = (_context, items: AsyncIterable<number>) => collect(items);
+    const seen = (request: Any): Any => {
+      const { body, onUpload } = request;
+      if (!(body instanceof StreamBody) || !onUpload) return request;
+      let left = 0;
+      const pipe = (write: WriteParts) =>
+        body.pipe((parts) => {
+          for (const { length } of parts) left += length;
+          onUpload(left);
+          return write(parts);
+        });
+      return { ...request, body: new StreamBody(pipe, body.cancel) };
+    };
+    for (const uploadProgress of [false, true]) {
+      const send = (request: Any) => server.answer(uploadProgress ? seen(request) : request);
+      const carrier = { requestStreams, uploadProgress, send };
+      const { remote } = await openedLive({ server, transport: carrier as Any, timeout: 1_300 });
+      const lengths: number[] = [];
+      const onSealed = ({ payloads }: SealedPieces) => void lengths.push(...payloads);
+      async function* items() {
+        yield 1;
+        await new Promise((resolve) => setTimeout(resolve, 800));
+        yield 2;
+        await new Promise(() => {});
+      }
+      const before = performance.now();
+      await expect(remote.$call({ onSealed }).drain(items())).rejects.toBeInstanceOf(OutcomeUnknownError);
+      expect(performance.now() - before).toBeGreaterThan(1_900);
+      // of a unit without content
+      expect(lengths.includes(7)).toBe(requestStreams);
+    }
   });
 
   it('closes its sources when the call is not made at all', async () => {

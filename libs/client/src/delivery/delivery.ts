@@ -1,4 +1,4 @@
-import { type Call, type KeySize, LIMITS } from '@sealwire/core';
+import { type Call, type KeySize, LIMITS, type Soon } from '@sealwire/core';
 import { closedError, notReached } from '../errors.js';
 import type { EventHub } from '../events.js';
 import { LONGEST, type Settings } from '../options.js';
@@ -6,10 +6,10 @@ import { openPlain } from '../plain.js';
 import { type OpenCaller, type Prepared, prepare } from '../remote.js';
 import { Sessions } from '../sessions/sessions.js';
 import { Upload } from '../streams/upload.js';
-import { isOffline, originOf, type Rousable, rouseLater, rouseNoMore } from '../transport/network.js';
+import { isOffline, originOf } from '../transport/network.js';
 import type { Settled } from '../types.js';
 import type { Added, How, Work } from './how.js';
-import { type Abortable, listen, unlisten, withinOpen } from './limits.js';
+import { type Abortable, withinOpen } from './limits.js';
 import { Message } from './message.js';
 import { dropStreams, type Parcel, withAdded } from './payload.js';
 import { stop } from './setbacks.js';
@@ -66,9 +66,11 @@ export class Delivery {
 
   /** @throws the reason of its signal, or RemoteError `closed` */
   launch(message: Message): Promise<void> {
-    if (this.#closed) {
-      message.abort(closedError());
-    } else if (this.#messages.size < LIMITS.callsInFlight || message.work.how.early) this.#admit(message);
+    const { early, signal } = message.work.how;
+    if (this.#closed) message.abort(closedError());
+    // it may have fired before the message listened to it
+    else if (signal?.aborted) message.abort(signal.reason);
+    else if (this.#messages.size < LIMITS.callsInFlight || early) this.#admit(message);
     else this.#queue.add(message);
     return message.ended;
   }
@@ -78,15 +80,25 @@ export class Delivery {
   }
 
   /** The arguments are those of the time of the call; what asynchronous metadata gives comes to them. */
-  async #later(parcels: readonly Parcel[], { timeout, signal }: How, added: Promise<Added>): Promise<Parcel[]> {
+  async #later(parcels: readonly Parcel[], how: How, added: Promise<Added>): Promise<Parcel[]> {
     try {
-      const more = await withinOpen(this.closables, timeout, signal, added);
-      if (!more) throw notReached(undefined);
-      return withAdded(parcels, more);
+      return withAdded(parcels, await this.added(how, added));
     } catch (error) {
       dropStreams(parcels, error);
       throw error;
     }
+  }
+
+  /**
+   * What asynchronous metadata gives, within the time of a call.
+   *
+   * @throws the reason of the signal, or RemoteError `closed`, `timeout` or `metadata_failed`
+   */
+  async added({ timeout, signal }: How, making: Soon<Added>): Promise<Added> {
+    this.#check();
+    const added = await withinOpen(this.closables, timeout, signal, making);
+    if (!added) throw notReached(undefined);
+    return added;
   }
 
   async prewarm(): Promise<void> {
@@ -101,11 +113,10 @@ export class Delivery {
   leave(message: Message): void {
     this.#queue.delete(message);
     if (!this.#messages.delete(message)) return;
-    for (const next of this.#queue) {
-      if (this.#messages.size >= LIMITS.callsInFlight) break;
+    const [next] = this.#queue;
+    if (next && this.#messages.size < LIMITS.callsInFlight) {
       this.#queue.delete(next);
       this.#admit(next);
-      break;
     }
     this.#rest();
   }
@@ -123,33 +134,9 @@ export class Delivery {
    *
    * @throws the reason of the signal, or RemoteError `closed`
    */
-  pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const end = (): void => {
-        this.alarms.clear(item);
-        rouseNoMore(item);
-        this.closables.delete(item);
-        if (signal) unlisten(signal, item);
-      };
-      const ring = (): void => {
-        end();
-        resolve();
-      };
-      const item: Limited & Abortable & Rousable = {
-        ring,
-        rouse: ring,
-        abort: (reason) => {
-          end();
-          reject(reason);
-        },
-      };
-      if (this.#closed) return reject(closedError());
-      this.closables.add(item);
-      if (signal) listen(signal, item);
-      rouseLater(item);
-      this.alarms.set(item, performance.now() + ms);
-    });
+  async pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    this.#check();
+    await withinOpen(this.closables, ms, signal, undefined, true);
   }
 
   close(): void {

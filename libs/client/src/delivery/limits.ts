@@ -57,35 +57,37 @@ export async function within<T = never>(
 ): Promise<T | undefined> {
   signal?.throwIfAborted();
   let end = (): void => {};
-  let stop = (): void => {};
+  let stop = (_reason: unknown): void => {};
   const time = new Promise<undefined>((resolve, reject) => {
     end = () => resolve(undefined);
-    stop = () => reject(signal?.reason);
-    signal?.addEventListener('abort', stop);
+    stop = reject;
   });
   const timer = setTimeout(end, ms);
-  const item = { rouse: end };
+  const item = { rouse: end, abort: stop };
+  if (signal) listen(signal, item);
   if (rousable) rouseLater(item);
   try {
     return await Promise.race(work ? [work, time] : [time]);
   } finally {
     clearTimeout(timer);
     if (rousable) rouseNoMore(item);
-    signal?.removeEventListener('abort', stop);
+    if (signal) unlisten(signal, item);
   }
 }
 
-/** `within` for work that somebody may end by what he finds in a set. @throws also the reason that he gives */
+/** `within` that somebody may end by what he finds in a set. @throws also the reason that he gives */
 export async function withinOpen<T>(
   closables: Set<Abortable>,
   ms: number,
   signal: AbortSignal | undefined,
-  work: Promise<T>,
+  work?: Soon<T>,
+  rousable?: boolean,
 ): Promise<T | undefined> {
   const closing = new AbortController();
+  const closed = aborted(closing.signal);
   closables.add(closing);
   try {
-    return await within(ms, signal, Promise.race([work, aborted(closing.signal)]));
+    return await within<T>(ms, signal, work ? Promise.race([work, closed]) : closed, rousable);
   } finally {
     closables.delete(closing);
   }

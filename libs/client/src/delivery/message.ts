@@ -64,6 +64,8 @@ export class Message implements Limited, Abortable, Repeating {
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
   #deadline: number;
+  /** for answers that may lie in the socket: one for each deadline, or timers that are always late would put off its end for ever */
+  #looks = 0;
   readonly flights: AbortController[] = [];
   copying = false;
   /** a pause of it ends sooner if the network or the page comes back */
@@ -114,7 +116,7 @@ export class Message implements Limited, Abortable, Repeating {
   }
 
   ring(at: number, late: number): void {
-    if (at >= this.#deadline && late > SLEPT_MS) this.#deadline = at + LOOK_AGAIN_MS;
+    if (at >= this.#deadline && late > SLEPT_MS && this.#looks++ === 0) this.#deadline = at + LOOK_AGAIN_MS;
     if (at < this.#deadline) this.rouse();
     else stop(this, outOfTime(this));
   }
@@ -129,7 +131,7 @@ export class Message implements Limited, Abortable, Repeating {
 
   /** More of its arguments has left than ever before: progress enough, unless a time was set for this call. */
   moved(more = 0): void {
-    if (!this.work.how.hard) this.#deadline = performance.now() + this.timeout + more;
+    if (!this.work.how.hard) [this.#deadline, this.#looks] = [performance.now() + this.timeout + more, 0];
   }
 
   /** What was set for a request that nobody could see moving is over with it. */
@@ -224,7 +226,7 @@ export class Message implements Limited, Abortable, Repeating {
   /** An answer opened. */
   heard(sent: Sent, mayRun: boolean): void {
     if (this.delivery.sessions.doubted) this.delivery.sessions.opened(sent.session);
-    if (this.delivery.events.connection.state.state === 'waiting') this.delivery.events.emit('answered', {});
+    if (this.delivery.events.connection.state.state !== 'open') this.delivery.events.emit('answered', {});
     this.unheardSince = performance.now();
     this.left = true;
     if (mayRun) this.mayRun = true;

@@ -1,5 +1,13 @@
-import type { Call } from '@sealwire/core';
-import { concat, decodeCalls, encodeCalls, FoundStreams, LIMITS, largestArgument } from '@sealwire/core/calls';
+import type { Call, Replace } from '@sealwire/core';
+import {
+  concat,
+  decodeCalls,
+  encodeCalls,
+  FoundStreams,
+  LIMITS,
+  largestArgument,
+  RemoteFile,
+} from '@sealwire/core/calls';
 import { RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 import type { Added } from './how.js';
@@ -36,6 +44,9 @@ export function letGo(calls: readonly Call[], error: unknown): void {
   }
 }
 
+/** Items that may come to a call after it was packed: its identity, a deadline, metadata. */
+const LATER_ITEMS = 12 + 2 * LIMITS.metadata;
+
 /**
  * Encodes calls, as many together as fit into a message. One that cannot be sent is rejected in `settled` and takes no other
  * with it.
@@ -47,21 +58,27 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
   let encoded: Uint8Array[] = [];
   let places: number[] = [];
   let length = 0;
+  let items = 1;
+  // one call alone is neither too many items nor has the stream of another
+  const taken = calls.length > 1 ? new Set<object>() : undefined;
   const close = (): void => {
     if (places.length > 0) parcels.push({ payload: join(encoded), places });
-    [encoded, places, length] = [[], [], 0];
+    [encoded, places, length, items] = [[], [], 0, 1];
   };
   calls.forEach((call, place) => {
     try {
-      const { payload: one, streams } = encodeOne(call);
+      const { payload: one, streams } = encodeOne(call, taken);
       if (streams.size > 0) {
         parcels.push({ payload: one, places: [place], streams });
         return;
       }
-      if (places.length === LIMITS.batch || length + one.length > limit) close();
+      const own = taken ? itemsOf(one) - 1 + LATER_ITEMS : 0;
+      const isFull = length + one.length > limit || items + own > LIMITS.payloadItems;
+      if (isFull || places.length === LIMITS.batch) close();
       encoded.push(one);
       places.push(place);
       length += one.length;
+      items += own;
     } catch (error) {
       settled[place] = { status: 'rejected', reason: remoteError(error) };
     }
@@ -70,18 +87,55 @@ export function pack(calls: readonly Call[], limit: number, settled: Settled[]):
   return parcels;
 }
 
-/** @throws UnsupportedValueError, or RemoteError for a name that is too long */
-function encodeOne(call: Call): { payload: Uint8Array; streams: FoundStreams } {
+/**
+ * @param taken streams of other calls that can be read once, to which its own are added
+ * @throws UnsupportedValueError, or RemoteError for a name that is too long
+ */
+function encodeOne(call: Call, taken?: Set<object>): { payload: Uint8Array; streams: FoundStreams } {
   if (call.name.length > LIMITS.functionName) {
     throw new RemoteError('function_unknown', `The name of a function has at most ${LIMITS.functionName} characters.`);
   }
   const streams = new FoundStreams();
   try {
-    return { payload: encodeCalls([call], streams), streams };
+    return { payload: encodeCalls([call], taken ? { replace: once(streams, taken) } : streams), streams };
   } catch (error) {
     streams.drop(0, error);
     throw error;
   }
+}
+
+/** Remembers in `taken` what can be read once, and refuses it the second time. */
+function once(streams: FoundStreams, taken: Set<object>): Replace {
+  return (value) => {
+    if (taken.has(value)) refuseTwice(value);
+    const reference = streams.replace(value);
+    const isBlob = reference?.[0] === 'file' && !(value instanceof RemoteFile);
+    if (reference && !isBlob) taken.add(value);
+    return reference;
+  };
+}
+
+/** @throws what it throws for a stream that stands twice in one call */
+function refuseTwice(value: object): void {
+  const found = new FoundStreams();
+  for (const _ of [1, 2]) found.replace(value);
+}
+
+/** Items of what was encoded: each has one head. */
+function itemsOf(encoded: Uint8Array): number {
+  let items = 0;
+  for (let at = 0; at < encoded.length; items++) {
+    const head = encoded[at++] as number;
+    const kind = head >> 5;
+    let argument = head & 31;
+    if (argument >= 24) {
+      const end = at + 2 ** (argument - 24);
+      for (argument = 0; at < end; at++) argument = argument * 256 + (encoded[at] as number);
+    }
+    // bytes and texts follow their head
+    if (kind === 2 || kind === 3) at += argument;
+  }
+  return items;
 }
 
 /** A payload is an array of calls (PROTOCOL.md section 5.5): one head, then the calls. */

@@ -25,13 +25,13 @@ import { unsettled } from '../delivery/how.js';
 import { type Abortable, listen, unlisten } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
 import { unanswered } from '../delivery/setbacks.js';
-import { RemoteError, remoteError } from '../errors.js';
+import { changedError, cutError, RemoteError, remoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
 import type { LiveBody } from '../transport/body.js';
 import { maxResponse } from '../transport/transport.js';
 import { opened } from './exchange.js';
-import { changed, cutError, goOn, Origin } from './resumption.js';
+import { goOn, Origin } from './resumption.js';
 
 /** So many intervals without a sign of life are a cut. */
 const SILENT_PULSES = 3;
@@ -246,7 +246,7 @@ export class Reception implements Limited, Abortable {
   #goesOn(origin: Origin, outcome: Outcome, stream: IncomingStream | undefined): void {
     if (!outcome.ok) return;
     if (stream !== origin.stream) {
-      origin.stream.end(changed());
+      origin.stream.end(changedError());
       return;
     }
     this.#origins.push(origin);

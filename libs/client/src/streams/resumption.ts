@@ -5,7 +5,7 @@ import { type How, unsettled } from '../delivery/how.js';
 import { backoff } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
 import { join, rewrite } from '../delivery/payload.js';
-import { RemoteError, remoteError } from '../errors.js';
+import { changedError, RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 
 /** Failures of a resuming call that pass. */
@@ -126,7 +126,7 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
   try {
     const { greetings } = delivery.sessions;
     const round = how.refresher?.round;
-    const added = (await how.added?.()) ?? {};
+    const added = await delivery.added(how, how.added?.() ?? {});
     const payload = join(origins.map((origin) => origin.again(added)));
     const work = { calls, settled, how: unsettled(how), round };
     const message = delivery.message(work, { payload, places: calls.map((_, place) => place) }, greetings);
@@ -134,24 +134,10 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
     await delivery.launch(message);
     // an ordinary result goes on with nothing
     const ended = message.receptions ? [] : origins.filter((_, place) => settled[place]?.status === 'fulfilled');
-    for (const { stream } of ended) stream.end(changed());
+    for (const { stream } of ended) stream.end(changedError());
   } catch (error) {
     if (!(error instanceof RemoteError) || !PASSING.has(error.code)) throw error;
     return calls.map(() => ({ status: 'rejected', reason: error }));
   }
   return settled;
-}
-
-/** What a stream ends with whose connection was lost. */
-export function cutError({ kind, arrived }: IncomingStream, cause: unknown): RemoteError {
-  const details = kind === 'items' ? { items: arrived } : { bytes: arrived };
-  return new RemoteError('stream_cut', `The stream was cut after ${arrived} ${kind === 'items' ? 'items' : 'bytes'}.`, {
-    details,
-    cause,
-  });
-}
-
-/** Another run is about something else than the first one. */
-export function changed(): RemoteError {
-  return new RemoteError('stream_changed', 'What the stream was read from has changed, so that it cannot go on.');
 }

@@ -4,6 +4,7 @@ import {
   LIMITS,
   run,
   SealwireError,
+  SIZE,
   type Soon,
   type Step,
   thrownText,
@@ -33,6 +34,7 @@ const EMPTY = new Uint8Array(0);
 const PAYLOAD_PIECE = LIMITS.firstPieceBody;
 /** Sealed pieces that are made a Blob at once, for which a page pays more than for sealing them. */
 const CHUNKS_A_BLOB = 16;
+const ENDED = 'The call has ended.';
 /** Bytes a millisecond. */
 const SLOW = 64;
 
@@ -48,7 +50,7 @@ export class Upload implements Limited {
   #begun = false;
   /** the whole body for a transport that takes no stream */
   #blob: Blob | undefined;
-  #pulsing = false;
+  /** of silence before a pulse; 0 if none is sent */
   #pulseMs = 0;
   #maximum = Number.POSITIVE_INFINITY;
   #message: Message | undefined;
@@ -82,9 +84,10 @@ export class Upload implements Limited {
     this.#head = run(sealHead(sent, sealer, rest));
     // whoever waits for the frame is told of an error
     if (isPending(this.#head)) this.#head.then(undefined, () => {});
-    this.#pulseMs = session.state.options.pulse * 1000;
-    this.#maximum = session.state.options.maxUpload;
-    this.#streams.itemLimit = session.state.options.maxBody;
+    const { pulse, maxUpload, maxBody } = session.state.options;
+    this.#pulseMs = this.repeatable ? 0 : pulse * 1000;
+    this.#maximum = maxUpload;
+    this.#streams.itemLimit = maxBody;
     return sent;
   }
 
@@ -107,12 +110,13 @@ export class Upload implements Limited {
     const again = this.#begun;
     this.#begun = true;
     const head = await this.#head;
-    if (again) {
+    const sealer = this.#sealer;
+    if (again && sealer) {
       this.#rewind();
       this.#begun = true;
-      this.#sealer?.again();
+      sealer.again();
       // they must be the same, or nothing is sent
-      for (const body of this.#bodies) await run((this.#sealer as LiveSealer).seal(body, false));
+      for (const body of this.#bodies) await run(sealer.seal(body, false));
     }
     this.#streams.finish();
     const { requestStreams } = message.delivery.settings.transport;
@@ -132,18 +136,18 @@ export class Upload implements Limited {
     this.#message?.moved();
   }
 
-  ring(now: number): void {
-    if (!this.#pulsing) return;
+  ring(): void {
     this.#streams.send(UNIT.pulse, 0, EMPTY);
-    if (this.#pulsing) this.#message?.delivery.alarms.set(this, now + this.#pulseMs);
+    this.#rest();
   }
 
   cancel(reason: unknown): void {
     this.#over();
     // nobody reads the rest, and an open body would keep its connection
-    this.#break?.(reason ?? new Error('The call has ended.'));
+    this.#break?.(reason ?? new Error(ENDED));
     this.#streams.cancel(reason);
     this.#sealer?.erase();
+    this.#sealer = undefined;
   }
 
   #stream(head: readonly Uint8Array[], onBytes: (total: number) => void): StreamBody {
@@ -154,7 +158,11 @@ export class Upload implements Limited {
           const pieces = this.#pieces(head, write, onBytes);
           this.#streams
             .run((body, last) => run(pieces(body, last)), failureOf, this.#order)
-            .then(resolve, (error: unknown) => this.#failed(error, () => reject(error)));
+            .finally(() => this.#over())
+            .then(resolve, (error: unknown) => {
+              reject(error);
+              this.#failed(error);
+            });
         }),
       (reason) => {
         this.#over();
@@ -165,6 +173,8 @@ export class Upload implements Limited {
 
   /** The browser keeps the parts of a Blob off the heap, so a file is never in memory twice. */
   async #collect(head: readonly Uint8Array[], onBytes: (total: number) => void): Promise<Blob> {
+    // nothing of it leaves before it is whole
+    this.#over();
     const parts: Blob[] = [];
     let chunks: Uint8Array<ArrayBuffer>[] = [];
     const gather = (): void => {
@@ -183,7 +193,7 @@ export class Upload implements Limited {
         this.#order,
       );
     } catch (error) {
-      this.#failed(error, () => {});
+      this.#failed(error);
       throw error;
     }
     gather();
@@ -191,43 +201,46 @@ export class Upload implements Limited {
     return this.#blob;
   }
 
-  /** @returns what seals one piece behind the payload and hands it on */
+  /**
+   * @returns what seals one piece behind the payload and hands it on
+   * @throws Error if the call ended while its head was being sealed
+   */
   #pieces(
     head: readonly Uint8Array[],
     take: WriteParts,
     onBytes: (total: number) => void,
   ): (body: PieceBody, last: boolean) => Step<void> {
+    const sealer = this.#sealer;
+    if (!sealer) throw new Error(ENDED);
+    const furthest = this.#furthest;
     let total = 0;
     let plain = 0;
-    const give = (parts: readonly Uint8Array[]): void | Promise<void> => {
+    const give = (parts: readonly Uint8Array[], isPulse = false): void | Promise<void> => {
+      for (const { length } of parts) {
+        total += length;
+        // its source may be silent for ever
+        if (!isPulse) continue;
+        furthest.sealed += length;
+        furthest.left += length;
+      }
       const room = take(parts);
-      for (const { length } of parts) total += length;
       onBytes(total);
       this.moved('sealed', total);
+      this.#rest();
       return room;
     };
-    const sealer = this.#sealer as LiveSealer;
     const tell = sealing(this.#message as Message, sealer.header);
     tell(this.#bodies.map(({ length }) => length));
     give(head);
-    this.#pulsing = true;
-    const alarms = this.#message?.delivery.alarms;
-    const pulses = this.#pulseMs > 0 && !this.repeatable;
-    if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
-    const over = (): void => this.#over();
-    const next = (): void => {
-      if (pulses) alarms?.set(this, performance.now() + this.#pulseMs);
-    };
     const limit = this.#maximum;
     return function* (body, last) {
       const bytes = body[0].length + (body[1]?.length ?? 0);
       plain += bytes;
       if (plain > limit + plain / 64 + LIMITS.chunk) throw new SealwireError('too_large', tooMuch(limit));
+      const isPulse = !body[1] && body[0].every((byte, i) => byte === (i % SIZE.unitHead ? 0 : UNIT.pulse));
       const piece = yield* sealer.sealInPlace(body, last);
       tell([bytes]);
-      const room = give(piece);
-      if (last) over();
-      else next();
+      const room = give(piece, isPulse);
       // what is behind the last piece waits for nothing
       if (room && !last) yield room;
     };
@@ -237,19 +250,21 @@ export class Upload implements Limited {
     return this.repeatable ? 'steady' : 'ready';
   }
 
-  #failed(error: unknown, end: () => void): void {
-    this.#over();
-    end();
+  #failed(error: unknown): void {
     if (this.#message && this.#message.state !== 'done') stop(this.#message, error);
   }
 
+  /** Until the next piece. */
+  #rest(): void {
+    if (this.#pulseMs > 0) this.#message?.delivery.alarms.set(this, performance.now() + this.#pulseMs);
+  }
+
   #over(): void {
-    this.#pulsing = false;
+    this.#pulseMs = 0;
     this.#message?.delivery.alarms.clear(this);
   }
 
   #rewind(): void {
-    this.#over();
     const streams = this.#streams.again();
     this.#streams.cancel(undefined);
     this.#streams = streams;
