@@ -3,7 +3,7 @@ import { CompleteStream, EncodedItem } from '@sealwire/core/live';
 import { describe, expect, it, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { remoteBytes } from './support/bytes.js';
-import { type Any, collect, cutAfter, openedLive } from './support/live.js';
+import { type Any, collect, cutAfter, openedLive, readBy } from './support/live.js';
 import { gate, useFakeTimers } from './support/remote.js';
 
 /** A subscription over a fixed list, from behind the position that its consumer saw last. */
@@ -346,22 +346,13 @@ it.each([
   const { remote } = await openedLive({
     server,
     network: async (_request, next) => {
-      const response = await next();
-      if (response.body instanceof Uint8Array) return response;
-      const reader = response.body;
-      let head: Uint8Array | undefined = Uint8Array.of(0, 255, 255);
-      let first = true;
-      const read = async () => {
-        if (first) {
-          first = false;
-          return reader.read();
-        }
+      let reads = 0;
+      return readBy(await next(), async (body) => {
+        if (reads++ === 0) return body.read();
         await new Promise((resolve) => setTimeout(resolve, 1_000));
-        const value = head ?? new Uint8Array(bytes);
-        head = undefined;
-        return { done: false, value };
-      };
-      return { ...response, body: { read, cancel: (reason) => reader.cancel(reason) } };
+        // head of a piece, and what may be in it
+        return { done: false, value: reads === 2 ? Uint8Array.of(0, 255, 255) : new Uint8Array(bytes) };
+      });
     },
   });
   server.live.silent = async function* () {
@@ -403,16 +394,11 @@ it.each([
   server.pulse = 2;
   const { remote } = await openedLive({
     server,
-    network: async (_request, next) => {
-      const response = await next();
-      if (response.body instanceof Uint8Array) return response;
-      const reader = response.body;
-      const read = async () => {
-        const result = await reader.read();
+    network: async (_request, next) =>
+      readBy(await next(), async (body) => {
+        const result = await body.read();
         return result.done ? new Promise<never>(() => {}) : result;
-      };
-      return { ...response, body: { read, cancel: (reason) => reader.cancel(reason) } };
-    },
+      }),
   });
   server.live.stopped = async (context) => {
     // in the piece that announces the stream

@@ -44,6 +44,16 @@ export async function openedLive(
   return { server, remote };
 }
 
+/** The same answer, each part of whose body is read by that. */
+export function readBy(
+  response: TransportResponse,
+  read: (body: BodyReader) => ReturnType<BodyReader['read']>,
+): TransportResponse {
+  const { body } = response;
+  if (body instanceof Uint8Array) return response;
+  return { ...response, body: { read: () => read(body), cancel: (reason) => body.cancel(reason) } };
+}
+
 /** Ends a body without a word after so many bytes. */
 export function cutAfter(response: TransportResponse, bytes: number): TransportResponse {
   if (response.body instanceof Uint8Array) return response;
