@@ -95,6 +95,24 @@ onDemoPage((demo) => {
     expect(await balances(page)).toEqual(['€94.00', '€106.00', '€200.00']);
   });
 
+  it('stays on what was pressed, while it is busy and after it', { timeout: TIME }, async () => {
+    const { page } = await open();
+    const focused = () => page.evaluate<string>('document.activeElement.textContent.trim()');
+    for (const [name, after, over] of [
+      ['Send', 'Send', '€5.00 sent, booked exactly once.'],
+      ['Send a sample', 'Send a sample', 'contract.txt, 1.0 MB, is on the server.'],
+      ['Get it back', 'Get it back', '1.0 MB came back, byte for byte what was sent.'],
+      ['Stop', 'Watch', 'stopped'],
+    ] as const) {
+      await page.getByRole('button', { name, exact: true }).focus();
+      await page.keyboard.press('Enter');
+      await page.getByText(over, { exact: true }).waitFor();
+      await expect.poll(focused).toBe(after);
+    }
+    const busy = '[...document.querySelectorAll("button:disabled, [aria-disabled=true]")].map((one) => one.outerHTML)';
+    await expect.poll(() => page.evaluate(busy)).toEqual([]);
+  });
+
   it.each([320, 390, 720, 1024])(
     'has the attacks one step away, and nothing cut off, at %i px',
     { timeout: TIME },
@@ -121,7 +139,18 @@ onDemoPage((demo) => {
         .poll(() => page.locator('.verdict').evaluate((one) => one.getBoundingClientRect().bottom))
         .toBeLessThan(800);
       expect(await text('.verdict')).toContain('exactly once');
+      expect(await page.evaluate(cut)).toEqual([]);
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
       await shoot(page, `attacked-${width}`);
+      // a diagram that is smaller than drawn has no empty space around it
+      await page.locator('.pane-proxy').getByRole('tab', { name: 'Handshake' }).click();
+      const ratios = `[...document.querySelectorAll('figure svg')].flatMap((svg) => {
+        const { width, height } = svg.getBoundingClientRect();
+        return [width / height, svg.viewBox.baseVal.width / svg.viewBox.baseVal.height].map((ratio) => ratio.toFixed(2));
+      })`;
+      await expect
+        .poll(() => page.evaluate<string[]>(ratios).then(([shown, drawn]) => shown !== undefined && shown === drawn))
+        .toBe(true);
     },
   );
 

@@ -18,6 +18,7 @@ const SAW: Readonly<Record<string, RegExp>> = {
 };
 /** End every stream of the session. An upload or a statement that is under way is told of as cut, so none is begun before. */
 const ENDING = new Set(['revoke', 'restart']);
+const BUSY = 'button:disabled, button[aria-disabled=true]';
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1280, height: 800 };
 
@@ -63,7 +64,7 @@ onDemoPage((demo) => {
       if (ENDING.has(id)) await sample.click();
       await sent.waitFor();
       await expect
-        .poll(() => page.locator('button:disabled, [role=alert], .bad').allTextContents(), { message: id })
+        .poll(() => page.locator(`${BUSY}, [role=alert], .bad`).allTextContents(), { message: id })
         .toEqual([]);
       expect(problems.filter((problem) => !problem.startsWith('Failed to load resource'))).toEqual([]);
     }
@@ -83,7 +84,7 @@ onDemoPage((demo) => {
     // the server took its number before, and says so: not only when the time of the call is over
     const said = page.getByText('The call ran, but its result is not kept any more. Look at what it has changed');
     await said.waitFor({ timeout: 15_000 });
-    await expect.poll(() => page.locator('button:disabled').count()).toBe(0);
+    await expect.poll(() => page.locator(BUSY).count()).toBe(0);
   });
 
   it('an empty account pays nothing: the other one does', { timeout: TIME }, async () => {

@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { balances, onDemoPage, ready, shoot, TIME } from './support/demo-page.js';
 
 onDemoPage((demo) => {
@@ -97,6 +99,23 @@ onDemoPage((demo) => {
     expect(problems).toEqual([]);
   });
 
+  it('says that a file is too large, until the next thing is done', { timeout: TIME }, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sealwire-large-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const large = join(folder, 'large.bin');
+    writeFileSync(large, '');
+    truncateSync(large, 64 * 2 ** 20 + 1);
+    const { page, problems } = await open();
+    await page.getByRole('button', { name: 'Send a sample' }).click();
+    await page.getByText('contract.txt, 1.0 MB, is on the server.').waitFor();
+    await page.locator('input[type=file]').setInputFiles(large);
+    await page.getByText('A document has at most 64.0 MB; nothing was sent.').waitFor();
+    await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Get it back' }).click()]);
+    await page.getByText('1.0 MB came back, byte for byte what was sent.').waitFor();
+    expect(await page.locator('.said.bad').count()).toBe(0);
+    expect(problems).toEqual([]);
+  });
+
   it('shows how far a document is on a slow line', { timeout: TIME }, async () => {
     const { page, problems } = await open();
     const session = await page.context().newCDPSession(page);
@@ -165,6 +184,19 @@ onDemoPage((demo) => {
     await ready(page);
     expect(await balances(page)).toEqual(['€100.00', '€100.00', '€200.00']);
     expect(problems).toEqual([]);
+  });
+
+  it('says for what it waits as that changes', { timeout: TIME }, async () => {
+    const { page } = await open();
+    // nothing is tried again meanwhile, which would tell the page too
+    const later = { status: 503, headers: { 'retry-after': '10' } };
+    await page.route('**/remote/**', (route) => route.fulfill(later));
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
+    await page.getByText('Waiting for the server.').waitFor();
+    await page.context().setOffline(true);
+    await page.getByText('Waiting for the network.').waitFor({ timeout: 5000 });
+    await page.context().setOffline(false);
+    await page.getByText('Waiting for the server.').waitFor({ timeout: 5000 });
   });
 
   it('waits for the network, and goes on by itself', { timeout: TIME }, async () => {

@@ -1,4 +1,4 @@
-import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
+import { ChangeDetectionStrategy, Component, computed, inject, signal } from '@angular/core';
 import type { RemoteError } from '@sealwire/angular';
 import { Bank } from './bank.js';
 
@@ -6,6 +6,7 @@ import { Bank } from './bank.js';
 @Component({
   selector: 'app-connection',
   changeDetection: ChangeDetectionStrategy.OnPush,
+  host: { '(window:online)': 'isOnline.set(true)', '(window:offline)': 'isOnline.set(false)' },
   template: `
     <p class="state" [attr.data-state]="connection().state" role="status">{{ label() }}</p>
     @if (sentence(); as text) {
@@ -21,6 +22,7 @@ import { Bank } from './bank.js';
 export class Connection {
   protected readonly bank = inject(Bank);
   protected readonly connection = this.bank.connection;
+  protected readonly isOnline = signal(navigator.onLine);
 
   protected readonly label = computed(() => {
     const now = this.connection();
@@ -31,7 +33,7 @@ export class Connection {
   protected readonly sentence = computed(() => {
     const now = this.connection();
     if (now.state === 'waiting') {
-      return navigator.onLine
+      return this.isOnline()
         ? 'Waiting for the server. What you asked for is kept, and goes on by itself as soon as it answers.'
         : 'Waiting for the network. What you asked for is kept, and goes on by itself as soon as you are online.';
     }

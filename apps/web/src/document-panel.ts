@@ -23,17 +23,24 @@ const EMPTY = new Uint8Array(0);
     <section class="card documents" aria-labelledby="documents-title">
       <header>
         <h3 id="documents-title">A document</h3>
-        <button type="button" [disabled]="!isReady()" (click)="attach(sample())">Send a sample</button>
+        <button type="button" [disabled]="!bank.accounts()" [attr.aria-disabled]="!isReady()" (click)="attach(sample())">Send a sample</button>
         <label class="button" [class.off]="!isReady()">
           Choose a file
-          <input class="hidden" type="file" [disabled]="!isReady()" (change)="choose($any($event.target))" />
+          <input
+            class="hidden"
+            type="file"
+            [disabled]="!bank.accounts()"
+            [attr.aria-disabled]="!isReady()"
+            (click)="isReady() || $event.preventDefault()"
+            (change)="choose($any($event.target))"
+          />
         </label>
       </header>
       <progress max="1" [value]="done()" [attr.aria-label]="isDown() ? 'Download' : 'Upload'"></progress>
       <div class="stored">
         <p class="said" role="status" [class.bad]="error()">{{ said() }}</p>
         @if (stored(); as file) {
-          <button type="button" [disabled]="!isReady()" (click)="fetch(file)">Get it back</button>
+          <button type="button" [disabled]="!bank.accounts()" [attr.aria-disabled]="!isReady()" (click)="fetch(file)">Get it back</button>
         }
       </div>
     </section>
@@ -94,7 +101,7 @@ export class DocumentPanel {
 
   protected async attach(file: File): Promise<void> {
     const account = this.bank.accounts()?.[0];
-    if (account === undefined) return;
+    if (account === undefined || !this.isReady()) return;
     this.#tooLarge.set(file.size > MAXIMUM);
     if (file.size > MAXIMUM) return;
     this.isDown.set(false);
@@ -108,7 +115,9 @@ export class DocumentPanel {
   }
 
   protected async fetch({ document, name }: Stored): Promise<void> {
+    if (!this.isReady()) return;
     this.isDown.set(true);
+    this.#tooLarge.set(false);
     this.#back.set(undefined);
     this.#broken.set(undefined);
     this.#isReading.set(true);

@@ -31,7 +31,7 @@ import { cents, money } from './money.js';
           <span>Note</span>
           <input autocomplete="off" maxlength="140" [value]="note()" (input)="note.set($any($event.target).value)" />
         </label>
-        <button type="submit" class="primary" [disabled]="!isReady()">
+        <button type="submit" class="primary" [disabled]="!bank.accounts()" [attr.aria-disabled]="!isReady()">
           {{ bank.transfer.isPending() ? 'Sending …' : 'Send' }}
         </button>
       </div>

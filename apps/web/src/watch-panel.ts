@@ -21,11 +21,9 @@ const LABELS = {
       <header>
         <h3 id="watch-title">Ben’s account, live</h3>
         <p class="state" role="status" [attr.data-state]="bank.watch.status()">{{ label() }}</p>
-        @if (isOver()) {
-          <button type="button" [disabled]="!bank.accounts()" (click)="bank.watch.restart()">Watch</button>
-        } @else {
-          <button type="button" [disabled]="!bank.accounts()" (click)="bank.watch.stop()">Stop</button>
-        }
+        <button type="button" [disabled]="!bank.accounts()" (click)="isOver() ? bank.watch.restart() : bank.watch.stop()">
+          {{ isOver() ? 'Watch' : 'Stop' }}
+        </button>
       </header>
       <div class="rows"><app-lines-table caption="Lines as they are booked" [lines]="newestFirst()" /></div>
       @if (bank.watch.error(); as error) {

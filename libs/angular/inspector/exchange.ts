@@ -40,7 +40,7 @@ export interface WireBody {
 
 /** A request or an answer, as whoever ends TLS sees it. */
 export interface WireSide {
-  /** `POST /remote/payments HTTP/1.1` or `HTTP/1.1 200 OK` */
+  /** `POST /remote/payments` or `HTTP 200` */
   readonly line: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly body: WireBody;
@@ -96,6 +96,8 @@ export interface RecordedCall {
   /** milliseconds to the outcome */
   readonly ms: number | undefined;
   readonly state: 'pending' | 'streaming' | 'done' | 'failed';
+  /** it left in some bytes, whether they are kept or not */
+  readonly sent: boolean;
   /** the value, or code and message of the error */
   readonly outcome: string | undefined;
   readonly outcomeJson: string | undefined;

@@ -36,14 +36,16 @@ const WIDEST = 760;
           <text class="who wire" [attr.x]="one.width / 2" y="16" text-anchor="middle">proxy</text>
           <text class="who app" [attr.x]="one.width - 8" y="16" text-anchor="end">server</text>
           @for (step of one.steps; track step.n) {
-            <g>
+            <g [class.refused]="step.isRefused">
               <rect class="halo" [attr.x]="one.width / 2 - 3" [attr.y]="step.y + 20" width="6" height="6" />
               <text class="title" [attr.x]="28" [attr.y]="step.y + 14">{{ step.n }}&nbsp; {{ step.title }}</text>
               <text class="note" [attr.x]="one.width - 28" [attr.y]="step.y + 14" text-anchor="end">{{ step.note }}</text>
               <line class="arrow" x1="20" [attr.x2]="one.width - 20" [attr.y1]="step.y + 23" [attr.y2]="step.y + 23" />
               <path class="tip" [attr.d]="step.toServer ? 'M' + (one.width - 17) + ' ' + (step.y + 23) + 'l-9 -5v10z' : 'M17 ' + (step.y + 23) + 'l9 -5v10z'" />
-              <text class="prefix wire" x="28" [attr.y]="step.y + 55">visible</text>
-              <text class="prefix app" x="28" [attr.y]="step.sealedY + 15">sealed</text>
+              @if (!step.isRefused) {
+                <text class="prefix wire" x="28" [attr.y]="step.y + 55">visible</text>
+                <text class="prefix app" x="28" [attr.y]="step.sealedY + 15">sealed</text>
+              }
               @for (pill of step.clear; track $index) {
                 <rect class="pill clear" [attr.x]="pill.x" [attr.y]="pill.y" [attr.width]="pill.width" height="22" rx="11" />
                 <text class="text clear" [attr.x]="pill.x + pill.width / 2" [attr.y]="pill.y + 15" text-anchor="middle">{{ pill.text }}</text>
@@ -78,7 +80,7 @@ const WIDEST = 760;
     @container (max-width: 1000px) { .views { grid-template-columns: minmax(0, 1fr); } }
     figure { margin: 0 0 24px; }
     figcaption { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; margin-bottom: 8px; }
-    svg { display: block; max-width: 100%; font: 12px var(--sans); }
+    svg { display: block; max-width: 100%; height: auto; font: 12px var(--sans); }
     text { fill: var(--text); }
     .who { font-weight: 600; }
     .app { fill: var(--app); }
@@ -89,6 +91,8 @@ const WIDEST = 760;
     .arrow { stroke: var(--text); stroke-width: 1.25; }
     .tip { fill: var(--text); }
     .title { font-weight: 600; }
+    .refused .arrow { stroke: var(--danger); stroke-dasharray: 2 3; }
+    .refused .tip, .refused .title { fill: var(--danger); }
     .note, .prefix { font-size: 11px; }
     .note { fill: var(--muted); }
     .pill { fill: var(--bg); stroke: var(--wire); }
@@ -100,8 +104,8 @@ const WIDEST = 760;
     .text { paint-order: stroke; }
     @media (forced-colors: active) {
       text, .note, .app, .wire, .text.secret { fill: CanvasText; }
-      .life, .proxy, .arrow { stroke: CanvasText; }
-      .tip, .halo { fill: CanvasText; }
+      .life, .proxy, .arrow, .refused .arrow { stroke: CanvasText; }
+      .tip, .halo, .refused .tip, .refused .title { fill: CanvasText; }
       .pill, .pill.sealed, .pill.secret, .pill.number { fill: Canvas; stroke: CanvasText; }
       .pill.secret { stroke-width: 3; }
     }

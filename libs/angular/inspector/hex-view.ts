@@ -27,8 +27,10 @@ const FIRST_ROWS = 12;
         </div>
       }
     </div>
-    @if (hidden() > 0) {
-      <button type="button" (click)="isOpen.set(true)">Show {{ hidden() }} more bytes</button>
+    @if (more() > 0) {
+      <button type="button" (click)="isOpen.set(!isOpen())">
+        {{ isOpen() ? 'Show fewer bytes' : 'Show ' + more() + ' more bytes' }}
+      </button>
     }
     @if (lost() > 0) {
       <p class="muted">… and {{ size(lost()) }} that are not kept.</p>
@@ -69,12 +71,16 @@ export class HexView {
     this.#altered.set(offset);
   }
 
+  readonly #first = computed(() => {
+    const altered = Math.ceil(((this.#altered() ?? 0) + 1) / PER_ROW);
+    return Math.max(FIRST_ROWS, altered) * PER_ROW;
+  });
   readonly #shown = computed(() => {
     const head = this.#body()?.head ?? new Uint8Array(0);
-    const altered = Math.ceil(((this.#altered() ?? 0) + 1) / PER_ROW);
-    return this.isOpen() ? head : head.subarray(0, Math.max(FIRST_ROWS, altered) * PER_ROW);
+    return this.isOpen() ? head : head.subarray(0, this.#first());
   });
-  protected readonly hidden = computed(() => (this.#body()?.head.length ?? 0) - this.#shown().length);
+  /** behind the first ones */
+  protected readonly more = computed(() => (this.#body()?.head.length ?? 0) - this.#first());
   protected readonly lost = computed(() => (this.#body()?.size ?? 0) - (this.#body()?.head.length ?? 0));
   protected readonly label = computed(() => `The first ${this.#shown().length} bytes, in hexadecimal`);
   protected readonly rows = computed(() => {

@@ -61,7 +61,7 @@ function glimpseOf(side: WireSide | undefined): string {
             <span class="side app">
               <span class="meta">
                 <span>{{ clockOf(row.exchange.startedAt) }}</span>
-                @if (row.exchange.attempt > 1 && row.exchange.tampering?.kind !== 'replay') { <span class="badge">sent again, {{ row.exchange.attempt }}</span> }
+                @if (row.exchange.attempt > 1 && !isReplay(row.exchange)) { <span class="badge">sent again, {{ row.exchange.attempt }}</span> }
                 @if (row.exchange.tampering) { <span class="badge danger">attacked</span> }
                 @if (row.isLive) { <span class="badge live">stream</span> }
               </span>
@@ -78,7 +78,7 @@ function glimpseOf(side: WireSide | undefined): string {
                   }
                 </span>
               } @empty {
-                @if (!row.step) { <span class="mono muted">nothing: no call of this application</span> }
+                @if (!row.step) { <span class="mono muted">{{ isReplay(row.exchange) ? 'nothing: no call of this application' : 'its call is no longer kept' }}</span> }
               }
             </span>
             <span class="side wire">
@@ -112,7 +112,7 @@ function glimpseOf(side: WireSide | undefined): string {
                   @if (call.outcome; as outcome) { <pre class="mono" [class.failed]="call.state === 'failed'">{{ outcome }}</pre> }
                   @for (item of call.lastItems; track $index) { <pre class="mono item">{{ item }}</pre> }
                 } @empty {
-                  <p class="muted">{{ row.step ?? 'No call of this application travels in these bytes.' }}</p>
+                  <p class="muted">{{ row.step ?? (isReplay(row.exchange) ? 'No call of this application travels in these bytes.' : 'The call in these bytes is no longer kept.') }}</p>
                 }
               </section>
               <section class="wire" aria-label="As a proxy sees it">
@@ -208,7 +208,7 @@ export class MessageList {
       .map((exchange) => ({
         exchange,
         // the application did not send what a proxy sends again
-        calls: exchange.tampering?.kind === 'replay' ? [] : exchange.calls.flatMap((id) => calls.get(id) ?? []),
+        calls: this.isReplay(exchange) ? [] : exchange.calls.flatMap((id) => calls.get(id) ?? []),
         code: codeOf(exchange.answer),
         step: STEPS[exchange.kind],
         request: segmentsOf(exchange, 'request'),
@@ -219,6 +219,10 @@ export class MessageList {
       }))
       .reverse();
   });
+
+  protected isReplay({ tampering }: Exchange): boolean {
+    return tampering?.kind === 'replay';
+  }
 
   protected isOpen(id: number): boolean {
     return this.#open().has(id);

@@ -1,6 +1,7 @@
 import { ChangeDetectionStrategy, Component, computed, inject } from '@angular/core';
 import type { Exchange, RecordedCall, WireBody } from './exchange.js';
 import { bytes, clock, hex, THEME } from './theme.js';
+import { keyOf } from './wire-log.js';
 import { WireRecorder } from './wire-recorder.js';
 
 const SHOWN_BYTES = 48;
@@ -50,9 +51,9 @@ function isOwn({ tampering, kind }: Exchange): boolean {
                 <p class="hex">{{ contentOf(answer.body) }}</p>
               }
             } @empty {
-              <p class="muted">nothing left this machine</p>
+              <p class="muted">{{ whyNone(entry.calls[0]) }}</p>
             }
-            @if (entry.exchanges.length > 1) { <p class="who">… sent {{ entry.exchanges.length }} times, the same bytes</p> }
+            @for (note of notes(entry.exchanges); track $index) { <p class="who">{{ note }}</p> }
           </div>
         </li>
       } @empty {
@@ -100,6 +101,27 @@ export class ProxyLog {
     }
     return [...entries.values()].reverse();
   });
+
+  protected whyNone(call: RecordedCall | undefined): string {
+    if (call?.sent) return 'its bytes are no longer kept';
+    return call?.state === 'pending' ? 'nothing has left yet' : 'nothing left this machine';
+  }
+
+  /** How often the application sent these bytes, and what else the call needed before them. */
+  protected notes(exchanges: readonly Exchange[]): string[] {
+    const last = exchanges.at(-1)?.request.body;
+    const sent = exchanges.filter(({ tampering }) => tampering?.side !== 'request');
+    const same = sent.filter(
+      ({ request: { body } }) => body.size === last?.size && keyOf(body.head) === keyOf(last.head),
+    );
+    const others = sent.length - same.length;
+    return [
+      ...(same.length > 1 ? [`… sent ${same.length} times, the same bytes`] : []),
+      ...(others > 0
+        ? [`… and ${others} earlier ${others === 1 ? 'message' : 'messages'} of this call, with other bytes`]
+        : []),
+    ];
+  }
 
   /** What is no frame is readable, today and then. */
   protected contentOf({ fields, head }: WireBody): string {

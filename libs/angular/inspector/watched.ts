@@ -116,6 +116,7 @@ class Watch {
       startedAt: performance.timeOrigin + this.#began,
       ms: undefined,
       state: 'pending',
+      sent: false,
       outcome: undefined,
       outcomeJson: undefined,
       items: 0,

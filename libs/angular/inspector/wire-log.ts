@@ -128,10 +128,12 @@ export class WireLog {
 
   /** The application's calls `ids` leave in these bytes. */
   load({ frame, payload, calls }: SentFrame, ids: readonly number[]): void {
+    const carried = calls.flatMap((place) => ids[place] ?? []);
+    for (const id of carried) this.calls.change(id, { sent: true });
     const key = keyOf(frame);
     const before = this.#freight.get(key);
     const known = before?.calls ?? [];
-    const added = calls.flatMap((place) => ids[place] ?? []).filter((id) => !known.includes(id));
+    const added = carried.filter((id) => !known.includes(id));
     if (before && added.length === 0) return;
     remember(this.#freight, key, {
       calls: [...known, ...added],
@@ -261,6 +263,6 @@ function remember<K, T>(map: Map<K, T>, key: K, value: T): void {
 /** The clear header of a call, or as much of a handshake step, is never the same for two frames. */
 export const KEY_BYTES = 36;
 
-function keyOf(bytes: Uint8Array): string {
+export function keyOf(bytes: Uint8Array): string {
   return bytes.subarray(0, KEY_BYTES).join();
 }

@@ -1,13 +1,14 @@
 import { ChangeDetectionStrategy, Component, computed, Input, signal } from '@angular/core';
-import type { FrameField } from '@sealwire/client';
+import { type FrameField, ɵFRAME_LAYOUT } from '@sealwire/client';
 import type { Exchange } from './exchange.js';
 import { HexView } from './hex-view.js';
 import { SizeBar } from './size-bar.js';
-import { segmentsOf } from './sizes.js';
+import { isLive, segmentsOf } from './sizes.js';
 import { bytes, clock, colourOf, MEANINGS, THEME } from './theme.js';
 
 /** as many as a call, a result or a step has */
 const FIRST_FIELDS = 12;
+const { lastChunk: LAST } = ɵFRAME_LAYOUT;
 
 const INSIDE: Readonly<Record<number, string>> = {
   1: 'C1 and A, under a key from pin and SecureKey',
@@ -51,8 +52,8 @@ function flagsOf(type: number, flags: number): string {
         <p class="inside">Sealed inside: {{ text }}. A proxy sees only the length.</p>
       }
       @if (one.body.pieceCount > 0) {
-        <p class="inside">{{ one.body.pieceCount }} chunks so far. A pulse and a small item look alike.</p>
-        <div class="pieces" role="img" [attr.aria-label]="'The last ' + one.body.pieces.length + ' chunks'">
+        <p class="inside">{{ counted() }}</p>
+        <div class="pieces" role="img" [attr.aria-label]="'The last ' + chunks(one.body.pieces.length)">
           @for (piece of one.body.pieces; track $index) {
             <span [style.height.px]="height(piece.length)" [class.last]="piece.last" [title]="clockOf(piece.at) + ', ' + size(piece.length)"></span>
           }
@@ -77,8 +78,10 @@ function flagsOf(type: number, flags: number): string {
             </tbody>
           </table>
         </div>
-        @if (shown().length < fields().length) {
-          <button type="button" (click)="isOpen.set(true)">Show {{ fields().length - shown().length }} more fields</button>
+        @if (more() > 0) {
+          <button type="button" (click)="isOpen.set(!isOpen())">
+            {{ isOpen() ? 'Show fewer fields' : 'Show ' + more() + ' more fields' }}
+          </button>
         }
         <sealwire-hex-view [body]="one.body" [altered]="altered()" />
       }
@@ -139,8 +142,10 @@ export class WireView {
     return this.inside() === undefined && kinds.includes('payload') && kinds.includes('padding');
   });
   protected readonly isOpen = signal(false);
-  protected readonly shown = computed(() => (this.isOpen() ? this.fields() : this.fields().slice(0, FIRST_FIELDS)));
   protected readonly fields = computed(() => this.side()?.body.fields ?? []);
+  protected readonly shown = computed(() => (this.isOpen() ? this.fields() : this.fields().slice(0, FIRST_FIELDS)));
+  /** behind the first ones */
+  protected readonly more = computed(() => this.fields().length - FIRST_FIELDS);
   protected readonly inside = computed(() => {
     const head = this.side()?.body.head;
     return head?.[1] === 1 ? INSIDE[head[0] ?? 0] : undefined;
@@ -155,10 +160,23 @@ export class WireView {
     return body && body.size > 0 && body.fields.length === 0 ? new TextDecoder().decode(body.head) : undefined;
   });
 
+  protected readonly counted = computed(() => {
+    const body = this.side()?.body;
+    if (!body) return '';
+    const isAlike = this.#which() === 'answer' && isLive(body.head);
+    const soFar = body.complete ? '' : ' so far';
+    return `${this.chunks(body.pieceCount)}${soFar}.${isAlike ? ' A pulse and a small item look alike.' : ''}`;
+  });
+
+  protected chunks(n: number): string {
+    return `${n} ${n === 1 ? 'chunk' : 'chunks'}`;
+  }
+
   protected valueOf({ name, value, text }: FrameField): string {
     if (value === undefined) return text ?? '';
     if (name === 'type') return `${value.toString(16).padStart(2, '0')} ${TYPES[value] ?? ''}`;
     if (name === 'flags') return flagsOf(this.side()?.body.head[0] ?? 0, value);
+    if (name === 'chunk head') return `${value & ~LAST}${value & LAST ? ', last' : ''}`;
     return `${value}`;
   }
 

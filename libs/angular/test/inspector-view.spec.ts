@@ -1,53 +1,13 @@
 // @vitest-environment jsdom
 import './support.js';
 import { Blob as NodeBlob, File as NodeFile } from 'node:buffer';
-import { provideHttpClient } from '@angular/common/http';
-import { Component, provideZonelessChangeDetection } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
-import { injectRemote, provideSealwire, withFetch, withModule } from '@sealwire/angular';
-import { SealwireInspector, WireAttacks, WireRecorder, withInspector } from '@sealwire/angular/inspector';
+import { injectRemote } from '@sealwire/angular';
+import { SealwireInspector, WireAttacks } from '@sealwire/angular/inspector';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
-import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
-
-@Component({
-  selector: 'test-page',
-  imports: [SealwireInspector],
-  template: '<sealwire-inspector [view]="view" />',
-})
-class Page {
-  view = 'messages' as const;
-}
-
-async function shown() {
-  const server = await startServer();
-  TestBed.configureTestingModule({
-    providers: [
-      provideZonelessChangeDetection(),
-      provideHttpClient(),
-      provideSealwire(
-        { url: server.url, serverKey },
-        withModule(Payments, { secureKey: secureKeys[0] }),
-        withFetch(),
-        withInspector(),
-      ),
-    ],
-  });
-  const payments = TestBed.runInInjectionContext(() => injectRemote(Payments));
-  const fixture = TestBed.createComponent(Page);
-  await fixture.whenStable();
-  const page = fixture.nativeElement as HTMLElement;
-  const all = (selector: string) => [...page.querySelectorAll<HTMLElement>(selector)];
-  const texts = (selector: string) =>
-    all(selector).map(({ textContent }) => textContent.trim().replaceAll(/\s+/g, ' '));
-  const tab = async (name: string) => {
-    all('[role="tab"]')
-      .find(({ textContent }) => textContent.trim() === name)
-      ?.click();
-    await fixture.whenStable();
-  };
-  return { payments, fixture, page, all, texts, tab, recorder: TestBed.inject(WireRecorder) };
-}
+import { shown } from './inspected-page.js';
+import { Rates } from './server.js';
 
 it('shows each message as it happens, left the call and right what a proxy sees', async () => {
   const { payments, fixture, all, texts, page } = await shown();
