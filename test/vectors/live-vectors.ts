@@ -124,7 +124,8 @@ function message(
 /** The bodies, joined, of live results of two calls. */
 function resultUnits(): Json {
   const announced = (...parts: unknown[]) => encodeValue([0, source('items')], { replace: () => parts });
-  const unit = (kind: number, stream: number, bytes: Uint8Array = NOTHING) => encodeUnit(kind as UnitKind, stream, bytes);
+  const unit = (kind: number, stream: number, bytes: Uint8Array = NOTHING) =>
+    encodeUnit(kind as UnitKind, stream, bytes);
   const run = unit(UNIT.run, 0, RUN);
   const [one, two] = [unit(UNIT.outcome, 0, announced('items', 0)), unit(UNIT.outcome, 1, encodeValue([0, 5]))];
   const progress = unit(UNIT.progress, 1, encodeValue('half'));
