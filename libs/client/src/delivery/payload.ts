@@ -1,13 +1,5 @@
-import type { Call, Replace } from '@sealwire/core';
-import {
-  concat,
-  decodeCalls,
-  encodeCalls,
-  FoundStreams,
-  LIMITS,
-  largestArgument,
-  RemoteFile,
-} from '@sealwire/core/calls';
+import type { Call } from '@sealwire/core';
+import { concat, decodeCalls, encodeCalls, FoundStreams, LIMITS, largestArgument } from '@sealwire/core/calls';
 import { RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 import type { Added } from './how.js';
@@ -95,30 +87,13 @@ function encodeOne(call: Call, taken?: Set<object>): { payload: Uint8Array; stre
   if (call.name.length > LIMITS.functionName) {
     throw new RemoteError('function_unknown', `The name of a function has at most ${LIMITS.functionName} characters.`);
   }
-  const streams = new FoundStreams();
+  const streams = new FoundStreams(taken);
   try {
-    return { payload: encodeCalls([call], taken ? { replace: once(streams, taken) } : streams), streams };
+    return { payload: encodeCalls([call], streams), streams };
   } catch (error) {
     streams.drop(0, error);
     throw error;
   }
-}
-
-/** Remembers in `taken` what can be read once, and refuses it the second time. */
-function once(streams: FoundStreams, taken: Set<object>): Replace {
-  return (value) => {
-    if (taken.has(value)) refuseTwice(value);
-    const reference = streams.replace(value);
-    const isBlob = reference?.[0] === 'file' && !(value instanceof RemoteFile);
-    if (reference && !isBlob) taken.add(value);
-    return reference;
-  };
-}
-
-/** @throws what it throws for a stream that stands twice in one call */
-function refuseTwice(value: object): void {
-  const found = new FoundStreams();
-  for (const _ of [1, 2]) found.replace(value);
 }
 
 /** Items of what was encoded: each has one head. */

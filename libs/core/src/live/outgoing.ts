@@ -146,7 +146,8 @@ export class OutgoingStreams extends FoundStreams {
     while (this.write && this.started < this.streams.length && !(this.steady && this.active > 0)) {
       const k = this.started++;
       this.active++;
-      void this.pump(k, this.streams[k] as Outgoing);
+      // a failure that cannot be told ends the message
+      this.pump(k, this.streams[k] as Outgoing).catch((error) => this.fail(error));
     }
   }
 
@@ -188,13 +189,7 @@ export class OutgoingStreams extends FoundStreams {
       if (stream.over) return;
       if (closed) stream.over = true;
       else this.close(stream, thrown);
-      try {
-        this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
-      } catch (error) {
-        // a failure that cannot be told ends the message
-        this.fail(error);
-        return;
-      }
+      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
     }
     this.active--;
     this.start();

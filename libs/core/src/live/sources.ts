@@ -151,6 +151,9 @@ export class FoundStreams {
   /** @internal */
   readonly streams: Outgoing[] = [];
 
+  /** @param taken sources in other messages that can be read once: none of them is found again, and those found here come to them */
+  constructor(private readonly taken?: Set<object>) {}
+
   /**
    * Hook of the encoders: a value that is a stream is remembered, and its reference travels. It is made when it is asked for: a
    * function that is assigned to a property goes to V8's old generation, and would hold what it knows there.
@@ -183,12 +186,15 @@ export class FoundStreams {
     const source = sourceOf(value);
     if (!source) return undefined;
     if (this.size >= LIMITS.streams) throw new Unsendable(`more than ${LIMITS.streams} streams in one message`);
-    if (!isBlob(source.source) && this.streams.some((stream) => stream.source.source === source.source)) {
+    const isOnce = !isBlob(source.source);
+    const isSame = (stream: Outgoing): boolean => stream.source.source === source.source;
+    if (isOnce && (this.taken?.has(source.source) || this.streams.some(isSame))) {
       throw new Unsendable('a stream that the message has already');
     }
     const wrong = wrongIn(source.kind, source.info);
     if (wrong) throw new Unsendable(`a ${source.kind} with such a ${wrong}`);
     hold(source);
+    if (isOnce) this.taken?.add(source.source);
     const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
     if (resumable) return [source.kind, k, { ...source.info, resumable }];
     return source.kind === 'items' ? [source.kind, k] : [source.kind, k, source.info];

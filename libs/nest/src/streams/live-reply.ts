@@ -134,19 +134,19 @@ export class LiveReply {
 
   /** Its sources are closed; the status is the last that is sent. */
   stop(status: 'session_ended' | 'busy'): void {
-    const reason = cancelled(UNREAD);
-    this.#gone ??= reason;
-    for (const call of this.#streaming) call.abandon(reason);
-    this.#out.stop(UNIT.status, encodeReply({ status }), reason);
+    this.#out.stop(UNIT.status, encodeReply({ status }), this.#abandon());
   }
 
   /** Nobody reads it: its sources are closed. */
   cancel(): void {
-    const reason = cancelled(UNREAD);
-    this.#gone ??= reason;
-    for (const call of this.#streaming) call.abandon(reason);
-    this.#out.cancel(reason);
+    this.#out.cancel(this.#abandon());
     this.#end();
+  }
+
+  #abandon(): RemoteFunctionError {
+    this.#gone ??= cancelled(UNREAD);
+    for (const call of this.#streaming) call.abandon(this.#gone);
+    return this.#gone;
   }
 
   #end(): void {
