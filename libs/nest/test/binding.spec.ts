@@ -4,22 +4,29 @@ import {
   type CallHandler,
   type CanActivate,
   Catch,
+  createParamDecorator,
+  type DynamicModule,
   type ExceptionFilter,
+  Headers,
   type INestApplication,
+  Inject,
   Injectable,
+  Ip,
   type NestInterceptor,
   type PipeTransform,
   type Provider,
+  Req,
   Scope,
   type Type,
+  UnauthorizedException,
   UseFilters,
   UseGuards,
   UseInterceptors,
   UsePipes,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
+import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR, APP_PIPE, REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
-import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import { type Injected, RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import { map, type Observable, of } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import { resultOf } from './live-peer.js';
@@ -116,9 +123,14 @@ function functions(): Type {
   return Functions;
 }
 
-async function start(providers: Provider[], prepare?: (app: INestApplication) => unknown) {
+async function start(
+  providers: Provider[],
+  prepare?: (app: INestApplication) => unknown,
+  imports: (Type | DynamicModule)[] = [],
+) {
   const module = await Test.createTestingModule({
     imports: [
+      ...imports,
       SealwireModule.forRoot({ serverKey: serverKeyText, handshakeRate: false }),
       SealwireModule.forFeature({ path: 'functions' }),
     ],
@@ -185,4 +197,113 @@ describe('a function that nothing stands before', () => {
     expect(stack).toContain('external-context-creator');
     await app.close();
   });
+});
+
+describe('a function of a class that is made for each call', () => {
+  class Tenantless extends Error {}
+
+  @Injectable({ scope: Scope.REQUEST })
+  class Tenant {
+    constructor(@Inject(REQUEST) { headers }: { headers: Record<string, string> }) {
+      if (headers['x-tenant'] === undefined) throw new Tenantless('secret');
+    }
+  }
+
+  @Injectable({ scope: Scope.REQUEST })
+  class Account {
+    constructor() {
+      throw new UnauthorizedException('expired');
+    }
+  }
+
+  const seen: unknown[] = [];
+
+  @Catch()
+  class Observer implements ExceptionFilter {
+    catch(error: unknown): void {
+      seen.push(error);
+    }
+  }
+
+  @Catch(Tenantless)
+  class TenantFilter implements ExceptionFilter {
+    catch(_error: unknown, host: ArgumentsHost): void {
+      host.switchToHttp().getResponse().status(422).json({ code: 'no_tenant', message: 'No tenant.' });
+    }
+  }
+
+  const needing = (Needed: Type, ...filters: Type[]): Type => {
+    @RemoteFunctions('functions')
+    @Injectable()
+    class Needing {
+      constructor(@Inject(Needed) readonly needed: unknown) {}
+
+      @RemoteFunction()
+      @UseFilters(...filters)
+      run(): string {
+        return 'ran';
+      }
+    }
+    return Needing;
+  };
+
+  it.each([
+    ['of the application', [needing(Tenant), Tenant, { provide: APP_FILTER, useClass: TenantFilter }]],
+    ['of the method', [needing(Tenant, TenantFilter), Tenant]],
+  ] as [string, Provider[]][])('has what its class needs refuse the call through filters %s', async (_whose, all) => {
+    const { app, call } = await start(all);
+    expect(await call('run')).toMatchObject({ ok: false, code: 'no_tenant', details: { status: 422 } });
+    await app.close();
+  });
+
+  it('tells a client whose token was refused meanwhile that it may try another one', async () => {
+    const { app, call } = await start([needing(Account), Account, { provide: APP_FILTER, useClass: Observer }]);
+    const refusal = { code: 'unauthorized', message: 'expired', details: { status: 401, ran: false } };
+    expect(await call('run')).toMatchObject(refusal);
+    expect(seen).toEqual([expect.any(UnauthorizedException)]);
+    await app.close();
+  });
+
+  it('runs on an instance of its own class, whatever another module has under the same token', async () => {
+    const named = (name: string): DynamicModule => {
+      @RemoteFunctions('functions')
+      @Injectable({ scope: Scope.REQUEST })
+      class Named {
+        readonly name = name;
+
+        @RemoteFunction({ name })
+        tell(): string {
+          return this.name;
+        }
+      }
+      class Home {}
+      return { module: Home, providers: [{ provide: 'functions', useClass: Named }] };
+    };
+    const { app, call } = await start([], undefined, [named('first'), named('second')]);
+    expect([await call('first'), await call('second')]).toEqual(['first', 'second']);
+    await app.close();
+  });
+});
+
+it('pipes run on what they run on for a route: arguments and parameters of own decorators, nothing else', async () => {
+  const Own = createParamDecorator(() => 'own');
+
+  @RemoteFunctions('functions')
+  @UsePipes(Pipe)
+  @Injectable()
+  class Piped {
+    @RemoteFunction()
+    run(
+      argument: string,
+      @Own() own: Injected<string>,
+      @Headers('x-none') header: Injected<string>,
+      @Ip() ip: Injected<string>,
+      @Req() request: Injected<{ method: string }>,
+    ): unknown {
+      return [argument, own, header, ip, request.method];
+    }
+  }
+  const { app, call } = await start([Piped]);
+  expect(await call('run', 'sent')).toEqual(['piped', 'piped', undefined, '127.0.0.1', 'POST']);
+  await app.close();
 });

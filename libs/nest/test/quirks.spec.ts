@@ -17,7 +17,14 @@ import {
   UseInterceptors,
   UsePipes,
 } from '@nestjs/common';
-import { ContextIdFactory, DiscoveryModule, DiscoveryService, ModulesContainer, NestFactory } from '@nestjs/core';
+import {
+  ContextIdFactory,
+  DiscoveryModule,
+  DiscoveryService,
+  ModuleRef,
+  ModulesContainer,
+  NestFactory,
+} from '@nestjs/core';
 import { describe, expect, it } from 'vitest';
 import * as quirks from '../src/quirks/index.js';
 
@@ -110,6 +117,15 @@ describe("Nest's undocumented insides", () => {
     expect(quirks.hasEnhancer(host, class {})).toBe(false);
   });
 
+  it('make a class in the module that holds it', async () => {
+    const { discovery } = await contexts();
+    const wrapper = discovery.getProviders().find(({ metatype }) => metatype === ForRequest)!;
+    const moduleRef = quirks.moduleRefOf(wrapper);
+    expect(moduleRef).toBeInstanceOf(ModuleRef);
+    expect(await moduleRef.resolve(ForRequest, undefined, { strict: true })).toBeInstanceOf(ForRequest);
+    await expect(moduleRef.resolve(DiscoveryService, undefined, { strict: true })).rejects.toThrow();
+  });
+
   it('tell whether a class is made once, for each request, or for requests of one kind', async () => {
     const { discovery } = await contexts();
     const told = [Nothing, ForRequest, Durable].map((type) => {
@@ -137,6 +153,20 @@ describe("Nest's undocumented insides", () => {
       next: () => undefined,
     });
     expect(value).toBe('192.0.2.1');
+  });
+
+  it('tell on which parameters of a route pipes run', () => {
+    const { BODY, RAW_BODY, REQUEST, RESPONSE, NEXT, HEADERS, SESSION, HOST, IP } = quirks.RouteParamtypes;
+    expect([BODY, RAW_BODY, 'custom'].map(quirks.isPipeable)).toEqual([true, true, true]);
+    const others = [REQUEST, RESPONSE, NEXT, HEADERS, SESSION, HOST, IP];
+    expect(others.filter(quirks.isPipeable)).toEqual([]);
+  });
+
+  it('hold what a filter is told of', () => {
+    const [request, response] = [{}, {}];
+    const host = new quirks.ExecutionContextHost([request, response, 'more'], Host, Host.prototype.method);
+    expect([host.getType(), host.getClass(), host.getArgByIndex(2)]).toEqual(['http', Host, 'more']);
+    expect(host.switchToHttp().getResponse()).toBe(response);
   });
 
   it('ask the module of a host, its filters and its stored parameters of these', async () => {

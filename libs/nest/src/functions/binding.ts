@@ -1,12 +1,14 @@
-import { type ArgumentsHost, HttpException, Logger } from '@nestjs/common';
-import { ContextIdFactory, type ExternalContextCreator, type ModuleRef } from '@nestjs/core';
+import { type ArgumentsHost, HttpException, Logger, type Type } from '@nestjs/common';
+import { ContextIdFactory, type ExternalContextCreator } from '@nestjs/core';
 import { isObservable } from 'rxjs';
-import { isDurable, isMadeOnce } from '../quirks/injector.js';
+import { isDurable, isMadeOnce, moduleRefOf } from '../quirks/injector.js';
 import {
   contextsOf,
+  ExecutionContextHost,
   type InstanceWrapper,
   isBare,
   type ParamsFactory,
+  type QuietFilters,
   quiet,
   REQUEST_CONTEXT_ID,
   RouteParamtypes,
@@ -39,7 +41,7 @@ export interface Bound {
 
 export interface Home {
   readonly wrapper: InstanceWrapper;
-  readonly type: object;
+  readonly type: { readonly prototype: object };
   /** of the Nest module that holds the class */
   readonly moduleKey: string;
 }
@@ -52,12 +54,9 @@ interface Parameter {
 
 /** Makes methods ready to run as Nest runs those of a route. */
 export class Binder {
-  private readonly filters: object;
+  private readonly filters: QuietFilters;
 
-  constructor(
-    private readonly contexts: ExternalContextCreator,
-    private readonly moduleRef: ModuleRef,
-  ) {
+  constructor(private readonly contexts: ExternalContextCreator) {
     this.filters = quiet(contexts, observe);
   }
 
@@ -65,7 +64,8 @@ export class Binder {
    * A class that is made anew for each request is resolved for each call; all others are bound once.
    * @param positions of the parameters that are arguments of the call
    */
-  bind({ wrapper, type, moduleKey }: Home, method: Method, methodName: string, positions: readonly number[]): Bound {
+  bind(home: Home, method: Method, methodName: string, positions: readonly number[]): Bound {
+    const { wrapper, type, moduleKey } = home;
     const contexts = contextsOf(this.contexts, this.filters, moduleKey);
     const params = this.paramsOf(positions);
     const create = (instance: object, contextId?: { id: number }): Method =>
@@ -80,7 +80,7 @@ export class Binder {
         undefined,
         'http',
       );
-    if (!isMadeOnce(wrapper)) return { invoke: this.bindScoped(wrapper, create) };
+    if (!isMadeOnce(wrapper)) return { invoke: this.bindScoped(home, method, create) };
     const { instance } = wrapper;
     const run = create(instance);
     const invoke: Invoke = (call) => run(...invocation(call)) as Promise<unknown>;
@@ -90,19 +90,29 @@ export class Binder {
   }
 
   private bindScoped(
-    wrapper: InstanceWrapper,
+    { wrapper, type, moduleKey }: Home,
+    method: Method,
     create: (instance: object, contextId: { id: number }) => Method,
   ): Invoke {
     const durable = isDurable(wrapper);
+    const moduleRef = moduleRefOf(wrapper);
+    // what the class needs may refuse a request, as a guard does
+    const refused = this.filters.create(type.prototype, method, moduleKey);
     return async (call) => {
       const { request } = call;
-      // as Nest's router does it
-      const contextId = ContextIdFactory.getByRequest(request as Record<string, unknown>);
-      Object.defineProperty(request, REQUEST_CONTEXT_ID, { value: contextId, configurable: true });
-      const provided = durable ? contextId.payload : Object.assign(request, contextId.payload);
-      this.moduleRef.registerRequestByContextId(provided, contextId);
-      const instance = await this.moduleRef.resolve(wrapper.token, contextId, { strict: false });
-      return create(instance, contextId)(...invocation(call));
+      const args = invocation(call);
+      let run: Method;
+      try {
+        // as Nest's router does it
+        const contextId = ContextIdFactory.getByRequest(request as Record<string, unknown>);
+        Object.defineProperty(request, REQUEST_CONTEXT_ID, { value: contextId, configurable: true });
+        const provided = durable ? contextId.payload : Object.assign(request, contextId.payload);
+        moduleRef.registerRequestByContextId(provided, contextId);
+        run = create(await moduleRef.resolve(wrapper.token, contextId, { strict: true }), contextId);
+      } catch (error) {
+        return refused.next(error, new ExecutionContextHost(args, type as Type, method));
+      }
+      return run(...args);
     };
   }
 

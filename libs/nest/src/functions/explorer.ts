@@ -57,7 +57,7 @@ export class RemoteFunctionExplorer {
     private readonly registry: ModuleRegistry,
     private readonly modules: ModulesContainer,
   ) {
-    this.binder = new Binder(contexts, moduleRef);
+    this.binder = new Binder(contexts);
   }
 
   explore(): void {

@@ -2,7 +2,7 @@
  * What is used of Nest's injector beneath its documented API: how it holds modules and classes. test/quirks.spec.ts holds what is
  * assumed here against the Nest that is installed.
  */
-import type { DiscoveryService, ModulesContainer } from '@nestjs/core';
+import { type DiscoveryService, ModuleRef, type ModulesContainer } from '@nestjs/core';
 
 type Wrapper = ReturnType<DiscoveryService['getProviders']>[number];
 
@@ -19,6 +19,11 @@ export function isDurable(wrapper: Wrapper): boolean {
 /** Names the module that a class belongs to. */
 export function moduleKeyOf({ host }: Wrapper): string {
   return host?.token ?? '';
+}
+
+/** Of the module that a class belongs to; another one may have another class under the same token. */
+export function moduleRefOf({ host }: Wrapper): ModuleRef {
+  return host?.providers.get(ModuleRef)?.instance as ModuleRef;
 }
 
 /** Whether the module of a class has a guard, pipe, interceptor or filter of that class. */

@@ -1,9 +1,11 @@
 import { type ArgumentsHost, RequestMethod } from '@nestjs/common';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import type { ApplicationConfig } from '@nestjs/core';
+import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { ExternalContextCreator } from '@nestjs/core/helpers/external-context-creator.js';
 import type { InstanceWrapper } from '@nestjs/core/injector/instance-wrapper.js';
 import { RouteParamsFactory } from '@nestjs/core/router/route-params-factory.js';
+import { RouterExecutionContext } from '@nestjs/core/router/router-execution-context.js';
 import { isObservable } from 'rxjs';
 import { keepingValues, pipeType, refuseLoss } from '../functions/codec-values.js';
 import { CALL_ARGUMENT } from '../functions/remote-function.decorator.js';
@@ -28,14 +30,21 @@ export {
 } from '@nestjs/common/constants.js';
 export type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';
 export { REQUEST_CONTEXT_ID } from '@nestjs/core/router/request/request-constants.js';
-export { ExternalContextCreator, type InstanceWrapper, RouteParamtypes };
+export { ExecutionContextHost, ExternalContextCreator, type InstanceWrapper, RouteParamtypes };
 
 type Filters = ExternalContextCreator['filtersContextCreator'];
+
+/** Makes the filters of a method ready to be asked; its first argument is a host, or the prototype of one. */
+export interface QuietFilters {
+  create(...args: Parameters<Filters['create']>): {
+    next(exception: unknown, host: ArgumentsHost): Promise<unknown>;
+  };
+}
 
 /** For hosts of one Nest module, from what {@link quiet} answered. */
 export function contextsOf(
   contexts: ExternalContextCreator,
-  filters: object,
+  filters: QuietFilters,
   moduleKey: string,
 ): ExternalContextCreator {
   const { interceptorsContextCreator: interceptors, interceptorsConsumer: consumer } = inside(contexts);
@@ -50,6 +59,7 @@ export function contextsOf(
   };
   const createInterceptors = (...args: unknown[]) => (interceptors.create(...args) as unknown[]).map(keepingValues);
   const getParamValue: ExternalContextCreator['getParamValue'] = async (value, metadata, pipes) => {
+    if (!isPipeable(metadata.type)) return value;
     const received = await contexts.getParamValue(value, { ...metadata, metatype: pipeType(metadata.metatype) }, pipes);
     if ((metadata.type as unknown) === RouteParamtypes.BODY && pipes.length > 0) {
       refuseLoss(value, received, metadata.metatype);
@@ -78,7 +88,7 @@ export function contextsOf(
 export function quiet(
   contexts: ExternalContextCreator,
   observe: (exception: unknown, host: ArgumentsHost, filter: () => unknown) => Promise<unknown>,
-): object {
+): QuietFilters {
   const filters = inside(contexts).filtersContextCreator;
   const create = (...args: Parameters<Filters['create']>) => {
     const handler = filters.create(...args);
@@ -141,6 +151,11 @@ export function withGlobalPrefix(contexts: ExternalContextCreator, path: string)
 
 export function trimmed(path: string): string {
   return path.replace(/^\/+|\/+$/g, '');
+}
+
+/** Whether pipes run on a parameter of a route that comes from there. In external contexts Nest runs them on every one. */
+export function isPipeable(type: unknown): boolean {
+  return (RouterExecutionContext.prototype as { isPipeable(type: unknown): boolean }).isPipeable(type);
 }
 
 const routeParams = new RouteParamsFactory();
