@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import {
   type CanActivate,
   type ExecutionContext,
+  ForbiddenException,
   Headers,
   type INestApplication,
   Injectable,
@@ -20,6 +21,7 @@ import {
   type Injected,
   type Progress,
   RemoteFunction,
+  RemoteFunctionError,
   RemoteFunctions,
   RemoteProgress,
   RemoteResume,
@@ -53,6 +55,21 @@ class TokenGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     if (remoteCall(context)?.metadata.authorization !== 'Bearer good') throw new UnauthorizedException();
     return true;
+  }
+}
+
+/** Bodies of other applications, and details that another server of remote functions gave. */
+const REFUSALS = {
+  jsend: () => new UnauthorizedException({ status: 'error', message: 'expired' }),
+  forbidden: () => new ForbiddenException({ status: 401, message: 'no' }),
+  upstream: () => new UnauthorizedException({ ran: false, message: 'expired' }),
+  relayed: () => new RemoteFunctionError('unauthorized', 'expired', { status: 401, ran: false }),
+};
+
+@Injectable()
+class Refusing implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    throw REFUSALS[remoteCall(context)?.args[0] as keyof typeof REFUSALS]();
   }
 }
 
@@ -125,6 +142,22 @@ class Calls {
   @UseGuards(TokenGuard)
   guarded(): string {
     return 'in';
+  }
+
+  @RemoteFunction()
+  @UseGuards(Refusing)
+  refused(_by: keyof typeof REFUSALS): string {
+    return 'in';
+  }
+
+  @RemoteFunction()
+  throwing(by: keyof typeof REFUSALS): never {
+    throw REFUSALS[by]();
+  }
+
+  @RemoteFunction()
+  throwingToo(by: keyof typeof REFUSALS, @Req() _request: Injected<object>): never {
+    throw REFUSALS[by]();
   }
 
   @RemoteFunction()
@@ -306,6 +339,20 @@ describe('metadata', () => {
     expect(await call('guarded')).toMatchObject({ code: 'unauthorized', details: { ran: false } });
     expect(await call('guarded', 'Bearer good')).toBe('in');
     expect(((await call('unauthorized')) as { details: object }).details).toEqual({ status: 401 });
+  });
+
+  it.each([
+    ['jsend', 401],
+    ['forbidden', 403],
+    ['upstream', 401],
+    ['relayed', 401],
+  ])('may be tried anew by the status of the refusal, whatever a body says: %s', async (by, status) => {
+    const { peer } = await start();
+    const details = async (name: string) =>
+      (only(await peer.send(peer.frame([{ name, args: [by] }]))) as { details: object }).details;
+    expect(await details('refused')).toEqual(status === 401 ? { status, ran: false } : { status });
+    expect(await details('throwing')).toEqual({ status });
+    expect(await details('throwingToo')).toEqual({ status });
   });
 });
 

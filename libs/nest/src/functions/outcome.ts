@@ -59,7 +59,9 @@ export class SessionConflictError extends RemoteFunctionError {
 export function failureOf(error: unknown): Failure {
   // a code that is no text would make the whole reply, and so every other call of the message, unreadable
   if (error instanceof RemoteFunctionError) {
-    return typeof error.code === 'string' ? failure(error.code, String(error.message), error.details) : INTERNAL;
+    return typeof error.code === 'string'
+      ? failure(error.code, String(error.message), withoutRan(error.details))
+      : INTERNAL;
   }
   // nobody's mistake: its caller went away, or the way to it broke
   if (error instanceof SealwireError && error.code === 'stream_cut') {
@@ -74,10 +76,22 @@ export function failureOfResponse(status: number, body: unknown, fallback?: stri
   if (status === 500) return INTERNAL;
   const phrase = STATUS_CODES[status] ?? 'Error';
   const { code, message, statusCode: _, ...rest } = isRecord(body) ? body : { code: undefined, message: body };
+  const more = typeof message === 'string' || message === undefined ? {} : { message };
   const text = typeof message === 'string' ? message : (fallback ?? phrase);
-  const details = { status, ...rest, ...(typeof message === 'string' || message === undefined ? {} : { message }) };
+  // a client goes by the status, of which a body may say something else
+  const details = withoutRan({ ...rest, ...more, status });
   const known = typeof code === 'string' && !RESERVED.has(code) ? code : snakeCase(phrase);
   return failure(known, text, details);
+}
+
+/**
+ * Without the word that a guard refused the call and its function did not run, after which a client sends it again. Details that another
+ * server gave say it of a call of that server.
+ */
+function withoutRan(details: unknown): unknown {
+  if (!isRecord(details) || details.status !== 401 || details.ran !== false) return details;
+  const { ran: _, ...rest } = details;
+  return rest;
 }
 
 /** The HTTP status that comes nearest to an outcome. */
