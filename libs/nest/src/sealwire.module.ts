@@ -8,7 +8,6 @@ import {
   Module,
   type OnApplicationBootstrap,
   type OnModuleInit,
-  Optional,
   type Provider,
 } from '@nestjs/common';
 import { DiscoveryModule, ModulesContainer } from '@nestjs/core';
@@ -47,11 +46,11 @@ import { PRIMITIVES, RESOLVED_OPTIONS } from './tokens.js';
 interface StaticOptions {
   /** the place of sessions and keys; this process's memory by default */
   readonly store?: SealwireStore | undefined;
-  /** true by default: `forFeature()` works in every module */
+  /** true by default: what the module exports can be injected in every module */
   readonly isGlobal?: boolean;
 }
 
-const EXPORTED = [ModuleRegistry, SealwireEvents, SealwireSessions, SealwireHealthIndicator, KeyRing];
+const EXPORTED = [SealwireEvents, SealwireSessions, SealwireHealthIndicator, KeyRing];
 
 const root = new ConfigurableModuleBuilder<SealwireOptions>({ moduleName: 'Sealwire' })
   .setClassMethodName('forRoot')
@@ -62,20 +61,25 @@ const feature = new ConfigurableModuleBuilder<SealwireModuleOptions>({ moduleNam
   .setClassMethodName('forFeature')
   .build();
 
+/** Imported by both kinds of modules, so that `forFeature()` finds its registry where `forRoot()` is not global. */
+@Module({ providers: [ModuleRegistry], exports: [ModuleRegistry] })
+class SealwireRegistryModule {}
+
 /** One configured module. */
-@Module({})
+@Module({ imports: [SealwireRegistryModule] })
 class SealwireFeatureModule extends feature.ConfigurableModuleClass {
   constructor(
     @Inject(feature.MODULE_OPTIONS_TOKEN) options: SealwireModuleOptions,
-    @Optional() @Inject(ModuleRegistry) modules: ModuleRegistry | undefined,
+    @Inject(ModulesContainer) modules: ModulesContainer,
+    @Inject(ModuleRegistry) registry: ModuleRegistry,
   ) {
     super();
-    if (!modules) {
+    if (!modulesIn(modules).some(isRoot)) {
       throw misconfigured(
         'SealwireModule.forFeature() is imported, but SealwireModule.forRoot() is not: import it once, in the root module.',
       );
     }
-    modules.add(options);
+    registry.add(options);
   }
 }
 
@@ -94,7 +98,7 @@ class SealwireFeatureModule extends feature.ConfigurableModuleClass {
  * })
  * export class AppModule {}
  */
-@Module({})
+@Module({ imports: [SealwireRegistryModule] })
 export class SealwireModule extends root.ConfigurableModuleClass implements OnModuleInit {
   constructor(
     @Inject(ModulesContainer) private readonly modules: ModulesContainer,
@@ -105,8 +109,13 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
 
   /** Nest calls it for each place that imports this module with options of its own. */
   onModuleInit(): void {
-    const roots = modulesIn(this.modules).filter(({ type }) => type === SealwireModule);
-    if (roots.length > 1) {
+    const imported = modulesIn(this.modules).filter(({ type }) => type === SealwireModule);
+    if (!imported.every(isRoot)) {
+      throw misconfigured(
+        'SealwireModule is imported without forRoot(): import SealwireModule.forRoot() once, in the root module.',
+      );
+    }
+    if (imported.length > 1) {
       throw misconfigured('SealwireModule.forRoot() is imported more than once: import it once, in the root module.');
     }
     this.registry.close();
@@ -132,6 +141,10 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
   static forFeatureAsync(options: typeof feature.ASYNC_OPTIONS_TYPE): DynamicModule {
     return SealwireFeatureModule.forFeatureAsync(named(options, ASYNC, 'SealwireModule.forFeatureAsync()'));
   }
+}
+
+function isRoot({ classes }: { readonly classes: unknown[] }): boolean {
+  return classes.includes(SealwireRuntime);
 }
 
 /** What Nest takes beside a factory. */

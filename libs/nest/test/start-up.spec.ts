@@ -20,6 +20,7 @@ import {
   RemoteFunctionError,
   RemoteFunctions,
   RemoteTransaction,
+  SealwireEvents,
   SealwireModule,
   type SealwireModuleOptions,
   type SealwireOptions,
@@ -277,6 +278,13 @@ describe('start-up refuses in one sentence what Nest would let pass', () => {
     ));
 
   it.each([
+    ['alone', [SealwireModule]],
+    ['beside forRoot()', [root, SealwireModule]],
+  ])('SealwireModule without forRoot(), %s', (_name, imports) =>
+    expect(compiled(imports)).rejects.toThrow(/SealwireModule is imported without forRoot\(\)/),
+  );
+
+  it.each([
     ['forRootAsync', [SealwireModule.forRootAsync({ useFactory: () => undefined as never })]],
     ['forFeatureAsync', [root, SealwireModule.forFeatureAsync({ useFactory: async () => undefined as never })]],
   ])('a factory without a result in %s()', (_name, imports) =>
@@ -356,6 +364,27 @@ describe('configuration', () => {
     const url = urlOf(app, '/rpc/public');
     const client = new PeerClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey });
     expect(only(await client.connect([{ name: 'secret', args: [] }]))).toBe('sealed');
+    await app.close();
+  });
+
+  it.each(['beside forFeature()', 'in a module that exports it'])('need not be global: %s', async (where) => {
+    const root = SealwireModule.forRoot({ serverKey: serverKeyText, isGlobal: false });
+    @Module({ imports: [root], exports: [root] })
+    class Shared {}
+    @Injectable()
+    class Listener {
+      constructor(readonly events: SealwireEvents) {}
+    }
+    @Module({
+      imports: [where === 'beside forFeature()' ? root : Shared, SealwireModule.forFeature({ path: 'payments' })],
+      providers: [Plain, Listener],
+    })
+    class Payments {}
+    const module = await Test.createTestingModule({ imports: [Payments] }).compile();
+    const app = module.createNestApplication({ logger: false });
+    await app.listen(0);
+    const client = new PeerClient(urlOf(app), { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+    expect(only(await client.connect([{ name: 'one', args: [] }]))).toBe(1);
     await app.close();
   });
 
