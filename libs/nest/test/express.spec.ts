@@ -1,6 +1,8 @@
 import 'reflect-metadata';
 import { tracingChannel } from 'node:diagnostics_channel';
-import { request as httpRequest, IncomingMessage } from 'node:http';
+import { once } from 'node:events';
+import { createServer, request as httpRequest, IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import {
   type CanActivate,
   Controller,
@@ -17,7 +19,7 @@ import { Test } from '@nestjs/testing';
 import { CONTENT_TYPE } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { only, PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 let seen: Record<string, unknown> = {};
@@ -310,4 +312,21 @@ describe('a sealed call', () => {
     const other = await start((prepared) => prepared.setGlobalPrefix(':tenant'), '/:tenant/remote/functions');
     expect(await passed(() => other.call('open', 'x'))).toBe(1);
   });
+});
+
+it('keeps the connections of another server that hands requests to Express, until the application stops', async () => {
+  const module = await Test.createTestingModule({ imports: [Root] }).compile();
+  app = module.createNestApplication<NestExpressApplication>();
+  app.useLogger(false);
+  await app.init();
+  const server = createServer(instance()).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/remote/functions`;
+  const client = new PeerClient(url, { modulePath: 'functions', keySize: 32, serverKey: serverKey.publicKey });
+  await client.connect();
+  const connection = async () => (await post(url, client.frame([{ name: 'open', args: ['x'] }]))).headers.connection;
+  expect(await connection()).toBe('keep-alive');
+  await app.close();
+  expect(await connection()).toBe('close');
 });

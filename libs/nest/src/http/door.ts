@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
+  type BeforeApplicationShutdown,
   type CallHandler,
   type ExecutionContext,
   Inject,
@@ -54,11 +55,14 @@ const LITERAL_PATH = /^[\w/.~-]*$/;
  * request costs more than all of a sealed call.
  */
 @Injectable()
-export class Door implements OnModuleInit {
+export class Door implements OnModuleInit, BeforeApplicationShutdown {
   private readonly logger = new Logger('Sealwire');
   private front: ExpressFront | undefined;
   /** modules by the whole path of their calls */
   private direct: ReadonlyMap<string, RegisteredModule> = new Map();
+  /** whether the application's own server ever listened: others may hand requests to the platform instead */
+  private listened = false;
+  private stopping = false;
 
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
@@ -73,6 +77,9 @@ export class Door implements OnModuleInit {
   onModuleInit(): void {
     const { httpAdapter } = this.host;
     if (!httpAdapter) return;
+    httpAdapter.getHttpServer()?.once('listening', () => {
+      this.listened = true;
+    });
     const path = withGlobalPrefix(this.contexts, `/${trimmed(this.options.path)}/:module`);
     const route = (request: RouteRequest, response: unknown): Promise<void> => {
       const node = request.raw ?? (request as unknown as IncomingMessage);
@@ -99,6 +106,10 @@ export class Door implements OnModuleInit {
       this.front = ExpressFront.of(httpAdapter, route);
       this.front?.listen((request, response) => this.take(request, response));
     }
+  }
+
+  beforeApplicationShutdown(): void {
+    this.stopping = true;
   }
 
   /** The public keys, for whoever asks: no guard stands before them, as none stands before a handshake. */
@@ -160,7 +171,7 @@ export class Door implements OnModuleInit {
 
   /** A server that has stopped listening waits for its connections: one that is kept alive and used again would hold it up. */
   private get closing(): object | undefined {
-    return this.host.httpAdapter.getHttpServer().listening === false ? CLOSE : undefined;
+    return this.stopping || (this.listened && !this.host.httpAdapter.getHttpServer().listening) ? CLOSE : undefined;
   }
 }
 
