@@ -18,7 +18,7 @@ import { SealwireHealthIndicator } from './admin/health.indicator.js';
 import { SealwireSessions } from './admin/sealwire-sessions.js';
 import { RemoteFunctionDispatcher } from './functions/dispatcher.js';
 import { RemoteFunctionExplorer } from './functions/explorer.js';
-import { ModuleRegistry } from './functions/registry.js';
+import { ModuleRegistry, registryOf } from './functions/registry.js';
 import { BodyReader } from './http/body.js';
 import { Door } from './http/door.js';
 import { EncryptionInterceptor } from './http/encryption.interceptor.js';
@@ -61,17 +61,12 @@ const feature = new ConfigurableModuleBuilder<SealwireModuleOptions>({ moduleNam
   .setClassMethodName('forFeature')
   .build();
 
-/** Imported by both kinds of modules, so that `forFeature()` finds its registry where `forRoot()` is not global. */
-@Module({ providers: [ModuleRegistry], exports: [ModuleRegistry] })
-class SealwireRegistryModule {}
-
 /** One configured module. */
-@Module({ imports: [SealwireRegistryModule] })
+@Module({})
 class SealwireFeatureModule extends feature.ConfigurableModuleClass {
   constructor(
     @Inject(feature.MODULE_OPTIONS_TOKEN) options: SealwireModuleOptions,
     @Inject(ModulesContainer) modules: ModulesContainer,
-    @Inject(ModuleRegistry) registry: ModuleRegistry,
   ) {
     super();
     if (!modulesIn(modules).some(isRoot)) {
@@ -79,7 +74,7 @@ class SealwireFeatureModule extends feature.ConfigurableModuleClass {
         'SealwireModule.forFeature() is imported, but SealwireModule.forRoot() is not: import it once, in the root module.',
       );
     }
-    registry.add(options);
+    registryOf(modules).add(options);
   }
 }
 
@@ -98,12 +93,9 @@ class SealwireFeatureModule extends feature.ConfigurableModuleClass {
  * })
  * export class AppModule {}
  */
-@Module({ imports: [SealwireRegistryModule] })
+@Module({})
 export class SealwireModule extends root.ConfigurableModuleClass implements OnModuleInit {
-  constructor(
-    @Inject(ModulesContainer) private readonly modules: ModulesContainer,
-    @Inject(ModuleRegistry) private readonly registry: ModuleRegistry,
-  ) {
+  constructor(@Inject(ModulesContainer) private readonly modules: ModulesContainer) {
     super();
   }
 
@@ -118,7 +110,7 @@ export class SealwireModule extends root.ConfigurableModuleClass implements OnMo
     if (imported.length > 1) {
       throw misconfigured('SealwireModule.forRoot() is imported more than once: import it once, in the root module.');
     }
-    this.registry.close();
+    registryOf(this.modules).close();
   }
 
   /** The options themselves are checked when the application starts, as those of a factory are. */
@@ -179,6 +171,7 @@ function assemble(definition: DynamicModule, { store, isGlobal }: StaticOptions)
       RemoteFunctionExplorer,
       SealwireRuntime,
       Sessions,
+      { provide: ModuleRegistry, useFactory: registryOf, inject: [ModulesContainer] },
       ...EXPORTED,
     ],
     exports: [...EXPORTED, ...exports],

@@ -235,7 +235,7 @@ const BEFORE: Record<string, Prepare> = {
   'a handler of errors': (prepared) =>
     prepared.use((_error: unknown, _request: Request, _response: Response, next: NextFunction) => next()),
   'middleware of Nest for other routes': () => {
-    Root.configure = (consumer) => consumer.apply(step).forRoutes(Functions);
+    Root.configure = (consumer) => consumer.apply(step).exclude('remote/functions').forRoutes(Functions);
   },
   'a route of the same path and another method': (prepared) =>
     prepared.getHttpAdapter().getInstance().get('/remote/functions', step),

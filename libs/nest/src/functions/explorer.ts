@@ -1,11 +1,13 @@
 import { Readable } from 'node:stream';
-import { Injectable, Logger, StreamableFile, type Type } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
+import { Inject, Injectable, Logger, StreamableFile, type Type } from '@nestjs/common';
+import { DiscoveryService, HttpAdapterHost, MetadataScanner, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { RemoteFile } from '@sealwire/core';
 import { Observable } from 'rxjs';
 import { misconfigured, resolveFunction } from '../option-checks.js';
+import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
 import { hasEnhancer, moduleKeyOf, modulesIn } from '../quirks/injector.js';
+import { bindingsOf } from '../quirks/middleware.js';
 import {
   EXCEPTION_FILTERS_METADATA,
   ExternalContextCreator,
@@ -14,9 +16,13 @@ import {
   PIPES_METADATA,
   ROUTE_ARGS_METADATA,
   RouteParamtypes,
+  trimmed,
+  withGlobalPrefix,
 } from '../quirks/nest.js';
 import { resumeOf } from '../streams/decorators.js';
+import { RESOLVED_OPTIONS } from '../tokens.js';
 import { ARGUMENTS, Binder, type Home, type Method } from './binding.js';
+import { type MessagePath, refuseBypass } from './bound-middleware.js';
 import { refuseLostFields } from './codec-values.js';
 import { ModuleRegistry, type RegisteredFunction } from './registry.js';
 import {
@@ -52,10 +58,12 @@ export class RemoteFunctionExplorer {
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
-    contexts: ExternalContextCreator,
+    private readonly contexts: ExternalContextCreator,
     private readonly moduleRef: ModuleRef,
     private readonly registry: ModuleRegistry,
     private readonly modules: ModulesContainer,
+    private readonly http: HttpAdapterHost,
+    @Inject(RESOLVED_OPTIONS) private readonly options: Pick<ResolvedOptions, 'path'>,
   ) {
     this.binder = new Binder(contexts);
   }
@@ -108,6 +116,7 @@ export class RemoteFunctionExplorer {
     }
     refuseMisuse(type.prototype, methodName, options, origin);
     this.refuseLostEnhancers(host, method, methodName, origin);
+    refuseBypass(bindingsOf(this.http.httpAdapter), type, origin, this.pathOf(module));
     refuseAmbiguousParameters(type.prototype, methodName, origin);
     refuseRest(method, origin);
     const types: unknown[] = Reflect.getMetadata('design:paramtypes', type.prototype, methodName) ?? [];
@@ -136,6 +145,13 @@ export class RemoteFunctionExplorer {
     throw misconfigured(
       `${lost.name} of ${origin} would not run; let Nest make the class, list it among the providers or controllers of its module.`,
     );
+  }
+
+  /** Of messages with calls of a module. */
+  private pathOf(module: string): MessagePath {
+    const root = trimmed(this.options.path);
+    const route = withGlobalPrefix(this.contexts, `/${root}/:module`);
+    return { named: `${root}/${module}`, served: route.replace(/:module$/, module) };
   }
 
   private hasTransactions(): boolean {

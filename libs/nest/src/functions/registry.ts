@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
 import { isCallable, type RemoteFile, toHex } from '@sealwire/core';
 import { type ModulePolicy, misconfigured, resolveModule, type SealwireModuleOptions } from '../options.js';
 import type { Bound } from './binding.js';
@@ -22,7 +22,6 @@ export interface RegisteredModule extends ModulePolicy {
 }
 
 /** The modules that `forFeature()` gave and the functions that the explorer found for them. */
-@Injectable()
 export class ModuleRegistry {
   private closed = false;
   private readonly modules = new Map<string, ModulePolicy & { readonly functions: Map<string, RegisteredFunction> }>();
@@ -82,4 +81,16 @@ export class ModuleRegistry {
       }
     }
   }
+}
+
+const registries = new WeakMap<object, ModuleRegistry>();
+
+/**
+ * The registry of an application. Not found by injection: `forFeature()` would have to import what `forRoot()` made, which may not be global.
+ * @param modules of the application: one object from its making to its end
+ */
+export function registryOf(modules: ModulesContainer): ModuleRegistry {
+  const registry = registries.get(modules) ?? new ModuleRegistry();
+  registries.set(modules, registry);
+  return registry;
 }

@@ -1,2 +1,3 @@
 export * from './injector.js';
+export * from './middleware.js';
 export * from './nest.js';
