@@ -40,7 +40,7 @@ export function readConfig(env: Environment = process.env): Config {
   return {
     host: env.HOST || '127.0.0.1',
     port: readPort(env.PORT || '3000'),
-    databaseUrl: env.DATABASE_URL || undefined,
+    databaseUrl: readDatabaseUrl(env.DATABASE_URL || undefined),
     dataFolder: resolve(env.SEALWIRE_DATA || 'data'),
     ledger: readNumberLedger(env.SEALWIRE_LEDGER || 'memory'),
     pageFolder: resolve(env.SEALWIRE_PAGE || 'apps/web/dist'),
@@ -68,7 +68,8 @@ export function readSecrets(config: Config, env: Environment = process.env): Sec
 /** A key-encryption key may be followed by older ones, separated by commas or spaces. */
 function wellFormed(name: string, kind: 'swe1' | 'swk1', text: string): string {
   try {
-    for (const key of kind === 'swe1' ? text.split(/[\s,]+/).filter(Boolean) : [text]) parseKeyText(kind, key);
+    const keys = kind === 'swe1' ? text.split(/[\s,]+/).filter(Boolean) : [text];
+    for (const key of keys.length > 0 ? keys : [text]) parseKeyText(kind, key);
     return text;
   } catch (error) {
     throw new StartupError(`${name}: ${thrownText(error)}`);
@@ -78,6 +79,12 @@ function wellFormed(name: string, kind: 'swe1' | 'swk1', text: string): string {
 function readPort(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
   throw new StartupError(`PORT is "${text}", but it must be a number from 0 to 65535.`);
+}
+
+/** The text is not repeated: it may hold a password. */
+function readDatabaseUrl(text: string | undefined): string | undefined {
+  if (text === undefined || /^postgres(ql)?:\/\//.test(text)) return text;
+  throw new StartupError('DATABASE_URL must be a URL such as "postgres://user:password@localhost:5432/payments".');
 }
 
 function readSwitch(env: Environment, name: string): boolean {

@@ -27,11 +27,27 @@ const OPEN_TO_OTHERS = 0o077;
  * A secret kept in the data folder, made at the first start. Whoever else could have put the file there knows the secret, so it
  * is taken only where nobody but this user can write.
  *
- * @throws StartupError if the folder or the file is another user's, a link, or open to others
+ * @throws StartupError if the folder cannot be used, or it or the file is another user's, a link, or open to others
  */
 export function privateText(folder: string, name: string, kind: KeyKind): string {
+  return within(folder, () => readOrMake(folder, name, kind));
+}
+
+/** Whoever named the folder can put right what the system refuses there. */
+function within<T>(folder: string, work: () => T): T {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return work();
+  } catch (error) {
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    throw new StartupError(
+      `The data folder cannot be used (${error.message}): set SEALWIRE_DATA to a folder that this user can write.`,
+    );
+  }
+}
+
+function readOrMake(folder: string, name: string, kind: KeyKind): string {
   const path = join(folder, name);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   assertOwn(folder, lstatSync(folder), 'isDirectory', WRITABLE_BY_OTHERS);
   try {
     writeFileSync(path, `${generateKeyText(kind, nodePrimitives)}\n`, { flag: 'wx', mode: 0o600 });
@@ -85,7 +101,10 @@ function notOwn(path: string, why: string): StartupError {
  * @returns gives the folder up
  */
 export function lockFolder(folder: string): () => void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return within(folder, () => claimFolder(folder));
+}
+
+function claimFolder(folder: string): () => void {
   const self = processName(process.pid);
   const claim = join(folder, CLAIM + self);
   const release = () => rmSync(claim, { force: true });

@@ -1,14 +1,16 @@
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import { createPgConfig } from '@electric-sql/pglite/node-postgres';
+import { thrownText } from '@sealwire/core';
 import { sealwireEntities, sealwireMigrations } from '@sealwire/typeorm';
-import { DataSource, type DataSourceOptions } from 'typeorm';
+import { DataSource, type DataSourceOptions, TypeORMError } from 'typeorm';
 import { type Config, readConfig } from './config.js';
 import { lockFolder } from './data-folder.js';
 import { CreatePayments1760000000000 } from './migrations/1760000000000-create-payments.js';
 import { Account } from './payments/account.entity.js';
 import { Document, DocumentPart } from './payments/document.entity.js';
 import { Transfer } from './payments/transfer.entity.js';
+import { StartupError } from './startup-error.js';
 
 /** any number that no other program takes for its advisory lock */
 const MIGRATION_LOCK = 7_325_947_281;
@@ -56,7 +58,7 @@ export async function openDatabase(config: Config): Promise<DataSource> {
   const options = await dataSourceOptions(config);
   const database = new Database(options);
   try {
-    await database.initialize();
+    await connect(database, config);
     if (options.closeEmbedded) await database.runMigrations();
     else await migrateAlone(database);
     return database;
@@ -64,6 +66,21 @@ export async function openDatabase(config: Config): Promise<DataSource> {
     await database.destroy();
     throw error;
   }
+}
+
+async function connect(database: DataSource, { databaseUrl }: Config): Promise<void> {
+  try {
+    await database.initialize();
+  } catch (error) {
+    // one of TypeORM itself is a fault of the application
+    if (!databaseUrl || error instanceof TypeORMError) throw error;
+    throw new StartupError(`The database of DATABASE_URL cannot be used: ${causeOf(error)}`);
+  }
+}
+
+/** Of a name with several addresses Node tells the failure of each, and nothing of them all. */
+function causeOf(error: unknown): string {
+  return error instanceof AggregateError ? error.errors.map(thrownText).join(', ') : thrownText(error);
 }
 
 /** Several instances may start at once, and TypeORM does not keep their migrations apart. */

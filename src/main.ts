@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Logger } from '@nestjs/common';
 import { SealwireError } from '@sealwire/core';
-import { createApp } from './app.js';
+import { createApp, listen } from './app.js';
 import { readConfig } from './config.js';
 import { StartupError } from './startup-error.js';
 
@@ -9,7 +9,7 @@ try {
   const config = readConfig();
   const app = await createApp(config);
   app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
-  await app.listen(config.port, config.host);
+  await listen(app, config);
   new Logger('Main').log(`Listening on ${await app.getUrl()}`);
 } catch (error) {
   const expected = error instanceof StartupError || error instanceof SealwireError;

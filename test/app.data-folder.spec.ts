@@ -11,12 +11,14 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lockFolder, privateText } from '../src/data-folder.js';
+import { StartupError } from '../src/startup-error.js';
 
 const source = fileURLToPath(new URL('../src/data-folder.ts', import.meta.url));
 const holder = `
@@ -91,6 +93,26 @@ it('makes a secret once, readable by its user only', () => {
   expect(first).toMatch(/^swk1\./);
   expect(statSync(join(folder, 'secure-key')).mode & 0o777).toBe(0o600);
   expect(privateText(folder, 'secure-key', 'swk1')).toBe(first);
+});
+
+it.each([
+  ['a file', 'EEXIST', () => writeFileSync(folder, '')],
+  [
+    'below a file',
+    'ENOTDIR',
+    () => {
+      rmSync(join(folder, '..'), { recursive: true });
+      writeFileSync(join(folder, '..'), '');
+    },
+  ],
+])('refuses a folder that is %s, and names what to set', (_, code, plant) => {
+  plant();
+  for (const use of [() => lockFolder(folder), () => privateText(folder, 'secure-key', 'swk1')]) {
+    expect(use).toThrow(StartupError);
+    expect(use).toThrow(
+      new RegExp(`^The data folder cannot be used \\(${code}: .*${folder}.*\\): set SEALWIRE_DATA to `),
+    );
+  }
 });
 
 const root = process.getuid?.() === 0;

@@ -1,11 +1,8 @@
-import { spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { INestApplication } from '@nestjs/common';
 import { createRemote, OutcomeUnknownError, type Remote, type RemoteApi, RemoteError } from '@sealwire/client';
 import { formatKeyText, generateKeyText, RemoteFile } from '@sealwire/core';
@@ -14,8 +11,7 @@ import { KeyStore } from '@sealwire/nest';
 import { DataSource } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../src/app.js';
-import { readConfig, readSecrets } from '../src/config.js';
-import { lockFolder } from '../src/data-folder.js';
+import { readConfig } from '../src/config.js';
 import { DocumentPart } from '../src/payments/document.entity.js';
 import type { PaymentsController } from '../src/payments/payments.controller.js';
 import type { StatementLine } from '../src/payments/payments.service.js';
@@ -26,14 +22,6 @@ const secrets = {
   keyEncryptionKey: generateKeyText('swe1', nodePrimitives),
   secureKey: generateKeyText('swk1', nodePrimitives),
 };
-let folder: string;
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'sealwire-app-'));
-});
-
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
 describe.each(['PGlite', 'PostgreSQL'])('the application on %s', (kind) => {
   let database: FreshDatabase | undefined;
   let data: string;
@@ -233,60 +221,5 @@ describe.each(['PGlite', 'PostgreSQL'])('the application on %s', (kind) => {
     const refusal = stranger.open({ owner: 'Eve', deposit: 1n });
     await expect(refusal).rejects.toBeInstanceOf(RemoteError);
     await expect(refusal).rejects.not.toBeInstanceOf(OutcomeUnknownError);
-  });
-});
-
-describe('a start that cannot be', () => {
-  const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-
-  async function refusal(env: Record<string, string>): Promise<string> {
-    const child = spawn(process.execPath, ['--import', '@oxc-node/core/register', main], {
-      env: { PATH: process.env.PATH, PORT: '0', ...env },
-    });
-    const errors: string[] = [];
-    child.stdout.resume();
-    child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text));
-    const [code] = await once(child, 'close');
-    expect(code).toBe(1);
-    return errors.join('');
-  }
-
-  it('is refused in one sentence on a data folder in use', async () => {
-    const unlock = lockFolder(folder);
-    try {
-      const errors = await refusal({ SEALWIRE_DATA: folder });
-      expect(errors).toContain(`The data folder ${folder} is in use by process ${process.pid}`);
-      expect(errors).not.toContain(' at ');
-    } finally {
-      unlock();
-    }
-  });
-
-  it('is refused in one sentence with a database but without the keys that guard it', async () => {
-    const errors = await refusal({ DATABASE_URL: 'postgres://127.0.0.1:1/none' });
-    expect(errors).toMatch(/^SEALWIRE_KEK is missing: .*keygen/);
-    expect(errors.trim().split('\n')).toHaveLength(1);
-    const kek = await refusal({ DATABASE_URL: 'postgres://127.0.0.1:1/none', SEALWIRE_KEK: secrets.keyEncryptionKey });
-    expect(kek).toMatch(/^SEALWIRE_SECURE_KEY is missing/);
-  });
-
-  it('is refused in one sentence with a key that is none', async () => {
-    const errors = await refusal({ SEALWIRE_DATA: folder, SEALWIRE_KEK: 'correct horse battery staple' });
-    expect(errors).toMatch(/^SEALWIRE_KEK: A key-encryption key has the form /);
-    expect(errors.trim().split('\n')).toHaveLength(1);
-  });
-
-  it.each([
-    ['PORT', 'http'],
-    ['PORT', '65536'],
-    ['SEALWIRE_LEDGER', 'none'],
-  ])('names %s=%s', (name, value) => {
-    expect(() => readConfig({ [name]: value })).toThrow(`${name} is "${value}"`);
-  });
-
-  it('makes its secrets only for the embedded database', () => {
-    const made = readSecrets(readConfig({ SEALWIRE_DATA: folder }), {});
-    expect(made.keyEncryptionKey).toMatch(/^swe1\./);
-    expect(readSecrets(readConfig({ SEALWIRE_DATA: folder }), {})).toEqual(made);
   });
 });
