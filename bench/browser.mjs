@@ -1,8 +1,7 @@
-// npm run bench:browser -- [--quick] [--sizes]
 import { join } from 'node:path';
 import { buildIfStale, root } from '../scripts/build.mjs';
 
-buildIfStale();
+await buildIfStale();
 // without the source paths of the repository's own tsconfig: what is measured is what is built
 process.env.TS_NODE_PROJECT = join(root, 'tsconfig.app.json');
 await import('@oxc-node/core/register');

@@ -1,6 +1,6 @@
 // Main-thread and wall time of a page that calls a Nest server, with plain `fetch` of JSON beside it, and bundle sizes.
-import { parseArgs } from 'node:util';
 import type { Browser } from 'playwright-core';
+import { readArguments } from '../scripts/arguments.mjs';
 import { hasOwnKem, launch, OWN_KEM, openPage } from '../test/support/browser.js';
 import { type InstalledBrowser, installedChromiums } from '../test/support/browser-install.js';
 import { type Site, startSite } from '../test/support/browser-site.js';
@@ -10,8 +10,13 @@ import { printSizes } from './browser-sizes.js';
 import { BrowserController, MB } from './servers/browser.js';
 import { median } from './statistics.js';
 
-const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, sizes: { type: 'boolean', default: false } },
+const USAGE = `npm run bench:browser -- [options]
+  --quick   fewer rounds, rough figures
+  --sizes   the sizes of the bundles alone`;
+
+const options = readArguments(USAGE, {
+  quick: { type: 'boolean', default: false },
+  sizes: { type: 'boolean', default: false },
 });
 
 /** What an application of its own loads, and nothing else. */

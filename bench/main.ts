@@ -1,6 +1,6 @@
 // Compares sealed calls with what they replace. This process is the load; every server has a process of its own.
 import { availableParallelism, cpus, loadavg, release, type as system, totalmem } from 'node:os';
-import { parseArgs } from 'node:util';
+import { readArguments, refuse } from '../scripts/arguments.mjs';
 import { compareCalls, type Plan } from './calls.js';
 import { compareClients, compareTransports } from './clients.js';
 import { makeKeys } from './keys.js';
@@ -9,30 +9,31 @@ import { measureDelay, measureHandshakes, measureMemory } from './sessions.js';
 import { measureStore } from './store.mjs';
 import { measureBytes, measureFirst, measureIdle, measureItems, type StreamPlan } from './streams.js';
 
-const HELP = `npm run bench -- [options]
+const USAGE = `npm run bench -- [options]
   --row NAME      only that row; may be given several times
   --quick         short rounds, rough figures
   --profile       also where the time of each server goes
   --sessions N    sessions of the row 'memory' (20000, with --quick 1000)
   --list          the names of the rows`;
 
-const { values: options } = parseArgs({
-  options: {
-    row: { type: 'string', multiple: true, default: [] },
-    quick: { type: 'boolean', default: false },
-    profile: { type: 'boolean', default: false },
-    sessions: { type: 'string' },
-    list: { type: 'boolean', default: false },
-    help: { type: 'boolean', short: 'h', default: false },
-  },
+const {
+  row: wanted,
+  quick,
+  profile,
+  sessions,
+  list,
+} = readArguments(USAGE, {
+  row: { type: 'string', multiple: true, default: [] },
+  quick: { type: 'boolean', default: false },
+  profile: { type: 'boolean', default: false },
+  sessions: { type: 'string' },
+  list: { type: 'boolean', default: false },
 });
-const { row: wanted, quick, profile } = options;
 const unknown = wanted.find((row) => !ROW_NAMES.includes(row));
-if (options.help || unknown !== undefined) {
-  console.log(unknown === undefined ? HELP : `There is no row '${unknown}'.\n${HELP}`);
-  process.exit(unknown === undefined ? 0 : 1);
-}
-if (options.list) {
+if (unknown !== undefined) refuse(`There is no row '${unknown}'`, USAGE);
+if (sessions !== undefined && !/^[1-9]\d*$/.test(sessions))
+  refuse(`--sessions is '${sessions}', but it must be a number from 1`, USAGE);
+if (list) {
   console.log(ROW_NAMES.join('\n'));
   process.exit();
 }
@@ -47,7 +48,7 @@ if (has('client-200')) await compareClients(keys, plan);
 if (has('transport-200')) await compareTransports(keys, plan);
 if (has('handshake')) await measureHandshakes(keys, quick ? 100 : 500);
 if (has('delay')) await measureDelay(keys, quick ? 3 : 60);
-if (has('memory')) await measureMemory(keys, Number(options.sessions ?? (quick ? 1_000 : 20_000)));
+if (has('memory')) await measureMemory(keys, Number(sessions ?? (quick ? 1_000 : 20_000)));
 if (has('store')) await measureStore({ quick });
 const streams: StreamPlan = quick
   ? { rounds: 3, pairs: 1, length: 20 * 2 ** 20, items: 20_000, subscriptions: 100, profile }

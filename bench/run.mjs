@@ -1,4 +1,3 @@
-// npm run bench -- [--row NAME]... [--quick] [--profile] [--sessions N] [--list]
 import { join } from 'node:path';
 import { buildIfStale, root } from '../scripts/build.mjs';
 

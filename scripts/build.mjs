@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { argv, env, execPath } from 'node:process';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { readArguments } from './arguments.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -53,6 +54,7 @@ const parts = {
 };
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
+  readArguments('npm run build');
   const done = await alone(() => build({ everything: true })).catch((error) => error);
   if (done instanceof Error) {
     console.error(done.message);

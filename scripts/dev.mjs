@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { watch } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { readArguments } from './arguments.mjs';
 import { root } from './build.mjs';
 import { END_WITH_PARENT, end } from './child.mjs';
 
@@ -11,6 +12,9 @@ const WATCHED = ['src', 'libs/core/src', 'libs/nest/src', 'libs/typeorm/src'];
 const PAUSE = 200;
 const ARGUMENTS = ['--import', END_WITH_PARENT, '--import', '@oxc-node/core/register', join(root, 'src/main.ts')];
 
+readArguments('npm run dev');
+
+let isStopping = false;
 let server = start();
 const page = watchPage();
 let timer;
@@ -51,14 +55,19 @@ function start() {
 
 function watchPage() {
   const command = join(root, 'node_modules/@angular/cli/bin/ng.js');
-  return spawn(process.execPath, ['--import', END_WITH_PARENT, command, 'build', '--watch'], {
+  const child = spawn(process.execPath, ['--import', END_WITH_PARENT, command, 'build', '--watch'], {
     cwd: join(root, 'apps/web'),
     env: { ...process.env, NG_CLI_ANALYTICS: 'false' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
+  child.once('exit', (code) => {
+    if (!isStopping) console.log(`The build of the page ended with exit code ${code}: end this and start it again.`);
+  });
+  return child;
 }
 
 async function stop() {
+  isStopping = true;
   clearTimeout(timer);
   await restarted;
   await Promise.all([end(server), end(page)]);

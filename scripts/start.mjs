@@ -7,10 +7,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { readArguments } from './arguments.mjs';
 import { buildIfStale, root } from './build.mjs';
 import { END_WITH_PARENT, end } from './child.mjs';
 
-const isOnce = process.argv.includes('--once');
+const { once: isOnce } = readArguments('npm start -- [--once]', { once: { type: 'boolean', default: false } });
 
 const children = new Set();
 let isStopping = false;
@@ -24,7 +25,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stop(i
 try {
   await buildIfStale();
   const data = dataFolder();
-  const port = await choosePort(Number(process.env.PORT || 3000));
+  const port = await choosePort(await readAddress());
   let server = await startServer(data, port);
   /** @returns how many milliseconds it was down */
   const restart = async () => {
@@ -62,19 +63,26 @@ function dataFolder() {
   return join(temporary, 'data');
 }
 
-async function choosePort(wanted) {
+/** As the server reads it, which says what is wrong with it. */
+async function readAddress() {
+  const { readConfig } = await import('../dist/src/config.js');
+  return readConfig({ ...process.env, SEALWIRE_DEMO: 'yes' });
+}
+
+async function choosePort({ port: wanted, host }) {
   const probe = createServer();
   try {
-    probe.listen(wanted, process.env.HOST || '127.0.0.1');
+    probe.listen(wanted, host);
     await once(probe, 'listening');
     const { port } = probe.address();
     probe.close();
     await once(probe, 'close');
     return port;
   } catch (error) {
-    if (error.code !== 'EADDRINUSE' || wanted === 0) throw error;
+    // the server meets the same and says what to do
+    if (error.code !== 'EADDRINUSE' || wanted === 0) return wanted;
     console.log(`Port ${wanted} is taken, so the server takes a free one.`);
-    return choosePort(0);
+    return choosePort({ port: 0, host });
   }
 }
 

@@ -1,15 +1,16 @@
 // Prints the route of one warm call: the files and functions of the packages that it passes, on client and server.
-// Options: --json.
 import { join } from 'node:path';
+import { readArguments } from './arguments.mjs';
 import { buildIfStale, root } from './build.mjs';
 
+const { json } = readArguments('npm run trace -- [--json]', { json: { type: 'boolean', default: false } });
 await buildIfStale();
 process.env.TS_NODE_PROJECT = join(root, 'tsconfig.app.json');
 await import('@oxc-node/core/register');
 const { traceCall } = await import('./trace/call.ts');
 
 const routes = await traceCall();
-if (process.argv.includes('--json')) console.log(JSON.stringify(routes));
+if (json) console.log(JSON.stringify(routes));
 else for (const route of Object.values(routes)) print(route);
 
 function print({ side, files, functions, awaits, core, steps }) {
