@@ -83,7 +83,7 @@ function start(): void {
   server.once('close', () => process.exit(1));
   server.stderr?.setEncoding('utf8').on('data', (text: string) => {
     process.stderr.write(text);
-    if (text.includes('ready to accept connections')) {
+    if (/ready to accept (read-only )?connections/.test(text)) {
       process.stdout.write(`postgres://postgres:${password}@127.0.0.1:${port}/postgres\n`);
     }
   });

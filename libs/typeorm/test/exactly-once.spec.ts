@@ -195,6 +195,13 @@ describe.each([
     ['rolls back the one it was given', (_, runner) => runner.rollbackTransaction()],
     ['releases it', (_, runner) => runner.release()],
     [
+      'puts another in the place of the one it was given',
+      async (manager) => {
+        for (const statement of ['ROLLBACK', 'BEGIN', 'SAVEPOINT typeorm_1']) await manager.query(statement);
+        await insert(manager, 2);
+      },
+    ],
+    [
       'has several in it at a time',
       (manager) => Promise.all([2, 3, 4].map((amount) => manager.transaction((inner) => insert(inner, amount)))),
     ],
@@ -255,6 +262,51 @@ describe.each([
     await instance.exactlyOnce.run(call(), transfer()).finally(() => database.dataSource.subscribers.pop());
     expect(amount).toBeGreaterThan(10);
     expect(await transfers()).toBe(1 + amount - 10);
+  });
+
+  const subscribed = (subscriber: EntitySubscriberInterface, one = call()) => {
+    database.dataSource.subscribers.push(subscriber);
+    return instance.exactlyOnce.run(one, transfer()).finally(() => database.dataSource.subscribers.pop());
+  };
+
+  it.each(['beforeTransactionStart', 'afterTransactionStart', 'beforeTransactionCommit', 'afterTransactionCommit'])(
+    'undoes all of a call of which a subscriber throws at %s, and says so',
+    async (event) => {
+      const refused = subscribed({
+        [event]() {
+          throw Object.assign(new Error('The broker is away.'), { code: 'ECONNREFUSED' });
+        },
+      });
+      await expect(refused).rejects.toThrow('The broker is away.');
+      await expect(refused).rejects.not.toHaveProperty('code', 'busy');
+      expect(await transfers()).toBe(0);
+    },
+  );
+
+  it('answers what is committed, although a subscriber throws after that', async () => {
+    let ends = 0;
+    const one = call();
+    const afterCommit = () => {
+      ends += 1;
+      // the first is that of the savepoint
+      if (ends > 1) throw new Error('The broker is away.');
+    };
+    expect(await subscribed({ afterTransactionCommit: afterCommit }, one)).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+    expect(await subscribed({ afterTransactionCommit: afterCommit }, one)).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+  });
+
+  it('answers nothing that a failed statement of a subscriber undid', async () => {
+    let ends = 0;
+    const one = call();
+    const swallowing = async ({ manager }: { manager: EntityManager }) => {
+      ends += 1;
+      if (ends > 1) await manager.query('SELECT 1 / 0').catch(() => undefined);
+    };
+    await expect(subscribed({ beforeTransactionCommit: swallowing }, one)).rejects.toThrow('rolled back');
+    expect(await transfers()).toBe(0);
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
   });
 
   it.runIf(pglite)('leaves the one connection to others after each call', async () => {

@@ -1,8 +1,20 @@
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
 import type { DataSource, QueryRunner } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { breakOff, type DriverClient, depthOf, hear, isIdle, poolLike, poolOf } from '../src/quirks/index.js';
+import { TcpProxy } from '../../../test/support/tcp-proxy.js';
+import {
+  breakOff,
+  type DriverClient,
+  depthOf,
+  hear,
+  isIdle,
+  isLost,
+  poolLike,
+  poolOf,
+  watchCommit,
+} from '../src/quirks/index.js';
 import { connect, openPglite, openPostgres, type TestDatabase } from './support.js';
 
 describe('undocumented insides of TypeORM and pg', () => {
@@ -125,5 +137,124 @@ describe('undocumented insides of TypeORM and pg', () => {
     expect(again.listenerCount('error')).toBe(listeners);
     again.release();
     await dataSource.destroy();
+  });
+
+  it('tell what a COMMIT did', async () => {
+    const runner = database.dataSource.createQueryRunner();
+    const client: DriverClient = await runner.connect();
+    for (const [statement, committed] of [
+      ['SELECT 1', true],
+      ['SELECT 1 / 0', false],
+    ] as const) {
+      const { query } = client;
+      const commit = watchCommit(client);
+      await runner.startTransaction();
+      await runner.query(statement).catch(() => undefined);
+      expect(commit.done).toBe(false);
+      await runner.commitTransaction();
+      expect(commit.done).toBe(committed);
+      commit.leave();
+      expect(client.query).toBe(query);
+    }
+    await runner.release();
+  });
+
+  describe('tell that a connection is lost', () => {
+    const client = async (url: string, options: object = {}) => {
+      const one = new pg.Client({ connectionString: url, ...options });
+      one.on('error', () => undefined);
+      await one.connect();
+      return one;
+    };
+    const losses: [string, (proxy: TcpProxy) => Promise<unknown>][] = [
+      [
+        'in a statement',
+        async ({ url }) => (await client(url)).query('SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)'),
+      ],
+      [
+        'by the network, in a statement',
+        async (proxy) => {
+          const one = await client(proxy.url);
+          const running = one.query('SELECT pg_sleep(60)');
+          proxy.cut();
+          return running;
+        },
+      ],
+      [
+        'by the network, before a statement',
+        async (proxy) => {
+          const one = await client(proxy.url);
+          const gone = once(one, 'end');
+          proxy.cut();
+          await gone;
+          return one.query('SELECT 1');
+        },
+      ],
+      [
+        'by its own side',
+        async ({ url }) => {
+          const one = await client(url);
+          await one.end();
+          return one.query('SELECT 1');
+        },
+      ],
+      [
+        'with an answer that comes too late',
+        async ({ url }) => {
+          const one = await client(url, { query_timeout: 50 });
+          return one.query('SELECT pg_sleep(60)').finally(() => one.end());
+        },
+      ],
+      [
+        'that does not come about in time',
+        (proxy) => {
+          proxy.freeze();
+          return client(proxy.url, { connectionTimeoutMillis: 50 });
+        },
+      ],
+      [
+        'that the pool cannot make in time',
+        (proxy) => {
+          proxy.freeze();
+          return new pg.Pool({ connectionString: proxy.url, connectionTimeoutMillis: 50 }).connect();
+        },
+      ],
+      [
+        'that the pool does not have in time',
+        async ({ url }) => {
+          const pool = new pg.Pool({ connectionString: url, max: 1 });
+          const one = await pool.connect();
+          pool.options.connectionTimeoutMillis = 50;
+          return pool.connect().finally(() => one.release(true));
+        },
+      ],
+      [
+        'that is refused',
+        async (proxy) => {
+          await proxy.close();
+          return client(proxy.url);
+        },
+      ],
+    ];
+
+    it.each(losses)('%s', async (_, lose) => {
+      const proxy = await TcpProxy.start(database.url);
+      const error = await lose(proxy).catch((error) => error);
+      const { code, message } = error as { code?: string; message?: string };
+      expect({ lost: isLost(error) || code === '57P01', code, message }).toMatchObject({ lost: true });
+      await proxy.close().catch(() => undefined);
+    });
+
+    it.each<[string, unknown]>([
+      ['SELECT 1 / 0', []],
+      ['SELECT $1', 'no list'],
+      ['SELECT $1::json', [{ n: 1n }]],
+    ])('and not of what was asked: %s', async (statement, parameters) => {
+      const one = await client(database.url);
+      const error = await one.query(statement, parameters as unknown[]).catch((error) => error);
+      expect(error).toBeInstanceOf(Error);
+      expect(isLost(error)).toBe(false);
+      await one.end();
+    });
   });
 });

@@ -155,7 +155,7 @@ function onlyArguments(type: object, methodName: string, positions: readonly num
  */
 async function observe(exception: unknown, host: ArgumentsHost, filter: () => unknown): Promise<unknown> {
   const call = host.getArgByIndex<RunningCall>(CALL_ARGUMENT);
-  call.throws(exception instanceof HttpException ? exception.getStatus() : 500);
+  call.throws(exception, exception instanceof HttpException ? exception.getStatus() : 500);
   if (exception instanceof RemoteFunctionError) {
     try {
       await filter();

@@ -8,6 +8,7 @@ import {
   type Outcome,
   type Replace,
   SealwireError,
+  thrownText,
 } from '@sealwire/core';
 import { CompleteStream, completeReference } from '@sealwire/core/live';
 import { nodePrimitives } from '@sealwire/core/node';
@@ -244,7 +245,7 @@ export class RemoteFunctionDispatcher {
         if (brokenOff) throw new BrokenOff(outcome);
         if (unexpected !== undefined) throw unexpected;
         const { sent, bytes } = this.encodable(found, outcome);
-        return { outcome: bytes, rollback: thrown || !sent.ok };
+        return { outcome: bytes, rollback: thrown || !sent.ok, thrown: running.error };
       });
       return { outcome, call: running };
     } catch (error) {
@@ -257,7 +258,11 @@ export class RemoteFunctionDispatcher {
     const code = error instanceof SealwireError ? error.code : undefined;
     if (code === 'outcome_unknown') return failure(code, 'The call was first sent to another state of the database.');
     if (code === 'number_conflict') return failure('bad_request', 'Another call was sent under this identity.');
-    if (code === 'busy') return failure('unavailable', 'The call could not be completed; send it again.');
+    if (code === 'busy') {
+      const { cause } = error as SealwireError;
+      this.logger.warn(`${found.origin} could not be completed: ${thrownText(cause ?? error)}`);
+      return failure('unavailable', 'The call could not be completed; send it again.');
+    }
     const outcome = failureOf(error);
     if (outcome === INTERNAL) report(found, error);
     return outcome;

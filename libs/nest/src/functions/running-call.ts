@@ -35,6 +35,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
   #request: object | undefined;
   #response: ResponseStandIn | undefined;
   #thrown = false;
+  #error: unknown;
   #admitted = false;
   #signal: CallSignal | undefined;
   #context: AsyncResource | undefined;
@@ -137,9 +138,15 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#thrown;
   }
 
+  /** What it threw, as filters were shown it. */
+  get error(): unknown {
+    return this.#error;
+  }
+
   /** An answer that was written before an error does not count; filters write anew, and not a success unless they say so. */
-  throws(status: number): void {
+  throws(error: unknown, status: number): void {
     this.#thrown = true;
+    this.#error = error;
     this.response.restart(status);
   }
 

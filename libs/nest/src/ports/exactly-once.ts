@@ -20,7 +20,7 @@ export interface ExactlyOnceCall {
  * @example
  * import { ExactlyOnce, type ExactlyOnceCall } from '@sealwire/nest/ports';
  *
- * type Run = (transaction: unknown) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean }>;
+ * type Run = Parameters<ExactlyOnce['run']>[1];
  *
  * export class TracedExactlyOnce extends ExactlyOnce {
  *   constructor(private readonly inner: ExactlyOnce) {
@@ -36,13 +36,16 @@ export interface ExactlyOnceCall {
 export abstract class ExactlyOnce {
   /**
    * @param run gets the transaction's handle (an EntityManager with TypeORM) and answers the encoded outcome; what it throws
-   *   rolls everything back and stores nothing; after a deadlock or a failed serialization it is run again
+   *   rolls everything back and stores nothing; after a deadlock or a failed serialization it is run again. `thrown` is what the
+   *   function threw and a filter answered: an error by which the database ended the transaction counts as if `run` had thrown it
    * @returns the encoded outcome, the stored one if the identity already has it
    * @throws SealwireError `outcome_unknown` if `claimed` is another incarnation, `number_conflict` if the identity is
    *   another function's or of other arguments, `busy` if the transaction may not have been committed
    */
   abstract run(
     call: ExactlyOnceCall,
-    run: (transaction: unknown) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean }>,
+    run: (
+      transaction: unknown,
+    ) => Promise<{ readonly outcome: Uint8Array; readonly rollback: boolean; readonly thrown?: unknown }>,
   ): Promise<Uint8Array>;
 }

@@ -30,6 +30,6 @@ export abstract class SessionDirectory {
    * numbers out of every window, and old outcomes. Answers rows deleted.
    */
   abstract purge(): Promise<number>;
-  /** Rejects if the store does not answer. It is cheap: no table is read. */
+  /** Rejects if the store does not answer, or takes no writes. It is cheap: no row is read. */
   abstract ping(): Promise<void>;
 }

@@ -1,8 +1,8 @@
 import type { Logger } from '@nestjs/common';
 import { SealwireError } from '@sealwire/core';
 import type { DataSource } from 'typeorm';
-import { type DriverClient, type DriverPool, hear, poolLike, poolOf } from '../quirks/index.js';
-import { isTransient, isUnavailable, LATE, reach } from './errors.js';
+import { type DriverClient, type DriverPool, hear, isLost, poolLike, poolOf } from '../quirks/index.js';
+import { busy, isReadOnly, isTransient, isUnavailable, LATE, sqlState } from './errors.js';
 import { Turns } from './turns.js';
 
 /** One statement; answers its rows, also those of RETURNING. */
@@ -78,7 +78,7 @@ export class Database {
   private async attempt<T>(work: Work<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await reach(() => borrow(this.pool(), this.exclusive, work));
+        return await borrow(this.pool(), this.exclusive, work);
       } catch (error) {
         if (attempt === ATTEMPTS || !isTransient(error)) throw error;
       }
@@ -123,16 +123,20 @@ function borrow<T>(pool: DriverPool, keep: boolean, work: Work<T>): Promise<T> {
       if (!keep) giveBack();
     }, DEADLINE);
     const working = async () => {
-      const connected = await pool.connect();
+      // whatever keeps a connection from being made, nothing was asked
+      const connected = await pool.connect().catch((error) => {
+        throw busy(error);
+      });
       client = connected;
       if (late) throw new Error(LATE);
       const query = async <Row>(statement: string, parameters?: unknown[]) => {
         try {
           return (await connected.query(statement, parameters)).rows as Row[];
         } catch (error) {
-          // the server may be about to close it
-          if (!keep && isUnavailable(error)) spoilt = error as Error;
-          throw error;
+          const unavailable = isUnavailable(error) || isLost(error) || isReadOnly(error);
+          // the server may be about to close it, or be a standby that took the primary's address for a while
+          if (unavailable || sqlState(error) === undefined) spoilt = error as Error;
+          throw unavailable ? busy(error) : error;
         }
       };
       return work(query, () => {

@@ -1,17 +1,15 @@
 import { SealwireError } from '@sealwire/core';
+import { isLost } from '../quirks/index.js';
 
 /** What became of a statement or a transaction that was given up. */
 export const LATE = 'The database did not answer in time.';
 
-/** Makes an error of the connection `busy`. */
-export async function reach<T>(step: () => Promise<T>): Promise<T> {
-  try {
-    return await step();
-  } catch (error) {
-    throw !(error instanceof SealwireError) && isUnavailable(error)
-      ? new SealwireError('busy', undefined, { cause: error })
-      : error;
-  }
+/** SQLSTATEs: connection lost or refused, server stopping or out of something, a lock, a statement or a transaction timed out */
+const UNAVAILABLE = /^(08|53|57P|57014|25P03|25P04|55P03)/;
+
+/** The database could not be asked, or its answer is not known. */
+export function busy(cause: unknown): SealwireError {
+  return new SealwireError('busy', undefined, { cause });
 }
 
 /** The five characters that PostgreSQL gives an error; undefined if the error did not come from there. */
@@ -27,8 +25,18 @@ export function isTransient(error: unknown): boolean {
   return ['40001', '40P01'].includes(sqlState(error) ?? '');
 }
 
-/** Connection lost or refused, server stopping or out of something, a lock or a statement timed out. */
+/** Whether the database, and not what it was asked, is the reason. An error that neither it nor its driver made never says so. */
 export function isUnavailable(error: unknown): boolean {
   const state = sqlState(error);
-  return state === undefined || /^(08|53|57P|25P03|55P03|57014)/.test(state);
+  if (state !== undefined) return UNAVAILABLE.test(state);
+  const { driverError } = (error ?? {}) as { driverError?: unknown };
+  return driverError !== undefined && isLost(driverError);
+}
+
+/**
+ * Whether the server only reads: a standby, or one that was told so. Of a statement of the store's own it says nothing else; SQL of
+ * the application fails so for reasons of its own (`SET TRANSACTION READ ONLY`, `currval`).
+ */
+export function isReadOnly(error: unknown): boolean {
+  return ['25006', '55000'].includes(sqlState(error) ?? '');
 }

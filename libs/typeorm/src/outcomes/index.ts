@@ -3,11 +3,11 @@ import { concat, type Primitives, SealwireError, toHex } from '@sealwire/core';
 import { ExactlyOnce, type ExactlyOnceCall } from '@sealwire/nest/ports';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { DURABLE, toBytes } from '../connection/database.js';
-import { isTransient, isUnavailable, LATE, reach, sqlState } from '../connection/errors.js';
+import { busy, isReadOnly, isTransient, isUnavailable, LATE } from '../connection/errors.js';
 import { Turns } from '../connection/turns.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { outcomePlace } from '../keys/places.js';
-import { breakOff, type DriverClient, depthOf, hear, ignore, isIdle, poolOf } from '../quirks/index.js';
+import { breakOff, type DriverClient, depthOf, hear, ignore, isIdle, poolOf, watchCommit } from '../quirks/index.js';
 import { type Incarnation, MARK } from '../sessions/incarnation.js';
 import { queryOf } from '../sessions/session-data.js';
 
@@ -25,7 +25,7 @@ type RunCall = Parameters<ExactlyOnce['run']>[1];
  * Runs a call in a transaction of the application's DataSource. The outcome is a row of the same transaction as the call's effects,
  * so both are there or neither. Its key is written first: another sending of the same call waits there until this transaction is
  * decided, then reads the outcome or runs itself. A transaction that could not begin, or may not have been committed, is `busy`:
- * sent again under its identity it is safe.
+ * sent again under its identity it is safe. What the application throws, its subscribers included, undoes the transaction.
  *
  * The identity stands in the table as a MAC only, for who has it can ask for the outcome. The MAC's key is made from one in the
  * database that lies there wrapped, so that it stays what it is while key-encryption keys change.
@@ -73,22 +73,29 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
         return await withRunner(this.dataSource, this.exclusive, left, (runner) => this.once(runner, call, run));
       } catch (error) {
         if (!isTransient(error)) throw error;
-        if (attempt === ATTEMPTS) throw new SealwireError('busy', undefined, { cause: error });
+        if (attempt === ATTEMPTS) throw busy(error);
       }
     }
   }
 
   private async once(runner: QueryRunner, call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
-    await reach(() => runner.startTransaction());
     try {
-      const outcome = (await this.claim(runner, call)) ?? (await this.decide(runner, call, run));
-      await reach(() => runner.commitTransaction());
+      await runner.startTransaction();
+      const stored = await this.claim(runner, call).catch(async (error) => {
+        // in the middle of a transaction it is not handed back but closed: the next connection may lead to the primary
+        if (isReadOnly(error)) await runner.release();
+        throw error;
+      });
+      if (stored) {
+        await rollBack(runner);
+        return stored;
+      }
+      const outcome = await this.decide(runner, call, run);
+      await this.commit(runner);
       return outcome;
     } catch (error) {
       const lost = !(await rollBack(runner));
-      if (isTransient(error)) throw error;
-      const unavailable = sqlState(error) !== undefined && isUnavailable(error);
-      throw lost || unavailable ? new SealwireError('busy', undefined, { cause: error }) : error;
+      throw !isTransient(error) && (lost || isUnavailable(error)) ? busy(error) : error;
     }
   }
 
@@ -128,23 +135,42 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
   }
 
   private async decide(runner: QueryRunner, call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
-    await reach(() => runner.startTransaction()); // a savepoint
+    await runner.startTransaction(); // a savepoint
     const depth = depthOf(runner);
     const { manager, end } = this.lend(runner);
-    const { outcome, rollback } = await run(manager).finally(end);
+    const { outcome, rollback, thrown } = await run(manager).finally(end);
+    // whatever a filter answered
+    if (isTransient(thrown) || isUnavailable(thrown)) throw thrown;
     if (depthOf(runner) !== depth) {
       throw new Error(
         'An exactlyOnce function left a transaction open, ended the one it was given, or had several in it at a time.',
       );
     }
-    await reach(() => (rollback ? runner.rollbackTransaction() : runner.commitTransaction()));
+    await (rollback ? runner.rollbackTransaction() : runner.commitTransaction());
     const identity = this.identityOf(call);
     const [module, name] = identity;
-    await queryOf(runner)('UPDATE sealwire_outcome SET outcome = $3 WHERE module = $1 AND call = $2', [
-      ...[module, name],
-      this.keys.wrap(outcomePlace(...identity), outcome),
-    ]);
+    const kept = await queryOf(runner)(
+      'UPDATE sealwire_outcome SET outcome = $3 WHERE module = $1 AND call = $2 RETURNING 1',
+      [module, name, this.keys.wrap(outcomePlace(...identity), outcome)],
+    );
+    if (kept.length === 0) throw new Error('An exactlyOnce function put another transaction in the place of its own.');
     return outcome;
+  }
+
+  /** Subscribers of the application have a part in it: only the database's own answer tells what became of the transaction. */
+  private async commit(runner: QueryRunner): Promise<void> {
+    const commit = watchCommit(await runner.connect());
+    try {
+      await runner.commitTransaction();
+    } catch (error) {
+      if (!commit.done) throw error;
+      this.logger.error(error);
+    } finally {
+      commit.leave();
+    }
+    if (!commit.done) {
+      throw new Error('The transaction was rolled back: a statement of a subscriber failed in it before the commit.');
+    }
   }
 
   /** Module, the call and what it is bound to. Equal arguments of two calls are not to be seen in the table. */
@@ -229,7 +255,7 @@ export function withRunner<T>(
   const working = (async () => {
     // whatever keeps a connection from being made (a database that is just being restored, too), nothing ran
     await connecting.catch((error) => {
-      throw new SealwireError('busy', undefined, { cause: error });
+      throw busy(error);
     });
     if (late) throw new SealwireError('busy');
     return work(runner);

@@ -7,7 +7,7 @@ import type { DataSource, QueryRunner } from 'typeorm';
 
 /** A connection of pg, as its pool hands it out. */
 export interface DriverClient extends EventEmitter {
-  query(statement: string, parameters?: unknown[]): Promise<{ readonly rows: unknown[] }>;
+  query(statement: string, parameters?: unknown[]): Promise<{ readonly rows: unknown[]; readonly command?: string }>;
   /** @param error closes the connection instead of handing it back, at once if a statement hangs on it */
   release(error?: Error): void;
   /** undocumented: false while a statement runs */
@@ -36,6 +36,38 @@ export function poolLike(pool: DriverPool, options: object): DriverPool {
 /** Whether a connection is as good as new: in no statement, in no transaction, and not about to be closed by the server after an error. */
 export function isIdle(client: DriverClient): boolean {
   return client.readyForQuery !== false && !['T', 'E'].includes(client.getTransactionStatus?.() ?? '');
+}
+
+/** Codes of Node for a socket, or for the encryption on it, that failed. */
+const SOCKET = /^(E[A-Z_]+|ERR_(STREAM|SOCKET|SSL|TLS)_\w+)$/;
+/** Words of pg for a connection that is lost, closed or not to be had, and for an answer that it waits for no longer. */
+const LOST =
+  /^(Connection terminated|Client (was closed|has encountered a connection error)|timeout ex|Query read timeout|Received unexpected|received invalid response)/;
+
+/** Whether an error of the driver that has no SQLSTATE is the connection's, and not of what the statement was given. */
+export function isLost(driverError: unknown): boolean {
+  const { code, message } = (driverError ?? {}) as { code?: unknown; message?: unknown };
+  return SOCKET.test(String(code)) || LOST.test(String(message));
+}
+
+/**
+ * Notes whether a COMMIT on the connection did what it says: for a failed transaction PostgreSQL answers ROLLBACK without an error,
+ * which TypeORM takes for success, and what subscribers throw after it TypeORM passes on as if it had failed.
+ */
+export function watchCommit(client: DriverClient): { readonly done: boolean; leave(): void } {
+  const { query } = client;
+  const commit = {
+    done: false,
+    leave: () => {
+      client.query = query;
+    },
+  };
+  client.query = async (...args) => {
+    const result = await query.apply(client, args);
+    if (args[0] === 'COMMIT') commit.done = result.command === 'COMMIT';
+    return result;
+  };
+  return commit;
 }
 
 /** As if the connection had broken: TypeORM and the pool drop it at once, and what hangs on it fails. */

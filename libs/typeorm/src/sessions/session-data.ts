@@ -1,7 +1,6 @@
 import { SessionData, type SessionDataRow } from '@sealwire/nest/ports';
 import type { EntityManager, QueryRunner } from 'typeorm';
 import { type Database, type Query, toBytes } from '../connection/database.js';
-import { reach } from '../connection/errors.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { dataPlace } from '../keys/places.js';
 import { LIVE } from './session-row.js';
@@ -46,10 +45,10 @@ export class TypeOrmSessionData extends SessionData {
   }
 }
 
-/** Statements through a runner, with errors of the connection made `busy`. */
+/** Statements through a runner. */
 export function queryOf(runner: QueryRunner): Query {
-  return <Row>(statement: string, parameters?: unknown[]) =>
-    reach(async () => (await runner.query(statement, parameters, true)).records as Row[]);
+  return async <Row>(statement: string, parameters?: unknown[]) =>
+    (await runner.query(statement, parameters, true)).records as Row[];
 }
 
 export function wrapData(

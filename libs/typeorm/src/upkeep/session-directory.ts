@@ -63,7 +63,8 @@ export class TypeOrmSessionDirectory extends SessionDirectory {
   }
 
   async ping(): Promise<void> {
-    await this.database.query('SELECT 1');
+    // locks no row, and fails on a standby
+    await this.database.query('SELECT FROM sealwire_instance WHERE false FOR UPDATE');
   }
 }
 
