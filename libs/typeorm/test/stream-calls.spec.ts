@@ -7,6 +7,7 @@ import { nodePrimitives } from '@sealwire/core/node';
 import {
   type Injected,
   RemoteFunction,
+  RemoteFunctionError,
   RemoteFunctions,
   RemoteSignal,
   RemoteTransaction,
@@ -28,7 +29,7 @@ class Payments {
   async payAll(
     names: AsyncIterable<string>,
     @RemoteTransaction() transaction: Injected<EntityManager>,
-    strict: boolean,
+    strict: boolean | string,
   ): Promise<number> {
     let paid = 0;
     try {
@@ -37,6 +38,7 @@ class Payments {
         paid += 1;
       }
     } catch (error) {
+      if (typeof strict === 'string') throw new RemoteFunctionError(strict, 'All or nothing.');
       if (strict) throw error;
     }
     return paid;
@@ -139,6 +141,24 @@ describe.each([
     await expect(call.value()).rejects.toMatchObject({ code: 'stream_cut' });
     expect(await payments()).toEqual([]);
   });
+
+  it.each([
+    [true, { code: 'source_failed', message: 'Error: line 2' }],
+    [false, { code: 'source_failed', message: 'Error: line 2' }],
+    ['not_all', { code: 'not_all', message: 'All or nothing.' }],
+  ])(
+    'rolls back one whose source failed, and says why as the function or else the source does: %s',
+    async (strict, says) => {
+      const failing = (async function* () {
+        yield 'ann';
+        throw new Error('line 2');
+      })();
+      const call = new LiveCall(client, [{ name: 'payAll', args: [failing, strict] }]);
+      await call.rest();
+      await expect(call.value()).rejects.toMatchObject(says);
+      expect(await payments()).toEqual([]);
+    },
+  );
 
   it('rolls back one whose connection was cut, says so, and runs it when it is sent again', async () => {
     const calls = [{ name: 'payAll', args: [names('ann')] }];

@@ -69,9 +69,11 @@ export async function invoke(
     settled = settledOf(error, running);
   }
   if (upload?.failed) {
-    // whatever the function made of what it had of it
-    if (found.exactlyOnce)
-      settled = { outcome: failureOf(upload.failed), thrown: true, brokenOff: true, call: running };
+    const failed = failureOf(upload.failed);
+    const { outcome } = settled;
+    // nothing of it is kept, whatever the function made of what it had; why it failed it may say itself, if no cut is the reason
+    if (found.exactlyOnce && (outcome.ok || failed.code === 'stream_cut'))
+      settled = { outcome: failed, thrown: true, brokenOff: true, call: running };
     settled = { ...settled, outcome: orAgain(found, settled.outcome, upload) };
   }
   try {

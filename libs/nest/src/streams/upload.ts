@@ -39,8 +39,11 @@ export class Upload implements Stoppable {
     copy: (view: Uint8Array) => Uint8Array,
   ) {
     this.#units = new UnitReader('call', maxBody);
-    const errorOf = ({ code, message, details }: { code: string; message: string; details?: unknown }) =>
-      new RemoteFunctionError(RESERVED.has(code) ? 'stream_failed' : code, message, details);
+    const errorOf = ({ code, message, details }: { code: string; message: string; details?: unknown }) => {
+      const error = new RemoteFunctionError(RESERVED.has(code) ? 'stream_failed' : code, message, details);
+      this.failed ??= error;
+      return error;
+    };
     this.#streams = new IncomingStreams({ errorOf, decode: { bytes: copy } });
   }
 
@@ -134,10 +137,7 @@ export class Upload implements Stoppable {
   #take(unit: Unit): void | Promise<void> {
     if (unit.kind === UNIT.pulse) return;
     if (unit.kind === UNIT.data || unit.kind === UNIT.item) this.#charge(unit);
-    const full = this.#streams.accept(unit);
-    if (unit.kind === UNIT.error)
-      this.failed ??= new RemoteFunctionError('stream_failed', 'A stream of the caller failed.');
-    return full;
+    return this.#streams.accept(unit);
   }
 
   #charge({ stream, bytes }: Unit): void {
