@@ -3,6 +3,7 @@ import { LIMITS, parseSecureKey, type SecureKey, thrownText } from '@sealwire/co
 import {
   filled,
   headerNames,
+  held,
   limited,
   locked,
   misconfigured,
@@ -97,9 +98,12 @@ export interface SealwireModuleOptions {
   readonly encryptionKey?: 0 | 16 | 32;
   /** ForceEncryption: refuse every plaintext. True by default, false if encryptionKey is 0 */
   readonly forceEncryption?: boolean;
-  /** SecureKeys `swk1...` that clients of this module may hold */
+  /** SecureKeys `swk1...` that clients of this module may hold; with an empty list clients without one are refused all the same */
   readonly secureKeys?: readonly string[];
-  /** refuse clients without a SecureKey; by default as soon as the module has one, here or in the store */
+  /**
+   * Refuse clients without a SecureKey: by default if `secureKeys` is given, or as soon as the store has one of the module, and
+   * also after its last one was revoked or is over.
+   */
   readonly requireSecureKey?: boolean;
   /** refuse clients that pinned no server key; false by default */
   readonly requirePinnedKey?: boolean;
@@ -128,7 +132,7 @@ export interface ModulePolicy {
   readonly keySize: 0 | 16 | 32;
   readonly force: boolean;
   readonly secureKeys: readonly SecureKey[];
-  /** undefined: as soon as the module has a SecureKey, here or in the store */
+  /** undefined: as soon as the module has, or ever had, a SecureKey in the store */
   readonly requireSecureKey: boolean | undefined;
   readonly requirePinned: boolean;
   readonly maxSessions: number;
@@ -203,6 +207,7 @@ export function resolveOptions(given: SealwireOptions, stored = true): ResolvedO
   rated(resolved.handshakeRate, 'handshakeRate');
   rated(resolved.handshakeRateTotal, 'handshakeRateTotal');
   roomy(resolved.maxBody);
+  held(resolved.maxBody, resolved.maxWaitingBytes, 'maxBody');
   limited(resolved.sessionLifetime);
   locked(resolved.peerLock);
   return resolved;
@@ -222,6 +227,11 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
   }
   if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || asksForKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys, nor require them.');
+  }
+  if ('secureKeys' in options && options.secureKeys === undefined) {
+    throw refuse(
+      'secureKeys is undefined: is its environment variable set? Without a SecureKey anybody may call the module. Leave secureKeys out if that is meant, or if its keys are in the store.',
+    );
   }
   const numbers = { autoSessionsLive: 1, maxBody: 1, maxUpload: 1, maxSessions: 1, maxSessionsPerKey: 1 };
   positive(
@@ -248,7 +258,8 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
     keySize: encryptionKey,
     force: forceEncryption,
     secureKeys: parsed,
-    requireSecureKey: options.requireSecureKey,
+    // an empty list too: when the last key is taken out of it, the module must not be open to everybody
+    requireSecureKey: options.requireSecureKey ?? (options.secureKeys ? true : undefined),
     requirePinned: options.requirePinnedKey ?? false,
     maxSessions: options.maxSessions ?? 100_000,
     maxSessionsPerKey: options.maxSessionsPerKey ?? 10_000,

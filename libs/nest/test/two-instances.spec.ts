@@ -15,7 +15,7 @@ import {
 import { afterEach, expect, it, vi } from 'vitest';
 import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { paymentsClient, publicClient, startApplication } from './application.js';
-import { only, PeerClient, post, primitives, serverKey, urlOf } from './support.js';
+import { only, PeerClient, post, primitives, secureKeyText, serverKey, urlOf } from './support.js';
 
 const apps: INestApplication[] = [];
 
@@ -128,6 +128,45 @@ it('once a store holds a SecureKey of a module, clients without one are refused'
   const holder = new PeerClient(url, { modulePath: 'public', keySize: 32, serverKey: serverKey.publicKey, secureKey });
   await holder.connect();
   expect(only(await holder.call('secret'))).toBe('sealed');
+});
+
+it('refuses clients without a SecureKey when the last one of the options is taken out', async () => {
+  const server = await startApplication({ payments: { secureKeys: [] } });
+  apps.push(server);
+  const url = urlOf(server);
+  const keyless = new PeerClient(url, { modulePath: 'payments', keySize: 32, serverKey: serverKey.publicKey });
+  await expect(keyless.connect()).rejects.toThrow('handshake_failed');
+  const open = await startApplication({ payments: { secureKeys: [], requireSecureKey: false } });
+  apps.push(open);
+  await new PeerClient(urlOf(open), keyless.config).connect();
+});
+
+it('seals cookies with a new server key of the store as soon as every instance can know it, not before', async () => {
+  const store = new MemoryStore(primitives);
+  const pair = () => ({ ...primitives.x25519KeyPair(primitives.random(32)), created: 0 });
+  const older = pair();
+  const newer = pair();
+  const shared: KeyStore = new MemoryKeyStore(primitives);
+  const [one, other, last] = await Promise.all(
+    [[newer, older], [older], [newer]].map((pairs) => {
+      const keys: KeyStore = Object.assign(Object.create(shared), { serverKeys: async () => pairs });
+      return start(storeOf(shareOf(store), keys), { serverKey: undefined } as never);
+    }),
+  );
+  const finished = async (at: INestApplication) => {
+    const config = { modulePath: 'payments', keySize: 32, serverKey: older.publicKey } as const;
+    const client = new PeerClient(urlOf(one!), { ...config, secureKey: parseSecureKey(secureKeyText) });
+    await client.connect([], [], urlOf(at));
+  };
+  const now = performance.now();
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(now);
+  newer.created = store.now();
+  await finished(other!);
+  await expect(finished(last!)).rejects.toThrow('handshake_failed');
+  clock.mockReturnValue(now + 5_000);
+  await finished(last!);
+  await expect(finished(other!)).rejects.toThrow('handshake_failed');
+  await finished(one!);
 });
 
 it('asks its store alike for SecureKeys that are there, configured, or nowhere', async () => {

@@ -82,6 +82,8 @@ export class InstanceEntity {
   @Column('text', { nullable: true }) host!: string | null;
   @Column('integer', { nullable: true }) pid!: number | null;
   @Column('text', { name: 'process_start', nullable: true }) processStart!: string | null;
+  /** the key-encryption keys that the instance holds */
+  @Column('bytea', { name: 'kek_ids', array: true, default: '{}' }) kekIds!: Buffer[];
 }
 
 /**

@@ -55,7 +55,8 @@ class SealwireTables1767225600000 implements MigrationInterface {
         ticked_at timestamptz NOT NULL,
         host text,
         pid integer,
-        process_start text
+        process_start text,
+        kek_ids bytea[] NOT NULL DEFAULT '{}'
       )`);
     await runner.query(`
       CREATE TABLE sealwire_accepted (

@@ -87,6 +87,9 @@ const SERVER_TIMES = ['sessionLifetime', 'resultCache', 'kek'] satisfies (keyof 
 /** seconds that an outcome outlives the session of its call */
 const OUTCOME_MARGIN = 3_600;
 
+/** milliseconds that `connectTypeOrmStore()` waits for an answer */
+const REACHED_MS = 5_000;
+
 const PARTS = Symbol('sealwire typeorm store');
 
 /**
@@ -194,7 +197,7 @@ export function createTypeOrmStore(
   const exclusive = options.exclusiveDatabase ?? false;
   const keys = new KeyEncryption(nodePrimitives, options.kek ?? server?.kek);
   const database = new Database(dataSource, exclusive);
-  const lease = new Lease(nodePrimitives, exclusive);
+  const lease = new Lease(nodePrimitives, exclusive, keys.ids);
   const incarnation = new Incarnation(nodePrimitives, keys, String(options.operatorEpoch ?? ''));
   const shared = ledger === 'postgres';
   const retention = { tombstoneSeconds, outcomeSeconds, resultSeconds: server?.resultCache.seconds };
@@ -232,21 +235,30 @@ export function createTypeOrmStore(
  *
  * @param url of the database, `postgres://...`
  * @throws SealwireError `bad_configuration` if an option is wrong or the database has no Sealwire tables; the driver's error if
- *   the database cannot be reached within 5 seconds
+ *   the database cannot be reached, or does not answer, within 5 seconds
  * @example
  * const store = await connectTypeOrmStore(process.env.DATABASE_URL ?? '', { kek: process.env.SEALWIRE_KEK });
  * for (const { kind, id } of await store.admin.list()) console.log(kind, id);
  * await store.close();
  */
 export async function connectTypeOrmStore(url: string, options: TypeOrmStoreOptions): Promise<TypeOrmStoreParts> {
-  const dataSource = new DataSource({ type: 'postgres', url, poolSize: 2, connectTimeoutMS: 5_000 });
+  const dataSource = new DataSource({
+    ...{ type: 'postgres', url, poolSize: 2, connectTimeoutMS: REACHED_MS },
+    // also for TypeORM's own first statements; a connection whose end the database does not confirm keeps no process alive
+    extra: { query_timeout: REACHED_MS, allowExitOnIdle: true },
+  });
   const store = createTypeOrmStore(dataSource, options);
-  await dataSource.initialize();
-  if (!(await hasTables((statement) => dataSource.query(statement)))) {
-    await dataSource.destroy();
-    throw refused(
-      'This database has no Sealwire tables: run the migrations (sealwireMigrations), or look at DATABASE_URL.',
-    );
+  try {
+    await dataSource.initialize();
+    if (!(await hasTables((statement) => dataSource.query(statement)))) {
+      throw refused(
+        'This database has no Sealwire tables: run the migrations (sealwireMigrations), or look at DATABASE_URL.',
+      );
+    }
+  } catch (error) {
+    // TypeORM leaves the connection open on which its first statements fail
+    await dataSource.driver.disconnect().catch(() => undefined);
+    throw error;
   }
   const close = async () => {
     await store.close();

@@ -127,9 +127,78 @@ describe('the key store', () => {
     await expect(keys.rotateServerKey({ validUntil })).rejects.toThrow(sentence);
     await expect(keys.addSecureKey('payments')).rejects.toThrow(sentence);
     await expect(keys.rotateSecureKey('payments', { validUntil })).rejects.toThrow(sentence);
+    // it opens all rows of the servers, but they could not open what it wraps
+    const ahead = createTypeOrmStore(second, { kek: `${nextKek},${kek}` }).keys;
+    const lacking = 'one that runs does not hold its first key 08080808';
+    await expect(ahead.rotateServerKey({ validUntil })).rejects.toThrow(lacking);
+    await expect(ahead.addSecureKey('payments')).rejects.toThrow(lacking);
+    await expect(ahead.rotateSecureKey('payments', { validUntil })).rejects.toThrow(lacking);
     expect(await keys.list()).toEqual(before);
     expect(await server.keys.serverKeys()).toEqual(pairs);
     await server.sessions.stop();
+    const changing = await startInstance(database.dataSource, { kek: `${kek},${nextKek}` });
+    await ahead.addSecureKey('payments');
+    await changing.sessions.stop();
+  });
+
+  it('names the row where one was altered, at the start of a server and before a key is written', async () => {
+    await (await startInstance(database.dataSource)).sessions.stop();
+    await database.dataSource.query(
+      'UPDATE sealwire_key SET wrapped = set_byte(wrapped, 30, 1 # get_byte(wrapped, 30))',
+    );
+    const altered = {
+      code: 'open_failed',
+      message: expect.stringMatching(/^sealwire_key \(incarnation 00\) .*backup/),
+    };
+    await expect(startInstance(database.dataSource)).rejects.toMatchObject(altered);
+    await expect(here().addSecureKey('payments')).rejects.toMatchObject(altered);
+    await expect(createTypeOrmStore(second, { kek: nextKek }).keys.addSecureKey('payments')).rejects.toThrow(
+      'wrapped their keys under 07070707, which it does not hold',
+    );
+  });
+
+  it('never forgets that a module had a SecureKey, so that the end of the last one opens it to nobody', async () => {
+    const store = createTypeOrmStore(database.dataSource, { kek });
+    const { keyId } = parseSecureKey(await store.keys.addSecureKey('payments'));
+    const last = parseSecureKey(await store.keys.addSecureKey('payments'));
+    await store.keys.addSecureKey('public');
+    await store.keys.serverKeys();
+    await store.keys.rotateServerKey({ validUntil: new Date() });
+    for (const id of [keyId, last.keyId]) expect(await store.keys.revokeSecureKey(id)).toBe(true);
+    const there = async () => [await store.keys.hasSecureKeys('payments'), (await store.keys.list()).length];
+    expect(await there()).toEqual([true, 5]);
+    await database.dataSource.query(`UPDATE sealwire_key SET valid_until = now() - interval '2 days'
+      WHERE valid_until IS NOT NULL`);
+    for (let i = 0; i < 2; i++) {
+      await store.directory.purge();
+      expect(await there()).toEqual([true, 3]);
+    }
+    expect(await store.keys.hasSecureKeys('other')).toBe(false);
+    expect(await store.keys.secureKey('payments', last.keyId)).toBeUndefined();
+  });
+
+  it("tells the time of a server key by the database's clock, and the same after it was read", async () => {
+    const [made] = await here().serverKeys();
+    const [read] = await there().serverKeys();
+    const [{ now }] = await database.dataSource.query(
+      'SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now',
+    );
+    expect(read).toEqual(made);
+    expect(made!.created).toBeLessThanOrEqual(now);
+    expect(made!.created).toBeGreaterThan(now - 60_000);
+  });
+
+  it('says why it rotates no SecureKey that has an end already', async () => {
+    const until = new Date(Date.now() + HOUR);
+    const { keyId } = parseSecureKey(await here().addSecureKey('payments'));
+    await here().rotateSecureKey('payments', { keyId, validUntil: until });
+    const before = await here().list();
+    const again = here().rotateSecureKey('payments', { keyId, validUntil: until });
+    const name = `In module 'payments' SecureKey ${toHex(keyId)}`;
+    await expect(again).rejects.toThrow(`${name} already ends by ${until.toISOString()}; nothing was changed`);
+    expect(await here().list()).toEqual(before);
+    await here().revokeSecureKey(keyId);
+    await expect(here().rotateSecureKey('payments', { keyId, validUntil: until })).rejects.toThrow(`${name} ended by `);
   });
 
   it('leaves out a server key that does not open, and says so once', async () => {

@@ -17,6 +17,21 @@ import {
 
 const both = `${nextKek},${kek}`;
 
+type Query = Database['query'];
+
+interface Plan {
+  readonly Plans?: readonly Plan[];
+  readonly 'Relation Name'?: string;
+  readonly 'Actual Rows': number;
+  readonly 'Rows Removed by Filter'?: number;
+}
+
+/** Rows of tables that a statement looked at. */
+function rowsRead(plan: Plan): number {
+  const own = plan['Relation Name'] ? plan['Actual Rows'] + (plan['Rows Removed by Filter'] ?? 0) : 0;
+  return (plan.Plans ?? []).reduce((sum, part) => sum + rowsRead(part), own);
+}
+
 describe('bringing rows under another key-encryption key', () => {
   let database: TestDatabase;
   const query = (statement: string, parameters?: unknown[]) => database.dataSource.query(statement, parameters);
@@ -99,23 +114,66 @@ describe('bringing rows under another key-encryption key', () => {
     await after.sessions.stop();
   });
 
-  it('leaves a row that a server wrote meanwhile', async () => {
+  /** The database; `read` hears of every statement that looks for rows, after it ran. */
+  function heard(read: (query: Query, statement: string, parameters?: unknown[]) => Promise<void>): Database {
+    const real = new Database(database.dataSource, false);
+    const through = (query: Query): Query => {
+      return async (statement, parameters) => {
+        const rows = await query<never>(statement, parameters);
+        if (/^SELECT .* ORDER BY /s.test(statement)) await read(query, statement, parameters);
+        return rows;
+      };
+    };
+    const transaction: Database['transaction'] = (work) => real.transaction((query) => work(through(query)));
+    return Object.assign(Object.create(real), { query: through(real.query), transaction });
+  }
+
+  it('looks at few rows in each statement, however many are done', async () => {
+    const instance = await startInstance(database.dataSource, { kek: `${kek},${nextKek}` });
+    const call = {
+      ...{ module: 'orders', session: undefined, claimed: undefined, name: 'f' },
+      ...{ callId: primitives.random(16), digest: primitives.random(32) },
+    };
+    await instance.exactlyOnce.run(call, async () => ({ outcome: Uint8Array.of(1), rollback: false }));
+    await query(`INSERT INTO sealwire_outcome (module, call, binding, outcome)
+      SELECT 'orders', sha256(n::text::bytea), '', '\\x08080808' FROM generate_series(1, 5000) n`);
+    await query('ANALYZE sealwire_outcome');
+    const read: number[] = [];
+    const explained = heard(async (query, statement, parameters) => {
+      const [row] = await query<{ 'QUERY PLAN': { Plan: Plan }[] }>(
+        `EXPLAIN (ANALYZE, FORMAT JSON) ${statement}`,
+        parameters,
+      );
+      read.push(rowsRead(row!['QUERY PLAN'][0]!.Plan));
+    });
+    const keys = new KeyEncryption(primitives, both);
+    expect(await rewrap(explained, keys)).toEqual({ rewrapped: 2, unreadable: 0 });
+    expect(read.length).toBeGreaterThan(0);
+    expect(Math.max(...read)).toBe(1_000);
+    expect(await rewrap(explained, keys)).toEqual({ rewrapped: 0, unreadable: 0 });
+    expect(Math.max(...read)).toBe(1_000);
+    await instance.sessions.stop();
+  });
+
+  it('refuses to wrap rows under a key that a running server does not hold', async () => {
     const instance = await startInstance(database.dataSource);
+    const sentence = 'one that runs does not hold its first key 08080808';
+    await expect(createTypeOrmStore(database.dataSource, { kek: both }).rewrap()).rejects.toThrow(sentence);
+    await instance.sessions.stop();
+    expect(await createTypeOrmStore(database.dataSource, { kek: both }).rewrap()).toMatchObject({ rewrapped: 1 });
+  });
+
+  it('leaves a row that a server wrote meanwhile', async () => {
+    const instance = await startInstance(database.dataSource, { kek: `${kek},${nextKek}` });
     const sessions = [await openSession(instance), await openSession(instance)];
     const [first] = sessions;
     const secrets = { clientToServer: primitives.random(32), serverToClient: primitives.random(32) };
-    const real = new Database(database.dataSource, false);
     let writes = 0;
-    const meanwhile = {
-      async query(statement: string, parameters: unknown[]) {
-        const rows = await real.query(statement, parameters);
-        if (/^SELECT.*FROM sealwire_session\s+WHERE \(substr/s.test(statement) && writes++ === 0) {
-          await instance.sessions.advanceEpoch(first!.id, 1, secrets);
-        }
-        return rows;
-      },
-    };
-    const result = await rewrap(meanwhile as unknown as Database, new KeyEncryption(primitives, both));
+    const meanwhile = heard(async (_query, statement) => {
+      if (statement.includes('sealwire_session') && writes++ === 0)
+        await instance.sessions.advanceEpoch(first!.id, 1, secrets);
+    });
+    const result = await rewrap(meanwhile, new KeyEncryption(primitives, both));
     expect(result).toEqual({ rewrapped: 2, unreadable: 0 });
     await instance.sessions.stop();
     const other = await startInstance(database.dataSource, { kek: both });

@@ -17,12 +17,14 @@ import {
 } from '@sealwire/core';
 import { SparseLog } from '../admin/sparse-log.js';
 import type { ModulePolicy, ResolvedOptions } from '../options.js';
-import { KeyStore, SessionStore } from '../ports/index.js';
+import { KeyStore, SessionStore, type StoredServerKey } from '../ports/index.js';
 import { withinTime } from '../time-limit.js';
 import { PRIMITIVES, RESOLVED_OPTIONS } from '../tokens.js';
 
 /** How long keys of the store are used before it is asked again: what a rotation or revocation waits for. */
 const FRESH_MS = 1_000;
+/** So long after a server key of the store was made, every instance knows it: the rest is for its commit and for clocks. */
+const KNOWN_MS = 2 * FRESH_MS;
 const CACHED = 1_000;
 /** so many a client takes */
 const PINS = 2;
@@ -48,7 +50,7 @@ const FOREIGN_MS = 70_000;
  */
 @Injectable()
 export class KeyRing {
-  readonly #configured: readonly KeyPair[];
+  readonly #configured: readonly StoredServerKey[];
   /** stand in for keys that are not known, so that refusing costs the same work */
   readonly #dummyPair: KeyPair;
   readonly #dummySecret: Uint8Array;
@@ -70,14 +72,14 @@ export class KeyRing {
     this.#primitives = primitives;
     this.#store = store;
     this.#sessions = sessions;
-    this.#configured = options.serverKeys.map((text) => parseServerPrivateKey(text, primitives));
+    this.#configured = options.serverKeys.map((text) => ({ ...parseServerPrivateKey(text, primitives), created: 0 }));
     this.#dummyPair = primitives.x25519KeyPair(primitives.random(32));
     this.#dummySecret = primitives.random(32);
     this.#suite = { primitives, random: hedgedRandom(primitives) };
   }
 
   /** Newest first, at least one. */
-  async serverKeys(): Promise<readonly KeyPair[]> {
+  async serverKeys(): Promise<readonly StoredServerKey[]> {
     return this.#configured.length > 0 ? this.#configured : this.#fresh('server', () => this.#store.serverKeys());
   }
 
@@ -122,15 +124,18 @@ export class KeyRing {
     return { secret: secret ?? this.#dummySecret, known: secret !== undefined };
   }
 
-  /** As the module says, else as soon as it has a SecureKey anywhere. */
+  /** As the module says, else as soon as it has, or ever had, a SecureKey in the store. */
   async requiresSecureKey(module: ModulePolicy): Promise<boolean> {
-    return module.requireSecureKey ?? (module.secureKeys.length > 0 || (await this.#stored(module)));
+    return module.requireSecureKey ?? this.#stored(module);
   }
 
-  /** Seals with a key that only the newest server key's holder can use. */
+  /**
+   * Seals with a key that only the holder of a server key can use: of the newest one that every instance knows. A step 3 that one
+   * of them could not open would be refused, and its first calls would have an unknown outcome.
+   */
   async cookieSealer(module: string, issued: number): Promise<(state: Omit<CookieState, 'issued'>) => Uint8Array> {
     const { id, random } = await this.#ask(this.#store.currentCookieKey());
-    const key = this.#cookieKey(random, (await this.#newest()).privateKey);
+    const key = this.#cookieKey(random, (await this.#newest(issued - KNOWN_MS)).privateKey);
     return (state) => sealCookie(this.#suite, { id, key }, module, { ...state, issued });
   }
 
@@ -160,7 +165,7 @@ export class KeyRing {
     return deriveCookieKey(this.#primitives, random, privateKey, this.#sessions.incarnation());
   }
 
-  /** Whether the store has SecureKeys of the module. */
+  /** Whether the store has or had SecureKeys of the module. */
   #stored({ path }: ModulePolicy): Promise<boolean> {
     return this.#fresh(`SecureKeys of ${path}`, () => this.#store.hasSecureKeys(path));
   }
@@ -174,8 +179,10 @@ export class KeyRing {
     );
   }
 
-  async #newest(): Promise<KeyPair> {
-    const [pair] = await this.serverKeys();
+  /** Of the server keys that were made by then, or the oldest if none was. */
+  async #newest(by = Number.POSITIVE_INFINITY): Promise<KeyPair> {
+    const pairs = await this.serverKeys();
+    const pair = pairs.find(({ created }) => created <= by) ?? pairs.at(-1);
     if (!pair) throw new SealwireError('bad_configuration', 'The store has no server key.');
     return pair;
   }

@@ -5,7 +5,7 @@ export { knownOf } from '../sessions/known-of.js';
 export { withinTime } from '../time-limit.js';
 export { RESOLVED_OPTIONS } from '../tokens.js';
 export { ExactlyOnce, type ExactlyOnceCall } from './exactly-once.js';
-export { type CookieRandom, KeyStore } from './key-store.js';
+export { type CookieRandom, KeyStore, type StoredServerKey } from './key-store.js';
 export { type Acceptance, type FirstAcceptance, NumberLedger } from './number-ledger.js';
 export { SessionData, type SessionDataRow } from './session-data.js';
 export { SessionDirectory } from './session-directory.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { erase, type KeyPair, LIMITS, type Primitives, SIZE, toHex } from '@sealwire/core';
-import { type CookieRandom, KeyStore } from '../ports/index.js';
+import { erase, LIMITS, type Primitives, SIZE, toHex } from '@sealwire/core';
+import { type CookieRandom, KeyStore, type StoredServerKey } from '../ports/index.js';
 import { PRIMITIVES } from '../tokens.js';
 
 const COOKIE_KEY_MS = 300_000;
@@ -8,16 +8,16 @@ const COOKIE_KEY_MS = 300_000;
 /** Key pair and cookie keys of a process that keeps none. */
 @Injectable()
 export class MemoryKeyStore extends KeyStore {
-  private readonly pair: KeyPair;
+  private readonly pair: StoredServerKey;
   /** newest last */
   private readonly cookieKeys: (CookieRandom & { readonly made: number })[] = [];
 
   constructor(@Inject(PRIMITIVES) private readonly primitives: Primitives) {
     super();
-    this.pair = primitives.x25519KeyPair(primitives.random(SIZE.key));
+    this.pair = { ...primitives.x25519KeyPair(primitives.random(SIZE.key)), created: Date.now() };
   }
 
-  async serverKeys(): Promise<readonly KeyPair[]> {
+  async serverKeys(): Promise<readonly StoredServerKey[]> {
     return [this.pair];
   }
 

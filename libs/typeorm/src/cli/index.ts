@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { thrownText } from '@sealwire/core';
 import { type Command, UsageError } from './command.js';
-import { decode, keygen, keys, purge, revoke, rotate, sessions } from './commands.js';
+import { decode, purge, revoke, sessions } from './commands.js';
+import { keygen, keys, rotate } from './key-commands.js';
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   keygen,

@@ -164,6 +164,16 @@ export function toBytes(buffer: Uint8Array): Uint8Array {
 export const DURABLE = `(SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'),
   true)) IS NOT NULL`;
 
+/** If statistics are old the planner may think that there are few rows, and read them all each time. */
+export function byIndex<Row>(database: Database, statement: string, parameters: unknown[]): Promise<Row[]> {
+  return database.transaction(async (query) => {
+    await query(
+      `SELECT set_config(name, 'off', true) FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan']) AS t(name)`,
+    );
+    return query<Row>(statement, parameters);
+  });
+}
+
 /** Whether the migrations were run. */
 export async function hasTables(query: Query): Promise<boolean> {
   const [tables] = await query<{ there: boolean }>(`SELECT to_regclass('sealwire_session') IS NOT NULL AS there`);

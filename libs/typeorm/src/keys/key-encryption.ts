@@ -16,7 +16,8 @@ const text = new TextEncoder();
  * KEK id 4 || salt 16 || AES-256-GCM(HMAC(KEK, "row" || place || salt), nonce 0, ad = place)
  */
 export class KeyEncryption {
-  /** id of the first key, which wraps; the others only open */
+  /** ids of the keys: the first one wraps, the others only open */
+  readonly ids: readonly Uint8Array[];
   readonly currentId: Uint8Array;
   private readonly keys: ReadonlyMap<string, Uint8Array>;
 
@@ -34,13 +35,14 @@ export class KeyEncryption {
     }
     const parsed = keys.map(parseKeyEncryptionKey);
     this.keys = new Map(parsed.map(({ id, secret }) => [toHex(id), secret]));
-    this.currentId = fromHex([...this.keys.keys()][0] ?? '');
+    this.ids = [...this.keys.keys()].map(fromHex);
+    this.currentId = this.ids[0] as Uint8Array;
   }
 
   wrap(place: Place, secret: Uint8Array): Uint8Array {
     const salt = this.primitives.random(SALT);
     const identity = encodePlace(place);
-    const key = this.rowKey(this.currentId, identity, salt);
+    const key = this.rowKey(place, this.currentId, identity, salt);
     return concat(this.currentId, salt, this.primitives.seal(key, NONCE, identity, secret));
   }
 
@@ -48,16 +50,21 @@ export class KeyEncryption {
   unwrap(place: Place, wrapped: Uint8Array): Uint8Array {
     const bytes = Uint8Array.from(wrapped);
     const identity = encodePlace(place);
-    const key = this.rowKey(bytes.subarray(0, KEY_ID), identity, bytes.subarray(KEY_ID, KEY_ID + SALT));
-    return this.primitives.open(key, NONCE, identity, bytes.subarray(KEY_ID + SALT));
+    const key = this.rowKey(place, bytes.subarray(0, KEY_ID), identity, bytes.subarray(KEY_ID, KEY_ID + SALT));
+    try {
+      return this.primitives.open(key, NONCE, identity, bytes.subarray(KEY_ID + SALT));
+    } catch (cause) {
+      const sentence = `${nameOf(place)} does not open: it was altered, or moved there. Put the row back from a backup.`;
+      throw new SealwireError('open_failed', sentence, { cause });
+    }
   }
 
-  private rowKey(id: Uint8Array, identity: Uint8Array, salt: Uint8Array): Uint8Array {
+  private rowKey(place: Place, id: Uint8Array, identity: Uint8Array, salt: Uint8Array): Uint8Array {
     const secret = this.keys.get(toHex(id));
     if (!secret) {
       throw new SealwireError(
         'bad_configuration',
-        `SEALWIRE_KEK does not hold the key-encryption key ${toHex(id)} that wrapped this row; add it after the current one.`,
+        `SEALWIRE_KEK does not hold the key-encryption key ${toHex(id)} that wrapped ${nameOf(place)}; add it after the current one.`,
       );
     }
     return this.primitives.hmac(secret, text.encode('row'), identity, salt);
@@ -65,24 +72,48 @@ export class KeyEncryption {
 }
 
 /**
- * Asked before a key is written: one wrapped under a key-encryption key that the servers do not hold would be lost to them. What
- * tells is the row that the first server makes at its start.
- * @throws SealwireError `bad_configuration`
+ * Asked before a key is written: one wrapped under a key-encryption key that the servers do not hold would be lost to them. The
+ * row that the first server makes at its start tells where no server runs.
+ * @throws SealwireError `bad_configuration`, `open_failed` if that row was altered
  */
 export async function assertSharedKek(query: Query, keys: KeyEncryption): Promise<void> {
   const [row] = await query<{ id: Buffer; wrapped: Buffer }>(
     `SELECT id, wrapped FROM sealwire_key WHERE kind = 'incarnation'`,
   );
-  if (!row) return;
   try {
-    keys.unwrap(keyPlace('incarnation', '', toBytes(row.id)), toBytes(row.wrapped));
-  } catch {
+    if (row) keys.unwrap(keyPlace('incarnation', '', toBytes(row.id)), toBytes(row.wrapped));
+  } catch (error) {
+    if (!row || (error instanceof SealwireError && error.code === 'open_failed')) throw error;
     throw new SealwireError(
       'bad_configuration',
       `The servers do not use this SEALWIRE_KEK: they wrapped their keys under ${toHex(toBytes(row.wrapped).slice(0, KEY_ID))}` +
         `, which it does not hold. Nothing was changed; run this with the servers' SEALWIRE_KEK.`,
     );
   }
+  await assertHeld(query, keys);
+}
+
+/**
+ * Asked before rows are written for servers that run.
+ * @throws SealwireError `bad_configuration` if one of them could not open what the current key wraps
+ */
+export async function assertHeld(query: Query, { currentId }: KeyEncryption): Promise<void> {
+  const [lacking] = await query(
+    'SELECT 1 FROM sealwire_instance WHERE lease_until > now() AND $1 <> ALL(kek_ids) LIMIT 1',
+    [currentId],
+  );
+  if (!lacking) return;
+  throw new SealwireError(
+    'bad_configuration',
+    `The servers do not use this SEALWIRE_KEK: one that runs does not hold its first key ${toHex(currentId)}. Nothing was` +
+      " changed; run this with the servers' SEALWIRE_KEK, or append that key to it on every server first.",
+  );
+}
+
+/** For people: the table, and as much of the place as tells the row. */
+function nameOf([table, ...row]: Place): string {
+  const parts = row.slice(0, 3).map((part) => (part instanceof Uint8Array ? toHex(part) : part));
+  return `${table} (${parts.filter((part) => part !== undefined && part !== '').join(' ')})`;
 }
 
 /** Each part with its length, so that no two places read the same. */

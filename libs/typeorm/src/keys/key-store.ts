@@ -1,7 +1,6 @@
 import { Logger } from '@nestjs/common';
 import {
   formatKeyText,
-  type KeyPair,
   ownOptions,
   type Primitives,
   SealwireError,
@@ -11,18 +10,16 @@ import {
   thrownText,
   toHex,
 } from '@sealwire/core';
-import { type CookieRandom, KeyStore } from '@sealwire/nest/ports';
+import { type CookieRandom, KeyStore, type StoredServerKey } from '@sealwire/nest/ports';
 import { type Database, DURABLE, type Query, toBytes } from '../connection/database.js';
+import { CookieKeys } from './cookie-keys.js';
 import { assertSharedKek, type KeyEncryption } from './key-encryption.js';
-import { cookieKeyPlace, keyPlace } from './places.js';
-
-/** seconds */
-const COOKIE_KEY_FRESH = 300;
-export const COOKIE_KEY_READABLE = 360;
-/** milliseconds */
-const COOKIE_KEY_REFRESH = 5_000;
+import { keyPlace } from './places.js';
 
 const DECOY = keyPlace('secure', '', new Uint8Array(SIZE.keyId));
+
+/** milliseconds */
+const CREATED = 'extract(epoch FROM created_at)::float8 * 1000 AS created';
 
 const VALID = '(valid_until IS NULL OR valid_until > now())';
 /** The time $n, but not before the database's: whoever follows the ends of keys looks no further back than it looked before. */
@@ -53,8 +50,7 @@ export class TypeOrmKeyStore extends KeyStore {
   private readonly decoy: Uint8Array;
   /** server keys that do not open and were told of */
   private readonly unreadable = new Set<string>();
-  private readonly cookieKeys = new Map<string, CookieRandom>();
-  private cookie: { key: Promise<CookieRandom>; until: number } | undefined;
+  private readonly cookieKeys: CookieKeys;
 
   constructor(
     private readonly database: Database,
@@ -64,9 +60,10 @@ export class TypeOrmKeyStore extends KeyStore {
     super();
     this.query = database.query;
     this.decoy = keys.wrap(DECOY, new Uint8Array(SIZE.key));
+    this.cookieKeys = new CookieKeys(database, keys, primitives);
   }
 
-  async serverKeys(): Promise<readonly KeyPair[]> {
+  async serverKeys(): Promise<readonly StoredServerKey[]> {
     const keys = await this.readServerKeys(this.query);
     if (keys.length > 0) return keys;
     return this.database.transaction(async (query) => {
@@ -87,34 +84,21 @@ export class TypeOrmKeyStore extends KeyStore {
     return row && secret;
   }
 
+  /** Purging keeps each module's last one. */
   async hasSecureKeys(module: string): Promise<boolean> {
     const [row] = await this.query<{ any: boolean }>(
-      `SELECT EXISTS (SELECT FROM sealwire_key WHERE kind = 'secure' AND module = $1 AND ${VALID}) AS any`,
+      `SELECT EXISTS (SELECT FROM sealwire_key WHERE kind = 'secure' AND module = $1) AS any`,
       [module],
     );
     return row?.any ?? false;
   }
 
   currentCookieKey(): Promise<CookieRandom> {
-    if (!this.cookie || performance.now() > this.cookie.until) {
-      const key = this.newestCookieKey();
-      this.cookie = { key, until: performance.now() + COOKIE_KEY_REFRESH };
-      key.catch(() => {
-        this.cookie = undefined;
-      });
-    }
-    return this.cookie.key;
+    return this.cookieKeys.current();
   }
 
-  async cookieKey(id: Uint8Array): Promise<CookieRandom | undefined> {
-    const cached = this.cookieKeys.get(id.join());
-    if (cached) return cached;
-    const [row] = await this.query<CookieKeyRow>(
-      `SELECT id, wrapped, ${COOKIE_KEY_AGE} AS age FROM sealwire_cookie_key
-       WHERE id = $1 AND ${COOKIE_KEY_AGE} < ${COOKIE_KEY_READABLE}`,
-      [id],
-    );
-    return row && this.keepCookieKey(row);
+  cookieKey(id: Uint8Array): Promise<CookieRandom | undefined> {
+    return this.cookieKeys.named(id);
   }
 
   /** A new pair; the old ones stay good until then. Answers the public key, which clients pin. */
@@ -149,10 +133,7 @@ export class TypeOrmKeyStore extends KeyStore {
            AND (valid_until IS NULL OR valid_until > ${notPast(2)}) RETURNING 1`,
         [module, validUntil, keyId],
       );
-      if (ended.length === 0) {
-        const none = keyId ? 'no such SecureKey' : 'no SecureKey to rotate';
-        throw new SealwireError('bad_key', `Module '${module}' has ${none} in the database; "keys add" adds one.`);
-      }
+      if (ended.length === 0) throw await nothingToRotate(query, module, keyId);
       return this.insertSecureKey(query, module, this.newSecureKey());
     });
   }
@@ -184,35 +165,38 @@ export class TypeOrmKeyStore extends KeyStore {
     return formatKeyText('swk1', Uint8Array.of(...keyId, ...secret));
   }
 
-  private async insertServerKey(query: Query): Promise<KeyPair> {
+  private async insertServerKey(query: Query): Promise<StoredServerKey> {
     const pair = this.primitives.x25519KeyPair(this.primitives.random(SIZE.key));
     const id = serverKeyId(pair.publicKey, this.primitives);
-    await this.insert(query, { kind: 'server', module: '', id }, pair.privateKey);
-    return pair;
+    const created = await this.insert(query, { kind: 'server', module: '', id }, pair.privateKey);
+    return { ...pair, created };
   }
 
   private async insert(
     query: Query,
     { kind, module, id }: { kind: 'server' | 'secure'; module: string; id: Uint8Array },
     secret: Uint8Array,
-  ): Promise<void> {
+  ): Promise<number> {
     await assertSharedKek(query, this.keys);
-    await query(
-      `INSERT INTO sealwire_key (kind, module, id, wrapped) SELECT $1, $2, $3::bytea, $4::bytea WHERE ${DURABLE}`,
+    // not the time at which the transaction began: it may have waited, and servers go by the key's age
+    const [row] = await query<{ created: number }>(
+      `INSERT INTO sealwire_key (kind, module, id, wrapped, created_at)
+       SELECT $1, $2, $3::bytea, $4::bytea, clock_timestamp() WHERE ${DURABLE} RETURNING ${CREATED}`,
       [...[kind, module, id], this.keys.wrap(keyPlace(kind, module, id), secret)],
     );
+    return row?.created ?? 0;
   }
 
   /** A key that does not open is left out: the others go on. */
-  private async readServerKeys(query: Query): Promise<KeyPair[]> {
-    const rows = await query<{ id: Buffer; wrapped: Buffer }>(
-      `SELECT id, wrapped FROM sealwire_key WHERE kind = 'server' AND ${VALID} ORDER BY created_at DESC, id`,
+  private async readServerKeys(query: Query): Promise<StoredServerKey[]> {
+    const rows = await query<{ id: Buffer; wrapped: Buffer; created: number }>(
+      `SELECT id, wrapped, ${CREATED} FROM sealwire_key WHERE kind = 'server' AND ${VALID} ORDER BY created_at DESC, id`,
     );
     const problems: unknown[] = [];
-    const pairs = rows.flatMap(({ id, wrapped }) => {
+    const pairs = rows.flatMap(({ id, wrapped, created }) => {
       try {
         const secret = this.keys.unwrap(keyPlace('server', '', toBytes(id)), toBytes(wrapped));
-        return [this.primitives.x25519KeyPair(secret)];
+        return [{ ...this.primitives.x25519KeyPair(secret), created }];
       } catch (error) {
         problems.push(error);
         this.tellOnce(toHex(id), error);
@@ -229,67 +213,20 @@ export class TypeOrmKeyStore extends KeyStore {
     this.unreadable.add(id);
     this.logger.error(`Server key ${id} does not open and is left out: ${thrownText(error)}`);
   }
-
-  /**
-   * Asks the database every few seconds, for it may have lost its unlogged table, and then instances would not agree. A key that
-   * does not open is as good as none: another instance wraps under a key-encryption key that this one does not hold.
-   */
-  private async newestCookieKey(): Promise<CookieRandom> {
-    const known = await this.freshCookieKey(this.query);
-    if (known) return known;
-    return this.database.transaction(async (query) => {
-      await query(`SELECT pg_advisory_xact_lock(hashtext('sealwire cookie key'))`);
-      const made = await this.freshCookieKey(query);
-      if (made) return made;
-      const id = this.primitives.random(4);
-      const wrapped = this.keys.wrap(cookieKeyPlace(id), this.primitives.random(SIZE.key));
-      await query('INSERT INTO sealwire_cookie_key (id, wrapped) VALUES ($1, $2)', [id, wrapped]);
-      return this.keepCookieKey({ id, wrapped, age: 0 });
-    });
-  }
-
-  /** The newest cookie key that opens. */
-  private async freshCookieKey(query: Query): Promise<CookieRandom | undefined> {
-    const rows = await query<CookieKeyRow>(
-      `SELECT id, wrapped, ${COOKIE_KEY_AGE} AS age FROM sealwire_cookie_key
-       WHERE ${COOKIE_KEY_AGE} < ${COOKIE_KEY_FRESH} ORDER BY created_at DESC, id`,
-    );
-    for (const row of rows) {
-      try {
-        return this.keepCookieKey(row);
-      } catch {
-        // the next one may open
-      }
-    }
-    return undefined;
-  }
-
-  /** Keeps a cookie key in memory until it may be read no more, and overwrites it then. */
-  private keepCookieKey({ id, wrapped, age }: CookieKeyRow): CookieRandom {
-    const name = Uint8Array.from(id).join();
-    const known = this.cookieKeys.get(name);
-    if (known) return known;
-    const key = { id: toBytes(id), random: this.keys.unwrap(cookieKeyPlace(toBytes(id)), toBytes(wrapped)) };
-    this.cookieKeys.set(name, key);
-    setTimeout(
-      () => {
-        this.cookieKeys.delete(name);
-        key.random.fill(0);
-      },
-      Math.max(0, COOKIE_KEY_READABLE - age) * 1_000,
-    ).unref();
-    return key;
-  }
 }
 
-interface CookieKeyRow {
-  readonly id: Uint8Array;
-  readonly wrapped: Uint8Array;
-  /** seconds */
-  readonly age: number;
+async function nothingToRotate(query: Query, module: string, keyId: Uint8Array | undefined): Promise<SealwireError> {
+  const [last] = await query<{ until: Date; over: boolean }>(
+    `SELECT valid_until AS until, valid_until <= now() AS over FROM sealwire_key
+     WHERE kind = 'secure' AND module = $1 AND ($2::bytea IS NULL OR id = $2) ORDER BY valid_until DESC LIMIT 1`,
+    [module, keyId],
+  );
+  const which = keyId ? `SecureKey ${toHex(keyId)}` : 'every SecureKey';
+  const sentence = last
+    ? `In module '${module}' ${which} ${last.over ? 'ended' : 'already ends'} by ${last.until.toISOString()}`
+    : `Module '${module}' has ${keyId ? 'no such SecureKey' : 'no SecureKey to rotate'} in the database`;
+  return new SealwireError('bad_key', `${sentence}; nothing was changed. "keys add" adds one.`);
 }
-
-const COOKIE_KEY_AGE = 'extract(epoch FROM now() - created_at)::float8';
 
 /** Two instances that both find no key must not make two. */
 async function lockServerKeys(query: Query): Promise<void> {

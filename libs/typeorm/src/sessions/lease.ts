@@ -28,6 +28,8 @@ export class Lease {
     private readonly primitives: Primitives,
     /** nobody else can open this database (PGlite's folder lock): no other instance is alive, and none can take over */
     private readonly alone: boolean,
+    /** ids of the key-encryption keys, which say whether this process can open what another one wraps */
+    private readonly kekIds: readonly Uint8Array[],
   ) {}
 
   /** Whether numbers may still be accepted. This ends before the database's lease does. */
@@ -42,9 +44,9 @@ export class Lease {
     const sent = clocks();
     const bootId = toHex(this.primitives.random(16));
     await query(
-      `INSERT INTO sealwire_instance (boot_id, lease_until, ticked_at, host, pid, process_start)
-       VALUES ($1, now() + ${LEASE} * interval '1 second', now(), $2, $3, $4)`,
-      [bootId, this.identity?.host, this.identity?.pid, this.identity?.processStart],
+      `INSERT INTO sealwire_instance (boot_id, lease_until, ticked_at, host, pid, process_start, kek_ids)
+       VALUES ($1, now() + ${LEASE} * interval '1 second', now(), $2, $3, $4, $5)`,
+      [bootId, this.identity?.host, this.identity?.pid, this.identity?.processStart, this.kekIds],
     );
     this.bootId = bootId;
     this.renewed(sent);

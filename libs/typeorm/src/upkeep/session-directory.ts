@@ -1,7 +1,7 @@
 import { LIMITS, ownOptions } from '@sealwire/core';
 import { type CloseReason, SessionDirectory, type SessionSelector, type SessionSummary } from '@sealwire/nest/ports';
-import type { Database } from '../connection/database.js';
-import { COOKIE_KEY_READABLE } from '../keys/key-store.js';
+import { byIndex, type Database } from '../connection/database.js';
+import { COOKIE_KEY_READABLE } from '../keys/cookie-keys.js';
 import { BATCH, endOver, endSessions, eraseKeys, repeat } from '../sessions/ends.js';
 import { LIVE, selectorSql } from '../sessions/session-row.js';
 
@@ -218,8 +218,12 @@ const instances: Purger = async (database) => {
   return 0;
 };
 
+/** The newest SecureKey of a module stays for ever: it tells that the module is not open to clients without one. */
 const keys: Purger = async (database) => {
-  await database.query(`DELETE FROM sealwire_key WHERE valid_until < now() - interval '1 day'`);
+  await database.query(
+    `DELETE FROM sealwire_key k WHERE k.valid_until < now() - interval '1 day' AND (k.kind <> 'secure' OR EXISTS (SELECT
+       FROM sealwire_key n WHERE n.kind = k.kind AND n.module = k.module AND (n.created_at, n.id) > (k.created_at, k.id)))`,
+  );
   return 0;
 };
 
@@ -267,14 +271,4 @@ async function deleteNumbers(
     if (row.found < BATCH && row.looked < PART) return { deleted, left };
     cursor = [row.id, row.lane, row.counter];
   }
-}
-
-/** If statistics are old the planner may think that a session has few numbers, or the table, and read them all each time. */
-function byIndex<Row>(database: Database, statement: string, parameters: unknown[]): Promise<Row[]> {
-  return database.transaction(async (query) => {
-    await query(
-      `SELECT set_config(name, 'off', true) FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan']) AS t(name)`,
-    );
-    return query<Row>(statement, parameters);
-  });
 }

@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process';
+import { type ExecFileOptions, execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { parseKeyEncryptionKey, parseSecureKey, parseServerPrivateKey, parseServerPublicKey } from '@sealwire/core';
 import { createTypeOrmStore } from '@sealwire/typeorm';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { TcpProxy } from '../../../../test/support/tcp-proxy.js';
 import { run } from '../../src/cli/index.js';
 import {
   connect,
@@ -17,6 +18,15 @@ import {
   startInstance,
   type TestDatabase,
 } from '../support.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
+
+/** The command in a process of its own. */
+function spawned(args: string[], options: ExecFileOptions = {}) {
+  const all = ['--import', '@oxc-node/core/register', MAIN, ...args];
+  return promisify(execFile)(process.execPath, all, { cwd: ROOT, ...options });
+}
 
 async function sealwire(line: string, env: Record<string, string | undefined> = {}) {
   const out: string[] = [];
@@ -116,12 +126,8 @@ describe('sealwire without a database', () => {
   });
 
   it('runs as a command', async () => {
-    const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-    const options = { cwd: fileURLToPath(new URL('../../../..', import.meta.url)) };
-    const node = (...args: string[]) =>
-      promisify(execFile)(process.execPath, ['--import', '@oxc-node/core/register', main, ...args], options);
-    expect((await node('keygen', 'secure-key')).stdout).toMatch(/^SEALWIRE_SECURE_KEY=swk1\./m);
-    await expect(node('revoke')).rejects.toMatchObject({ code: 2 });
+    expect((await spawned(['keygen', 'secure-key'])).stdout).toMatch(/^SEALWIRE_SECURE_KEY=swk1\./m);
+    await expect(spawned(['revoke'])).rejects.toMatchObject({ code: 2 });
   });
 });
 
@@ -180,6 +186,26 @@ describe('sealwire on PostgreSQL', () => {
     expect((await sealwire('revoke --all', env())).out).toBe('1 session revoked');
   });
 
+  it('says what became of a SecureKey, and fails where nothing was revoked', async () => {
+    const nowhere = await sealwire('revoke --key 0011223344556677', env());
+    expect(nowhere).toMatchObject({ code: 1, out: expect.stringContaining('not in the database: take it out of') });
+    const { keyId } = (await json('keys add --module orders')).value;
+    const { keyId: other } = (await json('keys add --module orders')).value;
+    const first = await sealwire(`revoke --key ${keyId}`, env());
+    expect(first).toMatchObject({ code: 0, out: '0 sessions revoked; the key is refused from now on' });
+    const last = await sealwire(`revoke --key ${other}`, env());
+    expect(last).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/from now on; .*last .* 'orders'.* stay refused/),
+    });
+    const again = await sealwire(`revoke --key ${other}`, env());
+    expect(again).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/^0 sessions revoked; the key is refused since/),
+    });
+    expect((await json(`revoke --key ${other}`)).value).toMatchObject({ revoked: 0, keyRefused: true });
+  });
+
   it('says so where a server does not answer in 3 seconds', async () => {
     const other = await connect(database.url);
     await openSession(instance);
@@ -223,6 +249,9 @@ describe('sealwire on PostgreSQL', () => {
   it('rotates the key-encryption key', async () => {
     await openSession(instance);
     await instance.keys.serverKeys();
+    const early = await sealwire('rotate kek', { ...env(), SEALWIRE_KEK: `${nextKek},${kek}` });
+    expect(early).toMatchObject({ code: 1, error: expect.stringContaining('does not hold its first key 08080808') });
+    await instance.sessions.stop();
     const lost = await json('rotate kek', { SEALWIRE_KEK: nextKek });
     expect(lost).toMatchObject({ code: 1, value: { rewrapped: 0, unreadable: 3 } });
     const done = await json('rotate kek', { SEALWIRE_KEK: `${nextKek},${kek}` });
@@ -251,6 +280,27 @@ describe('sealwire on PostgreSQL', () => {
     await database.dataSource.query(`UPDATE sealwire_outcome SET at = now() - interval '8 days'`);
     expect((await sealwire(times(30 * 86_400), env())).out).toBe('0 rows deleted');
     expect((await sealwire(times(604_800), env())).out).toBe('1 row deleted');
+  });
+
+  // the word stands in the last answer that comes
+  it.each([
+    ['once it let the command in', 'server_version'],
+    ['after some answers', 'there'],
+  ])('ends with an error where the database falls silent %s', { timeout: 60_000 }, async (_when, word) => {
+    let silent = false;
+    const proxy = await TcpProxy.start(database.url, (chunk) => {
+      if (silent) return Buffer.alloc(0);
+      silent = chunk.includes(word);
+      // nor does a goodbye reach it
+      if (silent) setImmediate(() => proxy.freeze());
+      return chunk;
+    });
+    onTestFinished(() => proxy.close());
+    const listing = spawned(['keys', 'list'], {
+      env: { ...process.env, ...env(), DATABASE_URL: proxy.url },
+      timeout: 40_000,
+    });
+    await expect(listing).rejects.toMatchObject({ code: 1, killed: false });
   });
 
   it('says where the tables are missing', async () => {
