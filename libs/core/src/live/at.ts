@@ -3,8 +3,12 @@ import { Unsendable } from '../payload/cbor.js';
 import { encodeValue } from '../payload/cbor-encode.js';
 import { sourceOf } from './sources.js';
 
-/** An item with the position after which its stream can be gone on with. */
-class At {
+/**
+ * An item with the position after which its stream can be gone on with, as {@link at} makes it.
+ * @example
+ * new At(7, { square: 49 }).position; // 7
+ */
+export class At {
   constructor(
     readonly position: unknown,
     readonly item: unknown,

@@ -53,6 +53,7 @@ interface ReadableLike extends AsyncIterable<unknown> {
   readonly readableObjectMode?: boolean;
   pipe(target: never): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
+  listeners(event: 'error'): unknown[];
   destroy(error?: Error): unknown;
 }
 
@@ -185,33 +186,62 @@ export class FoundStreams {
   protected announce(value: object, resumable: boolean): readonly unknown[] | undefined {
     const source = sourceOf(value);
     if (!source) return undefined;
+    hold(source.source);
     if (this.size >= LIMITS.streams) throw new Unsendable(`more than ${LIMITS.streams} streams in one message`);
     const isOnce = !isBlob(source.source);
-    const isSame = (stream: Outgoing): boolean => stream.source.source === source.source;
-    if (isOnce && (this.taken?.has(source.source) || this.streams.some(isSame))) {
+    if (isOnce && (this.taken?.has(source.source) || this.holds(source.source))) {
       throw new Unsendable('a stream that the message has already');
     }
     const wrong = wrongIn(source.kind, source.info);
     if (wrong) throw new Unsendable(`a ${source.kind} with such a ${wrong}`);
-    hold(source);
     if (isOnce) this.taken?.add(source.source);
     const k = this.streams.push({ source, resumable, reader: undefined, over: false }) - 1;
     if (resumable) return [source.kind, k, { ...source.info, resumable }];
     return source.kind === 'items' ? [source.kind, k] : [source.kind, k, source.info];
   }
 
+  /** Whether it is among its streams. */
+  holds(source: StreamLike): boolean {
+    return this.streams.some((stream) => stream.source.source === source);
+  }
+
   protected close(stream: Outgoing, reason: unknown): void {
     if (stream.over) return;
     stream.over = true;
-    // a source that fails while it is closed has nobody to tell
-    const closing = async () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason));
-    closing().catch(() => undefined);
+    attempted(() => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason)));
   }
 }
 
-/** Keeps a source that fails before it is read from ending the process. */
-function hold({ source }: StreamSource): void {
-  if (isReadable(source)) source.on('error', () => undefined);
+/**
+ * Keeps a source that fails before it is read from ending the process; whoever reads it then meets its error.
+ * @example
+ * import { createReadStream } from 'node:fs';
+ *
+ * const source = hold(createReadStream('missing.log'));
+ */
+export function hold<T extends object>(source: T): T {
+  if (isReadable(source) && !source.listeners('error').includes(ignore)) source.on('error', ignore);
+  return source;
+}
+
+function ignore(): void {}
+
+/**
+ * Closes a source that nobody is going to read.
+ * @example
+ * import { createReadStream } from 'node:fs';
+ *
+ * letGo(new StreamSource('bytes', createReadStream('unread.log')), new Error('not wanted'));
+ */
+export function letGo(source: StreamSource, reason: unknown): void {
+  hold(source.source);
+  attempted(() => abandon(source, reason));
+}
+
+/** A source that fails while it is closed has nobody to tell. */
+function attempted(close: () => unknown): void {
+  const closing = async () => close();
+  closing().catch(ignore);
 }
 
 /** A source that was never read is let go. */

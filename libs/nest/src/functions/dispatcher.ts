@@ -19,7 +19,7 @@ import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { Observed } from '../streams/observed.js';
 import { begun, COMPLETE_BYTES } from '../streams/read-ahead.js';
-import { streamIn } from '../streams/sources.js';
+import { letGoStreams, streamIn } from '../streams/sources.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import type { Bare } from './binding.js';
 import { RemoteFunctionExplorer } from './explorer.js';
@@ -129,25 +129,33 @@ export class RemoteFunctionDispatcher {
     );
   }
 
-  private readonly instead = (error: unknown): Outcome => {
-    this.logger.error(error);
-    return INTERNAL;
-  };
-
   /**
    * A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already.
    * @param onStream is told that an outcome holds a stream, and what is answered is then of no use
    */
   private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream: () => void): Uint8Array {
     let complete = 0;
+    let streams = false;
+    let failed: Set<unknown> | undefined;
     const replace: Replace = (value) => {
       if (!streamIn(value)) return undefined;
       if (value instanceof CompleteStream) complete += value.length;
       const reference = complete <= COMPLETE_BYTES ? completeReference(value) : undefined;
-      if (!reference) onStream();
+      if (!reference) {
+        streams = true;
+        onStream();
+      }
       return reference ?? [];
     };
-    return encodeReply({ outcomes }, this.instead, { replace });
+    const instead = (error: unknown, place: number): Outcome => {
+      this.logger.error(error);
+      failed = (failed ?? new Set()).add(outcomes[place]);
+      return INTERNAL;
+    };
+    const payload = encodeReply({ outcomes }, instead, { replace });
+    // else all of them are encoded again
+    if (failed && !streams) letGoStreams(failed, INTERNAL);
+    return payload;
   }
 
   private async runOne(

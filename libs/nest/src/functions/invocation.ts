@@ -3,7 +3,8 @@ import { Logger } from '@nestjs/common';
 import { type Call, type Outcome, SealwireError } from '@sealwire/core';
 import type { SealedOrigin } from '../sessions/origin.js';
 import type { Arrival } from '../sessions/peer.js';
-import type { Audience } from '../streams/audience.js';
+import { type Audience, cancelled } from '../streams/audience.js';
+import { holdStreams, letGoStreams } from '../streams/sources.js';
 import type { Upload } from '../streams/upload.js';
 import { failure, failureOf, INTERNAL, RemoteFunctionError } from './outcome.js';
 import type { RegisteredFunction, RegisteredModule } from './registry.js';
@@ -60,10 +61,14 @@ export async function invoke(
   const inside = { ...context, sent: call, resumable, audience, progress };
   const running = new RunningCall(module.path, call.name, call.args, inside);
   let settled: Settled;
+  let value: unknown;
   try {
-    const value = await found.invoke(running);
+    value = await found.invoke(running);
     const saved = running.save();
-    if (saved) await saved;
+    if (saved) {
+      holdStreams(value);
+      await saved;
+    }
     settled = { outcome: running.written() ?? { ok: true, value }, thrown: running.thrown, call: running };
   } catch (error) {
     settled = settledOf(error, running);
@@ -76,6 +81,8 @@ export async function invoke(
       settled = { outcome: failed, thrown: true, brokenOff: true, call: running };
     settled = { ...settled, outcome: orAgain(found, settled.outcome, upload) };
   }
+  const { outcome } = settled;
+  if (!outcome.ok || outcome.value !== value) letGoStreams(value, cancelled('The value is not sent.'));
   try {
     running.settle(settled.outcome);
   } catch (error) {

@@ -6,6 +6,7 @@ import type { Audience } from '../streams/audience.js';
 import type { Resume } from '../streams/decorators.js';
 import type { StreamingCall } from '../streams/live-reply.js';
 import { inContext } from '../streams/observed.js';
+import { holdStreams } from '../streams/sources.js';
 import { RemoteFunctionError } from './outcome.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
@@ -123,8 +124,12 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#context;
   }
 
-  /** Its function returned, in the async context that guards and interceptors made. */
-  returned(value: unknown): unknown {
+  /**
+   * Its function returned, in the async context that guards and interceptors made.
+   * @param intercepted interceptors get the value, and may wait
+   */
+  returned(value: unknown, intercepted = false): unknown {
+    if (intercepted) holdStreams(value);
     if (typeof value === 'object' && value !== null) this.#context = new AsyncResource('SealwireStream');
     return inContext(value, this.#context);
   }

@@ -6,7 +6,7 @@ import { OutgoingStreams, type StreamFailure, UNIT, type WritePiece } from '@sea
 import { nodePrimitives } from '@sealwire/core/node';
 import { failureOf, INTERNAL, type RemoteFunctionError } from '../functions/outcome.js';
 import { cancelled } from './audience.js';
-import { sourceInContext, streamIn } from './sources.js';
+import { letGoStreams, sourceInContext, streamIn } from './sources.js';
 
 /** A call that has its outcome; bytes are one that is encoded already. */
 export interface Ended {
@@ -174,6 +174,7 @@ export class LiveReply {
     } catch (error) {
       logger.error(`${origin ?? 'A function'}: ${(error as Error).message}`, (error as Error).stack);
       this.#out.drop(size, error);
+      letGoStreams(outcome, error, this.#out);
       return encodeOutcome(INTERNAL);
     }
   }

@@ -1,7 +1,7 @@
-import { encodeOutcome, type Outcome } from '@sealwire/core';
+import { encodeOutcome, type Outcome, type Replace } from '@sealwire/core';
 import { OutgoingStreams } from '@sealwire/core/live';
 import { type Ended, LiveReply } from './live-reply.js';
-import { asSource, streamIn } from './sources.js';
+import { asSource, holdStreams, letGoStreams, streamIn } from './sources.js';
 
 /** What the outcomes of a message are encoded with if none of them holds a stream; else `onStream` is called. */
 export type EncodeReply = (outcomes: readonly Ended['outcome'][], onStream: () => void) => Uint8Array;
@@ -45,7 +45,10 @@ export class MessageReply {
     this.#missing -= 1;
     if (this.#live) this.#add(this.#live, place, ended);
     else if (this.#missing === 0) this.#whole();
-    else if (first && !this.#together) setImmediate(() => this.#missing > 0 && this.#goLive());
+    else {
+      holdStreams(ended.outcome);
+      if (first && !this.#together) setImmediate(() => this.#missing > 0 && this.#goLive());
+    }
   }
 
   #part(): void {
@@ -114,14 +117,17 @@ export class StreamRefusedError extends Error {
  */
 export function encodeWhole(outcome: Outcome, sentence: string): Uint8Array {
   const streams = new OutgoingStreams();
-  const bytes = encodeOutcome(outcome, {
-    replace: (value) => {
-      const stream = streamIn(value);
-      return stream && streams.replace(asSource(stream));
-    },
-  });
-  if (streams.size === 0) return bytes;
-  const error = new StreamRefusedError(sentence);
-  streams.cancel(error);
-  throw error;
+  const replace: Replace = (value) => {
+    const stream = streamIn(value);
+    return stream && streams.replace(asSource(stream));
+  };
+  try {
+    const bytes = encodeOutcome(outcome, { replace });
+    if (streams.size === 0) return bytes;
+    throw new StreamRefusedError(sentence);
+  } catch (error) {
+    streams.cancel(error);
+    letGoStreams(outcome, error);
+    throw error;
+  }
 }

@@ -116,12 +116,12 @@ export class Intercepted {
   #returned = false;
   #stream: (() => void) | undefined;
 
-  constructor(private readonly call: { returned(value: unknown): unknown }) {}
+  constructor(private readonly call: { returned(value: unknown, intercepted: true): unknown }) {}
 
   /** Around the function: notes whether it returned an Observable. */
   noting(next: () => unknown): () => Promise<unknown> {
     return async () => {
-      const value = this.call.returned(await next());
+      const value = this.call.returned(await next(), true);
       this.#returned = isObservable(value);
       // before its first item: a subscription may be silent for long
       if (this.#returned) this.#stream?.();

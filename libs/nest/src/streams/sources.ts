@@ -1,8 +1,16 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Readable } from 'node:stream';
 import type { StreamableFile } from '@nestjs/common';
-import { type FileInfo, ownOptions, type RemoteFile, type StreamLike, StreamSource, sourceOf } from '@sealwire/core';
-import { BegunStream } from '@sealwire/core/live';
+import {
+  type FileInfo,
+  LIMITS,
+  ownOptions,
+  type RemoteFile,
+  type StreamLike,
+  StreamSource,
+  sourceOf,
+} from '@sealwire/core';
+import { BegunStream, hold, letGo, type OutgoingStreams } from '@sealwire/core/live';
 import { isObservable } from 'rxjs';
 import { withoutUndefined } from '../option-checks.js';
 import { inContext, Observed } from './observed.js';
@@ -37,7 +45,7 @@ export interface ByteState {
  * }
  */
 export function remoteBytes(source: ByteSource, state: ByteState = {}): ReadableStream<Uint8Array> {
-  return new StreamSource('bytes', source as StreamLike, withoutUndefined(ownOptions(state, STATE))) as never;
+  return new StreamSource('bytes', hold(source) as StreamLike, withoutUndefined(ownOptions(state, STATE))) as never;
 }
 
 /**
@@ -56,7 +64,7 @@ export function remoteBytes(source: ByteSource, state: ByteState = {}): Readable
  * }
  */
 export function remoteFile(source: ByteSource, info: FileInfo & ByteState): RemoteFile {
-  return new StreamSource('file', source as StreamLike, withoutUndefined(ownOptions(info, INFO))) as never;
+  return new StreamSource('file', hold(source) as StreamLike, withoutUndefined(ownOptions(info, INFO))) as never;
 }
 
 /** What a value is streamed from; undefined for every other value. Nothing is subscribed to or read. */
@@ -74,6 +82,45 @@ export function streamIn(value: object): object | undefined {
 export function asSource(stream: object): object {
   if (isObservable(stream)) return new Observed(stream);
   return isStreamableFile(stream) ? fileOf(stream) : stream;
+}
+
+/**
+ * Keeps the streams in a value that waits before it is encoded from ending the process: a stream of Node that fails, as that of a file
+ * that is not there does at once, throws its error if nobody listens. `toJSON()` of an object is not called before it is encoded.
+ */
+export function holdStreams(value: unknown): void {
+  eachStream(value, ({ source }) => hold(source));
+}
+
+/** Closes the streams in a value that is not sent. @param besides those that are sent nevertheless */
+export function letGoStreams(value: unknown, reason: unknown, besides?: Pick<OutgoingStreams, 'holds'>): void {
+  eachStream(value, (source) => besides?.holds(source.source) || letGo(source, reason));
+}
+
+/** Of an Observable nothing is open before it is subscribed to. */
+function eachStream(value: unknown, visit: (source: StreamSource) => void): void {
+  let left: number = LIMITS.payloadItems;
+  const look = (value: unknown, depth: number): void => {
+    if (typeof value !== 'object' || value === null || depth > LIMITS.cborDepth || left-- <= 0) return;
+    try {
+      if (Array.isArray(value) || value instanceof Set) for (const part of value) look(part, depth + 1);
+      else if (value instanceof Map) for (const part of [...value].flat(1)) look(part, depth + 1);
+      else if (ArrayBuffer.isView(value) || value instanceof Date) return;
+      else if (!streamIn(value)) for (const name of Object.keys(value)) look(partOf(value, name), depth + 1);
+      else if (!isObservable(value)) visit(sourceOf(asSource(value)) as StreamSource);
+    } catch {
+      // the encoder meets it too, and tells
+    }
+  };
+  look(value, 0);
+}
+
+function partOf(value: object, name: string): unknown {
+  try {
+    return value[name as never];
+  } catch {
+    return undefined;
+  }
 }
 
 /** The same in the async context of this moment, whenever it is read. */
