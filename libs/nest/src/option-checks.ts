@@ -55,9 +55,12 @@ export function timed<K extends string>(options: { readonly [key in K]: number }
   if (name) throw misconfigured(`${name} is at most ${LIMITS.deadline} milliseconds, 24 days, got ${options[name]}.`);
 }
 
+/** RFC 9110, section 5.1 */
+const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+
 /** Names of headers in lower case. */
 export function headerNames(names: unknown, option: string): ReadonlySet<string> {
-  if (!Array.isArray(names) || names.some((name) => typeof name !== 'string' || name === '')) {
+  if (!Array.isArray(names) || names.some((name) => typeof name !== 'string' || !HEADER_NAME.test(name))) {
     throw misconfigured(`${option} is an array of header names, such as ['x-user'].`);
   }
   return new Set(names.map((name: string) => name.toLowerCase()));
@@ -81,14 +84,23 @@ export function roomy(maxBody: number): void {
   );
 }
 
+/** A body that no server would ever take is sent again until its call is over, and nobody knows whether it ran. */
+export function held(maxBody: number, maxWaitingBytes: number, what: string): void {
+  if (maxBody <= maxWaitingBytes) return;
+  throw misconfigured(
+    `${what} is ${maxBody} bytes, but all bodies together have ${maxWaitingBytes}: raise maxWaitingBytes.`,
+  );
+}
+
 export function limited(sessionLifetime: number): void {
   if (sessionLifetime <= LIMITS.sessionSeconds) return;
   throw misconfigured(`sessionLifetime is at most ${LIMITS.sessionSeconds} seconds, got ${sessionLifetime}.`);
 }
 
 export function routed(path: unknown): void {
-  if (typeof path === 'string' && /[^/]/.test(path)) return;
-  throw misconfigured(`path is the first part of the route, such as 'remote', got ${shown(path)}.`);
+  if (typeof path === 'string' && /^\/*[\w.~-]+(\/[\w.~-]+)*\/*$/.test(path)) return;
+  const sentence = "path is the first part of the route, such as 'remote' or 'api/remote', of letters, digits and -._~";
+  throw misconfigured(`${sentence}, got ${shown(path)}.`);
 }
 
 export function locked(peerLock: string): void {

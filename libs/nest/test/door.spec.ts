@@ -378,7 +378,7 @@ describe('a body', () => {
   }
 
   it('is refused as busy while too many bytes of others wait for their end, and taken again afterwards', async () => {
-    const running = await start('express', { options: { maxWaitingBytes: 200_000 } });
+    const running = await start('express', { options: { maxBody: 131_072, maxWaitingBytes: 180_000 } });
     const waiting = await Promise.all(
       [1, 2].map(async () => {
         const { socket } = open(running);

@@ -1,7 +1,9 @@
+import { connect, type Socket } from 'node:net';
 import type { INestApplication } from '@nestjs/common';
 import { Logger } from '@nestjs/common';
-import { LIMITS, makeSessionId, type Reply, toHex } from '@sealwire/core';
+import { CONTENT_TYPE, LIMITS, makeSessionId, type Reply, toHex } from '@sealwire/core';
 import {
+  KeyStore,
   NumberLedger,
   SealwireEvents,
   type SealwireModuleOptions,
@@ -108,6 +110,29 @@ describe('handshakes', () => {
     expect(warned.mock.calls.map(([line]) => String(line))).toEqual([
       "A handshake of 127.0.0.1 with the module 'payments' was refused: the client has no SecureKey",
     ]);
+  });
+
+  it('names whoever sent one, although that has left meanwhile', async () => {
+    await start({ handshakeRate: false });
+    const refused = vi.fn();
+    app.get(SealwireEvents).on('handshakeRefused', refused);
+    const gone = new Promise((resolve) => {
+      app.getHttpServer().once('connection', (socket: Socket) => socket.once('close', resolve));
+    });
+    const { port, pathname } = new URL(client.url);
+    const { frame } = publicClient(app).start();
+    const head = `POST ${pathname} HTTP/1.1\r\nHost: x\r\nContent-Type: ${CONTENT_TYPE}\r\nContent-Length: ${frame.length}\r\n\r\n`;
+    const socket = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+    const store = app.get(KeyStore);
+    const ask = store.currentCookieKey.bind(store);
+    vi.spyOn(store, 'currentCookieKey').mockImplementation(async () => {
+      socket.destroy();
+      await gone;
+      return ask();
+    });
+    socket.write(head);
+    socket.write(frame);
+    await vi.waitFor(() => expect(refused).toHaveBeenCalledWith(expect.objectContaining({ peer: '127.0.0.1' })));
   });
 
   it('says once that a proxy tells of addresses and is not trusted', async () => {

@@ -215,6 +215,16 @@ describe('start-up refuses in one sentence', () => {
       { secureKeys: [undefined as never] },
     ],
     [
+      'SecureKeys that are undefined',
+      /Module 'payments': secureKeys is undefined: is its environment variable set/,
+      { secureKeys: undefined as never },
+    ],
+    [
+      'a body that is never taken',
+      /maxBody of the module 'payments' is 99999999 bytes, but all bodies together have 67108864: raise maxWaitingBytes/,
+      { maxBody: 99_999_999 },
+    ],
+    [
       'an option with a typing error',
       /forFeature\(\): unknown option `secureKey`; did you mean `secureKeys`\?/,
       { secureKey: 'x' } as never,
@@ -229,6 +239,10 @@ describe('start-up refuses in one sentence', () => {
     ['a lifetime of days', /sessionLifetime is at most 43200/, { sessionLifetime: 86_400 }],
     ['an unknown peer lock', /peerLock is 'none', 'ip' or 'forwarded', got 'mac'/, { peerLock: 'mac' as never }],
     ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 100/, { maxBody: 100 }],
+    ['a body that is never taken', /maxBody is 1048576 bytes, but .*raise maxWaitingBytes/, { maxWaitingBytes: 9 }],
+    ['a path with a space', /path is the first part of the route.*got 'a b'/, { path: 'a b' }],
+    ['a path of a pattern', /path is the first part of the route.*got ':x'/, { path: ':x' }],
+    ['a name of no header', /refusedMetadata is an array of header names/, { refusedMetadata: ['x user'] }],
     ['a timeout of text', /storeTimeout is a whole number above 0/, { storeTimeout: '5' as never }],
     ['an empty server key', /serverKey: a key is empty; is its environment variable set/, { serverKey: ' ' }],
     [

@@ -393,7 +393,7 @@ it('a stopped server waits no longer for more of an upload', async () => {
 });
 
 it('the beginning of a payload that is sent again without its end takes its place among waiting bodies, and a time', async () => {
-  const { peer } = await start({ options: { bodyTimeout: 400, maxWaitingBytes: 600_000 } });
+  const { peer } = await start({ options: { bodyTimeout: 400, maxBody: 200_000, maxWaitingBytes: 600_000 } });
   const payload = encodeUnit(UNIT.payload, 0, encodeCalls([{ name: 'plain', args: ['x'.repeat(150_000)] }]));
   const { first, request, answer } = new LiveCall(peer, [], payload.subarray(0, 65_532));
   const path = { port: new URL(peer.url).port, path: '/remote/live', method: 'POST' };

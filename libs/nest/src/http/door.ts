@@ -15,6 +15,7 @@ import { type Dispatched, RemoteFunctionDispatcher } from '../functions/dispatch
 import type { OpenedCalls } from '../functions/invocation.js';
 import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js';
 import { KeyRing } from '../keys/key-ring.js';
+import { held } from '../option-checks.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
 import { isGone, streamOf } from '../quirks/http2.js';
@@ -75,6 +76,8 @@ export class Door implements OnModuleInit, BeforeApplicationShutdown {
   ) {}
 
   onModuleInit(): void {
+    for (const { path, maxBody = 0 } of this.modules.all())
+      held(maxBody, this.options.maxWaitingBytes, `maxBody of the module '${path}'`);
     const { httpAdapter } = this.host;
     if (!httpAdapter) return;
     httpAdapter.getHttpServer()?.once('listening', () => {

@@ -14,7 +14,7 @@ import type { RegisteredModule } from '../functions/registry.js';
 import type { ResolvedOptions } from '../options.js';
 import { Handshakes } from '../sessions/handshakes.js';
 import type { Prepared } from '../sessions/origin.js';
-import { peerOf } from '../sessions/peer.js';
+import { senderOf } from '../sessions/peer.js';
 import { Receiver } from '../sessions/receive.js';
 import { Audience } from '../streams/audience.js';
 import { LiveBody } from '../streams/live-body.js';
@@ -99,9 +99,9 @@ export class EncryptionInterceptor implements NestInterceptor {
       case 'call':
         return this.receiver.receive(module, bytes, context, prepare);
       case 'start':
-        return this.handshakes.start(module, bytes, peerOf(context, this.options.peerLock));
+        return this.handshakes.start(module, bytes, senderOf(context, this.options.peerLock));
       case 'finish':
-        return this.handshakes.finish(module, bytes, peerOf(context, this.options.peerLock), context.answer, prepare);
+        return this.handshakes.finish(module, bytes, senderOf(context, this.options.peerLock), context.answer, prepare);
       default:
         throw new SealwireError('bad_frame');
     }

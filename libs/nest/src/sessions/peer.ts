@@ -32,6 +32,15 @@ export function peerOf(arrival: Arrival, peerLock: ResolvedOptions['peerLock']):
   return new ArrivalPeer(arrival, peerLock);
 }
 
+/**
+ * The same, worked out at once: a handshake asks for it after it waited for the store, when a stream of HTTP/2 that was reset has no
+ * address any more.
+ */
+export function senderOf(arrival: Arrival, peerLock: ResolvedOptions['peerLock']): Peer {
+  const { address, lock, forwardingIgnored } = peerOf(arrival, peerLock);
+  return { address, lock, forwardingIgnored };
+}
+
 class ArrivalPeer implements Peer {
   constructor(
     private readonly arrival: Arrival,
