@@ -1,4 +1,4 @@
-import type { INestApplication } from '@nestjs/common';
+import { type INestApplication, Logger } from '@nestjs/common';
 import {
   type Asked,
   type Call,
@@ -17,7 +17,7 @@ import {
   SealwireSessions,
   SessionStore,
 } from '@sealwire/nest';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Sessions } from '../src/sessions/index.js';
 import { Ledger, paymentsClient, startApplication } from './application.js';
 import { only, PeerClient, post, primitives } from './support.js';
@@ -498,6 +498,15 @@ describe('a server in trouble', () => {
     await closing;
     expect(closed).toHaveBeenCalledTimes(1);
     expect(closed.mock.invocationCallOrder[0]!).toBeLessThan(stopped.mock.invocationCallOrder[0]!);
+  });
+
+  it('says that the store did not take sessions back, and not that calls were running', async () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+    onTestFinished(() => warn.mockRestore());
+    await client.call('add', 1);
+    vi.spyOn(app.get(SessionStore, { strict: false }), 'closeLane').mockRejectedValue(new Error('no database'));
+    await app.close();
+    expect(warn.mock.calls).toEqual([['The store did not take sessions back: Error: no database']]);
   });
 });
 

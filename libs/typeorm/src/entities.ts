@@ -13,7 +13,9 @@ const time = 'timestamptz';
  * const live = await (await database.initialize()).getRepository(SessionEntity).countBy({ endedAt: IsNull() });
  */
 @Entity('sealwire_session')
-@Index('sealwire_session_key', ['keyId'])
+@Index('sealwire_session_live', ['id'], { where: '(ended_at IS NULL)' })
+@Index('sealwire_session_key', ['keyId', 'id'], { where: '(ended_at IS NULL)' })
+@Index('sealwire_session_module', ['module', 'id'], { where: '(ended_at IS NULL)' })
 @Index('sealwire_session_ended', ['endedAt'], { where: '(ended_at IS NOT NULL)' })
 @Index('sealwire_session_evicted', ['endedAt'], { where: "(ended_reason = 'evicted'::text)" })
 @Index('sealwire_session_erase', ['endedAt'], { where: '((ended_at IS NOT NULL) AND (traffic IS NOT NULL))' })

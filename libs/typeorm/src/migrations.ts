@@ -1,10 +1,13 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { checkNames } from './connection/schema.js';
 
 /** The tables of the store, for PGlite and PostgreSQL from 14 on. */
 class SealwireTables1767225600000 implements MigrationInterface {
   readonly name = 'SealwireTables1767225600000';
 
   async up(runner: QueryRunner): Promise<void> {
+    // TypeORM 0.3 knows this name of the DataSource alone
+    await checkNames(runner.connection.options, (statement) => runner.query(statement));
     // a fill factor leaves room for updates in place: a session's last use is written often and in no index
     await runner.query(`
       CREATE TABLE sealwire_session (
@@ -38,7 +41,10 @@ class SealwireTables1767225600000 implements MigrationInterface {
         data bytea,
         data_version integer NOT NULL DEFAULT 0
       ) WITH (fillfactor = 80)`);
-    await runner.query('CREATE INDEX sealwire_session_key ON sealwire_session (key_id)');
+    // the living are few among the tombstones, and are read in the order of their ids
+    await runner.query('CREATE INDEX sealwire_session_live ON sealwire_session (id) WHERE ended_at IS NULL');
+    await runner.query('CREATE INDEX sealwire_session_key ON sealwire_session (key_id, id) WHERE ended_at IS NULL');
+    await runner.query('CREATE INDEX sealwire_session_module ON sealwire_session (module, id) WHERE ended_at IS NULL');
     await runner.query('CREATE INDEX sealwire_session_ended ON sealwire_session (ended_at) WHERE ended_at IS NOT NULL');
     // tombstones that go early, and sessions whose keys are to be erased: few among the tombstones
     await runner.query(

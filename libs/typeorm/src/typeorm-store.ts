@@ -207,7 +207,7 @@ export function createTypeOrmStore(
     (): Promise<void> => sessions.refresh(),
   );
   const sessions = new TypeOrmSessionStore({
-    ...{ database, keys, lease, incarnation, shared },
+    ...{ database, keys, lease, incarnation, shared, options: dataSource.options },
     // PGlite keeps its files in its own way
     allowFsyncOff: exclusive || (options.allowFsyncOff ?? false),
     purge: (): Promise<number> => directory.purge(),

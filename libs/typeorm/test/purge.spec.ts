@@ -1,3 +1,4 @@
+import { LIMITS } from '@sealwire/core';
 import { createTypeOrmStore } from '@sealwire/typeorm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -81,6 +82,33 @@ describe('purging', () => {
     expect(await query('SELECT min(counter)::int AS min, count(*)::int AS count FROM sealwire_accepted')).toEqual([
       { min: 1_500, count: 600 },
     ]);
+  });
+
+  it('deletes at each time what is below the floors that the time before raised', async () => {
+    const { id } = await used(5_000);
+    expect(await instance.directory.purge()).toBe(0);
+    await query(`UPDATE sealwire_session SET floored_at = floored_at - interval '59 seconds'`);
+    await query(
+      `INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner)
+       SELECT $1, $2, n, '\\x00', 'x' FROM generate_series(5000, 5999) n`,
+      [id, LANE],
+    );
+    expect(await instance.directory.purge()).toBe(5_000 - LIMITS.replayWindow);
+    const [row] = await query('SELECT floor::int FROM sealwire_session');
+    expect(row).toEqual({ floor: 5_999 - LIMITS.replayWindow });
+  });
+
+  it('raises no floor while there are numbers below it', async () => {
+    await used(6_000);
+    await query(`UPDATE sealwire_session SET floor = 99, floored_at = now() - interval '1 hour'`);
+    const floor = async () => (await query('SELECT floor::int, floored_at::text FROM sealwire_session'))[0];
+    const before = await floor();
+    await whileRefusing('accepted', async () => {
+      await expect(instance.directory.purge()).rejects.toThrow('the disk is full');
+    });
+    expect(await floor()).toEqual(before);
+    expect(await instance.directory.purge()).toBe(100);
+    expect(await floor()).toMatchObject({ floor: 5_999 - LIMITS.replayWindow });
   });
 
   it('never says of a number whose row it deleted that it never ran', async () => {

@@ -1,7 +1,7 @@
 import { ReplayWindow } from '@sealwire/core';
 import pg from 'pg';
 import type { DataSource } from 'typeorm';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import {
   asked,
   connect,
@@ -9,6 +9,8 @@ import {
   guarded,
   type Instance,
   kek,
+  limits,
+  newSession,
   nextKek,
   openPglite,
   openPostgres,
@@ -308,8 +310,8 @@ describe('rows at rest', () => {
     expect(await instance.sessions.find(session.id)).toMatchObject({ ended: 'revoked' });
     await query(`UPDATE sealwire_session SET ended_at = now() - interval '61 seconds'`);
     expect(await instance.sessions.find(session.id)).toBeUndefined();
-    for (let tick = 0; tick < 5; tick++) await instance.sessions.refresh();
-    expect(await kept()).toEqual([{ traffic: false, data: false }]);
+    const keptLater = () => instance.sessions.refresh().then(kept);
+    await expect.poll(keptLater, { timeout: 10_000 }).toEqual([{ traffic: false, data: false }]);
   });
 
   it('move to the next key-encryption key, a batch at a time, and again where that broke off', async () => {
@@ -425,6 +427,26 @@ describe('a database that was put back', () => {
       await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
       await client.end();
     }
+  });
+
+  it('leaves the data of a session that could not be renewed in it', async () => {
+    // no tick tells of it before the session is renewed
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const database = await openPostgres();
+    const instance = await startInstance(database.dataSource, { ledger: 'postgres' });
+    const old = await openSession(instance);
+    const { keyId } = old;
+    await instance.data.write(old.id, { basket: [1, 2] }, 0);
+    await instance.sessions.renew(old.id, old, proves(old.secrets.renewal));
+    await database.dataSource.query('VACUUM FULL sealwire_session');
+    const next = newSession({ keyId, previous: [old.id] });
+    expect(await instance.sessions.create(next, limits)).toBeUndefined();
+    await instance.sessions.refresh();
+    expect(await instance.sessions.create(next, limits)).toBeDefined();
+    expect(await instance.data.read(next.id)).toMatchObject({ data: { basket: [1, 2] } });
+    await instance.sessions.stop();
+    await database.close();
   });
 
   it('is another incarnation where the operator says so', async () => {

@@ -1,6 +1,16 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
-import { emptyTables, type Instance, openPostgres, openSession, startInstance, type TestDatabase } from './support.js';
+import { Logger } from '@nestjs/common';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { TcpProxy } from '../../../test/support/tcp-proxy.js';
+import {
+  connect,
+  emptyTables,
+  type Instance,
+  openPostgres,
+  openSession,
+  startInstance,
+  type TestDatabase,
+} from './support.js';
 
 let database: TestDatabase;
 let instance: Instance;
@@ -52,4 +62,77 @@ it('writes last uses, and keeps its lease, while somebody holds the row of one s
   await instance.sessions.refresh();
   expect(await written()).toEqual([...names].sort());
   expect(instance.listener.ends).toEqual([]);
+});
+
+it('goes on, and writes last uses, while sessions of a revoked SecureKey cannot be ended', async () => {
+  const [revoked, used] = [await openSession(instance), await openSession(instance)];
+  const query = (statement: string, parameters?: unknown[]) => database.dataSource.query(statement, parameters);
+  await query(`UPDATE sealwire_session SET last_used_at = now() - interval '10 minutes'`);
+  const holder = database.dataSource.createQueryRunner();
+  await holder.startTransaction();
+  await holder.query('SELECT 1 FROM sealwire_session WHERE id = $1 FOR UPDATE', [revoked.id]);
+  await query(
+    `INSERT INTO sealwire_key (kind, module, id, wrapped, valid_until) VALUES ('secure', $1, $2, '', now())`,
+    [revoked.module, revoked.keyId],
+  );
+  await instance.sessions.refresh();
+  instance.sessions.touch(used.id, false);
+  // the first may be one that was under way
+  for (let tick = 0; tick < 2; tick++) await instance.sessions.refresh();
+  const [row] = await query(
+    `SELECT last_used_at > now() - interval '1 minute' AS written,
+       (SELECT ticked_at > (SELECT valid_until FROM sealwire_key WHERE kind = 'secure') FROM sealwire_instance) AS ticked
+     FROM sealwire_session WHERE id = $1`,
+    [used.id],
+  );
+  expect(row).toEqual({ written: true, ticked: true });
+  await holder.rollbackTransaction();
+  await holder.release();
+  await expect
+    .poll(() => instance.listener.ends, { timeout: 10_000 })
+    .toEqual([{ id: revoked.id, reason: 'secure_key_revoked' }]);
+});
+
+it('tells once that the database does not answer, until it does', async () => {
+  const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+    warn.mockRestore();
+  });
+  // the other one ticks by itself
+  await instance.sessions.stop();
+  const one = await startInstance(database.dataSource);
+  const away = async (periods: number) => {
+    await database.dataSource.query('ALTER TABLE sealwire_instance RENAME TO away');
+    // while one tick waits for its answer, and one after the other
+    for (let period = 0; period < periods; period++) vi.advanceTimersByTime(500);
+    await expect(one.sessions.refresh()).rejects.toThrow();
+    vi.advanceTimersByTime(500);
+    await expect(one.sessions.refresh()).rejects.toThrow();
+    await database.dataSource.query('ALTER TABLE away RENAME TO sealwire_instance');
+    vi.advanceTimersByTime(500);
+    await one.sessions.refresh();
+  };
+  await away(5);
+  expect(warn.mock.calls).toEqual([[expect.stringContaining('The session store did not answer')]]);
+  await away(1);
+  expect(warn).toHaveBeenCalledTimes(2);
+  await one.sessions.stop();
+});
+
+it('stops, says that the database is away, and closes its connections', async () => {
+  const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue(undefined);
+  onTestFinished(() => warn.mockRestore());
+  const proxy = await TcpProxy.start(database.url);
+  const dataSource = await connect(proxy.url);
+  onTestFinished(() => dataSource.destroy());
+  const one = await startInstance(dataSource);
+  one.sessions.touch((await openSession(one)).id, false);
+  await proxy.close();
+  await one.sessions.stop();
+  expect(warn.mock.calls.flat()).toContainEqual(
+    expect.stringContaining('The database did not answer while the store stopped'),
+  );
+  expect(one.sessions.leaseHolds()).toBe(false);
 });

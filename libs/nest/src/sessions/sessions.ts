@@ -219,9 +219,12 @@ export class Sessions implements SessionStoreListener {
     this.#stopping = true;
     this.#streams.stop();
     const all = Promise.allSettled(this.#opening).then(() =>
-      Promise.all([...this.#hot.values()].map((session) => this.release(session.id))),
+      Promise.allSettled([...this.#hot.values()].map((session) => this.release(session.id))),
     );
-    await withinTime(all, STOP_MS).catch(() => this.logger.warn('Stopped while calls were running.'));
+    const ends = await withinTime(all, STOP_MS).catch(() => undefined);
+    if (!ends) this.logger.warn('Stopped while calls were running.');
+    const failed = ends?.find((end) => end.status === 'rejected');
+    if (failed) this.logger.warn(`The store did not take sessions back: ${failed.reason}`);
   }
 
   async #find(id: Uint8Array): Promise<Session | undefined> {

@@ -128,14 +128,13 @@ export async function createSession(
     peer: session.peer ?? null,
   };
   const { firstCalls } = session;
-  const data = session.previous.length > 0 ? await takeData(query, keys, session.previous) : undefined;
   const [created] = await query<{ lane: number }>(
     `WITH made AS (
        INSERT INTO sealwire_session AS s
          (id, module, key_id, key_size, peer, lane, shared, owner, lane_incarnation, first_key, idle_seconds, expires_at,
-          first_digest, first_count, data)
+          first_digest, first_count)
        SELECT $1, $2, $3::bytea, $4, $5::text, extract(epoch FROM now())::bigint, $6, $7::text, $8, $9, $10,
-         now() + $11::integer * interval '1 second', $13::bytea, $14::smallint, $16::bytea
+         now() + $11::integer * interval '1 second', $13::bytea, $14::smallint
        WHERE ${MARK} = $12 AND ${DURABLE} ON CONFLICT (id) DO NOTHING RETURNING s.id, s.lane
      ), calls AS (
        INSERT INTO sealwire_accepted (session_id, lane, counter, digest, owner)
@@ -146,9 +145,14 @@ export async function createSession(
       ...[row.id, row.module, row.key_id, row.key_size, row.peer, shared, shared ? null : bootId, incarnation.value],
       ...[wrap.proof('first_key', row, session.firstKey), session.idleSeconds, session.lifetimeSeconds],
       ...[incarnation.mark, firstCalls?.digest ?? null, firstCalls?.count ?? 0, bootId],
-      data ? wrapData(keys, session.id, 0, data) : null,
     ],
   );
+  // only a session that was made takes data: else it would be in neither
+  const data = created && session.previous.length > 0 ? await takeData(query, keys, session.previous) : undefined;
+  if (data) {
+    const wrapped = wrapData(keys, session.id, 0, data);
+    await query('UPDATE sealwire_session SET data = $2 WHERE id = $1', [session.id, wrapped]);
+  }
   return created?.lane;
 }
 
@@ -215,8 +219,8 @@ export class Evictions {
          LIMIT GREATEST(0, (SELECT count(*) FROM live) - $2::bigint)
        )
        UPDATE sealwire_session s SET ended_at = now(), ended_reason = 'evicted', data = NULL
-       WHERE s.ended_at IS NULL AND s.id IN (SELECT o.id FROM sealwire_session o WHERE o.id IN (SELECT id FROM over)
-         ORDER BY o.id FOR UPDATE SKIP LOCKED)`,
+       WHERE s.ended_at IS NULL AND s.id = ANY(ARRAY(SELECT o.id FROM sealwire_session o
+         WHERE o.id = ANY(ARRAY(SELECT id FROM over)) ORDER BY o.id FOR UPDATE SKIP LOCKED))`,
       [id, most, ...parameters],
     );
   }

@@ -9,7 +9,9 @@ import {
   type SessionStoreListener,
   type StoredSession,
 } from '@sealwire/nest/ports';
+import type { DataSourceOptions } from 'typeorm';
 import { checkServer, type Database, DURABLE, hasTables, type Query } from '../connection/database.js';
+import { checkNames } from '../connection/schema.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { GroupCommit } from '../numbers/group-commit.js';
 import type { Incarnation } from './incarnation.js';
@@ -32,6 +34,8 @@ const PURGE_PERIOD = 60_000;
 
 interface SessionStoreParts {
   readonly database: Database;
+  /** of the DataSource */
+  readonly options: DataSourceOptions;
   readonly keys: KeyEncryption;
   readonly lease: Lease;
   readonly incarnation: Incarnation;
@@ -74,6 +78,7 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async start(listener: SessionStoreListener): Promise<void> {
     const { database, lease, incarnation } = this.parts;
+    await checkNames(this.parts.options, this.query);
     if (!(await hasTables(this.query))) {
       throw new SealwireError(
         'bad_configuration',
@@ -96,7 +101,12 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async stop(): Promise<void> {
     clearInterval(this.purgeTimer);
-    await this.ticker?.stop();
+    await this.ticker?.stop().catch((error) => {
+      // its lease ends without it
+      this.logger.warn(
+        `The database did not answer while the store stopped: last uses may be lost. ${thrownText(error)}`,
+      );
+    });
     await this.parts.database.close();
   }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { fromHex, toHex } from '@sealwire/core';
+import { fromHex, SealwireError, toHex } from '@sealwire/core';
 import type { CloseReason, SessionStoreListener } from '@sealwire/nest/ports';
 import type { Database, Query } from '../connection/database.js';
 import { endSessions, eraseKeys } from './ends.js';
@@ -13,8 +13,13 @@ const OVERLAP = 8;
 const BATCH = 1_000;
 /** How often last uses are tried to be written in a tick. */
 const FLUSHES = 4;
-/** Ticks from one look for keys to erase to the next. */
+/** One in so many looks for keys to erase. */
 const ERASURES = 10;
+
+interface OverKey {
+  readonly module: string;
+  readonly id: string;
+}
 
 interface Touch {
   readonly at: number;
@@ -29,7 +34,7 @@ interface TickRow {
   readonly wanted: string[];
   readonly ended: { readonly id: string; readonly reason: CloseReason; readonly module: string }[];
   /** SecureKeys whose time is over */
-  readonly over: { readonly module: string; readonly id: string }[];
+  readonly over: OverKey[];
 }
 
 /**
@@ -38,15 +43,23 @@ interface TickRow {
  */
 export class Ticker {
   private readonly touched = new Map<string, Touch>();
-  private ticks = 0;
+  private tidied = 0;
   /** ends told already, with the tick that told them */
   private readonly told = new Map<string, number>();
   private readonly releasing = new Set<string>();
+  /** SecureKeys that are over, whose sessions are to be ended */
+  private readonly over = new Map<string, OverKey>();
+  /** what failed the last time: an outage is told once, not twice a second */
+  private readonly failing = new Set<string>();
   private timer: NodeJS.Timeout | undefined;
   private ticking: Promise<void> | undefined;
+  private tidying: Promise<void> | undefined;
+  private stopped = false;
   /** the database's time of the last tick that was worked off, seconds */
   private seen: number | null = null;
   private readonly query: Query;
+  /** for what may take long; ends between two statements when the process stops */
+  private readonly patient: Query;
   private clock = { database: Date.now(), monotonic: performance.now() };
 
   constructor(
@@ -57,20 +70,29 @@ export class Ticker {
     private readonly warn: (message: string, error: unknown) => void,
   ) {
     this.query = database.urgent;
+    this.patient = async (statement, parameters) => {
+      if (this.stopped) throw new SealwireError('busy');
+      return database.query(statement, parameters);
+    };
   }
 
   start(): void {
     this.timer = setInterval(() => {
-      this.tick().catch((error) => this.warn('The session store did not answer; trying again.', error));
+      void this.attempt(this.tick(), 'The session store did not answer; trying again.');
     }, PERIOD).unref();
   }
 
   async stop(): Promise<void> {
     clearInterval(this.timer);
+    this.stopped = true;
     await this.ticking?.catch(() => undefined);
-    await this.flush();
-    await this.query('DELETE FROM sealwire_instance WHERE boot_id = $1', [this.lease.bootId]);
-    this.lease.lost();
+    await this.tidying;
+    try {
+      await this.flush();
+      await this.query('DELETE FROM sealwire_instance WHERE boot_id = $1', [this.lease.bootId]);
+    } finally {
+      this.lease.lost();
+    }
   }
 
   touch(id: Uint8Array, proved: boolean): void {
@@ -114,10 +136,10 @@ export class Ticker {
     this.lease.renewed(sent);
     this.tellEnds(row);
     this.askReleases(row.wanted);
-    await this.endOver(row.over);
+    for (const key of row.over) this.over.set(`${key.module} ${key.id}`, key);
     this.seen = row.now;
+    this.tidyUp();
     await this.flush();
-    if (this.ticks++ % ERASURES === 0) await eraseKeys(this.query);
   }
 
   /** The database was restored, or others took us for dead: nothing that this process holds is its own any more. */
@@ -150,11 +172,40 @@ export class Ticker {
     }
   }
 
+  /** The lease, last uses and what other instances did wait for none of this, however much there is. */
+  private tidyUp(): void {
+    this.tidying ??= this.attempt(this.tidy(), 'What is over could not be ended; trying again.').finally(() => {
+      this.tidying = undefined;
+    });
+  }
+
+  private async tidy(): Promise<void> {
+    await this.endOver();
+    if (this.tidied++ % ERASURES === 0) await eraseKeys(this.patient);
+  }
+
   /** With a SecureKey end its sessions, those too that a handshake made while it was being revoked. */
-  private async endOver(over: TickRow['over']): Promise<void> {
-    for (const { module, id } of over) {
-      const sessions = { where: 's.key_id = $1 AND s.module = $2', parameters: [fromHex(id), module] };
-      await endSessions(this.query, sessions, 'secure_key_revoked');
+  private async endOver(): Promise<void> {
+    const problems: unknown[] = [];
+    for (const [name, key] of [...this.over]) {
+      // a tick puts it back meanwhile if a handshake may still have used it
+      this.over.delete(name);
+      const sessions = { where: 's.key_id = $1 AND s.module = $2', parameters: [fromHex(key.id), key.module] };
+      await endSessions(this.patient, sessions, 'secure_key_revoked').catch((error) => {
+        this.over.set(name, key);
+        problems.push(error);
+      });
+    }
+    if (problems.length > 0) throw problems[0];
+  }
+
+  private async attempt(work: Promise<unknown>, sentence: string): Promise<void> {
+    try {
+      await work;
+      this.failing.delete(sentence);
+    } catch (error) {
+      if (!this.failing.has(sentence) && !this.stopped) this.warn(sentence, error);
+      this.failing.add(sentence);
     }
   }
 

@@ -81,8 +81,11 @@ type Purger = (database: Database, retention: Retention) => Promise<number>;
 const PART = 100;
 /** Last uses are written twice a second, later while the database was away: only long idle sessions are ended from outside. */
 const IDLE_SLACK = 60;
-/** Seconds between raising a floor and deleting the rows below it. */
-const FLOOR_REST = 60;
+/**
+ * Seconds between raising a floor and deleting the rows below it: longer than a statement that read the floor before may take, and
+ * shorter than the time from one purge to the next, so that each deletes below the floors that the one before raised.
+ */
+const FLOOR_REST = 30;
 /** How long the tombstone of an evicted session is kept: longer than its cookie could bring it back. */
 const EVICTED_SECONDS = 600;
 /** Above every lane and every counter. */
@@ -146,13 +149,14 @@ async function tombstonesOf(database: Database, which: string, seconds: number):
 
 /**
  * A row may go only if its number stays refused without it: first a committed floor, a while later the rows at or below
- * it. Rows of earlier lanes are refused by their lane.
+ * it. Rows of earlier lanes are refused by their lane. Those of a session that ended go with its tombstone: to find them among the
+ * tombstones would be to read all of those.
  */
 const numbers: Purger = async (database) => {
   const { deleted } = await deleteNumbers(database, {
     // those with a floor, or with a lane before this one
     sessions: `SELECT id, lane, floor, floored_at FROM sealwire_session
-      WHERE shared AND (floor >= 0 OR lane > extract(epoch FROM created_at)::bigint)`,
+      WHERE ended_at IS NULL AND shared AND (floor >= 0 OR lane > extract(epoch FROM created_at)::bigint)`,
     which: `a.lane > 0 AND (a.lane, a.counter) <= (part.lane, part.floor) AND CASE WHEN a.lane = part.lane
       THEN part.floored_at < now() - ${FLOOR_REST} * interval '1 second' ELSE a.at < now() - interval '1 day' END`,
     parameters: [],
@@ -160,6 +164,7 @@ const numbers: Purger = async (database) => {
   return deleted;
 };
 
+/** A floor stays while there are rows at or below it: to raise it would be to put their deletion off. */
 const floors: Purger = async (database) => {
   let after: Uint8Array | null = new Uint8Array();
   while (after) {
@@ -173,7 +178,8 @@ const floors: Purger = async (database) => {
        ), raised AS (
          UPDATE sealwire_session s SET floor = tops.floor, floored_at = now() FROM tops
          WHERE s.id = tops.id AND s.lane = tops.lane AND tops.floor > s.floor
-           AND (s.floored_at IS NULL OR s.floored_at < now() - ${FLOOR_REST} * interval '1 second')
+           AND NOT EXISTS (SELECT FROM sealwire_accepted a
+             WHERE a.session_id = s.id AND a.lane = s.lane AND a.counter <= s.floor)
        )
        SELECT (SELECT id FROM part ORDER BY id DESC LIMIT 1) AS last`,
       [after],
