@@ -3,6 +3,7 @@ import { LIMITS, parseSecureKey, type SecureKey, thrownText } from '@sealwire/co
 import {
   filled,
   headerNames,
+  held,
   limited,
   locked,
   misconfigured,
@@ -206,6 +207,7 @@ export function resolveOptions(given: SealwireOptions, stored = true): ResolvedO
   rated(resolved.handshakeRate, 'handshakeRate');
   rated(resolved.handshakeRateTotal, 'handshakeRateTotal');
   roomy(resolved.maxBody);
+  held(resolved.maxBody, resolved.maxWaitingBytes, 'maxBody');
   limited(resolved.sessionLifetime);
   locked(resolved.peerLock);
   return resolved;
@@ -225,6 +227,11 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
   }
   if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || asksForKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys, nor require them.');
+  }
+  if ('secureKeys' in options && options.secureKeys === undefined) {
+    throw refuse(
+      'secureKeys is undefined: is its environment variable set? Without a SecureKey anybody may call the module. Leave secureKeys out if that is meant, or if its keys are in the store.',
+    );
   }
   const numbers = { autoSessionsLive: 1, maxBody: 1, maxUpload: 1, maxSessions: 1, maxSessionsPerKey: 1 };
   positive(
