@@ -53,6 +53,19 @@ describe('the key store', () => {
     expect(await there().serverKeys()).toEqual([both[0]]);
   });
 
+  it('answers others while it is asked about keys that nobody has', async () => {
+    const keys = here();
+    const pairs = await keys.serverKeys();
+    const holder = database.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    await holder.query('LOCK TABLE sealwire_cookie_key IN ACCESS EXCLUSIVE MODE');
+    const invented = Array.from({ length: 5_000 }, () => keys.cookieKey(primitives.random(4)));
+    expect(await keys.serverKeys()).toEqual(pairs);
+    await holder.rollbackTransaction();
+    await holder.release();
+    expect(new Set(await Promise.all(invented))).toEqual(new Set([undefined]));
+  });
+
   it('refuses a server key under another name', async () => {
     await here().serverKeys();
     await database.dataSource.query(`UPDATE sealwire_key SET id = '\\x00000000' WHERE kind = 'server'`);
@@ -65,6 +78,10 @@ describe('the key store', () => {
     expect(await there().secureKey('payments', old.keyId)).toEqual(old.secret);
     expect(await there().secureKey('public', old.keyId)).toBeUndefined();
     expect(await there().secureKey('payments', primitives.random(8))).toBeUndefined();
+    const all = there();
+    const asked = [primitives.random(8), old.keyId, primitives.random(8), old.keyId];
+    const secrets = await Promise.all(asked.map((id) => all.secureKey('payments', id)));
+    expect(secrets).toEqual([undefined, old.secret, undefined, old.secret]);
     await expect(here().addSecureKey('payments', old)).rejects.toThrow();
 
     const text = await here().rotateSecureKey('payments', {

@@ -1,6 +1,7 @@
-import { type Primitives, SIZE } from '@sealwire/core';
+import { type Primitives, SIZE, toHex } from '@sealwire/core';
 import type { CookieRandom } from '@sealwire/nest/ports';
 import { type Database, type Query, toBytes } from '../connection/database.js';
+import { GroupCommit } from '../numbers/group-commit.js';
 import type { KeyEncryption } from './key-encryption.js';
 import { cookieKeyPlace } from './places.js';
 
@@ -9,6 +10,9 @@ const FRESH = 300;
 export const COOKIE_KEY_READABLE = 360;
 /** milliseconds */
 const REFRESH = 5_000;
+
+/** keys that one statement asks about */
+const MOST = 5_000;
 
 const AGE = 'extract(epoch FROM now() - created_at)::float8';
 
@@ -23,6 +27,8 @@ interface CookieKeyRow {
 export class CookieKeys {
   private readonly known = new Map<string, CookieRandom>();
   private cookie: { key: Promise<CookieRandom>; until: number } | undefined;
+  /** anybody may name a key, as often as they like: one statement at a time asks about all of them */
+  private readonly finds = new GroupCommit((ids: Uint8Array[]) => this.find(ids), MOST);
 
   constructor(
     private readonly database: Database,
@@ -44,11 +50,7 @@ export class CookieKeys {
   async named(id: Uint8Array): Promise<CookieRandom | undefined> {
     const cached = this.known.get(id.join());
     if (cached) return cached;
-    const [row] = await this.database.query<CookieKeyRow>(
-      `SELECT id, wrapped, ${AGE} AS age FROM sealwire_cookie_key
-       WHERE id = $1 AND ${AGE} < ${COOKIE_KEY_READABLE}`,
-      [id],
-    );
+    const row = await this.finds.add(id);
     return row && this.keep(row);
   }
 
@@ -68,6 +70,16 @@ export class CookieKeys {
       await query('INSERT INTO sealwire_cookie_key (id, wrapped) VALUES ($1, $2)', [id, wrapped]);
       return this.keep({ id, wrapped, age: 0 });
     });
+  }
+
+  private async find(ids: Uint8Array[]): Promise<(CookieKeyRow | undefined)[]> {
+    const rows = await this.database.query<CookieKeyRow>(
+      `SELECT id, wrapped, ${AGE} AS age FROM sealwire_cookie_key
+       WHERE id = ANY($1::bytea[]) AND ${AGE} < ${COOKIE_KEY_READABLE}`,
+      [ids],
+    );
+    const found = new Map(rows.map((row) => [toHex(row.id), row]));
+    return ids.map((id) => found.get(toHex(id)));
   }
 
   /** The newest cookie key that opens. */

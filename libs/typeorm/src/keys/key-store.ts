@@ -12,6 +12,7 @@ import {
 } from '@sealwire/core';
 import { type CookieRandom, KeyStore, type StoredServerKey } from '@sealwire/nest/ports';
 import { type Database, DURABLE, type Query, toBytes } from '../connection/database.js';
+import { GroupCommit } from '../numbers/group-commit.js';
 import { CookieKeys } from './cookie-keys.js';
 import { assertSharedKek, type KeyEncryption } from './key-encryption.js';
 import { keyPlace } from './places.js';
@@ -24,6 +25,14 @@ const CREATED = 'extract(epoch FROM created_at)::float8 * 1000 AS created';
 const VALID = '(valid_until IS NULL OR valid_until > now())';
 /** The time $n, but not before the database's: whoever follows the ends of keys looks no further back than it looked before. */
 const notPast = (n: number) => `GREATEST($${n}::timestamptz, now())`;
+
+/** Keys that one statement asks about: no line of unknown ones is longer than that for those behind it. */
+const MOST = 5_000;
+
+interface Named {
+  readonly module: string;
+  readonly id: Uint8Array;
+}
 
 /** A lasting key, without its secret. */
 export interface KeySummary {
@@ -51,6 +60,8 @@ export class TypeOrmKeyStore extends KeyStore {
   /** server keys that do not open and were told of */
   private readonly unreadable = new Set<string>();
   private readonly cookieKeys: CookieKeys;
+  /** anybody may name a key, as often as they like: one statement at a time asks about all of them */
+  private readonly secureKeys = new GroupCommit((asked: Named[]) => this.findSecureKeys(asked), MOST);
 
   constructor(
     private readonly database: Database,
@@ -75,13 +86,9 @@ export class TypeOrmKeyStore extends KeyStore {
   }
 
   async secureKey(module: string, keyId: Uint8Array): Promise<Uint8Array | undefined> {
-    const [row] = await this.query<{ wrapped: Buffer }>(
-      `SELECT wrapped FROM sealwire_key WHERE kind = 'secure' AND module = $1 AND id = $2 AND ${VALID}`,
-      [module, keyId],
-    );
-    const place = row ? keyPlace('secure', module, keyId) : DECOY;
-    const secret = this.keys.unwrap(place, toBytes(row?.wrapped ?? this.decoy));
-    return row && secret;
+    const wrapped = await this.secureKeys.add({ module, id: keyId });
+    const secret = this.keys.unwrap(wrapped ? keyPlace('secure', module, keyId) : DECOY, wrapped ?? this.decoy);
+    return wrapped && secret;
   }
 
   /** Purging keeps each module's last one. */
@@ -154,6 +161,17 @@ export class TypeOrmKeyStore extends KeyStore {
        FROM sealwire_key WHERE kind IN ('server', 'secure') ORDER BY kind, module, created_at DESC, id`,
     );
     return rows.map((row) => ({ ...row, module: row.module ?? undefined, validUntil: row.validUntil ?? undefined }));
+  }
+
+  private async findSecureKeys(asked: Named[]): Promise<(Uint8Array | undefined)[]> {
+    const rows = await this.query<{ module: string; id: Buffer; wrapped: Buffer }>(
+      `SELECT module, id, wrapped FROM sealwire_key JOIN unnest($1::text[], $2::bytea[]) AS asked(module, id) USING (module, id)
+       WHERE kind = 'secure' AND ${VALID}`,
+      [asked.map(({ module }) => module), asked.map(({ id }) => id)],
+    );
+    const nameOf = ({ module, id }: Named) => `${module} ${toHex(id)}`;
+    const found = new Map(rows.map((row) => [nameOf(row), toBytes(row.wrapped)]));
+    return asked.map((one) => found.get(nameOf(one)));
   }
 
   private newSecureKey(): SecureKey {
