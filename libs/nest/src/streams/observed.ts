@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { Logger } from '@nestjs/common';
 import { EmptyError, isObservable, type Unsubscribable } from 'rxjs';
 import { RemoteFunctionError } from '../functions/outcome.js';
+import { Positions } from './positions.js';
 
 const logger = new Logger('Sealwire');
 /** Items of one Observable that may wait for a slow consumer. */
@@ -107,16 +108,23 @@ export class Observed implements AsyncIterableIterator<unknown> {
   }
 }
 
+interface Call {
+  readonly resumable: boolean;
+  returned(value: unknown, intercepted: true): unknown;
+}
+
 /**
  * What becomes of a function behind interceptors, whose `handle()` is one Observable as on a route of Nest. If the function
- * returned an Observable, interceptors see each of its items, and what comes out of them streams. Everything else that a function
- * returns, a generator or a stream of bytes too, is one value for them, and the last value that comes out is the result.
+ * returned an Observable, interceptors see each of its items, {@link Positions} excepted, and what comes out of them streams.
+ * Everything else that a function returns, a generator or a stream of bytes too, is one value for them, and the last value that
+ * comes out is the result.
  */
 export class Intercepted {
   #returned = false;
   #stream: (() => void) | undefined;
+  readonly #positions = new Positions();
 
-  constructor(private readonly call: { returned(value: unknown, intercepted: true): unknown }) {}
+  constructor(private readonly call: Call) {}
 
   /** Around the function: notes whether it returned an Observable. */
   noting(next: () => unknown): () => Promise<unknown> {
@@ -125,7 +133,7 @@ export class Intercepted {
       this.#returned = isObservable(value);
       // before its first item: a subscription may be silent for long
       if (this.#returned) this.#stream?.();
-      return value;
+      return isObservable(value) ? this.#positions.off(value) : value;
     };
   }
 
@@ -133,7 +141,8 @@ export class Intercepted {
   result(outcome: unknown): unknown {
     if (!isObservable(outcome)) return outcome;
     return new Promise((resolve, reject) => {
-      const observed = new Observed(outcome, (end, { last }) => {
+      const items = this.call.resumable ? this.#positions.on(outcome) : outcome;
+      const observed = new Observed(items, (end, { last }) => {
         if (this.#returned) return;
         if ('error' in end) reject(end.error);
         else if (last) resolve(last.value);
