@@ -77,8 +77,7 @@ it('goes on, and writes last uses, while sessions of a revoked SecureKey cannot 
   );
   await instance.sessions.refresh();
   instance.sessions.touch(used.id, false);
-  // the first may be one that was under way
-  for (let tick = 0; tick < 2; tick++) await instance.sessions.refresh();
+  await instance.sessions.refresh();
   const [row] = await query(
     `SELECT last_used_at > now() - interval '1 minute' AS written,
        (SELECT ticked_at > (SELECT valid_until FROM sealwire_key WHERE kind = 'secure') FROM sealwire_instance) AS ticked
@@ -91,6 +90,23 @@ it('goes on, and writes last uses, while sessions of a revoked SecureKey cannot 
   await expect
     .poll(() => instance.listener.ends, { timeout: 10_000 })
     .toEqual([{ id: revoked.id, reason: 'secure_key_revoked' }]);
+});
+
+it('tells an end of its own, though a tick that does not see it is under way', async () => {
+  const { id } = await openSession(instance);
+  const holder = database.dataSource.createQueryRunner();
+  await holder.startTransaction();
+  await holder.query('SELECT 1 FROM sealwire_instance FOR UPDATE');
+  const ticking = instance.sessions.refresh();
+  const rows = async (statement: string) => (await database.dataSource.query(statement)).length;
+  const waiting = `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`;
+  await expect.poll(() => rows(waiting)).toBe(1);
+  const ending = instance.directory.end({ id }, 'revoked');
+  await expect.poll(() => rows('SELECT 1 FROM sealwire_session WHERE ended_at IS NOT NULL')).toBe(1);
+  await holder.rollbackTransaction();
+  await holder.release();
+  await Promise.all([ticking, ending]);
+  expect(instance.listener.ends).toEqual([{ id, reason: 'revoked' }]);
 });
 
 it('tells once that the database does not answer, until it does', async () => {

@@ -235,7 +235,7 @@ export class TypeOrmSessionStore extends SessionStore {
 
   /** Catches up with the other instances now; for a ledger that found the database changed. */
   async refresh(): Promise<void> {
-    await this.ticker?.tick();
+    await this.ticker?.refresh();
   }
 
   /** Waits until every living instance has learned of what was written before; false if one has not in that time. */

@@ -104,6 +104,12 @@ export class Ticker {
     return this.clock.database + performance.now() - this.clock.monotonic;
   }
 
+  /** A tick that sees what was committed before: one that is under way may not. */
+  async refresh(): Promise<void> {
+    await this.ticking?.catch(() => undefined);
+    await this.tick();
+  }
+
   /** One at a time; asked for while one runs, that one serves. */
   tick(): Promise<void> {
     this.ticking ??= this.work().finally(() => {
