@@ -367,6 +367,11 @@ it('the log says of which function and which item an item is that cannot be sent
     }
 
     @RemoteFunction()
+    value(): unknown {
+      return { at: [() => 1] };
+    }
+
+    @RemoteFunction()
     closed(): AsyncIterable<unknown> {
       return {
         [Symbol.asyncIterator]() {
@@ -378,6 +383,12 @@ it('the log says of which function and which item an item is that cannot be sent
   const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
   const { client } = await startStreams({ functions: Unfit });
   const peer = await client();
+  for (const calls of [1, 2]) {
+    const reply = await peer.send(peer.frame(Array.from({ length: calls }, () => ({ name: 'value', args: [] }))));
+    expect(reply).toMatchObject({ outcomes: Array(calls).fill({ code: 'internal' }) });
+    expect(error.mock.lastCall?.[0]).toMatch(/^Unfit\.value: .*at `\.at\[0\]`, cannot be sent/);
+  }
+  error.mockClear();
   const answer = await callLive(peer, { name: 'items', args: [] });
   const items = (await answer.value<AsyncIterable<unknown>>())[Symbol.asyncIterator]();
   expect(await items.next()).toEqual({ done: false, value: 0 });

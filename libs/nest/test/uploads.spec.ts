@@ -335,6 +335,9 @@ it('an argument that has to be a stream is refused if it is none', async () => {
   const { peer } = await start();
   const refused = { code: 'bad_request', message: 'Argument 1 of small has to be a RemoteFile.' };
   expect(only(await peer.call('small', 'text'))).toMatchObject(refused);
+  const bytes = new LiveCall(peer, [{ name: 'small', args: [new Blob(['a']).stream()] }]);
+  await bytes.rest();
+  await expect(bytes.value()).rejects.toMatchObject(refused);
   const call = new LiveCall(peer, [{ name: 'hash', args: [Readable.from([Buffer.from('a')])] }]);
   await call.rest();
   await expect(call.value()).rejects.toMatchObject({ message: expect.stringContaining('Readable.from()') });

@@ -87,7 +87,7 @@ export class RemoteFunctionDispatcher {
     let streams =
       'ok' in outcome && outcome.ok && isIterable(outcome.value) && !(outcome.value instanceof CompleteStream);
     if (!streams) {
-      const payload = this.encode([outcome], () => {
+      const payload = this.encode(opened, [outcome], () => {
         streams = true;
       });
       if (!streams) return payload;
@@ -98,9 +98,9 @@ export class RemoteFunctionDispatcher {
     return reply;
   }
 
-  private messageOf({ calls, sealed }: OpenedCalls): MessageReply {
-    const encode: EncodeReply = (outcomes, onStream) => this.encode(outcomes, onStream);
-    return new MessageReply(calls.length, sealed?.together, encode);
+  private messageOf(opened: OpenedCalls): MessageReply {
+    const encode: EncodeReply = (outcomes, onStream) => this.encode(opened, outcomes, onStream);
+    return new MessageReply(opened.calls.length, opened.sealed?.together, encode);
   }
 
   private begin(opened: OpenedCalls, call: Call, index: number, message: MessageReply): void {
@@ -133,7 +133,11 @@ export class RemoteFunctionDispatcher {
    * A value that cannot be encoded fails its own call only. Bytes are an outcome that is encoded already.
    * @param onStream is told that an outcome holds a stream, and what is answered is then of no use
    */
-  private encode(outcomes: readonly (Outcome | Uint8Array)[], onStream: () => void): Uint8Array {
+  private encode(
+    { module, calls }: OpenedCalls,
+    outcomes: readonly (Outcome | Uint8Array)[],
+    onStream: () => void,
+  ): Uint8Array {
     let complete = 0;
     let streams = false;
     let failed: Set<unknown> | undefined;
@@ -148,7 +152,7 @@ export class RemoteFunctionDispatcher {
       return reference ?? [];
     };
     const instead = (error: unknown, place: number): Outcome => {
-      this.logger.error(error);
+      this.unsendable(module.functions.get(calls[place]?.name ?? '')?.origin, error);
       failed = (failed ?? new Set()).add(outcomes[place]);
       return INTERNAL;
     };
@@ -156,6 +160,13 @@ export class RemoteFunctionDispatcher {
     // else all of them are encoded again
     if (failed && !streams) letGoStreams(failed, INTERNAL);
     return payload;
+  }
+
+  private unsendable(origin: string | undefined, error: unknown): void {
+    this.logger.error(
+      `${origin ?? 'A function'}: ${thrownText(error)}`,
+      error instanceof Error ? error.stack : undefined,
+    );
   }
 
   private async runOne(
@@ -285,7 +296,7 @@ export class RemoteFunctionDispatcher {
     try {
       return { sent: outcome, bytes: encodeWhole(outcome, sentence) };
     } catch (error) {
-      this.logger.error(error);
+      this.unsendable(origin, error);
       return { sent: INTERNAL, bytes: encodeOutcome(INTERNAL) };
     }
   }
@@ -303,8 +314,10 @@ function missingStream({ name, args }: Call, streams: NonNullable<RegisteredFunc
   });
   if (!missing) return undefined;
   const { place, type } = missing;
-  const why = isIterable(args[place])
-    ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items'
-    : '';
+  const value = args[place];
+  const why =
+    isIterable(value) && !(value instanceof ReadableStream)
+      ? ', and items came: a Readable in object mode, as Readable.from() makes it, is sent as items'
+      : '';
   return `Argument ${place + 1} of ${name} has to be a ${type.name}${why}.`;
 }
