@@ -11,6 +11,7 @@ import {
   Injectable,
   Module,
   RequestMethod,
+  Res,
   Scope,
   UseFilters,
   UseGuards,
@@ -54,6 +55,8 @@ class Host {
   @UsePipes(Enhancer as never)
   @UseFilters(Nothing)
   method(@Body('b') _body: unknown): void {}
+
+  passing(@Res({ passthrough: true }) _response: unknown): void {}
 }
 
 @Injectable({ scope: Scope.REQUEST })
@@ -104,6 +107,7 @@ describe("Nest's undocumented insides", () => {
     expect(Reflect.getMetadata(quirks.ROUTE_ARGS_METADATA, Host, 'method')).toMatchObject({
       [`${quirks.RouteParamtypes.BODY}:0`]: { index: 0, data: 'b', pipes: [] },
     });
+    expect(Reflect.getMetadata(quirks.RESPONSE_PASSTHROUGH_METADATA, Host, 'passing')).toBe(true);
     expect(quirks.ENTRY_PROVIDER_WATERMARK).toBe('__entryProvider__');
   });
 

@@ -1,7 +1,12 @@
 import 'reflect-metadata';
+import { once } from 'node:events';
+import { OutgoingMessage, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import {
   type CallHandler,
+  type CanActivate,
   ConflictException,
   type ExecutionContext,
   type INestApplication,
@@ -9,6 +14,7 @@ import {
   Logger,
   type NestInterceptor,
   Res,
+  UseGuards,
   UseInterceptors,
 } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -26,6 +32,19 @@ const require = createRequire(import.meta.url);
 const onFinished: (response: object, listener: (error: unknown, response: object) => void) => void =
   require('on-finished');
 const vary: (response: object, field: string) => void = require('vary');
+
+/** The methods of a response of Node, Express and Fastify; their insides left out, and `then`, which would make it a promise. */
+const METHODS = [
+  ServerResponse.prototype,
+  OutgoingMessage.prototype,
+  require('express').response,
+  require('fastify/lib/reply').prototype,
+]
+  .flatMap((it) => Object.entries(Object.getOwnPropertyDescriptors(it)))
+  .filter(
+    ([name, { value }]) => typeof value === 'function' && /^(?!_|(constructor|then|pipe|getDecorator)$)/.test(name),
+  )
+  .map(([name]) => name);
 
 const log: unknown[] = [];
 
@@ -46,6 +65,26 @@ class AccessLog implements NestInterceptor {
     vary(response, 'Accept');
     return next.handle();
   }
+}
+
+/** Sets a cookie before the function. */
+@Injectable()
+class Baker implements CanActivate, NestInterceptor {
+  canActivate(context: ExecutionContext): boolean {
+    context.switchToHttp().getResponse().cookie('a', 'b');
+    return true;
+  }
+
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    context.switchToHttp().getResponse().cookie('a', 'b');
+    return next.handle();
+  }
+}
+
+const overs: (() => void)[] = [];
+
+function brokenRead(this: Readable): void {
+  this.destroy(new Error('the source is broken'));
 }
 
 @RemoteFunctions('functions')
@@ -99,6 +138,62 @@ class Functions {
   refused(method: string, @Res() response: Injected<Any>): string {
     response[method]('a', 'b');
     return 'not refused';
+  }
+
+  /** Streams to its response as routes do, or calls it when nobody is there to catch an error. */
+  @RemoteFunction()
+  async streamed(how: string, @Res() response: Injected<Any>): Promise<unknown> {
+    const source = Readable.from(['a', 'b']);
+    if (how === 'pipeline') await pipeline(source, response);
+    if (how === 'caught') await pipeline(source, response).catch(() => undefined);
+    if (how === 'pipe') await once(source.pipe(response), 'finish');
+    if (how === 'closed') await new Promise((resolve) => source.pipe(response).on('close', resolve));
+    if (how === 'piping') source.pipe(response);
+    if (how === 'drain' && !response.write('a')) await once(response, 'drain');
+    if (how === 'called back') await new Promise((resolve) => response.write('a', resolve));
+    if (how === 'destroyed') pipeline(new Readable({ read: brokenRead }), response).catch(() => undefined);
+    return how === 'caught' ? 'value' : undefined;
+  }
+
+  /** Its response is used when the call is over. */
+  @RemoteFunction()
+  late(method: string, @Res({ passthrough: true }) response: Injected<Any>): string {
+    response.on('close', () =>
+      setImmediate(() => {
+        try {
+          log.push(['late', response[method]('a', 'b') === (method === 'write' ? false : response)]);
+          response[method]('a', 'b');
+        } catch (error) {
+          log.push(new Error(`${method}: ${error}`));
+        }
+        setImmediate(() => overs.shift()?.());
+      }),
+    );
+    return 'value';
+  }
+
+  @RemoteFunction()
+  answering(how: string, @Res() response: Injected<Any>): void {
+    if (how === 'later') setImmediate(() => response.status(201).json({ a: 1 }));
+    if (how === 'failing') setImmediate(() => response.status(404).send('none'));
+    if (how === 'refused') setImmediate(() => response.redirect('/a'));
+  }
+
+  @RemoteFunction()
+  passing(@Res({ passthrough: true }) response: Injected<Any>): void {
+    response.status(201);
+  }
+
+  @RemoteFunction()
+  @UseGuards(Baker)
+  guarded(): void {
+    log.push('ran');
+  }
+
+  @RemoteFunction()
+  @UseInterceptors(Baker)
+  intercepted(): void {
+    log.push('ran');
   }
 
   @RemoteFunction()
@@ -206,10 +301,78 @@ describe.each([
     ['sendFile', 'a sealed result is one value'],
     ['hijack', 'a sealed result is one value'],
   ])('refuses %s() in a sentence that names the function', async (method, reason) => {
-    const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
-    onTestFinished(() => error.mockRestore());
+    const logged = errors();
     expect(await call('refused', method)).toMatchObject({ ok: false, code: 'internal' });
-    const [[logged] = []] = error.mock.calls;
-    expect(String(logged)).toContain(`Functions.refused called ${method}() on its response: ${reason}`);
+    expect(logged()).toEqual([
+      expect.stringContaining(`Functions.refused called ${method}() on its response: ${reason}`),
+    ]);
+  });
+
+  it.each(['pipeline', 'caught', 'pipe', 'closed', 'piping', 'drain', 'called back'])(
+    'fails a call that streams to it, and nothing else: %s',
+    async (how) => {
+      const logged = errors();
+      expect(await call('streamed', how)).toMatchObject({ ok: false, code: 'internal' });
+      expect(logged()).toEqual([
+        expect.stringContaining('Functions.streamed called write() on its response: a sealed result is one value'),
+      ]);
+    },
+  );
+
+  it('fails a call that destroys it', async () => {
+    const logged = errors();
+    expect(await call('streamed', 'destroyed')).toMatchObject({ ok: false, code: 'internal' });
+    expect(logged()).toEqual([expect.stringContaining('the source is broken')]);
+  });
+
+  it.each(['write', 'redirect', 'sendFile'])('tells in the log of %s() when the call is over', async (method) => {
+    const logged = errors();
+    const over = new Promise<void>((resolve) => overs.push(resolve));
+    expect(await call('late', method)).toBe('value');
+    await over;
+    expect(log).toContainEqual(['late', true]);
+    expect(logged()).toEqual([expect.stringContaining(`Functions.late called ${method}() on its response`)]);
+  });
+
+  it('has the methods of every platform, and none throws when the call is over', async () => {
+    errors();
+    for (const method of METHODS) {
+      const over = new Promise<void>((resolve) => overs.push(resolve));
+      expect(await call('late', method)).toBe('value');
+      await over;
+    }
+    expect(log.filter((it) => it instanceof Error)).toEqual([]);
+  });
+
+  it.each([
+    ['later', { a: 1 }],
+    ['failing', { ok: false, code: 'not_found', message: 'none', details: { status: 404 } }],
+    ['refused', { ok: false, code: 'internal', message: 'Internal server error' }],
+  ])('is waited for if the function returns nothing: %s', async (how, expected) => {
+    errors();
+    expect(await call('answering', how)).toEqual(expected);
+  });
+
+  it('is waited for as long as the caller waits', async () => {
+    const call = client.frame([{ name: 'answering', args: ['never'], deadline: 50 }]);
+    expect(only(await client.send(call))).toMatchObject({ ok: false, code: 'deadline' });
+  });
+
+  it('is not waited for if it is passed through', async () => {
+    expect(await call('passing')).toBeUndefined();
+  });
+
+  it.each(['guarded', 'intercepted'])('keeps the function from running if it was misused before: %s', async (name) => {
+    const logged = errors();
+    expect(await call(name)).toMatchObject({ ok: false, code: 'internal' });
+    expect(log).not.toContain('ran');
+    expect(logged()).toEqual([expect.stringContaining(`Functions.${name} called cookie() on its response`)]);
   });
 });
+
+/** What is logged in this test. */
+function errors(): () => string[] {
+  const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+  onTestFinished(() => error.mockRestore());
+  return () => error.mock.calls.map(([logged]) => String(logged));
+}

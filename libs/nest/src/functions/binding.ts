@@ -11,6 +11,7 @@ import {
   type QuietFilters,
   quiet,
   REQUEST_CONTEXT_ID,
+  RESPONSE_PASSTHROUGH_METADATA,
   RouteParamtypes,
   routeValue,
 } from '../quirks/nest.js';
@@ -67,7 +68,7 @@ export class Binder {
   bind(home: Home, method: Method, methodName: string, positions: readonly number[]): Bound {
     const { wrapper, type, moduleKey } = home;
     const contexts = contextsOf(this.contexts, this.filters, moduleKey);
-    const params = this.paramsOf(positions);
+    const params = this.paramsOf(positions, Reflect.getMetadata(RESPONSE_PASSTHROUGH_METADATA, type, methodName));
     const create = (instance: object, contextId?: { id: number }): Method =>
       contexts.create(
         instance as never,
@@ -116,12 +117,14 @@ export class Binder {
     };
   }
 
-  private paramsOf(positions: readonly number[]): ParamsFactory {
+  private paramsOf(positions: readonly number[], passthrough = false): ParamsFactory {
     return {
-      exchangeKeyForValue: (type, data, [req, res, next, call]) =>
-        type === RouteParamtypes.BODY
-          ? (call as RunningCall).args[positions.indexOf(Number(data))]
-          : routeValue(type, data as string, { req, res, next }),
+      exchangeKeyForValue: (type, data, [req, res, next, call]) => {
+        const running = call as RunningCall;
+        if (type === RouteParamtypes.BODY) return running.args[positions.indexOf(Number(data))];
+        if (type === RouteParamtypes.RESPONSE && !passthrough) running.answers();
+        return routeValue(type, data as string, { req, res, next });
+      },
     };
   }
 }

@@ -1,7 +1,10 @@
 import { EventEmitter } from 'node:events';
 import { STATUS_CODES } from 'node:http';
+import { Logger } from '@nestjs/common';
 import type { Outcome } from '@sealwire/core';
-import { failureOfResponse, statusOf } from './outcome.js';
+import { failureOfResponse, INTERNAL, statusOf } from './outcome.js';
+
+const logger = new Logger('Sealwire');
 
 /** Why a method of a response has no place in a remote function. */
 const REFUSED: Record<string, string> = {
@@ -10,11 +13,26 @@ const REFUSED: Record<string, string> = {
     'cookie setCookie clearCookie',
   ),
   ...each('a sealed result cannot redirect; return the address as a value', 'redirect'),
-  ...each('a sealed result has no trailers', 'addTrailers trailer'),
+  ...each('a sealed result has no trailers', 'addTrailers trailer hasTrailer removeTrailer'),
+  ...each('a call has no connection of its own', 'assignSocket detachSocket'),
   ...each(
     'a sealed result is one value; return it',
-    'write writeContinue writeProcessing writeEarlyHints render view sendFile sendfile download attachment format hijack callNotFound',
+    'write writeContinue writeProcessing writeEarlyHints render view sendFile sendfile download attachment format hijack callNotFound serialize serializer serializeInput compileSerializationSchema getSerializationFunction',
   ),
+};
+
+/** Other words for a method. */
+const SAME: Record<string, keyof ResponseStandIn> = {
+  code: 'status',
+  writeHeader: 'writeHead',
+  json: 'send',
+  jsonp: 'send',
+  header: 'set',
+  headers: 'set',
+  appendHeader: 'append',
+  contentType: 'type',
+  get: 'getHeader',
+  getRawHeaderNames: 'getHeaderNames',
 };
 
 /**
@@ -26,7 +44,8 @@ export class ResponseStandIn extends EventEmitter {
   statusMessage = '';
   headersSent = false;
   writableFinished = false;
-  readonly destroyed = false;
+  destroyed = false;
+  closed = false;
   readonly socket = null;
   /** the call's request */
   req!: object;
@@ -34,6 +53,9 @@ export class ResponseStandIn extends EventEmitter {
   #body: unknown;
   #headers: Map<string, unknown> | undefined;
   #locals: object | undefined;
+  /** the first that was refused */
+  #failure: Error | undefined;
+  #wake: (() => void) | undefined;
 
   /**
    * @param origin `Controller.method`, for sentences
@@ -47,6 +69,11 @@ export class ResponseStandIn extends EventEmitter {
 
   /** The answer that was written, undefined if there is none. */
   outcome(): Outcome | undefined {
+    if (this.#failure) {
+      // no filter sees what is refused after the function has returned
+      logger.error(this.#failure);
+      return INTERNAL;
+    }
     if (!this.headersSent) return undefined;
     return this.statusCode >= 400 ? failureOfResponse(this.statusCode, this.#body) : { ok: true, value: this.#body };
   }
@@ -55,7 +82,26 @@ export class ResponseStandIn extends EventEmitter {
   restart(status: number): void {
     this.headersSent = false;
     this.#body = undefined;
+    this.#failure = undefined;
     this.statusCode = status;
+  }
+
+  /** @throws Error if something was refused: whoever did it does not learn it there */
+  check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /**
+   * Waits until the answer is written, for a function that does so after it has returned.
+   * @param signal ends the wait
+   */
+  async answered(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#wake = resolve;
+      if (signal.aborted) reject(signal.reason);
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+    this.check();
   }
 
   settle(outcome: Outcome): void {
@@ -64,7 +110,7 @@ export class ResponseStandIn extends EventEmitter {
     this.headersSent = true;
     this.writableFinished = true;
     this.emit('finish');
-    this.emit('close');
+    this.#close();
   }
 
   get locals(): object {
@@ -114,10 +160,6 @@ export class ResponseStandIn extends EventEmitter {
     return this;
   }
 
-  code(code: number): this {
-    return this.status(code);
-  }
-
   sendStatus(code: number): this {
     return this.status(code).send(STATUS_CODES[code] ?? String(code));
   }
@@ -133,15 +175,8 @@ export class ResponseStandIn extends EventEmitter {
     if (this.headersSent) return this;
     this.#body = body;
     this.headersSent = true;
+    this.#wake?.();
     return this;
-  }
-
-  json(body?: unknown): this {
-    return this.send(body);
-  }
-
-  jsonp(body?: unknown): this {
-    return this.send(body);
   }
 
   end(body?: unknown, ...rest: unknown[]): this {
@@ -167,21 +202,9 @@ export class ResponseStandIn extends EventEmitter {
     return this.setHeaders(Object.entries(name));
   }
 
-  header(name: string | Record<string, unknown>, value?: unknown): this {
-    return this.set(name, value);
-  }
-
-  headers(headers: Record<string, unknown>): this {
-    return this.set(headers);
-  }
-
   append(name: string, value: unknown): this {
     const before = this.getHeader(name);
     return this.setHeader(name, before === undefined ? value : [before, value].flat());
-  }
-
-  appendHeader(name: string, value: unknown): this {
-    return this.append(name, value);
   }
 
   vary(field: string | readonly string[]): this {
@@ -191,10 +214,6 @@ export class ResponseStandIn extends EventEmitter {
 
   type(value: string): this {
     return this.setHeader('content-type', value);
-  }
-
-  contentType(value: string): this {
-    return this.type(value);
   }
 
   location(url: string): this {
@@ -212,10 +231,6 @@ export class ResponseStandIn extends EventEmitter {
 
   getHeader(name: string): unknown {
     return this.#headers?.get(name.toLowerCase());
-  }
-
-  get(name: string): unknown {
-    return this.getHeader(name);
   }
 
   getHeaders(): Record<string, unknown> {
@@ -245,23 +260,56 @@ export class ResponseStandIn extends EventEmitter {
     return this;
   }
 
-  destroy(): this {
+  destroy(error?: Error): this {
+    if (!this.headersSent && !this.destroyed) this.#fail(error ?? new Error(`${this.#origin} destroyed its response.`));
     return this;
   }
 
-  /** One of the members that {@link REFUSED} names. */
-  protected refuse(method: string): never {
-    throw new Error(`${this.#origin} called ${method}() on its response: ${REFUSED[method]}.`);
+  /**
+   * One of the members that {@link REFUSED} names. It throws nothing: the caller may be a pipe or a timer, and an error on its stack
+   * would end the process.
+   */
+  protected refuse(method: string, args: readonly unknown[]): this | false {
+    const error = new Error(`${this.#origin} called ${method}() on its response: ${REFUSED[method]}.`);
+    this.#fail(error, args.find((it) => typeof it === 'function') as (error: Error) => void);
+    return method !== 'write' && this;
+  }
+
+  /** Ends as a stream that was destroyed does: pipes hear it a tick later, as they expect of a stream of Node. */
+  #fail(error: Error, done?: (error: Error) => void): void {
+    if (!this.writableFinished) this.#failure ??= error;
+    // the outcome is known already
+    else if (!this.destroyed) logger.error(error);
+    if (!this.destroyed) this.on('error', () => undefined);
+    this.destroyed = true;
+    this.#wake?.();
+    process.nextTick(() => {
+      try {
+        done?.(error);
+        this.emit('error', error);
+        this.#close();
+      } catch (thrown) {
+        logger.error(thrown);
+      }
+    });
+  }
+
+  #close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.emit('close');
   }
 }
 
+function define(name: string, value: unknown): void {
+  Object.defineProperty(ResponseStandIn.prototype, name, { configurable: true, writable: true, value });
+}
+
+for (const [name, method] of Object.entries(SAME)) define(name, ResponseStandIn.prototype[method]);
+
 for (const method of Object.keys(REFUSED)) {
-  Object.defineProperty(ResponseStandIn.prototype, method, {
-    configurable: true,
-    writable: true,
-    value(this: { refuse(method: string): never }) {
-      this.refuse(method);
-    },
+  define(method, function (this: { refuse(method: string, args: unknown[]): unknown }, ...args: unknown[]) {
+    return this.refuse(method, args);
   });
 }
 

@@ -6,7 +6,7 @@ import type { Audience } from '../streams/audience.js';
 import type { Resume } from '../streams/decorators.js';
 import type { StreamingCall } from '../streams/live-reply.js';
 import { inContext } from '../streams/observed.js';
-import { holdStreams } from '../streams/sources.js';
+import { holdStreams, letGoStreams } from '../streams/sources.js';
 import { RemoteFunctionError } from './outcome.js';
 import type { RemoteCall } from './remote-function.decorator.js';
 import { requestView } from './request-view.js';
@@ -38,6 +38,7 @@ export class RunningCall implements RemoteCall, StreamingCall {
   #thrown = false;
   #error: unknown;
   #admitted = false;
+  #answers = false;
   #signal: CallSignal | undefined;
   #context: AsyncResource | undefined;
 
@@ -124,17 +125,31 @@ export class RunningCall implements RemoteCall, StreamingCall {
     return this.#context;
   }
 
+  /** Its function has the response, and answers through it if it returns nothing. */
+  answers(): void {
+    this.#answers = true;
+  }
+
   /**
    * Its function returned, in the async context that guards and interceptors made.
    * @param intercepted interceptors get the value, and may wait
    */
   returned(value: unknown, intercepted = false): unknown {
     if (intercepted) holdStreams(value);
+    try {
+      this.#response?.check();
+    } catch (error) {
+      letGoStreams(value, error);
+      throw error;
+    }
+    if (value === undefined && this.#answers && !this.response.headersSent) return this.response.answered(this.signal);
     if (typeof value === 'object' && value !== null) this.#context = new AsyncResource('SealwireStream');
     return inContext(value, this.#context);
   }
 
+  /** @throws Error if guards did with the response what is refused */
   admit(): void {
+    this.#response?.check();
     this.#admitted = true;
   }
 

@@ -26,6 +26,7 @@ export {
   INTERCEPTORS_METADATA,
   PATH_METADATA,
   PIPES_METADATA,
+  RESPONSE_PASSTHROUGH_METADATA,
   ROUTE_ARGS_METADATA,
 } from '@nestjs/common/constants.js';
 export type { ParamsFactory } from '@nestjs/core/helpers/external-context-creator.js';

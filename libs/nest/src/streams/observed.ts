@@ -110,6 +110,7 @@ export class Observed implements AsyncIterableIterator<unknown> {
 
 interface Call {
   readonly resumable: boolean;
+  admit(): void;
   returned(value: unknown, intercepted: true): unknown;
 }
 
@@ -129,6 +130,8 @@ export class Intercepted {
   /** Around the function: notes whether it returned an Observable. */
   noting(next: () => unknown): () => Promise<unknown> {
     return async () => {
+      // interceptors have had the response since the guards let the call pass
+      this.call.admit();
       const value = this.call.returned(await next(), true);
       this.#returned = isObservable(value);
       // before its first item: a subscription may be silent for long
