@@ -1,9 +1,10 @@
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
-import { BadRequestException, ClassSerializerInterceptor } from '@nestjs/common';
+import { BadRequestException, ClassSerializerInterceptor, type ExecutionContext } from '@nestjs/common';
 import { RemoteFile } from '@sealwire/core';
 import { misconfigured } from '../options.js';
-import { streamIn } from '../streams/sources.js';
+import { isStreamed, mapped } from '../streams/kept-values.js';
+import { remoteCall } from './remote-function.decorator.js';
 
 /*
  * class-transformer, which ValidationPipe and ClassSerializerInterceptor use, makes a Map with empty values of a Map, an array of a
@@ -21,7 +22,7 @@ interface Transformer {
 
 /** The metadata of class-transformer on the fields of classes. */
 interface FieldStorage {
-  findTransformMetadatas(type: Class, field: string, transformation: number): unknown[];
+  findTransformMetadatas(type: Class, field: string, transformation: number): { transformFn: unknown }[];
   findTypeMetadata(type: Class, field: string): { typeFunction?: () => unknown } | undefined;
 }
 
@@ -56,7 +57,11 @@ const WHOLE = new Set<unknown>([Map, Set, Uint8Array, BigInt, RemoteFile, Readab
 export function AsSent(): PropertyDecorator {
   const transformer = load<Transformer>('class-transformer');
   if (!transformer) throw misconfigured('@AsSent() needs class-transformer: install it.');
-  return transformer.Transform(({ obj, key }) => obj[key], { toClassOnly: true });
+  return transformer.Transform(asSent, { toClassOnly: true });
+}
+
+function asSent({ obj, key }: { obj: Record<string, unknown>; key: string }): unknown {
+  return obj[key];
 }
 
 /** Tells at start of a validated Map or Set in the DTOs of a function that would arrive broken. */
@@ -94,6 +99,8 @@ export function pipeType<T>(type: T): T | ObjectConstructor {
 }
 
 /**
+ * Puts the fields that are decorated with `@AsSent()` back into what pipes made of an argument, and tells of what they lost.
+ *
  * @throws BadRequestException for a Set, a Map or a Date in place of an object, which would be validated as one without fields
  * @throws Error that names the field whose Map or Set pipes destroyed
  */
@@ -112,7 +119,7 @@ export function refuseLoss(sent: unknown, received: unknown, type: unknown): voi
   }
   refuseDate(received, type, '');
   if (sent instanceof Set || sent instanceof Map) return;
-  const path = lossIn(sent, received);
+  const path = lossIn(sent, received, type);
   if (path === undefined) return;
   const name = typeof type === 'function' ? type.name : 'argument';
   throw new Error(`Pipes destroyed the Map or Set at ${name}${path}; decorate the field with @AsSent().`);
@@ -143,13 +150,11 @@ function refuseDate(value: unknown, type: unknown, path: string): void {
   if (!hasFields(type) || !isObject(value)) return;
   if (value instanceof Date && !(value instanceof type))
     throw new BadRequestException([`${path || 'argument'} must be an object`]);
-  const fields = storage();
   for (const [key, item] of Object.entries(value)) {
     if (!isObject(item)) continue;
-    const given = fields?.findTypeMetadata(type, key)?.typeFunction?.();
-    const expected = given ?? Reflect.getMetadata('design:type', type.prototype, key);
     const step = path ? `${path}.${key}` : key;
-    if (Array.isArray(item)) for (const [i, one] of item.entries()) refuseDate(one, given, `${step}.${i}`);
+    const expected = fieldType(type, key, Array.isArray(item));
+    if (Array.isArray(item)) for (const [i, one] of item.entries()) refuseDate(one, expected, `${step}.${i}`);
     else refuseDate(item, expected, step);
   }
 }
@@ -163,57 +168,106 @@ function storage(): FieldStorage | undefined {
   return known.fields;
 }
 
-function lossIn(sent: unknown, received: unknown): string | undefined {
+/** @param type of the value, or of the items of an array */
+function lossIn(sent: unknown, received: unknown, type: unknown): string | undefined {
   if (sent === received || !isObject(sent) || !isObject(received) || sent instanceof Uint8Array) return undefined;
+  const items = Array.isArray(sent);
+  const made = received.constructor;
+  const owner = items ? undefined : [made, type].find(hasFields);
   for (const [key, from] of Object.entries(sent)) {
     const to = Object.hasOwn(received, key) ? received[key] : undefined;
-    const step = Array.isArray(sent) ? `[${key}]` : `.${key}`;
-    if (from instanceof Set && Array.isArray(to) && declaredType(received, key) !== Array) return step;
-    if (
-      from instanceof Map &&
-      to instanceof Map &&
-      [...from].some(([k, v]) => v !== undefined && to.get(k) === undefined)
-    ) {
-      return step;
+    if (!isObject(from) || !isObject(to) || from === to) continue;
+    const step = items ? `[${key}]` : `.${key}`;
+    if (from instanceof Map || from instanceof Set) {
+      const transforms = owner ? (storage()?.findTransformMetadatas(owner, key, PLAIN_TO_CLASS) ?? []) : [];
+      // without the option `transform`, ValidationPipe makes a plain object again of what it validated
+      if (transforms.some(({ transformFn }) => transformFn === asSent)) received[key] = from;
+      else if (transforms.length === 0 && isLost(from, to, owner && declaredType(owner, key))) return step;
+    } else {
+      const deeper = lossIn(from, to, items ? type : owner && fieldType(owner, key, Array.isArray(from)));
+      if (deeper !== undefined) return step + deeper;
     }
-    const deeper = from instanceof Map || from instanceof Set ? undefined : lossIn(from, to);
-    if (deeper !== undefined) return step + deeper;
   }
   return undefined;
 }
 
-function declaredType(owner: object, key: string): unknown {
-  return Reflect.getMetadata('design:type', Object.getPrototypeOf(owner) ?? {}, key);
-}
-
-interface Serializer {
-  serialize(response: unknown, options: { type?: unknown }): unknown;
-}
-
-/** An interceptor of Nest that serializes classes, made to keep Map, Set and bytes; any other as it is. */
-export function keepingValues<T>(interceptor: T): T {
-  if (!(interceptor instanceof ClassSerializerInterceptor)) return interceptor;
-  const serializer = interceptor as unknown as Serializer;
-  return Object.create(interceptor, {
-    serialize: { value: (response: unknown, options: object) => serializeWhole(serializer, response, options) },
+/** Whether it is what class-transformer makes of a Map or Set. */
+function isLost(from: object, to: Record<string, unknown>, declared: unknown): boolean {
+  if (!(from instanceof Map)) return Array.isArray(to) && declared !== Array;
+  return [...from].some(([key, value]) => {
+    if (value === undefined) return false;
+    return to instanceof Map ? to.get(key) === undefined : Object.hasOwn(to, key) && to[key] === undefined;
   });
 }
 
+/** The type of a field, or of the items of one that is an array. */
+function fieldType(owner: Class, key: string, items = false): unknown {
+  return storage()?.findTypeMetadata(owner, key)?.typeFunction?.() ?? (items ? undefined : declaredType(owner, key));
+}
+
+function declaredType(owner: Class, key: string): unknown {
+  return Reflect.getMetadata('design:type', owner.prototype, key);
+}
+
+interface Serializer {
+  serialize(response: unknown, options: Options): unknown;
+  getContextOptions(context: ExecutionContext): Options | undefined;
+}
+
+interface Options {
+  readonly type?: unknown;
+  readonly [REMOTE]?: boolean;
+}
+
+/** In the options of what is serialized for a remote call. */
+const REMOTE = Symbol('remote');
+
+const keeping = new WeakSet<object>();
+
 /**
- * class-transformer leaves a symbol alone, so one stands for each Map, Set and stream; members of Maps and Sets are serialized on
- * their own.
+ * Has an interceptor of Nest that serializes classes keep Map, Set, bytes and streams in remote calls. The interceptor itself is
+ * changed, since nothing in its place has its private members; on routes it does as before.
  */
-function serializeWhole(serializer: Serializer, response: unknown, options: { type?: unknown }): unknown {
+export function keepingValues<T>(interceptor: T): T {
+  if (!(interceptor instanceof ClassSerializerInterceptor) || keeping.has(interceptor)) return interceptor;
+  keeping.add(interceptor);
+  const serializer = interceptor as unknown as Serializer;
+  const serialize = serializer.serialize.bind(serializer);
+  const optionsOf = serializer.getContextOptions.bind(serializer);
+  serializer.serialize = (response, options) =>
+    options?.[REMOTE] ? serializeWhole(serialize, response, options) : serialize(response, options);
+  serializer.getContextOptions = (context) =>
+    remoteCall(context) ? { ...optionsOf(context), [REMOTE]: true } : optionsOf(context);
+  return interceptor;
+}
+
+/**
+ * class-transformer leaves a symbol alone, so one stands for each Map, Set and stream; members of Maps and Sets and items of streams
+ * are serialized on their own.
+ *
+ * @param streams what stands for each stream of the result
+ */
+function serializeWhole(
+  serialize: Serializer['serialize'],
+  response: unknown,
+  options: Options,
+  streams = new Map<object, object>(),
+): unknown {
   const kept = new Map<unknown, object>();
-  const plain = serializer.serialize(withStandIns(response, kept, new Set()), options);
+  const plain = serialize(withStandIns(response, kept, new Set()), options);
   if (kept.size === 0) return plain;
-  const inner = response instanceof Map || response instanceof Set ? options : { ...options, type: undefined };
-  const member = (value: unknown) => serializeWhole(serializer, value, inner);
+  const inner = kept.has(plain) ? options : { ...options, type: undefined };
+  const member = (value: unknown) => serializeWhole(serialize, value, inner, streams);
   const restore = (value: unknown): unknown => {
     const original = kept.get(value);
     if (original instanceof Set) return new Set([...original].map(member));
     if (original instanceof Map) return new Map([...original].map(([key, item]) => [member(key), member(item)]));
-    if (original) return original;
+    if (original) {
+      // one that stands twice is refused, so it has to be one still
+      const stream = streams.get(original) ?? mapped(original, member);
+      streams.set(original, stream);
+      return stream;
+    }
     if (isObject(value)) for (const key of Object.keys(value)) value[key] = restore(value[key]);
     return value;
   };
@@ -222,7 +276,7 @@ function serializeWhole(serializer: Serializer, response: unknown, options: { ty
 
 /** The value itself if nothing in it has to be kept, else a copy of the same classes. */
 function withStandIns(value: unknown, kept: Map<unknown, object>, above: Set<unknown>): unknown {
-  if (value instanceof Map || value instanceof Set || (isObject(value) && streamIn(value))) {
+  if (value instanceof Map || value instanceof Set || (isObject(value) && isStreamed(value))) {
     const standIn = Symbol();
     kept.set(standIn, value);
     return standIn;

@@ -1,6 +1,11 @@
+import { at, sourceOf } from '@sealwire/core';
+import { isObservable, map } from 'rxjs';
+import { streamIn } from './sources.js';
+
 /*
  * class-transformer, which ValidationPipe uses, makes every object anew, by its `constructor` and from its properties. A stream
  * that was copied so would be empty, so the streams among arguments are kept whole here.
+ * ClassSerializerInterceptor uses it too, and is given the items of a result's streams one by one.
  */
 
 const kept = new WeakSet<object>();
@@ -40,4 +45,68 @@ function isCopy(from: object, to: unknown): boolean {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
+}
+
+type Change = (item: unknown) => unknown;
+
+const Positioned = at(undefined, {}).constructor as new () => { readonly position: unknown; readonly item: unknown };
+
+/** Whether a value is a stream, or an item of one with its position. */
+export function isStreamed(value: object): boolean {
+  return value instanceof Positioned || streamIn(value) !== undefined;
+}
+
+/** A stream whose items are changed as they are read, or a changed item. Bytes and files stay as they are. */
+export function mapped(value: object, change: Change): object {
+  if (value instanceof Positioned) return at(value.position, change(value.item)) as object;
+  if (isObservable(value)) return value.pipe(map(change));
+  const source = sourceOf(value);
+  return source?.kind === 'items' ? new Mapped(source.source as AsyncIterable<unknown>, change) : value;
+}
+
+interface Source extends AsyncIterable<unknown> {
+  on?(event: 'error', listener: () => void): unknown;
+  destroy?(): unknown;
+  return?(): unknown;
+}
+
+/** Nothing of the source is begun before the first item is asked for. */
+class Mapped implements AsyncIterableIterator<unknown> {
+  #iterator: AsyncIterator<unknown> | undefined;
+
+  constructor(
+    private readonly source: Source,
+    private readonly change: Change,
+  ) {
+    // what fails before it is read must not end the process; whoever reads it hears of it
+    if (source.destroy) source.on?.('error', () => undefined);
+  }
+
+  async next(): Promise<IteratorResult<unknown, undefined>> {
+    this.#iterator ??= this.source[Symbol.asyncIterator]();
+    const { done, value } = await this.#iterator.next();
+    if (done) return { done, value: undefined };
+    try {
+      return { done: false, value: this.change(value) };
+    } catch (error) {
+      await this.return();
+      throw error;
+    }
+  }
+
+  /** A stream of Node whose iterator has not begun is closed by nothing but `destroy()`. */
+  async return(): Promise<IteratorResult<unknown, undefined>> {
+    if (this.source.destroy) this.source.destroy();
+    else await (this.#iterator ?? this.source).return?.();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** so that it is read in the context of its call, as the generator in it would be */
+  get [Symbol.toStringTag](): string {
+    return 'AsyncGenerator';
+  }
 }
