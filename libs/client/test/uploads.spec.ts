@@ -1,5 +1,3 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import {
   createRemote,
@@ -13,9 +11,9 @@ import {
 import { concat, describeFrame, FRAME_LAYOUT } from '@sealwire/core';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LivePeerServer } from '../../../test/support/peer/live-server.js';
-import { streamBody } from '../../../test/support/stream-body.js';
 import { loopbackTransport } from '../src/testing/index.js';
 import { type Any, collect, openedLive } from './support/live.js';
+import { liveHttp } from './support/live-http.js';
 import { gate } from './support/remote.js';
 
 const once = <T>(value: T) => {
@@ -572,48 +570,8 @@ describe('a source that can be read once', () => {
 
 it('streams over HTTP in both directions at once, with fetch', async () => {
   const server = new LivePeerServer();
-  const listening = createServer(async (request, response) => {
-    const live = (head: Uint8Array) => head[0] === 0x11 && head[2] === 3;
-    const iterator = request[Symbol.asyncIterator]();
-    const { value } = await iterator.next();
-    let body: Uint8Array | StreamBody = new Uint8Array(value);
-    if (live(body))
-      body = streamBody(
-        ReadableStream.from(
-          (async function* () {
-            yield new Uint8Array(value);
-            for (let next = await iterator.next(); !next.done; next = await iterator.next())
-              yield new Uint8Array(next.value);
-          })(),
-        ) as ReadableStream<Uint8Array>,
-      );
-    else {
-      const parts = [value];
-      for (let next = await iterator.next(); !next.done; next = await iterator.next()) parts.push(next.value);
-      body = new Uint8Array(Buffer.concat(parts));
-    }
-    const answer = await server.answer({ contentType: request.headers['content-type'] ?? '', body });
-    response.writeHead(answer.status, { 'content-type': answer.contentType });
-    if (answer.body instanceof Uint8Array) return response.end(answer.body);
-    for (;;) {
-      const { done, value: chunk } = await answer.body.read();
-      if (done) break;
-      response.write(chunk);
-    }
-    response.end();
-  }).listen(0, '127.0.0.1');
-  onTestFinished(() => {
-    listening.closeAllConnections();
-    listening.close();
-  });
-  await new Promise((resolve) => listening.once('listening', resolve));
-  const { port } = listening.address() as AddressInfo;
-  const remote = createRemote<Any>({
-    url: `http://127.0.0.1:${port}/remote/payments`,
-    serverKey: server.serverKeyText,
-    secureKey: server.secureKeyText,
-    transport: fetchTransport(),
-  });
+  const { url, keys } = await liveHttp(server);
+  const remote = createRemote<Any>({ url, ...keys, transport: fetchTransport() });
   onTestFinished(() => remote.$close());
   await remote.add(0, 0);
   server.live.double = async function* (_context: Any, items: AsyncIterable<number>) {

@@ -64,6 +64,7 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
   },
   refresh(message) {
     message.refreshed = true;
+    message.upload?.refreshed();
     forget(message);
     void restate(message, refreshed(message));
   },

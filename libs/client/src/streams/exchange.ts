@@ -11,12 +11,15 @@ export async function exchange(
   frame: Uint8Array,
   signal: AbortSignal,
 ): Promise<Uint8Array | LiveBody | Hint> {
-  const { upload, delivery, work } = message;
+  const { upload, delivery, work, tries, numbers } = message;
   const { onProgress } = work.how;
   message.meter ??= onProgress && new Meter(onProgress);
   const { meter } = message;
   try {
-    const up = (total: number): void => meter?.sent(total);
+    const up = (total: number): void => {
+      // parts of a body may leave when another one has begun
+      if (!upload || (tries === message.tries && numbers === message.numbers)) meter?.sent(total);
+    };
     // the server has the number: the first piece is enough to ask for its result
     const sealed = delivery.settings.transport.uploadProgress ? () => {} : up;
     const body = upload && message.state !== 'running' ? await upload.body(message, sealed) : frame;

@@ -34,7 +34,7 @@ const EMPTY = new Uint8Array(0);
 const PAYLOAD_PIECE = LIMITS.firstPieceBody;
 /** Sealed pieces that are made a Blob at once, for which a page pays more than for sealing them. */
 const CHUNKS_A_BLOB = 16;
-const ENDED = 'The call has ended.';
+const ENDED = 'This sending has ended.';
 /** Bytes a millisecond. */
 const SLOW = 64;
 
@@ -108,19 +108,20 @@ export class Upload implements Limited {
     this.#message = message;
     if (this.#blob) return this.#blob;
     const again = this.#begun;
+    if (again) this.#rewind();
     this.#begun = true;
-    const head = await this.#head;
+    // another sending may begin before this one is over
+    const streams = this.#streams;
     const sealer = this.#sealer;
+    const head = await this.#head;
     if (again && sealer) {
-      this.#rewind();
-      this.#begun = true;
       sealer.again();
       // they must be the same, or nothing is sent
       for (const body of this.#bodies) await run(sealer.seal(body, false));
     }
-    this.#streams.finish();
+    streams.finish();
     const { requestStreams } = message.delivery.settings.transport;
-    return requestStreams ? this.#stream(head, onBytes) : this.#collect(head, onBytes);
+    return requestStreams ? this.#stream(streams, head, onBytes) : this.#collect(streams, head, onBytes);
   }
 
   /** Nobody sees a Blob move on its way, unless its transport tells: it has the time that it takes on a slow line, once. */
@@ -134,6 +135,11 @@ export class Upload implements Limited {
     if (total <= this.#furthest[how]) return;
     this.#furthest[how] = total;
     this.#message?.moved();
+  }
+
+  /** A guard refused it before it ran: what is sent with new metadata is progress again. */
+  refreshed(): void {
+    this.#furthest.sealed = this.#furthest.left = 0;
   }
 
   ring(): void {
@@ -150,29 +156,24 @@ export class Upload implements Limited {
     this.#sealer = undefined;
   }
 
-  #stream(head: readonly Uint8Array[], onBytes: (total: number) => void): StreamBody {
+  #stream(streams: OutgoingStreams, head: readonly Uint8Array[], onBytes: (total: number) => void): StreamBody {
     return new StreamBody(
       (write) =>
         new Promise((resolve, reject) => {
+          const pieces = this.#pieces(streams, head, write, onBytes);
           this.#break = reject;
-          const pieces = this.#pieces(head, write, onBytes);
-          this.#streams
-            .run((body, last) => run(pieces(body, last)), failureOf, this.#order)
-            .finally(() => this.#over())
-            .then(resolve, (error: unknown) => {
-              reject(error);
-              this.#failed(error);
-            });
+          this.#read(streams, (body, last) => run(pieces(body, last))).then(resolve, reject);
         }),
-      (reason) => {
-        this.#over();
-        this.#streams.cancel(reason);
-      },
+      (reason) => streams.cancel(reason),
     );
   }
 
   /** The browser keeps the parts of a Blob off the heap, so a file is never in memory twice. */
-  async #collect(head: readonly Uint8Array[], onBytes: (total: number) => void): Promise<Blob> {
+  async #collect(
+    streams: OutgoingStreams,
+    head: readonly Uint8Array[],
+    onBytes: (total: number) => void,
+  ): Promise<Blob> {
     // nothing of it leaves before it is whole
     this.#over();
     const parts: Blob[] = [];
@@ -184,34 +185,44 @@ export class Upload implements Limited {
     const take = (piece: readonly Uint8Array[]): void => {
       if (chunks.push(...(piece as Uint8Array<ArrayBuffer>[])) >= CHUNKS_A_BLOB) gather();
     };
-    const pieces = this.#pieces(head, take, onBytes);
-    try {
-      await this.#streams.run(
-        // a platform that seals later has let the page draw meanwhile
-        async (body, last) => await (run(pieces(body, last)) ?? new Promise<void>(nextTurn)),
-        failureOf,
-        this.#order,
-      );
-    } catch (error) {
-      this.#failed(error);
-      throw error;
-    }
+    const pieces = this.#pieces(streams, head, take, onBytes);
+    // a platform that seals later has let the page draw meanwhile
+    await this.#read(streams, async (body, last) => await (run(pieces(body, last)) ?? new Promise<void>(nextTurn)));
+    this.#sealerOf(streams);
     gather();
     this.#blob = new Blob(parts);
     return this.#blob;
   }
 
+  /** An error that is none of a source ends the call. */
+  async #read(streams: OutgoingStreams, write: Parameters<OutgoingStreams['run']>[0]): Promise<void> {
+    try {
+      await streams.run(write, failureOf, this.repeatable ? 'steady' : 'ready');
+    } catch (error) {
+      if (this.#message?.state !== 'done') stop(this.#message as Message, error);
+      throw error;
+    } finally {
+      this.#over();
+    }
+  }
+
+  /** @throws Error if the call has ended, or another sending has begun: what was read meanwhile is cut */
+  #sealerOf(streams: OutgoingStreams): LiveSealer {
+    if (this.#sealer && streams === this.#streams) return this.#sealer;
+    throw new Error(ENDED);
+  }
+
   /**
    * @returns what seals one piece behind the payload and hands it on
-   * @throws Error if the call ended while its head was being sealed
+   * @throws Error if its sending ended while its head was being sealed
    */
   #pieces(
+    streams: OutgoingStreams,
     head: readonly Uint8Array[],
     take: WriteParts,
     onBytes: (total: number) => void,
   ): (body: PieceBody, last: boolean) => Step<void> {
-    const sealer = this.#sealer;
-    if (!sealer) throw new Error(ENDED);
+    const sealer = this.#sealerOf(streams);
     const furthest = this.#furthest;
     let total = 0;
     let plain = 0;
@@ -244,14 +255,6 @@ export class Upload implements Limited {
       // what is behind the last piece waits for nothing
       if (room && !last) yield room;
     };
-  }
-
-  get #order(): 'ready' | 'steady' {
-    return this.repeatable ? 'steady' : 'ready';
-  }
-
-  #failed(error: unknown): void {
-    if (this.#message && this.#message.state !== 'done') stop(this.#message, error);
   }
 
   /** Until the next piece. */
