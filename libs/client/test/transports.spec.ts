@@ -148,6 +148,18 @@ describe.each(TRANSPORTS)('%s', (name, make) => {
     await expect(make({ maxResponse: 999_999 }).send(request(url))).rejects.toMatchObject({ code: 'too_large' });
   });
 
+  it.each(['constructor', '__proto__'])(
+    'takes %s for no encoding, and closes the connection of an answer that is no frame',
+    async (encoding) => {
+      const closed = vi.fn();
+      const { url } = await listen((_, response) => {
+        response.on('close', closed).writeHead(502, { 'content-encoding': encoding }).write(Buffer.alloc(8_000, 'x'));
+      });
+      expect((await make().send(request(url))).body).toHaveLength(4096);
+      await vi.waitFor(() => expect(closed).toHaveBeenCalledOnce());
+    },
+  );
+
   it('hands over a live result as it arrives', async () => {
     let more = (): void => {};
     const { url } = await listen((_, response) => {

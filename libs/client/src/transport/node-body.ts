@@ -51,16 +51,20 @@ export async function pump(
 }
 
 const FLUSH = { flush: zlib.Z_SYNC_FLUSH, finishFlush: zlib.Z_SYNC_FLUSH };
-const DECODERS: Readonly<Record<string, () => Duplex>> = {
-  gzip: () => createGunzip(FLUSH),
-  'x-gzip': () => createGunzip(FLUSH),
-  deflate: () => createInflate(FLUSH),
-  br: () => createBrotliDecompress({ flush: zlib.BROTLI_OPERATION_FLUSH, finishFlush: zlib.BROTLI_OPERATION_FLUSH }),
-};
+/** A proxy names one of them: an object would also give what it inherits. */
+const DECODERS: ReadonlyMap<string, () => Duplex> = new Map([
+  ['gzip', () => createGunzip(FLUSH)],
+  ['x-gzip', () => createGunzip(FLUSH)],
+  ['deflate', () => createInflate(FLUSH)],
+  [
+    'br',
+    () => createBrotliDecompress({ flush: zlib.BROTLI_OPERATION_FLUSH, finishFlush: zlib.BROTLI_OPERATION_FLUSH }),
+  ],
+]);
 
 /** None was asked for, but a proxy may compress nevertheless. */
 export function decoded(body: Readable, encoding: string): Readable {
-  const decoder = DECODERS[encoding.trim().toLowerCase()]?.();
+  const decoder = DECODERS.get(encoding.trim().toLowerCase())?.();
   if (!decoder) return body;
   body.on('error', (error) => decoder.destroy(error));
   decoder.once('close', () => body.destroy());
