@@ -113,8 +113,9 @@ export class StreamCutError extends SealwireError {
     /** what had arrived of the stream */
     readonly details: { readonly items: number } | { readonly bytes: number },
     options?: ErrorOptions,
+    message?: string,
   ) {
-    super('stream_cut', undefined, options);
+    super('stream_cut', message, options);
   }
 }
 

@@ -9,6 +9,8 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+const UNREAD = 'The stream was not read while another one was: read them in their order, or at the same time.';
+
 /** The message that a stream is part of. */
 interface StreamEvents {
   /** what waits for consumers of any of its streams */
@@ -134,16 +136,14 @@ export class IncomingStream {
 
   cut(error: Error): void {
     const isCut = error instanceof SealwireError && error.code === 'stream_cut';
-    this.end(isCut ? this.cutError(error) : error);
+    this.end(isCut ? this.cutError({ cause: error }) : error);
   }
 
   /** Nobody has ever asked for it, and it is in the way. */
   discard(): void {
     this.clear();
     this.cancelled = true;
-    this.error = this.cutError(
-      new SealwireError('closed', 'The stream was not read while another one was waited for.'),
-    );
+    this.error = this.cutError({}, UNREAD);
   }
 
   /** Another reader would find nothing, and not be told why. */
@@ -208,8 +208,9 @@ export class IncomingStream {
     return pair as [unknown, unknown];
   }
 
-  private cutError(cause: Error): StreamCutError {
-    return new StreamCutError(this.kind === 'items' ? { items: this.arrived } : { bytes: this.arrived }, { cause });
+  private cutError(options: ErrorOptions, message?: string): StreamCutError {
+    const details = this.kind === 'items' ? { items: this.arrived } : { bytes: this.arrived };
+    return new StreamCutError(details, options, message);
   }
 
   /** A stream fails once; whoever asks on finds its end. */
