@@ -102,6 +102,11 @@ class Users {
   }
 
   @RemoteFunction()
+  bytesThemselves(): unknown {
+    return new Blob(['abc']).stream();
+  }
+
+  @RemoteFunction()
   twice(): unknown {
     const rows = Readable.from(users());
     readables.push(rows);
@@ -164,10 +169,13 @@ it('items keep their positions, and the type of the options', async () => {
   expect(await items(await callLive(peer, { name: 'typed', args: [] }))).toEqual([{ name: 'a' }]);
 });
 
-it('bytes stay as they are', async () => {
+it.each(['bytes', 'bytesThemselves'])('%s stay as they are', async (name) => {
   const { client } = await startStreams({ functions: Users });
-  const chunks = await items(await callLive(await client(), { name: 'bytes', args: [] }));
-  expect(Buffer.concat(chunks as Uint8Array[]).toString()).toBe('abc');
+  const answer = await callLive(await client(), { name, args: [] });
+  const value = await answer.value<{ rows?: ReadableStream }>();
+  const bytes = value.rows ?? value;
+  expect(bytes).toBeInstanceOf(ReadableStream);
+  expect(await new Response(bytes as ReadableStream).text()).toBe('abc');
 });
 
 it('a source closes as soon as its consumer is gone', async () => {

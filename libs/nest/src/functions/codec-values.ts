@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { BadRequestException, ClassSerializerInterceptor, type ExecutionContext } from '@nestjs/common';
-import { RemoteFile } from '@sealwire/core';
+import { RemoteFile, sourceOf } from '@sealwire/core';
+import { map } from 'rxjs';
 import { misconfigured } from '../options.js';
 import { isStreamed, mapped } from '../streams/kept-values.js';
 import { remoteCall } from './remote-function.decorator.js';
@@ -210,6 +211,7 @@ function declaredType(owner: Class, key: string): unknown {
 }
 
 interface Serializer {
+  intercept: ClassSerializerInterceptor['intercept'];
   serialize(response: unknown, options: Options): unknown;
   getContextOptions(context: ExecutionContext): Options | undefined;
 }
@@ -234,11 +236,20 @@ export function keepingValues<T>(interceptor: T): T {
   const serializer = interceptor as unknown as Serializer;
   const serialize = serializer.serialize.bind(serializer);
   const optionsOf = serializer.getContextOptions.bind(serializer);
+  const intercept = serializer.intercept.bind(serializer);
+  serializer.intercept = (context, next) =>
+    intercept(context, remoteCall(context) ? { handle: () => next.handle().pipe(map(bytesWhole)) } : next);
   serializer.serialize = (response, options) =>
     options?.[REMOTE] ? serializeWhole(serialize, response, options) : serialize(response, options);
   serializer.getContextOptions = (context) =>
     remoteCall(context) ? { ...optionsOf(context), [REMOTE]: true } : optionsOf(context);
   return interceptor;
+}
+
+/** Nest would make a sequence of chunks of a stream of bytes that can be iterated. */
+function bytesWhole(value: unknown): unknown {
+  const source = isObject(value) ? sourceOf(value) : undefined;
+  return source?.kind === 'bytes' ? source : value;
 }
 
 /**
