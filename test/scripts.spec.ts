@@ -2,11 +2,11 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { END_WITH_PARENT } from '../scripts/child.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-/** The benchmark reads its arguments when the packages are built. */
+/** For the benchmark, which reads its arguments when the packages are built. */
 const TIME = 120_000;
 
 it.each([
@@ -27,15 +27,21 @@ it.each([
   expect(refused.stderr).not.toContain(' at ');
 });
 
-it('a child that ends with its parent may have worker threads', async () => {
-  const code = `new (require('node:worker_threads').Worker)(new URL('data:text/javascript,console.log("worked")'));
-    setInterval(() => undefined, 1_000);`;
-  const child = spawn(process.execPath, ['--import', END_WITH_PARENT, '-e', code], {
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+describe('a child that ends with its parent', () => {
+  const start = (code: string) =>
+    spawn(process.execPath, ['--import', END_WITH_PARENT, '-e', code], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+
+  it('ends by itself when it is done', { timeout: TIME }, async () => {
+    expect(await once(start(''), 'exit')).toEqual([0, null]);
   });
-  const ended = once(child, 'exit');
-  const [said] = await Promise.race([once(child.stdout!.setEncoding('utf8'), 'data'), ended]);
-  expect(said).toBe('worked\n');
-  child.disconnect();
-  expect(await ended).toEqual([null, 'SIGTERM']);
+
+  it('may have worker threads', { timeout: TIME }, async () => {
+    const worker = `new URL('data:text/javascript,console.log("worked")')`;
+    const child = start(`new (require('node:worker_threads').Worker)(${worker}); setInterval(() => undefined, 1_000);`);
+    const ended = once(child, 'exit');
+    const [said] = await Promise.race([once(child.stdout!.setEncoding('utf8'), 'data'), ended]);
+    expect(said).toBe('worked\n');
+    child.disconnect();
+    expect(await ended).toEqual([null, 'SIGTERM']);
+  });
 });
