@@ -50,6 +50,76 @@ describe('a resumable stream', () => {
     expect(events.slice(0, 2)).toEqual(['watch 1', 'watch']);
   });
 
+  /** Ends the first two results, each behind its first part if it is one of those, else when it has brought many. */
+  function cutTwice(early: readonly number[]): LiveNetwork {
+    let cuts = 0;
+    return async (_request, next) => {
+      const response = await next();
+      if (response.body instanceof Uint8Array || cuts >= 2) return response;
+      if (!early.includes(cuts++)) return cutAfter(response, 10_000);
+      let reads = 0;
+      return readBy(response, (body) => {
+        if (reads++ === 0) return body.read();
+        throw new Error('connection reset');
+      });
+    };
+  }
+
+  it('names the run that its last item is of, though the run before had the same position', async () => {
+    const { server, remote } = await openedLive({ network: cutTwice([]) });
+    const runs: unknown[] = [];
+    server.live.page = async ({ call, resumable }) => {
+      resumable.on = true;
+      runs.push(call.resume && toHex(call.resume.run));
+      const last = runs.length === 3;
+      return (async function* () {
+        for (let i = 0; i < (last ? 1 : 100); i++) yield at('page 7', 'x'.repeat(500));
+      })();
+    };
+    await collect(await remote.page());
+    expect(runs).toEqual([undefined, expect.any(String), expect.any(String)]);
+    expect(runs[2]).not.toBe(runs[1]);
+  });
+
+  it('names the run that its last item is of, and not one that brought nothing before it was cut', async () => {
+    const { server, remote } = await openedLive({ network: cutTwice([1]) });
+    const resumes: Any[] = [];
+    server.live.objects = async ({ call, resumable }) => {
+      resumable.on = true;
+      resumes.push(call.resume);
+      const from = call.resume ? (call.resume.position as Any).i + 1 : 0;
+      const silent = resumes.length === 2;
+      return (async function* () {
+        if (silent) await new Promise(() => {});
+        for (let i = from; i < 100; i++) yield at({ i }, 'x'.repeat(500));
+      })();
+    };
+    // nobody reads, so the last item is decoded anew at each cut
+    const items = await remote.objects();
+    await vi.waitFor(() => expect(resumes).toHaveLength(3));
+    expect(resumes[2]).toEqual(resumes[1]);
+    expect(await collect(items)).toHaveLength(100);
+  });
+
+  it.each(['cancelled', 'deadline'])('goes on after a resumption that the server gave up as %s', async (code) => {
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array || cuts++ > 0 ? response : cutAfter(response, 10_000);
+      },
+    });
+    const resumes = watching(server, 100);
+    const items = await remote.watch();
+    const { watch } = server.live;
+    server.live.watch = async () => {
+      server.live.watch = watch as never;
+      throw Object.assign(new Error('Nobody waits for the call any more.'), { code });
+    };
+    expect(indices(await collect(items))).toEqual(upTo(100));
+    expect(resumes).toHaveLength(2);
+  });
+
   it('goes on in a new session', async () => {
     const { server, remote } = await openedLive();
     let ends = 0;

@@ -15,6 +15,9 @@ const PASSING: ReadonlySet<string> = new Set([
   'busy',
   'rate_limited',
   'unavailable',
+  // nobody waited for it in time: the network was away
+  'cancelled',
+  'deadline',
   'outcome_unknown',
   'result_gone',
   'metadata_failed',
@@ -52,9 +55,10 @@ export class Origin {
     const position = this.#reached();
     // an item without one among what waits: its consumer meets that
     if (stream.ended) return false;
-    if (position !== this.#position) [this.#position, this.#run] = [position, run];
-    if (stream.arrived !== this.#arrived) this.attempts = 0;
-    else if (this.#run === undefined) return true;
+    if (stream.arrived === this.#arrived) return true;
+    // not by the position itself: a later run may bring other items of the same one
+    if (position !== undefined) [this.#position, this.#run] = [position, run];
+    this.attempts = 0;
     this.#arrived = stream.arrived;
     return this.#run !== undefined;
   }

@@ -3,9 +3,9 @@ import { remoteCall } from '../functions/remote-function.decorator.js';
 
 /** The place at which a stream that was cut goes on. */
 export interface Resume {
-  /** id of the run that was cut, hexadecimal */
+  /** id of the run that the position is of, hexadecimal; the run that was cut, if that brought anything */
   readonly run: string;
-  /** the last position that its consumer saw; for bytes the offset. A stream of which it saw none begins anew, without a Resume */
+  /** the last one that arrived; for bytes the offset. A stream of which none arrived begins anew, without a Resume */
   readonly position: unknown;
   /** of bytes: the version that their function gave */
   readonly version: string | undefined;
