@@ -8,13 +8,14 @@ import { createRemote, OutcomeUnknownError, type Remote, type RemoteApi, RemoteE
 import { formatKeyText, generateKeyText, RemoteFile } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
 import { KeyStore } from '@sealwire/nest';
-import { DataSource } from 'typeorm';
+import { DataSource, EntityManager } from 'typeorm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../src/app.js';
 import { readConfig } from '../src/config.js';
 import { DocumentPart } from '../src/payments/document.entity.js';
 import type { PaymentsController } from '../src/payments/payments.controller.js';
 import type { StatementLine } from '../src/payments/payments.service.js';
+import { Transfer } from '../src/payments/transfer.entity.js';
 import type { PublicController } from '../src/public/public.controller.js';
 import { type FreshDatabase, freshDatabase } from './support/postgres.js';
 
@@ -144,6 +145,42 @@ describe.each(['PGlite', 'PostgreSQL'])('the application on %s', (kind) => {
     expect(lines.map(({ number }) => number)).toEqual(Array.from({ length: 241 }, (_, i) => i + 1));
     expect(lines.reduce((sum, { amount }) => sum + amount, 0n)).toBe(await payments.balance({ account: ada }));
     await expect(payments.export({ account: randomUUID() })).rejects.toMatchObject({ code: 'account_unknown' });
+  });
+
+  it('leaves no gap in a statement for lines that are booked while it is read', async () => {
+    const { account: ada } = await payments.open({ owner: 'Ada', deposit: 10n });
+    const { account: ben } = await payments.open({ owner: 'Ben', deposit: 10n });
+    const booked = async () => {
+      await transferTo(ben, ada, 1n);
+      await transferTo(ada, ben, 2n);
+    };
+    const find = EntityManager.prototype.find;
+    let booking: Promise<void> | undefined;
+    // behind the first query of the page
+    const spy = vi.spyOn(EntityManager.prototype, 'find').mockImplementation(async function (
+      this: EntityManager,
+      ...args
+    ) {
+      const found = await find.apply(this, args);
+      if (args[0] === Transfer && !booking) {
+        booking = booked();
+        // the only connection of PGlite is the page's until that is read
+        if (kind === 'PostgreSQL') await booking;
+      }
+      return found;
+    });
+    const numbers = async () => {
+      const lines: number[] = [];
+      for await (const { number } of await payments.export({ account: ada })) lines.push(number);
+      return lines;
+    };
+    try {
+      expect(await numbers()).toEqual([1]);
+    } finally {
+      spy.mockRestore();
+    }
+    await booking;
+    expect(await numbers()).toEqual([1, 2, 3]);
   });
 
   it('tells of each line as it is booked, also after a restart', async () => {

@@ -94,23 +94,25 @@ export class PaymentsService {
     }
   }
 
-  private async page(account: string, after: number): Promise<StatementLine[]> {
-    const { manager } = this.database;
-    const numbers = MoreThan(after);
-    const sent = await manager.find(Transfer, {
-      where: { from: account, fromEntry: numbers },
-      order: { fromEntry: 'ASC' },
-      take: PAGE,
+  private page(account: string, after: number): Promise<StatementLine[]> {
+    // of one snapshot: a line that is booked between the two queries would be missing before a later one
+    return this.database.transaction('REPEATABLE READ', async (manager) => {
+      const numbers = MoreThan(after);
+      const sent = await manager.find(Transfer, {
+        where: { from: account, fromEntry: numbers },
+        order: { fromEntry: 'ASC' },
+        take: PAGE,
+      });
+      const received = await manager.find(Transfer, {
+        where: { to: account, toEntry: numbers },
+        order: { toEntry: 'ASC' },
+        take: PAGE,
+      });
+      return [...sent, ...received]
+        .map((transfer) => lineOf(account, transfer))
+        .sort((a, b) => a.number - b.number)
+        .slice(0, PAGE);
     });
-    const received = await manager.find(Transfer, {
-      where: { to: account, toEntry: numbers },
-      order: { toEntry: 'ASC' },
-      take: PAGE,
-    });
-    return [...sent, ...received]
-      .map((transfer) => lineOf(account, transfer))
-      .sort((a, b) => a.number - b.number)
-      .slice(0, PAGE);
   }
 }
 
