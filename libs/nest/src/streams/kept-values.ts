@@ -1,4 +1,5 @@
 import { at, sourceOf } from '@sealwire/core';
+import { At } from '@sealwire/core/live';
 import { isObservable, map } from 'rxjs';
 import { streamIn } from './sources.js';
 
@@ -49,16 +50,14 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 type Change = (item: unknown) => unknown;
 
-const Positioned = at(undefined, {}).constructor as new () => { readonly position: unknown; readonly item: unknown };
-
 /** Whether a value is a stream, or an item of one with its position. */
 export function isStreamed(value: object): boolean {
-  return value instanceof Positioned || streamIn(value) !== undefined;
+  return value instanceof At || streamIn(value) !== undefined;
 }
 
 /** A stream whose items are changed as they are read, or a changed item. Bytes and files stay as they are. */
 export function mapped(value: object, change: Change): object {
-  if (value instanceof Positioned) return at(value.position, change(value.item)) as object;
+  if (value instanceof At) return at(value.position, change(value.item)) as object;
   if (isObservable(value)) return value.pipe(map(change));
   const source = sourceOf(value);
   return source?.kind === 'items' ? new Mapped(source.source as AsyncIterable<unknown>, change) : value;

@@ -1,12 +1,15 @@
-import { AsyncResource } from 'node:async_hooks';
 import { Logger } from '@nestjs/common';
-import { EmptyError, isObservable, type Unsubscribable } from 'rxjs';
+import { at } from '@sealwire/core';
+import { At } from '@sealwire/core/live';
+import { EmptyError, isObservable, Observable, type Subscriber, type Unsubscribable } from 'rxjs';
 import { RemoteFunctionError } from '../functions/outcome.js';
-import { Positions } from './positions.js';
 
 const logger = new Logger('Sealwire');
 /** Items of one Observable that may wait for a slow consumer. */
 const WAITING = 16_384;
+const ASTRAY =
+  'An interceptor gave several items for one, or one of them later, behind items with positions, so that nobody could go on with the ' +
+  'stream: give one item for one and at once, as map() does, or give at() of each.';
 
 /** `error` is there if it failed. */
 interface End {
@@ -108,6 +111,85 @@ export class Observed implements AsyncIterableIterator<unknown> {
   }
 }
 
+/**
+ * Takes positions off the items of an Observable in front of interceptors, and puts them on again behind: an item that comes out alone
+ * while another goes in has the position of that. Without a position an item would come twice after a cut, if one before it has one.
+ * So either all of them that interceptors delay or multiply have none, or the stream fails.
+ */
+class Positions {
+  #position: unknown;
+  /** what has come out since an item went in, as long as it does */
+  #out: unknown[] | undefined;
+  /** an item went in of which nothing had come out when it was in */
+  #dropped = false;
+  /** an item with a position has come out */
+  #given = false;
+  #lost = false;
+  #consumer: Subscriber<unknown> | undefined;
+
+  off(items: Observable<unknown>): Observable<unknown> {
+    return new Observable((interceptors) =>
+      items.subscribe({
+        next: (value) => (value instanceof At ? this.#in(value, interceptors) : interceptors.next(value)),
+        error: (error) => interceptors.error(error),
+        complete: () => interceptors.complete(),
+      }),
+    );
+  }
+
+  on(items: Observable<unknown>): Observable<unknown> {
+    return new Observable((consumer) => {
+      this.#consumer = consumer;
+      return items.subscribe({
+        next: (value) => {
+          if (this.#out) this.#out.push(value);
+          else if (this.#dropped) this.#astray(value);
+          // beside the items, such as a sign of life
+          else consumer.next(value);
+        },
+        error: (error) => {
+          this.#flush();
+          consumer.error(error);
+        },
+        complete: () => {
+          this.#flush();
+          consumer.complete();
+        },
+      });
+    });
+  }
+
+  #in({ position, item }: At, interceptors: Subscriber<unknown>): void {
+    this.#flush();
+    this.#position = position;
+    this.#out = [];
+    interceptors.next(item);
+    this.#flush();
+  }
+
+  #flush(): void {
+    const out = this.#out;
+    this.#out = undefined;
+    if (out?.length === 0) this.#dropped = true;
+    else if (out?.length === 1 && !this.#lost && !(out[0] instanceof At)) this.#give(at(this.#position, out[0]));
+    else for (const value of out ?? []) this.#astray(value);
+  }
+
+  #give(value: unknown): void {
+    this.#given = true;
+    this.#consumer?.next(value);
+  }
+
+  #astray(value: unknown): void {
+    if (value instanceof At) this.#give(value);
+    else if (this.#given) this.#consumer?.error(new TypeError(ASTRAY));
+    else {
+      this.#lost = true;
+      this.#consumer?.next(value);
+    }
+  }
+}
+
 interface Call {
   readonly resumable: boolean;
   admit(): void;
@@ -154,62 +236,5 @@ export class Intercepted {
       this.#stream = () => resolve(observed);
       if (this.#returned) resolve(observed);
     });
-  }
-}
-
-/**
- * Has a generator, whose body begins after the function has returned, run in the async context of its call: with the stores that
- * guards and interceptors entered (`AsyncLocalStorage`), and with those of no other call.
- *
- * @param context that of the call (default: that of this moment)
- */
-export function inContext(value: unknown, context?: AsyncResource): unknown {
-  if (value instanceof Bound || !isGenerator(value)) return value;
-  return new Bound(value, context ?? new AsyncResource('SealwireStream'));
-}
-
-export function isGenerator(value: unknown): value is AsyncGenerator {
-  if (typeof value !== 'object' || value === null || !(Symbol.toStringTag in value)) return false;
-  return value[Symbol.toStringTag] === 'AsyncGenerator';
-}
-
-/** Since Node 24 what enters a store changes the context of its own step only, and no AsyncResource. */
-const STEPS_APART = Number.parseInt(process.versions.node, 10) >= 24;
-
-/** A generator whose steps run in one async context: what one of them enters, the next one finds. */
-class Bound implements AsyncIterableIterator<unknown> {
-  readonly #generator: AsyncGenerator;
-  #context: AsyncResource;
-
-  constructor(generator: AsyncGenerator, context: AsyncResource) {
-    this.#generator = generator;
-    this.#context = context;
-  }
-
-  next(given?: unknown): Promise<IteratorResult<unknown>> {
-    return this.#context.runInAsyncScope(this.#step, this, 'next', given);
-  }
-
-  return(given?: unknown): Promise<IteratorResult<unknown>> {
-    return this.#context.runInAsyncScope(this.#step, this, 'return', given);
-  }
-
-  throw(given: unknown): Promise<IteratorResult<unknown>> {
-    return this.#context.runInAsyncScope(this.#step, this, 'throw', given);
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  /** for interceptors, which see it in place of the generator */
-  get [Symbol.toStringTag](): string {
-    return 'AsyncGenerator';
-  }
-
-  #step(step: 'next' | 'return' | 'throw', given: unknown): Promise<IteratorResult<unknown>> {
-    const result = this.#generator[step](given);
-    if (STEPS_APART) this.#context = new AsyncResource('SealwireStream');
-    return result;
   }
 }

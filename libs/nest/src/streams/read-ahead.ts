@@ -2,7 +2,8 @@ import type { AsyncResource } from 'node:async_hooks';
 import { BegunStream, CompleteStream, EncodedItem } from '@sealwire/core/live';
 import type { OpenedCalls } from '../functions/invocation.js';
 import type { RegisteredFunction } from '../functions/registry.js';
-import { inContext, isGenerator, Observed } from './observed.js';
+import { inContext, isGenerator } from './generators.js';
+import { Observed } from './observed.js';
 
 /** What is read of a stream at most before its outcome leaves: items, and milliseconds. */
 const [ITEMS, READING_MS] = [32, 5];

@@ -13,7 +13,8 @@ import {
 import { BegunStream, hold, letGo, type OutgoingStreams } from '@sealwire/core/live';
 import { isObservable } from 'rxjs';
 import { withoutUndefined } from '../option-checks.js';
-import { inContext, Observed } from './observed.js';
+import { inContext } from './generators.js';
+import { Observed } from './observed.js';
 
 const STATE = ['version', 'offset'] satisfies (keyof ByteState)[];
 const INFO = [...STATE, 'name', 'type', 'size', 'modified'] satisfies (keyof (FileInfo & ByteState))[];
