@@ -172,6 +172,12 @@ class Returning {
   }
 
   @RemoteFunction()
+  async responding(kind: string, @Res() response: Injected<{ send(body: unknown): void }>): Promise<void> {
+    response.send(make(kind));
+    await failed();
+  }
+
+  @RemoteFunction()
   written(kind: string, @Res() response: Injected<{ send(body: unknown): void }>): unknown {
     response.send('written');
     return make(kind);
@@ -263,6 +269,12 @@ describe('the error of a stream that fails before it is read is met by its reade
   it.each(kinds)('behind an interceptor that waits: %s', async (kind) => {
     const peer = await (await start()).client();
     const answer = await callLive(peer, { name: 'intercepted', args: [kind] });
+    await expect(readOf(answer)).rejects.toMatchObject(internal);
+  });
+
+  it.each(kinds)('behind which its function goes on, for it was sent through the response: %s', async (kind) => {
+    const peer = await (await start()).client();
+    const answer = await callLive(peer, { name: 'responding', args: [kind] });
     await expect(readOf(answer)).rejects.toMatchObject(internal);
   });
 });

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import { STATUS_CODES } from 'node:http';
 import { Logger } from '@nestjs/common';
 import type { Outcome } from '@sealwire/core';
+import { holdStreams } from '../streams/sources.js';
 import { failureOfResponse, INTERNAL, statusOf } from './outcome.js';
 
 const logger = new Logger('Sealwire');
@@ -172,6 +173,8 @@ export class ResponseStandIn extends EventEmitter {
 
   /** The first body counts, as on a route. */
   send(body?: unknown): this {
+    // whoever answers may go on for long
+    holdStreams(body);
     if (this.headersSent) return this;
     this.#body = body;
     this.headersSent = true;
