@@ -42,6 +42,20 @@ it('would notice a snippet that does not compile', async () => {
   expect(check(files).join()).toContain('helo');
 });
 
+it('shows a server whose options may come from an environment variable where optional properties are exact', async () => {
+  expect(check(await snippets('README.md'), { exactOptionalPropertyTypes: true })).toEqual([]);
+});
+
+it('names every entry of a package in its own document', async () => {
+  for (const name of await readdir(resolve(root, 'libs'))) {
+    const read = (file: string) => readFile(resolve(root, 'libs', name, file), 'utf8');
+    const text = await read('README.md');
+    const entries = Object.keys(JSON.parse(await read('package.json')).exports).filter((entry) => !/json$/.test(entry));
+    for (const entry of entries)
+      expect(text, `libs/${name}`).toMatch(new RegExp(`@sealwire/${name}${entry.slice(1)}(?![/\\w])`));
+  }
+});
+
 it('has no snippet that nothing compiles', async () => {
   for (const document of await documents()) {
     const text = await readFile(resolve(root, document), 'utf8');
@@ -54,6 +68,8 @@ it('links to what is there', async () => {
     const text = await readFile(resolve(root, document), 'utf8');
     const targets = [...text.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)].map(([, target = '']) => target);
     for (const target of targets.filter((one) => !/^https?:/.test(one))) {
+      // npm shows a package's own document and packs it without the rest of the repository
+      if (document.startsWith('libs/')) expect(target, `${document}: name it without a link`).not.toMatch(/^\.\./);
       expect(existsSync(resolve(root, dirname(document), target)), `${document}: ${target}`).toBe(true);
     }
   }

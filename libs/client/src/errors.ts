@@ -3,7 +3,9 @@ import { SealwireError, thrownText, toHex } from '@sealwire/core/calls';
 import { deepestCause } from './transport/hint.js';
 import { offline } from './transport/network.js';
 
-interface RemoteErrorOptions extends ErrorOptions {
+interface RemoteErrorOptions {
+  /** as in ErrorOptions, which applications for ES2018 do not have */
+  readonly cause?: unknown;
   readonly details?: unknown;
   readonly retryable?: boolean;
 }

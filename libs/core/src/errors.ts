@@ -95,7 +95,8 @@ export class SealwireError extends Error {
   constructor(
     readonly code: ErrorCode,
     message: string = MESSAGES[code] ?? code,
-    options?: ErrorOptions,
+    // no ErrorOptions: applications for ES2018 do not have the type
+    options?: { readonly cause?: unknown },
   ) {
     super(message, options);
   }
@@ -112,7 +113,7 @@ export class StreamCutError extends SealwireError {
   constructor(
     /** what had arrived of the stream */
     readonly details: { readonly items: number } | { readonly bytes: number },
-    options?: ErrorOptions,
+    options?: { readonly cause?: unknown },
     message?: string,
   ) {
     super('stream_cut', message, options);

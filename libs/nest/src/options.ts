@@ -40,7 +40,7 @@ export interface Rate {
 /** Options of `SealwireModule.forRoot()`: what holds for all modules of the server. */
 export interface SealwireOptions {
   /** private server keys `sws1...`, newest first; without one the store makes and keeps a pair */
-  readonly serverKey?: string | readonly string[];
+  readonly serverKey?: string | readonly string[] | undefined;
   /** whether `GET` of a module's address gives anybody the public keys, `{ "serverKey": ["swp1..."] }`; false by default */
   readonly servePublicKey?: boolean;
   /** first part of the route, `remote` by default */
