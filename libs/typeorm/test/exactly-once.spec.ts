@@ -45,7 +45,7 @@ describe.each([
   beforeAll(async () => {
     database = await open();
     await database.dataSource.query('CREATE TABLE transfer (amount integer UNIQUE DEFERRABLE)');
-    instance = await startInstance(database.dataSource, { exclusiveDatabase: pglite });
+    instance = await startInstance(database.dataSource, { kek: `${kek} ${nextKek}`, exclusiveDatabase: pglite });
   });
   afterAll(async () => {
     await instance?.sessions.stop();

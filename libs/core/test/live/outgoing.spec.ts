@@ -47,6 +47,12 @@ function source(length = Number.POSITIVE_INFINITY, item: (i: number) => unknown 
   return { seen, iterator };
 }
 
+/** On a busy machine sources may be read for so long that other work goes on in between. */
+function stopClock(): void {
+  vi.spyOn(performance, 'now').mockReturnValue(0);
+  onTestFinished(() => void vi.restoreAllMocks());
+}
+
 describe('a source', () => {
   it('is not asked while a write waits, nor for more than a piece before', async () => {
     const { seen, iterator } = source(Number.POSITIVE_INFINITY, () => 'x'.repeat(1000));
@@ -70,9 +76,7 @@ describe('a source', () => {
   });
 
   it('brings what comes in one turn in one piece', async () => {
-    // on a busy machine its sources may be read for so long that other work goes on in between
-    vi.spyOn(performance, 'now').mockReturnValue(0);
-    onTestFinished(() => void vi.restoreAllMocks());
+    stopClock();
     const { done, bodies, of } = running([source(100).iterator]);
     await done;
     expect(of(0)).toHaveLength(100);
@@ -383,9 +387,7 @@ it.each([5, undefined])(
 
 describe('a stream of bytes', () => {
   it('fills a few pieces in one turn of the event loop, and then lets other work go on', async () => {
-    // a busy machine would end a turn by its clock
-    vi.spyOn(performance, 'now').mockReturnValue(0);
-    onTestFinished(() => void vi.restoreAllMocks());
+    stopClock();
     const chunk = new Uint8Array(65_536);
     const endless = new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(chunk) });
     const { bodies, out, done } = running(endless);
@@ -422,6 +424,7 @@ describe('a stream of bytes', () => {
   });
 
   it('fills pieces', async () => {
+    stopClock();
     const web = ReadableStream.from([new Uint8Array(200_000), new Uint8Array(1), NOTHING, new Uint8Array(65_536)]);
     const { done, bodies, units } = running([web]);
     await done;
@@ -441,6 +444,7 @@ describe('a stream of bytes', () => {
   });
 
   it('makes one unit of what fits a piece, however it was cut', async () => {
+    stopClock();
     const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => i);
     const lengths = [...Array.from({ length: 5_000 }, () => 1), 65_536, 65_536, 63_928];
     const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, length) => sum + length, 0));
