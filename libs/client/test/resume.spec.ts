@@ -81,6 +81,22 @@ describe('a resumable stream', () => {
     expect(runs[2]).not.toBe(runs[1]);
   });
 
+  it('names the run that brought its position, and not one that brought items without any', async () => {
+    const { server, remote } = await openedLive({ network: cutTwice([1]) });
+    const resumes: Any[] = [];
+    server.live.watch = async ({ call, resumable }) => {
+      resumable.on = true;
+      resumes.push(call.resume);
+      return (async function* () {
+        if (resumes.length === 1) for (let i = 0; i < 100; i++) yield at(7, 'x'.repeat(500));
+        else yield 'a sign of life';
+        if (resumes.length === 2) await new Promise(() => undefined);
+      })();
+    };
+    await collect(await remote.watch());
+    expect(resumes).toEqual([undefined, expect.objectContaining({ position: 7 }), resumes[1]]);
+  });
+
   it('names the run that its last item is of, and not one that brought nothing before it was cut', async () => {
     const { server, remote } = await openedLive({ network: cutTwice([1]) });
     const resumes: Any[] = [];

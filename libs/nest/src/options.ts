@@ -225,7 +225,7 @@ export function resolveModule(given: SealwireModuleOptions): ModulePolicy {
   if (encryptionKey !== 0 && encryptionKey !== 16 && encryptionKey !== 32) {
     throw refuse(`encryptionKey is 0, 16 or 32, got ${shown(encryptionKey)}.`);
   }
-  if (encryptionKey === 0 && (forceEncryption || secureKeys.length > 0 || asksForKey)) {
+  if (encryptionKey === 0 && (forceEncryption || options.secureKeys || asksForKey)) {
     throw refuse('encryptionKey 0 means no encryption, so it cannot be forced or have keys, nor require them.');
   }
   if ('secureKeys' in options && options.secureKeys === undefined) {

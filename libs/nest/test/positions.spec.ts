@@ -4,7 +4,9 @@ import { UNIT } from '@sealwire/core/live';
 import { at, RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import {
   bufferCount,
+  catchError,
   concatMap,
+  endWith,
   filter,
   from,
   map,
@@ -17,6 +19,7 @@ import {
   startWith,
   take,
   tap,
+  throwError,
   toArray,
 } from 'rxjs';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
@@ -114,7 +117,41 @@ describe('interceptors see the items of a resumable Observable without their pos
       ),
       [1, 1, 2, 2, 3, 3, 4, 4].map((i) => [undefined, i]),
     ],
-    ['one for all has none', pipe(indices, toArray()), [[undefined, [1, 2, 3, 4]]]],
+    ['one for all', pipe(indices, toArray()), [[4, [1, 2, 3, 4]]]],
+    [
+      'what is left at the end',
+      pipe(indices, bufferCount(3)),
+      [
+        [3, [1, 2, 3]],
+        [4, [4]],
+      ],
+    ],
+    [
+      'items of their own last, behind dropped ones',
+      pipe(
+        indices,
+        filter((i) => i === 2),
+        endWith('x', 'y'),
+      ),
+      [
+        [2, 2],
+        [4, 'x'],
+        [4, 'y'],
+      ],
+    ],
+    [
+      'an item in place of an error, behind dropped ones',
+      pipe(
+        indices,
+        filter((i) => i % 2 === 0),
+        mergeMap((i) => (i < 4 ? [i] : throwError(() => new Error('no more')))),
+        catchError(() => of('x')),
+      ),
+      [
+        [2, 2],
+        [4, 'x'],
+      ],
+    ],
   ])('%s', async (_name, through, pairs) => {
     operator = through;
     const answer = await answered();

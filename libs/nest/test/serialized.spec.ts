@@ -165,7 +165,7 @@ it('items keep their positions, and the type of the options', async () => {
   const peer = await client();
   const positioned = await callLive(peer, { name: 'positioned', args: [] });
   expect(await items(positioned)).toEqual([{ name: 'a' }]);
-  expect(positioned.streams.list[0]?.consumed).toBe(1);
+  expect(positioned.streams.list[0]?.position).toEqual([1, 1]);
   expect(await items(await callLive(peer, { name: 'typed', args: [] }))).toEqual([{ name: 'a' }]);
 });
 

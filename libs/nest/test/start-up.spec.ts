@@ -196,6 +196,7 @@ describe('start-up refuses in one sentence', () => {
     ],
     ['a keySize of 24', /encryptionKey is 0, 16 or 32, got 24/, { encryptionKey: 24 as never }],
     ['force without encryption', /encryptionKey 0 means no encryption/, { encryptionKey: 0, forceEncryption: true }],
+    ['keys without encryption', /encryptionKey 0 means no encryption/, { encryptionKey: 0, secureKeys: [] }],
     ['a path with a slash', /path of a module is made of/, { path: 'a/b' }],
     ['a limit of no bytes', /maxBody is a whole number above 0, got 0/, { maxBody: 0 }],
     ['a limit below that of a handshake', /maxBody is at least 131072 bytes.*got 131071/, { maxBody: 131_071 }],

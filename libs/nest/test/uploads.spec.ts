@@ -4,10 +4,10 @@ import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Injectable, Logger, StreamableFile, ValidationPipe } from '@nestjs/common';
+import { Injectable, Logger, Res, StreamableFile, ValidationPipe } from '@nestjs/common';
 import { CONTENT_TYPE, encodeCalls, RemoteFile } from '@sealwire/core';
 import { encodeUnit, UNIT } from '@sealwire/core/live';
-import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
+import { type Injected, RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { IsInstance, IsInt } from 'class-validator';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { LiveAnswer, LiveCall, sendLive } from './live-peer.js';
@@ -65,6 +65,11 @@ class Up {
       throw error;
     }
     return sum;
+  }
+
+  @RemoteFunction()
+  early(_content: ReadableStream<Uint8Array>, @Res() response: Injected<{ json(body: unknown): unknown }>): unknown {
+    return response.json('early');
   }
 
   @RemoteFunction({ maxUpload: 1_000 })
@@ -259,6 +264,12 @@ it('an early answer reaches a caller on a slow line, who reads it when all has l
   forged.fill(0, 40);
   expect(await slowly(forged)).toHaveLength(0);
 }, 20_000);
+
+it('an answer through the response comes while an upload goes on, although the function returns the response', async () => {
+  const { peer } = await start();
+  const call = new LiveCall(peer, [{ name: 'early', args: [new ReadableStream()] }]);
+  expect(await call.value()).toBe('early');
+});
 
 it('items go up and down at the same time', async () => {
   const { peer } = await start();

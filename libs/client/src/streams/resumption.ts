@@ -52,24 +52,24 @@ export class Origin {
   canGoOn(run: Uint8Array | undefined): boolean {
     const { stream } = this;
     if (stream.ended || stream.cancelled) return false;
-    const position = this.#reached();
+    const [position, place] = this.#reached();
     // an item without one among what waits: its consumer meets that
     if (stream.ended) return false;
     if (stream.arrived === this.#arrived) return true;
     // not by the position itself: a later run may bring other items of the same one
-    if (position !== undefined) [this.#position, this.#run] = [position, run];
+    if (place > this.#arrived) [this.#position, this.#run] = [position, run];
     this.attempts = 0;
     this.#arrived = stream.arrived;
     return this.#run !== undefined;
   }
 
-  #reached(): unknown {
+  #reached(): readonly [position: unknown, place: number] {
     const { stream } = this;
     try {
-      return stream.kind === 'items' ? stream.position : stream.arrived;
+      return stream.kind === 'items' ? stream.position : [stream.arrived, stream.arrived];
     } catch (error) {
       stream.end(remoteError(error));
-      return undefined;
+      return [undefined, 0];
     }
   }
 

@@ -36,8 +36,8 @@ export class IncomingStream {
   cancelled = false;
   /** somebody asked for what it brings */
   touched = false;
-  /** position of the last item that was consumed, if it had one */
-  consumed: unknown;
+  /** the last position that was consumed, and its item's place among what arrived, from 1 */
+  private consumed: readonly [position: unknown, place: number] = [undefined, 0];
   /** how many items arrived; of bytes the absolute offset behind them */
   arrived: number;
   /** bytes that wait for the consumer */
@@ -88,11 +88,12 @@ export class IncomingStream {
     return this.readers.length > 0;
   }
 
-  /** Position of the last item that arrived, if one had a position. */
-  get position(): unknown {
-    for (let i = this.buffer.length; i-- > 0; ) {
-      const [position] = this.pair(this.buffer[i] as Uint8Array);
-      if (position !== undefined) return position;
+  /** The last position that arrived, undefined if there was none, and its item's place among what arrived, from 1. */
+  get position(): readonly [position: unknown, place: number] {
+    const { buffer } = this;
+    for (let i = buffer.length; i-- > 0; ) {
+      const [position] = this.pair(buffer[i] as Uint8Array);
+      if (position !== undefined) return [position, this.arrived - buffer.length + i + 1];
     }
     return this.consumed;
   }
@@ -198,7 +199,7 @@ export class IncomingStream {
     if (this.kind !== 'items') return owned(bytes);
     if (!this.info.resumable) return decodeValue(bytes, this.decode);
     const [position, item] = this.pair(bytes);
-    if (position !== undefined) this.consumed = position;
+    if (position !== undefined) this.consumed = [position, this.arrived - this.buffer.length];
     return item;
   }
 

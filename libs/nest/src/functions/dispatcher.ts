@@ -140,7 +140,7 @@ export class RemoteFunctionDispatcher {
   ): Uint8Array {
     let complete = 0;
     let streams = false;
-    let failed: Set<unknown> | undefined;
+    let failed: Map<unknown, unknown> | undefined;
     const replace: Replace = (value) => {
       if (!streamIn(value)) return undefined;
       if (value instanceof CompleteStream) complete += value.length;
@@ -153,12 +153,12 @@ export class RemoteFunctionDispatcher {
     };
     const instead = (error: unknown, place: number): Outcome => {
       this.unsendable(module.functions.get(calls[place]?.name ?? '')?.origin, error);
-      failed = (failed ?? new Set()).add(outcomes[place]);
+      failed = (failed ?? new Map()).set(outcomes[place], error);
       return INTERNAL;
     };
     const payload = encodeReply({ outcomes }, instead, { replace });
     // else all of them are encoded again
-    if (failed && !streams) letGoStreams(failed, INTERNAL);
+    if (failed && !streams) for (const [outcome, error] of failed) letGoStreams(outcome, error);
     return payload;
   }
 

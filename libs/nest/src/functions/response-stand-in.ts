@@ -48,8 +48,7 @@ export class ResponseStandIn extends EventEmitter {
   destroyed = false;
   closed = false;
   readonly socket = null;
-  /** the call's request */
-  req!: object;
+  #req!: object;
   readonly #origin: string;
   #body: unknown;
   #headers: Map<string, unknown> | undefined;
@@ -112,6 +111,15 @@ export class ResponseStandIn extends EventEmitter {
     this.writableFinished = true;
     this.emit('finish');
     this.#close();
+  }
+
+  /** The call's request: not a property of its own, or whoever looks for streams in an answer that a function returns would close it. */
+  get req(): object {
+    return this.#req;
+  }
+
+  set req(request: object) {
+    this.#req = request;
   }
 
   get locals(): object {

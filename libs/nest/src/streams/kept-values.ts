@@ -1,5 +1,5 @@
 import { at, sourceOf } from '@sealwire/core';
-import { At } from '@sealwire/core/live';
+import { At, hold } from '@sealwire/core/live';
 import { isObservable, map } from 'rxjs';
 import { streamIn } from './sources.js';
 
@@ -64,7 +64,6 @@ export function mapped(value: object, change: Change): object {
 }
 
 interface Source extends AsyncIterable<unknown> {
-  on?(event: 'error', listener: () => void): unknown;
   destroy?(): unknown;
   return?(): unknown;
 }
@@ -77,8 +76,7 @@ class Mapped implements AsyncIterableIterator<unknown> {
     private readonly source: Source,
     private readonly change: Change,
   ) {
-    // what fails before it is read must not end the process; whoever reads it hears of it
-    if (source.destroy) source.on?.('error', () => undefined);
+    hold(source);
   }
 
   async next(): Promise<IteratorResult<unknown, undefined>> {

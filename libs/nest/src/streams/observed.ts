@@ -113,8 +113,9 @@ export class Observed implements AsyncIterableIterator<unknown> {
 
 /**
  * Takes positions off the items of an Observable in front of interceptors, and puts them on again behind: an item that comes out alone
- * while another goes in has the position of that. Without a position an item would come twice after a cut, if one before it has one.
- * So either all of them that interceptors delay or multiply have none, or the stream fails.
+ * while another goes in has the position of that, and what comes out when the last one was in has the last position. Without a position
+ * an item would come twice after a cut, if one before it has one. So either all of them that interceptors delay or multiply have none,
+ * or the stream fails.
  */
 class Positions {
   #position: unknown;
@@ -122,19 +123,28 @@ class Positions {
   #out: unknown[] | undefined;
   /** an item went in of which nothing had come out when it was in */
   #dropped = false;
+  /** no other item goes in */
+  #ended = false;
   /** an item with a position has come out */
   #given = false;
   #lost = false;
   #consumer: Subscriber<unknown> | undefined;
 
   off(items: Observable<unknown>): Observable<unknown> {
-    return new Observable((interceptors) =>
-      items.subscribe({
-        next: (value) => (value instanceof At ? this.#in(value, interceptors) : interceptors.next(value)),
-        error: (error) => interceptors.error(error),
-        complete: () => interceptors.complete(),
-      }),
-    );
+    return new Observable((interceptors) => {
+      const end = (pass: () => void): void => {
+        this.#ended = true;
+        this.#in(this.#position, pass);
+      };
+      return items.subscribe({
+        next: (value) => {
+          if (value instanceof At) this.#in(value.position, () => interceptors.next(value.item));
+          else interceptors.next(value);
+        },
+        error: (error) => end(() => interceptors.error(error)),
+        complete: () => end(() => interceptors.complete()),
+      });
+    });
   }
 
   on(items: Observable<unknown>): Observable<unknown> {
@@ -159,20 +169,23 @@ class Positions {
     });
   }
 
-  #in({ position, item }: At, interceptors: Subscriber<unknown>): void {
+  #in(position: unknown, pass: () => void): void {
     this.#flush();
     this.#position = position;
     this.#out = [];
-    interceptors.next(item);
+    pass();
     this.#flush();
   }
 
   #flush(): void {
     const out = this.#out;
     this.#out = undefined;
-    if (out?.length === 0) this.#dropped = true;
-    else if (out?.length === 1 && !this.#lost && !(out[0] instanceof At)) this.#give(at(this.#position, out[0]));
-    else for (const value of out ?? []) this.#astray(value);
+    if (out?.length === 0) this.#dropped = !this.#ended;
+    for (const value of out ?? []) {
+      const positioned = (out?.length === 1 || this.#ended) && !this.#lost && !(value instanceof At);
+      if (positioned) this.#give(at(this.#position, value));
+      else this.#astray(value);
+    }
   }
 
   #give(value: unknown): void {

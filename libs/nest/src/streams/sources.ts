@@ -100,9 +100,11 @@ export function letGoStreams(value: unknown, reason: unknown, besides?: Pick<Out
 
 /** Of an Observable nothing is open before it is subscribed to. */
 function eachStream(value: unknown, visit: (source: StreamSource) => void): void {
-  let left: number = LIMITS.payloadItems;
+  const seen = new Set<object>();
   const look = (value: unknown, depth: number): void => {
-    if (typeof value !== 'object' || value === null || depth > LIMITS.cborDepth || left-- <= 0) return;
+    if (typeof value !== 'object' || value === null || depth > LIMITS.cborDepth) return;
+    if (seen.size >= LIMITS.payloadItems || seen.has(value)) return;
+    seen.add(value);
     try {
       if (Array.isArray(value) || value instanceof Set) for (const part of value) look(part, depth + 1);
       else if (value instanceof Map) for (const part of [...value].flat(1)) look(part, depth + 1);
