@@ -80,12 +80,12 @@ export class Origin {
     const resume: Resume | undefined = run && {
       run,
       position: this.#position,
-      ...(version === undefined ? {} : { version }),
+      ...(version !== undefined && { version }),
     };
     return rewrite(this.#payload, [0], ({ resume: _, metadata: __, ...call }) => ({
       ...call,
       ...added,
-      ...(resume ? { resume } : {}),
+      ...(resume && { resume }),
     }));
   }
 }

@@ -9,7 +9,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-const UNREAD = 'The stream was not read while another one was: read them in their order, or at the same time.';
+const UNREAD = 'Another stream was read first: read them in order, or at the same time.';
 
 /** The message that a stream is part of. */
 interface StreamEvents {
@@ -271,7 +271,7 @@ export class Consumer implements AsyncIterableIterator<unknown> {
   /** @throws TypeError */
   [Symbol.asyncIterator](): this {
     if (!this.#stream.used) return this;
-    throw new TypeError('This stream was read already: it is read once. Call the function again, or keep the items.');
+    throw new TypeError('This stream was read already: call the function again, or keep the items.');
   }
 }
 

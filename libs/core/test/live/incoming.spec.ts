@@ -199,7 +199,7 @@ describe('a consumer', () => {
     // nobody ever asked for the log, which was in the way
     await expect(bytesOf(log)).rejects.toMatchObject({
       code: 'stream_cut',
-      message: 'The stream was not read while another one was: read them in their order, or at the same time.',
+      message: 'Another stream was read first: read them in order, or at the same time.',
       details: { bytes: expect.any(Number) },
     });
     expect(data(1, 65_536)).toBeUndefined();
