@@ -297,6 +297,41 @@ describe.each([
     expect(await transfers()).toBe(1);
   });
 
+  it('answers what is committed, although a transaction of a subscriber fails after that', async () => {
+    let ends = 0;
+    const failing = async ({ manager }: { manager: EntityManager }) => {
+      ends += 1;
+      if (ends !== 2) return;
+      await manager.transaction(async (own) => {
+        await own.query('SELECT 1 / 0').catch(() => undefined);
+      });
+    };
+    expect(await subscribed({ afterTransactionCommit: failing })).toEqual(outcome);
+    expect(await transfers()).toBe(1);
+  });
+
+  it('answers nothing that was undone, although a transaction of a subscriber succeeds after that', async () => {
+    let ends = 0;
+    const one = call();
+    const refused = subscribed(
+      {
+        async beforeTransactionCommit({ manager }) {
+          ends += 1;
+          if (ends === 2) await manager.query('SELECT 1 / 0').catch(() => undefined);
+        },
+        async afterTransactionCommit({ manager }) {
+          if (ends !== 2) return;
+          ends += 1;
+          await manager.transaction((own) => own.query('SELECT 1'));
+        },
+      },
+      one,
+    );
+    await expect(refused).rejects.toThrow('rolled back');
+    expect(await transfers()).toBe(0);
+    expect(await instance.exactlyOnce.run(one, transfer())).toEqual(outcome);
+  });
+
   it('answers nothing that a failed statement of a subscriber undid', async () => {
     let ends = 0;
     const one = call();

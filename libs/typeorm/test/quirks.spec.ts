@@ -139,7 +139,7 @@ describe('undocumented insides of TypeORM and pg', () => {
     await dataSource.destroy();
   });
 
-  it('tell what a COMMIT did', async () => {
+  it('tell what the first COMMIT did, and pass on all else as it is', async () => {
     const runner = database.dataSource.createQueryRunner();
     const client: DriverClient = await runner.connect();
     for (const [statement, committed] of [
@@ -149,8 +149,14 @@ describe('undocumented insides of TypeORM and pg', () => {
       const { query } = client;
       const commit = watchCommit(client);
       await runner.startTransaction();
+      const submitted = new pg.Query('SELECT 1');
+      expect((client as unknown as pg.Client).query(submitted)).toBe(submitted);
       await runner.query(statement).catch(() => undefined);
       expect(commit.done).toBe(false);
+      await runner.commitTransaction();
+      expect(commit.done).toBe(committed);
+      await runner.startTransaction();
+      await runner.query(committed ? 'SELECT 1 / 0' : 'SELECT 1').catch(() => undefined);
       await runner.commitTransaction();
       expect(commit.done).toBe(committed);
       commit.leave();
@@ -243,6 +249,10 @@ describe('undocumented insides of TypeORM and pg', () => {
       const { code, message } = error as { code?: string; message?: string };
       expect({ lost: isLost(error) || code === '57P01', code, message }).toMatchObject({ lost: true });
       await proxy.close().catch(() => undefined);
+    });
+
+    it.each(['ER_DUP_ENTRY', 'EREQUEST'])('and not what another driver says: %s', (code) => {
+      expect(isLost(Object.assign(new Error('Duplicate entry'), { code }))).toBe(false);
     });
 
     it.each<[string, unknown]>([

@@ -11,12 +11,14 @@ import type {
   SessionStoreListener,
 } from '@sealwire/nest/ports';
 import { createTypeOrmStore, sealwireEntities, sealwireMigrations, type TypeOrmStoreOptions } from '@sealwire/typeorm';
-import { DataSource } from 'typeorm';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { freshDatabase } from '../../../test/support/postgres.js';
 
 export const primitives = nodePrimitives;
 export const kek = formatKeyText('swe1', new Uint8Array(36).fill(7));
 export const nextKek = formatKeyText('swe1', new Uint8Array(36).fill(8));
+
+type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 
 export interface TestDatabase {
   readonly dataSource: DataSource;
@@ -50,8 +52,8 @@ export async function openPostgres(poolSize = 10): Promise<TestDatabase> {
   };
 }
 
-export async function connect(url: string): Promise<DataSource> {
-  return new DataSource({ type: 'postgres', url, entities: sealwireEntities, poolSize: 5 }).initialize();
+export async function connect(url: string, options: Partial<PostgresOptions> = {}): Promise<DataSource> {
+  return new DataSource({ type: 'postgres', url, entities: sealwireEntities, poolSize: 5, ...options }).initialize();
 }
 
 async function migrated(connection: object): Promise<DataSource> {

@@ -5,7 +5,7 @@ import { type ArgumentsHost, Catch, ConflictException, type ExceptionFilter } fr
 import { APP_FILTER } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { parseSecureKey } from '@sealwire/core';
+import { parseSecureKey, SealwireError } from '@sealwire/core';
 import { type Injected, RemoteFunction, RemoteFunctions, RemoteTransaction, SealwireModule } from '@sealwire/nest';
 import { sealwireMigrations, typeOrmStore } from '@sealwire/typeorm';
 import type { EntityManager } from 'typeorm';
@@ -72,6 +72,10 @@ describe('a server that only reads', () => {
     for (const Tables of sealwireMigrations) await new Tables().up(source.createQueryRunner());
     const instance = await startInstance(source, { ledger: 'postgres' });
     onTestFinished(() => instance.sessions.stop());
+    const serializable = await connect(postgres.url, { isolationLevel: 'SERIALIZABLE' });
+    onTestFinished(() => serializable.destroy());
+    const strict = await startInstance(serializable);
+    onTestFinished(() => strict.sessions.stop());
     const [{ data }] = await source.query(`SELECT current_setting('data_directory') AS data`);
     await postgres.stop();
     await writeFile(join(data, 'standby.signal'), '');
@@ -81,12 +85,23 @@ describe('a server that only reads', () => {
       runs += 1;
       return done();
     };
+    const all: (() => Promise<unknown>)[] = [
+      ...asks.map(
+        ([, ask]) =>
+          () =>
+            ask(instance),
+      ),
+      () => instance.exactlyOnce.run(call(), run),
+      () => strict.exactlyOnce.run(call(), done),
+      () => instance.keys.currentCookieKey(),
+      () => instance.keys.cookieKey(primitives.random(4)),
+    ];
     const states = (expected: unknown) =>
       Promise.all(
-        [...asks, ['a call', ({ exactlyOnce }: Instance) => exactlyOnce.run(call(), run)] as const].map(([, ask]) =>
+        all.map((ask) =>
           expect
             .poll(() =>
-              ask(instance).then(
+              ask().then(
                 () => 'well',
                 (error) => error,
               ),
@@ -97,7 +112,7 @@ describe('a server that only reads', () => {
     await states(
       expect.objectContaining({
         code: 'busy',
-        cause: expect.objectContaining({ code: expect.stringMatching(/^(25006|55000)$/) }),
+        cause: expect.objectContaining({ code: expect.stringMatching(/^(25006|55000|0A000)$/) }),
       }),
     );
     expect(runs).toBe(0);
@@ -138,6 +153,13 @@ describe.each([
       expect(await instance.exactlyOnce.run(call(), done)).toEqual(outcome);
     },
   );
+
+  it("that are the store's, whatever a filter answers to them", async () => {
+    const one = call();
+    const filtered = { outcome: Uint8Array.of(9), rollback: true, thrown: new SealwireError('busy') };
+    await expect(instance.exactlyOnce.run(one, async () => filtered)).rejects.toMatchObject({ code: 'busy' });
+    expect(await instance.exactlyOnce.run(one, done)).toEqual(outcome);
+  });
 });
 
 /** Says 500 of all but what it knows, as many applications do. */

@@ -1,4 +1,4 @@
-import { SealwireError } from '@sealwire/core';
+import { SealwireError, thrownText } from '@sealwire/core';
 import { isLost } from '../quirks/index.js';
 
 /** What became of a statement or a transaction that was given up. */
@@ -10,6 +10,15 @@ const UNAVAILABLE = /^(08|53|57P|57014|25P03|25P04|55P03)/;
 /** The database could not be asked, or its answer is not known. */
 export function busy(cause: unknown): SealwireError {
   return new SealwireError('busy', undefined, { cause });
+}
+
+export function isBusy(error: unknown): error is SealwireError {
+  return error instanceof SealwireError && error.code === 'busy';
+}
+
+/** What to log of an error: for one that is `busy`, what the database or its driver said. */
+export function reasonOf(error: unknown): string {
+  return thrownText((isBusy(error) ? error.cause : undefined) ?? error);
 }
 
 /** The five characters that PostgreSQL gives an error; undefined if the error did not come from there. */
@@ -34,9 +43,10 @@ export function isUnavailable(error: unknown): boolean {
 }
 
 /**
- * Whether the server only reads: a standby, or one that was told so. Of a statement of the store's own it says nothing else; SQL of
- * the application fails so for reasons of its own (`SET TRANSACTION READ ONLY`, `currval`).
+ * Whether the server only reads: a standby, which has no unlogged tables and no serializable transactions either, or one that was told
+ * so. Of a statement of the store's own it says nothing else; SQL of the application fails so for reasons of its own (`SET TRANSACTION
+ * READ ONLY`, `currval`).
  */
 export function isReadOnly(error: unknown): boolean {
-  return ['25006', '55000'].includes(sqlState(error) ?? '');
+  return ['25006', '55000', '0A000'].includes(sqlState(error) ?? '');
 }

@@ -3,7 +3,7 @@ import { concat, type Primitives, SealwireError, toHex } from '@sealwire/core';
 import { ExactlyOnce, type ExactlyOnceCall } from '@sealwire/nest/ports';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { DURABLE, toBytes } from '../connection/database.js';
-import { busy, isReadOnly, isTransient, isUnavailable, LATE } from '../connection/errors.js';
+import { busy, isBusy, isReadOnly, isTransient, isUnavailable, LATE } from '../connection/errors.js';
 import { Turns } from '../connection/turns.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { outcomePlace } from '../keys/places.js';
@@ -80,8 +80,7 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
 
   private async once(runner: QueryRunner, call: ExactlyOnceCall, run: RunCall): Promise<Uint8Array> {
     try {
-      await runner.startTransaction();
-      const stored = await this.claim(runner, call).catch(async (error) => {
+      const stored = await this.begin(runner, call).catch(async (error) => {
         // in the middle of a transaction it is not handed back but closed: the next connection may lead to the primary
         if (isReadOnly(error)) await runner.release();
         throw error;
@@ -97,6 +96,11 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
       const lost = !(await rollBack(runner));
       throw !isTransient(error) && (lost || isUnavailable(error)) ? busy(error) : error;
     }
+  }
+
+  private async begin(runner: QueryRunner, call: ExactlyOnceCall): Promise<Uint8Array | undefined> {
+    await runner.startTransaction();
+    return this.claim(runner, call);
   }
 
   /** Writes the call's identity. It answers the stored outcome if there is one already. */
@@ -140,7 +144,7 @@ export class TypeOrmExactlyOnce extends ExactlyOnce {
     const { manager, end } = this.lend(runner);
     const { outcome, rollback, thrown } = await run(manager).finally(end);
     // whatever a filter answered
-    if (isTransient(thrown) || isUnavailable(thrown)) throw thrown;
+    if (isTransient(thrown) || isUnavailable(thrown) || isBusy(thrown)) throw thrown;
     if (depthOf(runner) !== depth) {
       throw new Error(
         'An exactlyOnce function left a transaction open, ended the one it was given, or had several in it at a time.',

@@ -39,7 +39,8 @@ export function isIdle(client: DriverClient): boolean {
 }
 
 /** Codes of Node for a socket, or for the encryption on it, that failed. */
-const SOCKET = /^(E[A-Z_]+|ERR_(STREAM|SOCKET|SSL|TLS)_\w+)$/;
+const SOCKET =
+  /^(ECONN\w+|EPIPE|ETIMEDOUT|EHOST\w+|ENET\w+|ENOTFOUND|EAI_\w+|EADDRNOTAVAIL|ERR_(STREAM|SOCKET|SSL|TLS)_\w+)$/;
 /** Words of pg for a connection that is lost, closed or not to be had, and for an answer that it waits for no longer. */
 const LOST =
   /^(Connection terminated|Client (was closed|has encountered a connection error)|timeout ex|Query read timeout|Received unexpected|received invalid response)/;
@@ -51,8 +52,9 @@ export function isLost(driverError: unknown): boolean {
 }
 
 /**
- * Notes whether a COMMIT on the connection did what it says: for a failed transaction PostgreSQL answers ROLLBACK without an error,
- * which TypeORM takes for success, and what subscribers throw after it TypeORM passes on as if it had failed.
+ * Notes whether the next COMMIT on the connection does what it says: for a failed transaction PostgreSQL answers ROLLBACK without an
+ * error, which TypeORM takes for success, and what subscribers throw after it TypeORM passes on as if it had failed. Those behind it are
+ * of subscribers' own transactions.
  */
 export function watchCommit(client: DriverClient): { readonly done: boolean; leave(): void } {
   const { query } = client;
@@ -62,10 +64,15 @@ export function watchCommit(client: DriverClient): { readonly done: boolean; lea
       client.query = query;
     },
   };
-  client.query = async (...args) => {
-    const result = await query.apply(client, args);
-    if (args[0] === 'COMMIT') commit.done = result.command === 'COMMIT';
-    return result;
+  client.query = (...args) => {
+    // what is no statement in words, a stream of rows say, answers no promise
+    const answer = query.apply(client, args);
+    if (args[0] !== 'COMMIT') return answer;
+    commit.leave();
+    return answer.then((result) => {
+      commit.done = result.command === 'COMMIT';
+      return result;
+    });
   };
   return commit;
 }
