@@ -34,6 +34,17 @@ describe('the key encryption', () => {
     expect(() => keys.unwrap(other, keys.wrap(one, secret))).toThrow(expect.objectContaining({ code: 'open_failed' }));
   });
 
+  it('says of keys alone that a backup has them: a session put back would be one that was ended', () => {
+    const backup = 'Put the row back from a backup.';
+    const altered = keys.wrap(['other'], secret);
+    expect(() => keys.unwrap(['sealwire_key', 'server'], altered)).toThrow(backup);
+    for (const table of ['session', 'outcome', 'cookie_key']) {
+      expect(() => keys.unwrap([`sealwire_${table}`], altered)).toThrow(
+        /^(?!.*backup).*was altered, or moved there\.$/,
+      );
+    }
+  });
+
   it('refuses every altered byte', () => {
     const wrapped = keys.wrap(['a'], secret);
     for (let i = 4; i < wrapped.length; i++) {

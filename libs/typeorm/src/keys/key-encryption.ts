@@ -54,8 +54,10 @@ export class KeyEncryption {
     try {
       return this.primitives.open(key, NONCE, identity, bytes.subarray(KEY_ID + SALT));
     } catch (cause) {
-      const sentence = `${nameOf(place)} does not open: it was altered, or moved there. Put the row back from a backup.`;
-      throw new SealwireError('open_failed', sentence, { cause });
+      const sentence = `${nameOf(place)} does not open: it was altered, or moved there.`;
+      // any other row put back, a session's say, may have been ended since
+      const advice = place[0] === 'sealwire_key' ? ' Put the row back from a backup.' : '';
+      throw new SealwireError('open_failed', sentence + advice, { cause });
     }
   }
 
