@@ -13,7 +13,7 @@ import {
 import { type CookieRandom, KeyStore, type StoredServerKey } from '@sealwire/nest/ports';
 import { type Database, DURABLE, type Query, toBytes } from '../connection/database.js';
 import { GroupCommit } from '../numbers/group-commit.js';
-import { CookieKeys } from './cookie-keys.js';
+import { CookieKeys, MOST } from './cookie-keys.js';
 import { assertSharedKek, type KeyEncryption } from './key-encryption.js';
 import { keyPlace } from './places.js';
 
@@ -25,9 +25,6 @@ const CREATED = 'extract(epoch FROM created_at)::float8 * 1000 AS created';
 const VALID = '(valid_until IS NULL OR valid_until > now())';
 /** The time $n, but not before the database's: whoever follows the ends of keys looks no further back than it looked before. */
 const notPast = (n: number) => `GREATEST($${n}::timestamptz, now())`;
-
-/** Keys that one statement asks about: no line of unknown ones is longer than that for those behind it. */
-const MOST = 5_000;
 
 interface Named {
   readonly module: string;
