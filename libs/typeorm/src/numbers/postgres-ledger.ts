@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { type CallNumber, FIRST_LANE, LIMITS, type Sending, thrownText, toHex } from '@sealwire/core';
+import { type CallNumber, FIRST_LANE, LIMITS, type Sending, toHex } from '@sealwire/core';
 import {
   type Acceptance,
   type FirstAcceptance,
@@ -11,6 +11,7 @@ import {
   withinTime,
 } from '@sealwire/nest/ports';
 import { type Database, toBytes } from '../connection/database.js';
+import { reasonOf } from '../connection/errors.js';
 import type { Incarnation } from '../sessions/incarnation.js';
 import { LEASE, type Lease } from '../sessions/lease.js';
 import { ACCEPT, FINISH, RECALL, type RecallRow, type VerdictRow } from './accepted-numbers.js';
@@ -171,7 +172,7 @@ export class PostgresLedger extends NumberLedger {
 
   private ask(key: string, asked: Asked): Running {
     const verdict = this.verdictOf(asked).catch((error): Acceptance => {
-      this.logger.warn(`Numbers could not be accepted: ${thrownText(error)}`);
+      this.logger.warn(`Numbers could not be accepted: ${reasonOf(error)}`);
       this.leaveUnsure(key);
       return { kind: 'busy' };
     });
@@ -240,7 +241,7 @@ export class PostgresLedger extends NumberLedger {
     this.removing.add(owner);
     this.lease
       .removeGone(this.database.query, owner)
-      .catch((error) => this.logger.warn(`An instance that is silent could not be looked at: ${error}`))
+      .catch((error) => this.logger.warn(`An instance that is silent could not be looked at: ${reasonOf(error)}`))
       .finally(() => this.removing.delete(owner));
   }
 
@@ -251,7 +252,9 @@ export class PostgresLedger extends NumberLedger {
         return await this.finishes.add(finished);
       } catch (error) {
         if (performance.now() > end) {
-          this.logger.error(`The result of a call of session ${finished.session.key} could not be written: ${error}`);
+          this.logger.error(
+            `The result of a call of session ${finished.session.key} could not be written: ${reasonOf(error)}`,
+          );
           return;
         }
         await delay(250);

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import { SealwireError, type SessionSecrets, thrownText, toHex } from '@sealwire/core';
+import { SealwireError, type SessionSecrets, toHex } from '@sealwire/core';
 import {
   type NewSession,
   type RenewedSession,
@@ -11,6 +11,7 @@ import {
 } from '@sealwire/nest/ports';
 import type { DataSourceOptions } from 'typeorm';
 import { checkServer, type Database, DURABLE, hasTables, type Query } from '../connection/database.js';
+import { reasonOf } from '../connection/errors.js';
 import { checkNames } from '../connection/schema.js';
 import type { KeyEncryption } from '../keys/key-encryption.js';
 import { GroupCommit } from '../numbers/group-commit.js';
@@ -27,7 +28,7 @@ import {
   toLedgerSession,
   toStored,
 } from './session-row.js';
-import { Ticker } from './ticker.js';
+import { OVERLAP, Ticker } from './ticker.js';
 
 /** milliseconds; instances may purge at the same time, each passes over what another has locked */
 const PURGE_PERIOD = 60_000;
@@ -90,12 +91,11 @@ export class TypeOrmSessionStore extends SessionStore {
     await lease.removeGone(this.query);
     await lease.take(this.query);
     this.ticker = new Ticker(database, lease, incarnation, listener, (message, error) =>
-      this.logger.warn(`${message} ${thrownText(error)}`),
+      this.logger.warn(`${message} ${reasonOf(error)}`),
     );
-    await this.ticker.tick();
-    this.ticker.start();
+    await this.ticker.start();
     this.purgeTimer = setInterval(() => {
-      this.parts.purge().catch((error) => this.logger.warn(`What is over could not be purged: ${error}`));
+      this.parts.purge().catch((error) => this.logger.warn(`What is over could not be purged: ${reasonOf(error)}`));
     }, PURGE_PERIOD).unref();
   }
 
@@ -104,7 +104,7 @@ export class TypeOrmSessionStore extends SessionStore {
     await this.ticker?.stop().catch((error) => {
       // its lease ends without it
       this.logger.warn(
-        `The database did not answer while the store stopped: last uses may be lost. ${thrownText(error)}`,
+        `The database did not answer while the store stopped: last uses may be lost. ${reasonOf(error)}`,
       );
     });
     await this.parts.database.close();
@@ -145,7 +145,7 @@ export class TypeOrmSessionStore extends SessionStore {
     this.sameLife(bootId);
     if (lane === undefined) return undefined;
     await this.evictions.created(session, limits).catch((error) => {
-      this.logger.warn(`Sessions over the limit could not be ended: ${error}`);
+      this.logger.warn(`Sessions over the limit could not be ended: ${reasonOf(error)}`);
     });
     return { lane, incarnation: value };
   }
@@ -238,13 +238,19 @@ export class TypeOrmSessionStore extends SessionStore {
     await this.ticker?.refresh();
   }
 
-  /** Waits until every living instance has learned of what was written before; false if one has not in that time. */
+  /**
+   * Waits until every living instance has learned of what was written before, and no session lives that a handshake opened while its
+   * SecureKey was being revoked; false if it does not come to that in time.
+   */
   async settled(milliseconds: number): Promise<boolean> {
     const end = performance.now() + milliseconds;
     const [since] = await this.query<{ now: string }>('SELECT now()::text AS now');
     for (;;) {
       const behind = await this.query(
-        'SELECT 1 FROM sealwire_instance WHERE lease_until > now() AND ticked_at < $1::timestamptz LIMIT 1',
+        `SELECT 1 FROM sealwire_instance WHERE lease_until > now() AND ticked_at < $1::timestamptz
+         UNION ALL SELECT 1 FROM sealwire_session s JOIN sealwire_key k ON k.module = s.module AND k.id = s.key_id
+         WHERE s.ended_at IS NULL AND k.kind = 'secure'
+           AND k.valid_until BETWEEN $1::timestamptz - ${OVERLAP} * interval '1 second' AND $1::timestamptz LIMIT 1`,
         [since?.now],
       );
       if (behind.length === 0) return true;

@@ -9,7 +9,7 @@ import { clocks, LEASE, type Lease } from './lease.js';
 /** Streams of a session that ended elsewhere end within a second, statement and all. */
 const PERIOD = 500;
 /** Seconds that ends are looked for behind the last tick: longer than a statement may take to commit. */
-const OVERLAP = 8;
+export const OVERLAP = 8;
 const BATCH = 1_000;
 /** How often last uses are tried to be written in a tick. */
 const FLUSHES = 4;
@@ -76,7 +76,10 @@ export class Ticker {
     };
   }
 
-  start(): void {
+  /** Sessions of keys that ran out while no server ran end before it serves. */
+  async start(): Promise<void> {
+    await this.tick();
+    await this.tidying;
     this.timer = setInterval(() => {
       void this.attempt(this.tick(), 'The session store did not answer; trying again.');
     }, PERIOD).unref();
