@@ -74,9 +74,9 @@ describe('the live result of the vectors', () => {
     await expect(bytes.read()).rejects.toMatchObject({ code: 'late', message: 'Too late.' });
     expect(await second.value.next()).toEqual({ done: false, value: { cents: 5 } });
     expect(streams.list.map(({ position, arrived }) => [position, arrived])).toEqual([
-      [undefined, 1],
-      [undefined, 103],
-      ['a', 1],
+      [[undefined, 0], 1],
+      [[undefined, 0], 103],
+      [['a', 1], 1],
     ]);
     expect(decodeReply(fromHex(live.status))).toEqual({ status: 'session_ended' });
   });
