@@ -74,13 +74,8 @@ async function connect(database: DataSource, { databaseUrl }: Config): Promise<v
   } catch (error) {
     // one of TypeORM itself is a fault of the application
     if (!databaseUrl || error instanceof TypeORMError) throw error;
-    throw new StartupError(`The database of DATABASE_URL cannot be used: ${causeOf(error)}`);
+    throw new StartupError(`The database of DATABASE_URL cannot be used: ${thrownText(error)}`);
   }
-}
-
-/** Of a name with several addresses Node tells the failure of each, and nothing of them all. */
-function causeOf(error: unknown): string {
-  return error instanceof AggregateError ? error.errors.map(thrownText).join(', ') : thrownText(error);
 }
 
 /** Several instances may start at once, and TypeORM does not keep their migrations apart. */

@@ -73,7 +73,10 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
  */
 export function thrownText(thrown: unknown): string {
   try {
-    return String(thrown instanceof Error ? thrown.message : thrown);
+    if (!(thrown instanceof Error)) return String(thrown);
+    // of a name with several addresses Node tells the failure of each, and nothing of them all
+    const each = !thrown.message && thrown instanceof AggregateError ? thrown.errors.map(thrownText).join(', ') : '';
+    return String(thrown.message || each || thrown.name);
   } catch {
     return 'something that is no text';
   }

@@ -46,7 +46,7 @@ export interface SealwireOptions {
   /** first part of the route, `remote` by default */
   readonly path?: string;
   /** key-encryption keys `swe1...` for a store that keeps secrets, if its own options do not give them */
-  readonly kek?: string;
+  readonly kek?: string | undefined;
   /** largest body in bytes, 1 MiB by default, 128 KiB at least */
   readonly maxBody?: number;
   /** bytes of all bodies together that have come in part, 64 MiB by default; above it requests are answered `busy` */
