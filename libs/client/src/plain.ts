@@ -1,9 +1,9 @@
 import { type Call, decodeReply, LIMITS, type Outcome, SealwireError } from '@sealwire/core';
-import { rejection } from './delivery/failure.js';
+import { failure, NEVER_LEFT, RETRYABLE, rejection } from './delivery/failure.js';
 import type { How } from './delivery/how.js';
 import { aborted, listen, unlisten, withinOpen } from './delivery/limits.js';
 import { type Parcel, withAdded } from './delivery/payload.js';
-import { closedError, notReached, notSent, OutcomeUnknownError, RemoteError, remoteError } from './errors.js';
+import { closedError, notReached, notSent, RemoteError } from './errors.js';
 import type { EventHub } from './events.js';
 import type { Settings } from './options.js';
 import { type OpenCaller, type Prepared, prepare } from './remote.js';
@@ -113,25 +113,18 @@ function outcomesOf(response: CompleteResponse, count: number, url: string): rea
   }
   const { code, error } = hintOf(response, url);
   if (code === undefined) throw error;
-  throw new RemoteError(code, `The server refused the call: ${code}.`, {
-    retryable: code === 'busy' || code === 'rate_limited',
-  });
+  throw new RemoteError(code, `The server refused the call: ${code}.`, { retryable: RETRYABLE.has(code) });
 }
 
 function noStreams(): RemoteError {
   return new RemoteError('unsupported_value', 'A call without encryption takes no streams and no files.');
 }
 
-const NOT_SENT: ReadonlySet<string> = new Set(['unreachable', 'bad_configuration', 'too_large']);
-
 function settle(name: string, outcome: Outcome | unknown): Settled {
   if (outcome instanceof RemoteError) return { status: 'rejected', reason: outcome };
   if (outcome instanceof Error || !isOutcome(outcome)) {
-    const certain = outcome instanceof SealwireError && NOT_SENT.has(outcome.code);
-    return {
-      status: 'rejected',
-      reason: certain ? remoteError(outcome) : new OutcomeUnknownError(name, undefined, outcome),
-    };
+    const mayHaveRun = !(outcome instanceof SealwireError && NEVER_LEFT.has(outcome.code));
+    return { status: 'rejected', reason: failure(name, mayHaveRun, undefined, outcome) };
   }
   if (outcome.ok) return { status: 'fulfilled', value: outcome.value };
   return { status: 'rejected', reason: rejection(name, outcome, false, undefined) };

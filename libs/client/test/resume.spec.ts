@@ -1,7 +1,7 @@
 import { at, toHex } from '@sealwire/core';
 import { CompleteStream, EncodedItem } from '@sealwire/core/live';
 import { describe, expect, it, vi } from 'vitest';
-import { LivePeerServer } from '../../../test/support/peer/live-server.js';
+import { type LiveFunction, LivePeerServer } from '../../../test/support/peer/live-server.js';
 import { remoteBytes } from './support/bytes.js';
 import { type Any, collect, cutAfter, type LiveNetwork, openedLive, readBy } from './support/live.js';
 import { gate, useFakeTimers } from './support/remote.js';
@@ -360,6 +360,44 @@ describe('a resumable stream', () => {
       throw Object.assign(new Error('too old'), { code: 'position_gone' });
     };
     await expect(collect(items)).rejects.toMatchObject({ code: 'position_gone' });
+  });
+
+  /** Cut once, and then refused until there is a new token. */
+  async function expired(refresh: () => unknown) {
+    let cuts = 0;
+    const { server, remote } = await openedLive({
+      timeout: 300,
+      refresh,
+      network: async (_request, next) => {
+        const response = await next();
+        return response.body instanceof Uint8Array || cuts++ > 0 ? response : cutAfter(response, 20_000);
+      },
+    });
+    watching(server, 100);
+    const watch = server.live.watch as LiveFunction;
+    const items = await remote.watch();
+    server.live.watch = (context) => {
+      if (context.call.metadata?.authorization === 'new') return watch(context);
+      throw Object.assign(new Error('Unauthorized'), { code: 'unauthorized', details: { status: 401, ran: false } });
+    };
+    return collect(items);
+  }
+
+  it.each([
+    ['could not be reached', () => Promise.reject(new TypeError('Failed to fetch'))],
+    ['cannot be asked now', () => Promise.reject(Object.assign(new Error('Try later.'), { retryable: true }))],
+    ['does not answer', () => new Promise(() => {})],
+  ])('goes on though whoever gives new tokens %s at first', async (_, first) => {
+    let asked = 0;
+    const answers = expired(() => (asked++ === 0 ? first() : { authorization: 'new' }));
+    expect(indices(await answers)).toEqual(upTo(100));
+    expect(asked).toBe(2);
+  });
+
+  it('ends if there is no new token', async () => {
+    const refused = expired(() => Promise.reject(new Error('The log-in is over.')));
+    await expect(refused).rejects.toMatchObject({ code: 'unauthorized', retryable: false });
+    await expect(refused).rejects.toThrow('refresh() failed: The log-in is over.');
   });
 
   it('ends with the reason of its signal, and with $close, also while it waits to go on', async () => {

@@ -60,7 +60,7 @@ describe.each([
     const error = await remote.whoami(items()).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'unauthorized', details: { status: 401, ran: false } });
     expect((error as Error).message).toBe(
-      'Unauthorized. It was not sent again with new metadata, for its streams cannot be read twice: call it once more.',
+      'Unauthorized. Its streams cannot be read again, so it was not sent with new metadata: call it once more.',
     );
     expect(refresh).toHaveBeenCalledOnce();
     expect(await remote.whoami(items())).toBe('new');

@@ -5,10 +5,11 @@ import type { Hint } from '../transport/hint.js';
 import { HeadersError } from '../transport/transport.js';
 import type { Event } from './table.js';
 
-const RETRYABLE: ReadonlySet<string> = new Set(['busy', 'rate_limited', 'unavailable']);
+/** Codes of outcomes and refusals after which nothing ran, and the same call may succeed later. */
+export const RETRYABLE: ReadonlySet<string> = new Set(['busy', 'rate_limited', 'unavailable']);
 const GONE: ReadonlySet<string | undefined> = new Set(['session_unknown', 'handshake_used', 'too_large']);
 /** Codes of a transport that knows that no byte of a frame left. */
-const NEVER_LEFT: ReadonlySet<unknown> = new Set(['unreachable', 'bad_configuration']);
+export const NEVER_LEFT: ReadonlySet<unknown> = new Set(['unreachable', 'bad_configuration']);
 
 type Trace = { readonly sessionId: Uint8Array; readonly number: CallNumber } | undefined;
 

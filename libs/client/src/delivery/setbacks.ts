@@ -186,7 +186,7 @@ export function stop(message: Message, error: unknown): void {
 /** The time of the message is over. */
 export function outOfTime(message: Message): RemoteError {
   const { lastError, delivery, asking } = message;
-  if (asking) return refreshFailed(new Error('it has not answered in the time of the call'));
+  if (asking) return refreshFailed(new Error('it has not answered in the time of the call'), true);
   if (!isOffline()) return notReached(lastError ?? delivery.sessions.lastError);
   return isFresh(message) ? notSent() : notReached(offline());
 }
@@ -205,20 +205,22 @@ export function rejectionOf(
   name: string,
   outcome: Failed,
 ): RemoteError {
-  const { refresher } = work.how;
-  if (refresher && !refreshed && unauthorized(outcome)) {
-    // the next call has new metadata
-    refresher.after(work.round).catch(() => undefined);
-    if (upload?.repeatable === false) {
-      const said = outcome.message.replace(/\.?$/, '.');
-      const message = `${said} It was not sent again with new metadata, for its streams cannot be read twice: call it once more.`;
-      return rejection(name, { ...outcome, message }, ran, traceOf(last));
+  let told = outcome;
+  if (unauthorized(outcome)) {
+    const { refresher } = work.how;
+    if (refresher && !refreshed) {
+      // the next call has new metadata
+      refresher.after(work.round).catch(() => undefined);
+      if (upload?.repeatable === false) {
+        const said = outcome.message.replace(/\.?$/, '.');
+        const message = `${said} Its streams cannot be read again, so it was not sent with new metadata: call it once more.`;
+        told = { ...outcome, message };
+      }
     }
+    // an earlier sending may have run, whatever became of this one
+    if (resent) told = { ...told, details: { ...(outcome.details as object), ran: undefined } };
   }
-  if (!resent || !unauthorized(outcome)) return rejection(name, outcome, ran, traceOf(last));
-  // an earlier sending may have run, whatever became of this one
-  const { ran: _, ...details } = outcome.details as Record<string, unknown>;
-  return rejection(name, { ...outcome, details }, ran, traceOf(last));
+  return rejection(name, told, ran, traceOf(last));
 }
 
 /** Whether nothing of the message ever left, or will arrive. */
@@ -261,7 +263,11 @@ export function told(message: Message, sent: Sent, answer: NumberAnswer, opened:
   }
 }
 
-function refreshFailed(error: unknown): RemoteError {
+/** @param passes whether it may be there later, as after the TypeError of a `fetch` without a network */
+function refreshFailed(
+  error: unknown,
+  passes = error instanceof TypeError || (error as Partial<RemoteError> | undefined)?.retryable,
+): RemoteError {
   const sentence = `The server refused the call, and refresh() failed: ${thrownText(error)}`;
-  return new RemoteError('unauthorized', sentence, { cause: error });
+  return new RemoteError('unauthorized', sentence, { retryable: passes === true, cause: error });
 }

@@ -8,21 +8,20 @@ import { join, rewrite } from '../delivery/payload.js';
 import { changedError, RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 
-/** Failures of a resuming call that pass. */
+/** Failures of a resuming call that pass, beside those after which any call may be tried again. */
 const PASSING: ReadonlySet<string> = new Set([
+  // of the transport, of which nobody says what may follow
   'unreachable',
-  'timeout',
-  'busy',
-  'rate_limited',
-  'unavailable',
   // nobody waited for it in time: the network was away
   'cancelled',
   'deadline',
   'outcome_unknown',
   'result_gone',
-  'metadata_failed',
-  'on_session_failed',
 ]);
+
+function passes({ code, retryable }: RemoteError): boolean {
+  return retryable || PASSING.has(code);
+}
 
 /** A stream that can be gone on with, the call that it came from, and how far it came. */
 export class Origin {
@@ -112,7 +111,7 @@ export async function goOn(delivery: Delivery, how: How, origins: readonly Origi
         const outcome = settled[place];
         if (!outcome || outcome.status === 'fulfilled') return false;
         why = outcome.reason;
-        if (PASSING.has(outcome.reason.code)) return true;
+        if (passes(outcome.reason)) return true;
         origin.stream.end(outcome.reason);
         return false;
       });
@@ -140,7 +139,7 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
     const ended = message.receptions ? [] : origins.filter((_, place) => settled[place]?.status === 'fulfilled');
     for (const { stream } of ended) stream.end(changedError());
   } catch (error) {
-    if (!(error instanceof RemoteError) || !PASSING.has(error.code)) throw error;
+    if (!(error instanceof RemoteError && passes(error))) throw error;
     return calls.map(() => ({ status: 'rejected', reason: error }));
   }
   return settled;
