@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { type INestApplication, Injectable, type Type } from '@nestjs/common';
-import { encodeCalls } from '@sealwire/core';
+import { encodeCalls, encodeValue } from '@sealwire/core';
 import { encodeUnit, UNIT } from '@sealwire/core/live';
 import {
   type Injected,
@@ -18,7 +18,7 @@ import {
   SessionStore,
 } from '@sealwire/nest';
 import { finalize, type Observable, of } from 'rxjs';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { MemoryKeyStore, MemoryStore } from '../src/sessions/index.js';
 import { callLive, LiveAnswer, LiveCall, sendLive } from './live-peer.js';
 import { startStreams, Watch } from './streams-application.js';
@@ -42,6 +42,13 @@ class Gated {
   async few(): Promise<Observable<number>> {
     await this.wait();
     return of(1, 2);
+  }
+
+  @RemoteFunction()
+  async count(items: AsyncIterable<number>): Promise<number> {
+    let count = 0;
+    for await (const _ of items) count++;
+    return count;
   }
 
   @RemoteFunction()
@@ -135,6 +142,21 @@ it('a session ends with its lifetime though it streams, and a stream keeps it fr
   expect(await items.next()).toEqual({ done: false, value: 1 });
   await expect(items.next()).rejects.toMatchObject({ code: 'session_ended' });
   await answer.ended;
+});
+
+it('what its client sends keeps a session from being idle, and the lifetime ends it all the same', async () => {
+  const { client } = await startStreams({
+    options: { sessionLifetime: 4, autoSessionsLive: 1 },
+    functions: Gated,
+  });
+  const peer = await client();
+  const call = new LiveCall(peer, [{ name: 'count', args: [(async function* () {})()] }]);
+  const item = setInterval(() => call.unit(UNIT.item, 0, encodeValue(1)), 300);
+  onTestFinished(() => clearInterval(item));
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
+  // answered under its seal, so it is there
+  expect(only(await peer.call('none'))).toMatchObject({ code: 'function_unknown' });
+  await expect(call.value()).rejects.toMatchObject({ code: 'stream_cut', details: { items: expect.any(Number) } });
 });
 
 it('a renewal by its client leaves a stream running, which ends with the next session', async () => {

@@ -202,6 +202,7 @@ export class Receiver {
     const { session, frame, opened, digest, arrival } = received;
     const { number } = frame;
     this.touch(session, false);
+    if (upload) upload.alive = () => this.touch(session, false);
     const release = upload && this.sessions.addStream(session, upload);
     let landed: Promise<void> | undefined;
     const over = (result: Uint8Array | undefined): void => {

@@ -20,6 +20,8 @@ export class Upload implements Stoppable {
   failed: Error | undefined;
   /** its first piece opened: whoever sent that has keys */
   keyed = false;
+  /** told of each part of the body in which pieces opened, once its calls run */
+  alive: (() => void) | undefined;
   readonly #streams: IncomingStreams;
   readonly #units: UnitReader;
   readonly #references = new Map<unknown, readonly unknown[]>();
@@ -130,7 +132,10 @@ export class Upload implements Stoppable {
   }
 
   #push(bodies: readonly Uint8Array[]): void {
-    if (bodies.length > 0) this.body.alive();
+    if (bodies.length > 0) {
+      this.body.alive();
+      this.alive?.();
+    }
     for (const body of bodies) this.#waiting.push(...this.#units.push(body));
   }
 
