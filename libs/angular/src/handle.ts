@@ -81,6 +81,8 @@ export class Handle<Api> {
   readonly #tasks: PendingTasks;
   readonly #listeners = new Set<Listener>();
   readonly #turn: Turn;
+  /** apart from reads, which over HttpClient alone would wait for the end of a stream */
+  readonly #streams: Turn;
   #opened: Opened<Api> | undefined;
   #lastKey: string | undefined;
   #isClosed = false;
@@ -101,13 +103,16 @@ export class Handle<Api> {
       const isKeyless = changes && key === undefined && !failure;
       return { why: isSilent ? SILENT : isKeyless ? 'There is no SecureKey now, so nothing was sent.' : undefined };
     });
-    this.#turn = new Turn(options.endOfTurn, (calls, how, each) =>
-      this.invoke((remote) => {
-        const batch = remote.$batch(() => calls, how);
-        each(batch.entries);
-        return batch;
-      }),
-    );
+    const turn = (): Turn =>
+      new Turn(options.endOfTurn, (calls, how, each) =>
+        this.invoke((remote) => {
+          const batch = remote.$batch(() => calls, how);
+          each(batch.entries);
+          return batch;
+        }),
+      );
+    this.#turn = turn();
+    this.#streams = turn();
     this.remote = this.#facade();
     handles.set(this.remote as object, this);
     if (changes) {
@@ -154,7 +159,20 @@ export class Handle<Api> {
 
   /** A call of a resource; those of one turn travel as one message, if they may. */
   read(call: BatchCall<unknown>, how: ReadOptions): Promise<unknown> {
-    return this.#turn.add(call, how);
+    return this.#turn.add(call, how, this.#checkUser());
+  }
+
+  /** A call whose result streams; those of one turn travel as one message, so that their results share a connection. */
+  stream(call: BatchCall<unknown>, signal: AbortSignal): Promise<unknown> {
+    const done = this.#tasks.add();
+    return this.#streams.add(call, { signal, batch: true }, this.#checkUser()).finally(done);
+  }
+
+  #checkUser(): () => void {
+    const isSame = this.user();
+    return () => {
+      if (!isSame()) throw new RemoteError('closed', OTHER_USER);
+    };
   }
 
   /** What one user sees: empty again in the moment in which the SecureKey changes, before any effect has run. */

@@ -7,6 +7,14 @@ export function isStream<T>(value: unknown): value is AsyncIterable<T> {
   );
 }
 
+/** Ends a stream that nobody reads; the others of its message go on. */
+export function giveUp(value: unknown): void {
+  if (isStream(value))
+    value[Symbol.asyncIterator]()
+      .return?.()
+      .catch(() => {});
+}
+
 /** Whether something of a value may still be on its way: items, bytes or a file. */
 export function holdsStream(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false;

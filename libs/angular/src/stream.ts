@@ -135,8 +135,10 @@ class Stream<T> implements RemoteStream<T> {
   }
 
   giveUp(): void {
-    this.#run?.abort();
+    const run = this.#run;
+    // first, for zone.js runs what waits for the abort inside of it
     this.#run = undefined;
+    run?.abort();
   }
 
   begin(call: Described<AsyncIterable<T>>): void {
@@ -164,14 +166,16 @@ class Stream<T> implements RemoteStream<T> {
       if (stream === mine) show({ status });
     });
     try {
-      const [outcome] = await this.handle.invoke((remote) => remote.$batch(() => [call], { signal }));
-      if (outcome?.status !== 'fulfilled') throw outcome?.reason;
-      const stream = outcome.value;
+      const stream = await this.handle.stream(call, signal);
       if (!isStream<T>(stream))
         throw new RemoteError('bad_configuration', `"${call.name}" returned no stream of items.`);
       mine = stream;
       show({ status: statuses.get(stream) ?? 'open' });
-      for await (const item of stream) {
+      const items = stream[Symbol.asyncIterator]();
+      if (signal.aborted) return void items.return?.();
+      // the message goes on for the other streams that began with it
+      signal.addEventListener('abort', () => items.return?.().catch(() => {}), { once: true });
+      for await (const item of { [Symbol.asyncIterator]: () => items }) {
         if (!isShown()) return;
         this.#take(item);
       }

@@ -1,5 +1,5 @@
 import type { BatchCall, CallOptions } from '@sealwire/client';
-import { holdsStream } from './holds-stream.js';
+import { giveUp, holdsStream } from './holds-stream.js';
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
@@ -12,6 +12,8 @@ export interface ReadOptions {
 interface Waiting {
   readonly call: BatchCall<unknown>;
   readonly signal: AbortSignal;
+  /** throws if it may not be sent any more */
+  check(): void;
   resolve(value: unknown): void;
   reject(reason: unknown): void;
 }
@@ -23,7 +25,7 @@ type Send = (
   each: (outcomes: readonly Promise<unknown>[]) => void,
 ) => Promise<unknown>;
 
-/** Gathers the reads of one turn, those with another time apart. */
+/** Gathers the calls of one turn, those with another time apart. */
 export class Turn {
   readonly #waiting = new Map<number | undefined, Waiting[]>();
 
@@ -32,14 +34,16 @@ export class Turn {
     private readonly send: Send,
   ) {}
 
-  add(call: BatchCall<unknown>, { signal, timeout, batch }: ReadOptions): Promise<unknown> {
+  /** @param check throws if the call may not be sent any more when the turn is over */
+  add(call: BatchCall<unknown>, { signal, timeout, batch }: ReadOptions, check: () => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
+      const one: Waiting = { call, signal, check, resolve, reject };
       if (!batch) {
-        void this.#together([{ call, signal, resolve, reject }], timeout);
+        void this.#together([one], timeout);
         return;
       }
       const waiting = this.#waiting.get(timeout) ?? [];
-      waiting.push({ call, signal, resolve, reject });
+      waiting.push(one);
       if (waiting.length > 1) return;
       this.#waiting.set(timeout, waiting);
       this.endOfTurn(() => {
@@ -52,23 +56,31 @@ export class Turn {
   /** Given up only when nobody wants any of it: what is answered counts no more, unless a stream in it is still read. */
   async #together(all: readonly Waiting[], timeout: number | undefined): Promise<void> {
     const stop = new AbortController();
-    const wanted = all.filter(({ signal, reject }) => {
-      if (signal.aborted) reject(signal.reason);
-      return !signal.aborted;
+    const wanted = all.filter(({ signal, check, reject }) => {
+      try {
+        signal.throwIfAborted();
+        check();
+        return true;
+      } catch (error) {
+        reject(error);
+        return false;
+      }
     });
     if (wanted.length === 0) return;
     const open = new Set(wanted);
     let unanswered = wanted.length;
     for (const one of wanted) {
-      const giveUp = (): void => {
+      const leave = (): void => {
         one.reject(one.signal.reason);
         open.delete(one);
         if (open.size === 0) stop.abort(one.signal.reason);
       };
-      one.signal.addEventListener('abort', giveUp, { once: true, signal: stop.signal });
+      one.signal.addEventListener('abort', leave, { once: true, signal: stop.signal });
     }
     const answered = (one: Waiting | undefined, value: unknown): void => {
       unanswered--;
+      // nobody reads it, and what waits for a reader holds the other streams of its message back
+      if (one?.signal.aborted) giveUp(value);
       if (one && unanswered > 0 && !holdsStream(value)) open.delete(one);
       if (open.size === 0) stop.abort();
     };

@@ -21,6 +21,7 @@ import {
 } from '@sealwire/angular';
 import { withInspector } from '@sealwire/angular/inspector';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { cutAt } from './cut.js';
 import { eventually } from './eventually.js';
 import { Rates, serverKey, startServer } from './server.js';
 
@@ -129,18 +130,6 @@ it('says of each of two streams of one function how that one is', async () => {
     vi.unstubAllGlobals();
   }
 });
-
-/** Loses the connection behind so many bytes. */
-function cutAt(bytes: number): TransformStream<Uint8Array, Uint8Array> {
-  let came = 0;
-  return new TransformStream({
-    transform(piece, controller) {
-      came += piece.length;
-      controller.enqueue(came > bytes ? piece.subarray(0, -1_000) : piece);
-      if (came > bytes) controller.error(new TypeError('connection lost'));
-    },
-  });
-}
 
 describe('progress of an action', () => {
   it('counts the bytes of a file that goes up, and shows what the function reports', async () => {

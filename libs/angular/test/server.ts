@@ -115,6 +115,20 @@ export class RatesController {
     return this.news.pipe(map((rate) => `${currency} ${rate}`));
   }
 
+  /** begins when somebody lets it */
+  readonly gate = new Subject<void>();
+
+  @RemoteFunction()
+  async later(): Promise<Observable<string>> {
+    await firstValueFrom(this.gate);
+    return this.watch('USD');
+  }
+
+  @RemoteFunction()
+  refused(): Observable<string> {
+    throw new RemoteFunctionError('refused', 'Not today.');
+  }
+
   @RemoteFunction({ resumable: true })
   async *count(to: number, @RemoteResume() resume: Injected<Resume | undefined>): AsyncGenerator<number> {
     for (let i = Number(resume?.position ?? 0) + 1; i <= to; i++) yield at(i, i);
