@@ -48,6 +48,8 @@ export interface Answered {
   /** the key that proved the session; undefined if nothing did */
   readonly key: Uint8Array | undefined;
   readonly answers: readonly NumberAnswer[];
+  /** whether the session's frames are still answered: a result that does not fit is then fetched by one */
+  readonly held?: boolean;
 }
 
 /** A client's state between steps 3 and 4. Its `frame` is step 3. */
@@ -152,8 +154,8 @@ export const openFinish = /* @__PURE__ */ opaquely(function* (
 
 /**
  * Step 4, server, and the split: makes a second ephemeral key and seals S2, B, the terms, the renewal answers and the first
- * answers. It uses `state` up. Results beyond {@link LIMITS}.finishAnswerResults bytes become `ran`, those of first calls
- * `running` (PROTOCOL.md sections 3.5 and 3.6).
+ * answers. It uses `state` up. Results beyond {@link LIMITS}.finishAnswerResults bytes become `running` if another frame
+ * can still fetch them, else `ran` (PROTOCOL.md sections 3.5 and 3.6).
  *
  * @param renewalAnswers one for each renewal of step 3, in their order
  * @param firstAnswers one for each of the first calls, in their order
@@ -171,15 +173,15 @@ export function answerFinish(
   const { suite, symmetric, keys, b } = state;
   const { primitives } = suite;
   let room: number = LIMITS.finishAnswerResults;
-  const fitting = (answers: readonly NumberAnswer[], instead: NumberAnswer) =>
-    answers.map((answer) => {
+  const fitting = (answers: readonly NumberAnswer[], held = false) =>
+    answers.map((answer): NumberAnswer => {
       if (answer.known !== 'result') return answer;
-      if (answer.frame.length > room) return instead;
+      if (answer.frame.length > room) return { known: held ? 'running' : 'ran' };
       room -= answer.frame.length;
       return answer;
     });
-  const lists = renewalAnswers.map(({ key, answers }) => ({ key, answers: fitting(answers, { known: 'ran' }) }));
-  const first = pad(encodeAnswers(fitting(firstAnswers, { known: 'running' })));
+  const lists = renewalAnswers.map(({ key, answers, held }) => ({ key, answers: fitting(answers, held) }));
+  const first = pad(encodeAnswers(fitting(firstAnswers, true)));
   const plaintext = (s2: Uint8Array, h: Uint8Array) => {
     const proof = (key: Uint8Array | undefined) =>
       key ? proveSession(primitives, key, h, 'answer') : new Uint8Array(SIZE.proof);

@@ -262,10 +262,11 @@ export class Handshakes {
     if (!renewed) return { key: undefined, answers: numbers.map(() => ({ known: 'unknown' })) };
     const { session, key, first } = renewed;
     // before the ledger is asked: what it says of numbers that it did not take must stay true
-    this.sessions.ended(sessionId, 'renewed', undefined);
+    const held = this.sessions.ended(sessionId, 'renewed', undefined);
     const known = numbers.length === 0 ? [] : await this.ask(this.ledger.recall(session, numbers));
     const told = known.map((answer, i) => (first && numbers[i]?.number.lane !== 0 ? { known: 'unknown' } : answer));
-    return { key, answers: told as typeof known };
+    // without step 4 the client has no keys for a frame
+    return { key, answers: told as typeof known, held: held && !first };
   }
 
   private async policyOf(module: RegisteredModule, minKeySize: 16 | 32): Promise<ServerOptions> {

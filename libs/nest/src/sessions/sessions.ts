@@ -180,14 +180,16 @@ export class Sessions implements SessionStoreListener {
     return work;
   }
 
-  ended(id: Uint8Array, reason: CloseReason, module: string | undefined): void {
+  /** @returns whether its frames are still answered here */
+  ended(id: Uint8Array, reason: CloseReason, module: string | undefined): boolean {
     const key = toHex(id);
     this.#lookUps.forget(key);
     const session = this.#hot.get(key);
     if (!session) {
       this.#endStreams(key, reason);
-      if (module !== undefined && !this.#ended.has(key)) this.events.emit('closed', { sessionId: key, module, reason });
-      return;
+      const held = this.#ended.has(key);
+      if (module !== undefined && !held) this.events.emit('closed', { sessionId: key, module, reason });
+      return held;
     }
     this.#hot.delete(key);
     session.end(reason);
@@ -195,6 +197,7 @@ export class Sessions implements SessionStoreListener {
     this.add(session);
     this.events.emit('closed', { sessionId: key, module: session.module, reason });
     this.#closeEnded(session).catch((error) => this.logger.warn(`Could not close a lane: ${error}`));
+    return true;
   }
 
   /** An end that was told meanwhile may have been missed, so streams end too. */
