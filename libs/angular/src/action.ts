@@ -164,8 +164,10 @@ class Action<Args extends unknown[], T> {
   }
 
   cancel(): void {
-    this.#controller.abort(new OutcomeUnknownError('the function', undefined, new Error('The run was given up.')));
+    const controller = this.#controller;
+    // first, for zone.js runs what waits for the abort inside of it, and that may run the action again
     this.#controller = new AbortController();
+    controller.abort(new OutcomeUnknownError('the function', undefined, new Error('The run was given up.')));
   }
 
   run(...args: Args): void {
