@@ -317,6 +317,10 @@ it('what is malformed under the seal ends the call, and what is not sealed is re
   altered.request.end(new Uint8Array(80));
   await expect(altered.value()).rejects.toMatchObject({ code: 'stream_cut' });
   expect(up.failures).toHaveLength(3);
+  const malformed = call();
+  malformed.unit(UNIT.item, 0, Uint8Array.of(0xff));
+  await expect(malformed.value()).rejects.toMatchObject({ code: 'stream_failed' });
+  expect(logged).not.toHaveBeenCalled();
 
   const noPayload = new LiveCall(peer, [], encodeUnit(UNIT.end, 0, new Uint8Array(0)));
   await expect(noPayload.answer).rejects.toThrow('bad_frame');

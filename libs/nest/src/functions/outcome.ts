@@ -67,6 +67,10 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof SealwireError && error.code === 'stream_cut') {
     return failure(error.code, error.message, error instanceof StreamCutError ? error.details : undefined);
   }
+  // its caller's mistake: an item of a stream among the arguments
+  if (error instanceof SealwireError && error.code === 'bad_payload') {
+    return failure('stream_failed', 'An item of a stream among the arguments is malformed.');
+  }
   if (error instanceof HttpException) return failureOfResponse(error.getStatus(), error.getResponse(), error.message);
   return INTERNAL;
 }
