@@ -1,7 +1,10 @@
 import { createRemote, fetchTransport } from '@sealwire/client';
+import { httpTransport } from '@sealwire/client/http';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerServer } from '../../../test/support/peer/server.js';
-import { connect, type Network } from './support/remote.js';
+import { certificate } from './support/certificate.js';
+import { type Api, connect, type Network } from './support/remote.js';
+import { BREAKING, listenTls, onTheWay } from './support/tls.js';
 
 it('a call that was answered nothing but `busy` under seal did not run', async () => {
   const server = new PeerServer();
@@ -13,6 +16,26 @@ it('a call that was answered nothing but `busy` under seal did not run', async (
     .add(1, 2)
     .catch((e: unknown) => e);
   expect(error).toMatchObject({ code: expect.not.stringMatching('outcome_unknown') });
+});
+
+it.each(BREAKING)('a call that is answered %s in place of a record of TLS may have run', async (_what, bytes) => {
+  const server = new PeerServer();
+  const { url, inject } = await onTheWay(
+    await listenTls(async (request, response) => {
+      const parts: Buffer[] = [];
+      for await (const part of request) parts.push(part);
+      const body = new Uint8Array(Buffer.concat(parts));
+      const answer = await server.handle({ body, contentType: request.headers['content-type'] ?? '' });
+      if (server.count('call') === 0) response.end(answer.body);
+      else inject(bytes);
+    }),
+  );
+  const { serverKeyText: serverKey, secureKeyText: secureKey } = server;
+  const remote = createRemote<Api>({ url, serverKey, secureKey, transport: httpTransport({ ca: certificate.cert }) });
+  onTestFinished(() => remote.$close());
+  await remote.add(0, 0);
+  await expect(remote.$call({ timeout: 300 }).add(1, 2)).rejects.toMatchObject({ code: 'outcome_unknown' });
+  expect(server.runs).toHaveLength(2);
 });
 
 describe('a call whose headers cannot be made', () => {

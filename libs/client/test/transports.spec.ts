@@ -1,15 +1,16 @@
 import { once } from 'node:events';
 import { createServer, Agent as HttpAgent, type IncomingMessage, type RequestListener, type Server } from 'node:http';
-import { createServer as createTlsServer, Agent as HttpsAgent } from 'node:https';
+import { Agent as HttpsAgent } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { type BodyReader, fetchTransport, type Transport, type TransportRequest } from '@sealwire/client';
 import { httpTransport } from '@sealwire/client/http';
 import { undiciTransport } from '@sealwire/client/undici';
-import { Agent } from 'undici';
+import { Agent, fetch as undiciFetch } from 'undici';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { streamBody } from '../../../test/support/stream-body.js';
 import { certificate } from './support/certificate.js';
+import { BREAKING, listenTls, onTheWay } from './support/tls.js';
 
 async function listen(listener: RequestListener): Promise<{ url: string; server: Server }> {
   const server = createServer(listener).listen(0, '127.0.0.1');
@@ -390,18 +391,10 @@ describe.each(TRANSPORTS)('%s', (name, make) => {
 });
 
 describe('over TLS', () => {
-  async function listenTls(): Promise<string> {
-    const server = createTlsServer(certificate, (_, response) => response.end(resultFrame(10))).listen(0);
-    await once(server, 'listening');
-    onTestFinished(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    return `https://localhost:${(server.address() as AddressInfo).port}/remote/payments`;
-  }
+  const fine: RequestListener = (_, response) => response.end(resultFrame(10));
 
   it.each(TRANSPORTS)('%s refuses a certificate that nobody vouches for', async (_, make) => {
-    const sending = make().send(request(await listenTls()));
+    const sending = make().send(request(await listenTls(fine)));
     await expect(sending).rejects.toMatchObject({ code: 'bad_configuration' });
   });
 
@@ -410,10 +403,63 @@ describe('over TLS', () => {
     ['httpTransport with an agent', () => httpTransport({ agent: new HttpsAgent({ ca: certificate.cert }) })],
     ['undiciTransport', () => undiciTransport({ dispatcher: new Agent({ connect: { ca: certificate.cert } }) })],
   ])('%s takes the authority that it is given', async (_, make) => {
-    const url = await listenTls();
+    const url = await listenTls(fine);
     const transport = make();
     transport.check?.(url);
     for (let i = 0; i < 2; i++) expect(await transport.send(request(url))).toMatchObject({ status: 200 });
+  });
+
+  const trusting = () => new Agent({ connect: { ca: certificate.cert } });
+  const TRUSTING: [string, () => Transport][] = [
+    ['fetchTransport', () => fetchTransport({ fetch: undiciFetchOf(trusting()) })],
+    ['httpTransport', () => httpTransport({ agent: new HttpsAgent({ ca: certificate.cert, keepAlive: true }) })],
+    ['undiciTransport', () => undiciTransport({ dispatcher: trusting() })],
+  ];
+
+  function undiciFetchOf(dispatcher: Agent): typeof fetch {
+    return ((url: string, init: object) => undiciFetch(url, { ...init, dispatcher })) as never;
+  }
+
+  const codeOf = (sending: Promise<unknown>): Promise<string | undefined> =>
+    sending.then(
+      () => undefined,
+      ({ code }) => String(code),
+    );
+  const CERTAIN = ['unreachable', 'bad_configuration'];
+
+  describe.each(TRUSTING)('%s', (_, make) => {
+    it.each(BREAKING)('does not take %s behind its request for a sign that nothing left', async (_what, bytes) => {
+      let isHonest = true;
+      let requests = 0;
+      const { url, inject } = await onTheWay(
+        await listenTls((_incoming, response) => {
+          requests++;
+          if (isHonest) response.end('fine');
+          else inject(bytes);
+        }),
+      );
+      const transport = make();
+      await transport.send(request(url));
+      isHonest = false;
+      // on the connection that was kept, and on a new one
+      for (const one of [transport, make()]) expect(CERTAIN).not.toContain(await codeOf(one.send(request(url))));
+      expect(requests).toBe(3);
+    });
+
+    it('does not take a server that refuses its certificate after the handshake for one that got nothing', async () => {
+      const options = { requestCert: true, ca: certificate.cert, minVersion: 'TLSv1.3' } as const;
+      const url = await listenTls(fine, options);
+      expect(CERTAIN).not.toContain(await codeOf(make().send(request(url))));
+    });
+  });
+
+  it.each(TRANSPORTS)('%s tells that a server speaks no TLS', async (name, make) => {
+    const { url } = await listen((_, response) => response.end());
+    await expect(make().send(request(url.replace('http:', 'https:')))).rejects.toMatchObject({
+      // the others do not say whether the connection stood
+      code: name === 'httpTransport' ? 'bad_configuration' : 'bad_frame',
+      message: expect.stringContaining('speaks no TLS: write http:// in `url`'),
+    });
   });
 
   it.each(TRANSPORTS)('%s tells that a server which closes before TLS stands was not reached', async (name, make) => {

@@ -104,19 +104,24 @@ export function deepestCause(error: unknown): unknown {
 
 /** What answers begins with no record of TLS. */
 const NO_TLS = /wrong version number|packet length too long/;
-const CERTIFICATE = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED|HOSTNAME_|EPROTO)/;
+/** A certificate is looked at before anything else leaves. */
+const CERTIFICATE = /^(ERR_TLS_CERT|CERT_|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED|HOSTNAME_)/;
+/** What TLS says of a handshake, and of a record at any time. */
+const TLS = /^(ERR_SSL|EPROTO)/;
 
 /**
  * What can be said of a request without an answer. Node says in the deepest cause whether the connection came about; a browser
  * says the same of a server that is not there and of one whose CORS rules refuse the page.
+ *
+ * @param fresh whether the connection is known never to have stood: whoever is on the way breaks TLS behind a request as well
  */
-export function explained(error: unknown, url: string, signal: AbortSignal): unknown {
+export function explained(error: unknown, url: string, signal: AbortSignal, fresh = false): unknown {
   const cause = deepestCause(error);
   const { code, syscall, message } = cause as { code?: unknown; syscall?: unknown; message?: string };
-  if ((typeof code === 'string' && CERTIFICATE.test(code)) || message === 'bad port' || code === 'ERR_INVALID_URL') {
-    return new SealwireError('bad_configuration', misconfigured(cause as Error & { code?: string }, url), {
-      cause: error,
-    });
+  const isTls = TLS.test(String(code));
+  if (isTls || CERTIFICATE.test(String(code)) || message === 'bad port' || code === 'ERR_INVALID_URL') {
+    const sentence = misconfigured(cause as Error & { code?: string }, url);
+    return new SealwireError(isTls && !fresh ? 'bad_frame' : 'bad_configuration', sentence, { cause: error });
   }
   if (syscall === 'connect' || syscall === 'getaddrinfo' || code === 'UND_ERR_CONNECT_TIMEOUT') {
     return unreachable(error, url);
@@ -135,7 +140,7 @@ function misconfigured({ code, message }: Error & { readonly code?: string }, ur
   if (NO_TLS.test(message)) {
     return `${origin} speaks no TLS: write http:// in \`url\`, or the address of what ends TLS (${code}).`;
   }
-  if (/^(ERR_SSL|EPROTO)/.test(code)) return `TLS with ${origin} failed: ${message.trim()} (${code})`;
+  if (TLS.test(code)) return `TLS with ${origin} failed: ${message.trim()} (${code})`;
   return `${origin} has a certificate that is not trusted: ${message} (${code}). Correct the host in \`url\`, or make its authority known (NODE_EXTRA_CA_CERTS, or \`ca\` of httpTransport).`;
 }
 

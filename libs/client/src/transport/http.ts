@@ -169,9 +169,10 @@ function watch(sending: ClientRequest, secure: boolean): () => boolean {
 }
 
 function misfortune(error: Error, { url, signal }: TransportRequest, stood: boolean): unknown {
-  const known = explained(error, url, signal);
+  if (stood) return brokenOff(error, url, signal);
+  const known = explained(error, url, signal, true);
   const { code } = known as { code?: unknown };
-  return stood || code === 'bad_configuration' || code === 'unreachable' ? known : unreachable(error, url);
+  return code === 'bad_configuration' || code === 'unreachable' ? known : unreachable(error, url);
 }
 
 /** Bytes that wait for a reader before the connection is read no further. */
