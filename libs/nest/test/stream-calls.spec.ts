@@ -324,6 +324,8 @@ describe('metadata', () => {
     const names = [
       'host content-length transfer-encoding connection x-forwarded-for forwarded cookie origin x-tenant',
       // of whom a gateway lets pass, and with which certificate
+      'client-cert client-cert-chain ssl_client_verify x-consumer-username x-credential-identifier x-endpoint-api-userinfo',
+      'x-apigateway-api-userinfo l5d-client-id oidc_claim_sub x-userinfo x-jwt-payload x-rewrite-url x-host x-scheme x-cdn-src-ip ali-cdn-real-ip',
       'x-arr-clientcert x-azure-clientip x-tls-client-subject x-nf-client-connection-ip do-connecting-ip x-webauth-user',
     ];
     for (const name of names.join(' ').split(' ')) {

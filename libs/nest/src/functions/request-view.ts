@@ -146,14 +146,16 @@ const REFUSED = new Set(
     // of the message, whose body is another than the call's
     'content-type content-encoding content-range content-md5',
     // what a proxy tells of the client
-    'forwarded client-ip true-client-ip remote-user do-connecting-ip incap-client-ip wl-proxy-client-ip',
+    'forwarded client-ip true-client-ip remote-user do-connecting-ip incap-client-ip wl-proxy-client-ip x-host x-scheme x-jwt-payload',
     'http2-settings x-http-method x-http-method-override x-method-override',
   ].flatMap((names) => names.split(' ')),
 );
 const PREFIXES = [
   'proxy- sec- access-control- x-forwarded x-real- x-client- x-cluster- x-original- x-remote- x-auth-request- x-authenticated-',
   'x-ssl- ssl- x-tls- x-envoy- x-amzn- x-amz- x-goog- x-appengine- x-ms- x-azure- x-arr- x-vercel- x-nf- x-akamai- akamai- cf- fastly- fly-',
-  'x-webauth- x-authentik- x-pomerium- tailscale-',
+  'x-webauth- x-authentik- x-pomerium- tailscale- x-consumer- x-credential- x-endpoint-api- x-apigateway- x-userinfo l5d- oidc_ oidc-',
+  // of RFC 9440, and of nginx and Apache
+  'client-cert ssl_ x-rewrite- x-cdn- ali-cdn-',
 ].flatMap((prefixes) => prefixes.split(' '));
 
 /**
