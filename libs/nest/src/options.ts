@@ -60,7 +60,7 @@ export interface SealwireOptions {
   readonly handshakeRate?: Rate | false;
   /** handshakes of all addresses together, for the processor's sake: 200 a second and 1000 at once by default, then `busy` */
   readonly handshakeRateTotal?: Rate | false;
-  /** calls of one session that run at once, 256 by default; a message above it is answered `busy` under seal */
+  /** calls of one session up to which it runs another message, 256 by default; with so many that is answered `busy` under seal */
   readonly sessionCalls?: number;
   /** results kept for duplicates of their calls: 10,000 of together 32 MiB for 120 seconds by default */
   readonly resultCache?: { readonly entries?: number; readonly bytes?: number; readonly seconds?: number };

@@ -165,8 +165,8 @@ export class Receiver {
     const prepared = prepare(payload);
     if (number.lane < session.lane) return this.answers.moved(received);
     if (number.lane > session.lane) return undefined;
-    // a message that is above the limit by itself runs alone, or never would
-    const full = session.calls > 0 && session.calls + prepared.calls > this.options.sessionCalls;
+    // whatever it holds: one as large as the limit would never run beside a stream
+    const full = session.calls >= this.options.sessionCalls;
     if (full && !(await this.answers.isTaken(received))) {
       return this.answers.status(received, 'busy');
     }
