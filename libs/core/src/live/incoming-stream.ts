@@ -37,20 +37,20 @@ export class IncomingStream {
   /** somebody asked for what it brings */
   touched = false;
   /** the last position that was consumed, and its item's place among what arrived, from 1 */
-  private consumed: readonly [position: unknown, place: number] = [undefined, 0];
+  #consumed: readonly [position: unknown, place: number] = [undefined, 0];
   /** how many items arrived; of bytes the absolute offset behind them */
   arrived: number;
   /** bytes that wait for the consumer */
   buffered = 0;
-  private events: StreamEvents | undefined;
-  private readonly buffer: Uint8Array[] = [];
-  private readonly readers: Waiting[] = [];
-  private error: unknown;
+  #events: StreamEvents | undefined;
+  readonly #buffer: Uint8Array[] = [];
+  readonly #readers: Waiting[] = [];
+  #error: unknown;
   /** a reader was told of the end, or of the error */
-  private told = false;
+  #told = false;
   /** its value, as long as it may be over at once */
-  private made: object | undefined;
-  private held: WeakRef<object> | undefined;
+  #made: object | undefined;
+  #held: WeakRef<object> | undefined;
 
   constructor(
     readonly kind: StreamKind,
@@ -62,16 +62,16 @@ export class IncomingStream {
 
   /** AsyncIterable, ReadableStream or RemoteFile; always the same one, undefined if nobody holds it any more. */
   get value(): object | undefined {
-    if (this.held) return this.held.deref();
-    if (this.made) return this.made;
+    if (this.#held) return this.#held.deref();
+    if (this.#made) return this.#made;
     const consumer = new Consumer(this);
     const value = makeValue(this, consumer);
-    this.made = value;
+    this.#made = value;
     // many a stream is over with the piece that announces it, and an entry costs more than its items
     queueMicrotask(() => {
       if (this.ended || this.cancelled) return;
-      this.made = undefined;
-      this.held = new WeakRef(value);
+      this.#made = undefined;
+      this.#held = new WeakRef(value);
       unreachable.register(consumer, this, this);
     });
     return value;
@@ -79,23 +79,23 @@ export class IncomingStream {
 
   /** Makes it a part of that message, and of no earlier one. */
   join(events: StreamEvents): void {
-    this.events = events;
-    this.count(this.buffered, this.buffer.length);
+    this.#events = events;
+    this.#count(this.buffered, this.#buffer.length);
   }
 
   /** Somebody waits for more, and nothing is there. */
   get starving(): boolean {
-    return this.readers.length > 0;
+    return this.#readers.length > 0;
   }
 
   /** The last position that arrived, undefined if there was none, and its item's place among what arrived, from 1. */
   get position(): readonly [position: unknown, place: number] {
-    const { buffer } = this;
+    const buffer = this.#buffer;
     for (let i = buffer.length; i-- > 0; ) {
-      const [position] = this.pair(buffer[i] as Uint8Array);
+      const [position] = this.#pair(buffer[i] as Uint8Array);
       if (position !== undefined) return [position, this.arrived - buffer.length + i + 1];
     }
-    return this.consumed;
+    return this.#consumed;
   }
 
   /** @throws SealwireError `bad_payload` for what such a stream does not bring */
@@ -104,18 +104,18 @@ export class IncomingStream {
     this.arrived += isItem ? 1 : bytes.length;
     if (this.arrived > (this.info.size ?? this.arrived)) throw new SealwireError('bad_payload');
     if (this.cancelled) return;
-    const reader = this.readers.shift();
+    const reader = this.#readers.shift();
     if (reader) {
       try {
-        reader.resolve({ done: false, value: this.read(bytes) });
+        reader.resolve({ done: false, value: this.#read(bytes) });
       } catch (error) {
         reader.reject(error);
         this.cancel();
       }
       return;
     }
-    this.buffer.push(owned(bytes));
-    this.count(bytes.length, 1);
+    this.#buffer.push(owned(bytes));
+    this.#count(bytes.length, 1);
     this.buffered += bytes.length;
   }
 
@@ -125,31 +125,31 @@ export class IncomingStream {
     if (error === undefined && this.arrived !== (this.info.size ?? this.arrived))
       throw new SealwireError('bad_payload');
     this.ended = true;
-    if (this.held) unreachable.unregister(this);
+    if (this.#held) unreachable.unregister(this);
     if (this.cancelled) return;
-    this.error = error;
-    for (const reader of this.readers.splice(0)) {
-      this.told = true;
+    this.#error = error;
+    for (const reader of this.#readers.splice(0)) {
+      this.#told = true;
       if (error === undefined) reader.resolve(DONE);
-      else reader.reject(this.takeError());
+      else reader.reject(this.#takeError());
     }
   }
 
   cut(error: Error): void {
     const isCut = error instanceof SealwireError && error.code === 'stream_cut';
-    this.end(isCut ? this.cutError({ cause: error }) : error);
+    this.end(isCut ? this.#cutError({ cause: error }) : error);
   }
 
   /** Nobody has ever asked for it, and it is in the way. */
   discard(): void {
-    this.clear();
+    this.#clear();
     this.cancelled = true;
-    this.error = this.cutError({}, UNREAD);
+    this.#error = this.#cutError({}, UNREAD);
   }
 
   /** Another reader would find nothing, and not be told why. */
   get used(): boolean {
-    return this.told || (this.cancelled && this.error === undefined);
+    return this.#told || (this.cancelled && this.#error === undefined);
   }
 
   /** Whether another run of the same stream begins where this one was cut. */
@@ -160,76 +160,76 @@ export class IncomingStream {
 
   next(): Promise<Result> {
     this.touched = true;
-    const bytes = this.buffer.shift();
+    const bytes = this.#buffer.shift();
     if (bytes) {
       this.buffered -= bytes.length;
-      this.count(-bytes.length, -1);
-      this.events?.moved();
-      return this.result(bytes);
+      this.#count(-bytes.length, -1);
+      this.#events?.moved();
+      return this.#result(bytes);
     }
-    this.told ||= this.error !== undefined || this.ended || this.cancelled;
-    if (this.error !== undefined) return Promise.reject(this.takeError());
+    this.#told ||= this.#error !== undefined || this.ended || this.cancelled;
+    if (this.#error !== undefined) return Promise.reject(this.#takeError());
     if (this.ended || this.cancelled) return Promise.resolve(DONE);
-    const promise = new Promise<Result>((resolve, reject) => this.readers.push({ resolve, reject }));
-    this.events?.moved();
+    const promise = new Promise<Result>((resolve, reject) => this.#readers.push({ resolve, reject }));
+    this.#events?.moved();
     return promise;
   }
 
   cancel(): void {
     if (this.cancelled) return;
     this.cancelled = true;
-    if (this.held) unreachable.unregister(this);
-    this.clear();
-    this.error = undefined;
-    for (const reader of this.readers.splice(0)) reader.resolve(DONE);
-    this.events?.moved();
-    if (!this.ended) this.events?.cancelled();
+    if (this.#held) unreachable.unregister(this);
+    this.#clear();
+    this.#error = undefined;
+    for (const reader of this.#readers.splice(0)) reader.resolve(DONE);
+    this.#events?.moved();
+    if (!this.ended) this.#events?.cancelled();
   }
 
-  private async result(bytes: Uint8Array): Promise<Result> {
+  async #result(bytes: Uint8Array): Promise<Result> {
     try {
-      return { done: false, value: this.read(bytes) };
+      return { done: false, value: this.#read(bytes) };
     } catch (error) {
       this.cancel();
       throw error;
     }
   }
 
-  private read(bytes: Uint8Array): unknown {
+  #read(bytes: Uint8Array): unknown {
     if (this.kind !== 'items') return owned(bytes);
     if (!this.info.resumable) return decodeValue(bytes, this.decode);
-    const [position, item] = this.pair(bytes);
-    if (position !== undefined) this.consumed = [position, this.arrived - this.buffer.length];
+    const [position, item] = this.#pair(bytes);
+    if (position !== undefined) this.#consumed = [position, this.arrived - this.#buffer.length];
     return item;
   }
 
-  private pair(bytes: Uint8Array): [unknown, unknown] {
+  #pair(bytes: Uint8Array): [unknown, unknown] {
     const pair = decodeValue(bytes, this.decode);
     if (!Array.isArray(pair) || pair.length !== 2) throw new SealwireError('bad_payload');
     return pair as [unknown, unknown];
   }
 
-  private cutError(options: ErrorOptions, message?: string): StreamCutError {
+  #cutError(options: ErrorOptions, message?: string): StreamCutError {
     const details = this.kind === 'items' ? { items: this.arrived } : { bytes: this.arrived };
     return new StreamCutError(details, options, message);
   }
 
   /** A stream fails once; whoever asks on finds its end. */
-  private takeError(): unknown {
-    const { error } = this;
-    this.error = undefined;
+  #takeError(): unknown {
+    const error = this.#error;
+    this.#error = undefined;
     return error;
   }
 
-  private clear(): void {
-    this.count(-this.buffered, -this.buffer.length);
-    this.buffer.length = this.buffered = 0;
+  #clear(): void {
+    this.#count(-this.buffered, -this.#buffer.length);
+    this.#buffer.length = this.buffered = 0;
   }
 
-  private count(bytes: number, items: number): void {
-    if (!this.events) return;
-    this.events.fill.bytes += bytes;
-    this.events.fill.items += items;
+  #count(bytes: number, items: number): void {
+    if (!this.#events) return;
+    this.#events.fill.bytes += bytes;
+    this.#events.fill.items += items;
   }
 }
 

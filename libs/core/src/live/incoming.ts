@@ -29,16 +29,16 @@ export interface IncomingOptions {
  * }
  */
 export class IncomingStreams {
-  private readonly byNumber = new Map<number, IncomingStream>();
+  readonly #byNumber = new Map<number, IncomingStream>();
   /** in the order of their announcement */
   readonly list: IncomingStream[] = [];
   /** the stream of a run that was cut: the next one of its kind that is announced goes on with it */
   continued: IncomingStream | undefined;
-  private readonly held: (() => void)[] = [];
-  private readonly events = {
+  readonly #held: (() => void)[] = [];
+  readonly #events = {
     fill: { bytes: 0, items: 0 },
-    moved: () => this.moved(),
-    cancelled: () => this.cancelled(),
+    moved: () => this.#moved(),
+    cancelled: () => this.#cancelled(),
   };
 
   constructor(private readonly options: IncomingOptions) {
@@ -47,17 +47,17 @@ export class IncomingStreams {
 
   /** Hook of the decoders: the value of a reference to a stream. @throws SealwireError `bad_payload` */
   get revive(): Revive {
-    return (reference) => this.announced(readReference(reference));
+    return (reference) => this.#announced(readReference(reference));
   }
 
-  private announced({ kind, k, info }: ReturnType<typeof readReference>): object | undefined {
-    if (this.byNumber.has(k) || this.list.length >= LIMITS.streams) throw new SealwireError('bad_payload');
+  #announced({ kind, k, info }: ReturnType<typeof readReference>): object | undefined {
+    if (this.#byNumber.has(k) || this.list.length >= LIMITS.streams) throw new SealwireError('bad_payload');
     const continued = this.continued?.kind === kind ? this.continued : undefined;
     if (continued) this.continued = undefined;
     const goesOn = continued?.goesOn(info) === true;
     const stream = goesOn ? continued : new IncomingStream(kind, info, this.options.decode);
-    stream.join(this.events);
-    this.byNumber.set(k, stream);
+    stream.join(this.#events);
+    this.#byNumber.set(k, stream);
     this.list.push(stream);
     if (continued && !goesOn) {
       const message = 'What the stream was read from has changed, so that it cannot go on.';
@@ -79,7 +79,7 @@ export class IncomingStreams {
    * @throws SealwireError `bad_payload` for a stream that is not open or a unit that it cannot have
    */
   accept({ kind, stream: k, bytes }: Unit): void | Promise<void> {
-    const stream = this.byNumber.get(k);
+    const stream = this.#byNumber.get(k);
     if (!stream || stream.ended) throw new SealwireError('bad_payload');
     switch (kind) {
       case UNIT.data:
@@ -95,21 +95,21 @@ export class IncomingStreams {
       default:
         throw new SealwireError('bad_payload');
     }
-    return this.behind() ? new Promise((resolve) => this.held.push(resolve)) : undefined;
+    return this.#behind() ? new Promise((resolve) => this.#held.push(resolve)) : undefined;
   }
 
   /** Every open stream ends with this error; with `stream_cut` each tells what had arrived of it. */
   fail(error: Error): void {
     for (const stream of this.list) if (!stream.ended) stream.cut(error);
-    this.release();
+    this.#release();
   }
 
   /**
    * Whether too much waits for consumers. If one consumer waits itself, what comes for the others is no reason to let it
    * wait, up to a limit: beyond that a stream that nobody has asked for is given up.
    */
-  private behind(): boolean {
-    const { bytes, items } = this.events.fill;
+  #behind(): boolean {
+    const { bytes, items } = this.#events.fill;
     const fill = Math.max(bytes / LIMITS.streamBytes, items / LIMITS.streamItems);
     if (fill < 1) return false;
     if (!this.list.some(({ starving }) => starving)) return true;
@@ -120,15 +120,15 @@ export class IncomingStreams {
     return false;
   }
 
-  private moved(): void {
-    if (this.held.length > 0 && !this.behind()) this.release();
+  #moved(): void {
+    if (this.#held.length > 0 && !this.#behind()) this.#release();
   }
 
-  private release(): void {
-    for (const resolve of this.held.splice(0)) resolve();
+  #release(): void {
+    for (const resolve of this.#held.splice(0)) resolve();
   }
 
-  private cancelled(): void {
+  #cancelled(): void {
     if (this.list.every(({ ended, cancelled }) => ended || cancelled)) this.options.onCancel?.();
   }
 }

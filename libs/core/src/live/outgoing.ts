@@ -36,24 +36,24 @@ type ErrorOf = (thrown: unknown, stream: number, place: number) => StreamFailure
 export class OutgoingStreams extends FoundStreams {
   /** bytes of one item that the other side takes, if that is known */
   itemLimit = Number.POSITIVE_INFINITY;
-  private readonly pieces = new Pieces();
-  private started = 0;
-  private active = 0;
-  private finished = false;
-  private over = false;
-  private steady = false;
-  private write: WritePiece | undefined;
-  private errorOf!: ErrorOf;
-  private writing = false;
-  private scheduled = false;
+  readonly #pieces = new Pieces();
+  #started = 0;
+  #active = 0;
+  #finished = false;
+  #over = false;
+  #steady = false;
+  #write: WritePiece | undefined;
+  #errorOf!: ErrorOf;
+  #writing = false;
+  #scheduled = false;
   /** full pieces since other work went on */
-  private inTurn = 0;
+  #inTurn = 0;
   /** when sources were read first since other work went on, of `performance.now()` */
-  private readingSince = performance.now();
-  private waiting: (() => void)[] = [];
+  #readingSince = performance.now();
+  #waiting: (() => void)[] = [];
   /** the newest progress of calls, which waits */
-  private progress: Map<number, Uint8Array> | undefined;
-  private settle: { resolve(): void; reject(error: unknown): void } | undefined;
+  #progress: Map<number, Uint8Array> | undefined;
+  #settle: { resolve(): void; reject(error: unknown): void } | undefined;
 
   /** {@link FoundStreams.replace} for a function that can go on with its stream: items travel with their positions. */
   get replaceResumable(): Replace {
@@ -81,33 +81,33 @@ export class OutgoingStreams extends FoundStreams {
    * piece behind, only the newest progress of each call is kept for it, and no pulse.
    */
   send(kind: UnitKind, stream: number, bytes: Uint8Array): void {
-    if (this.over || this.isDone || (this.finished && kind !== UNIT.pulse)) return;
-    if (this.pieces.full && kind === UNIT.progress) {
-      this.progress ??= new Map();
-      this.progress.set(stream, bytes);
+    if (this.#over || this.#isDone || (this.#finished && kind !== UNIT.pulse)) return;
+    if (this.#pieces.full && kind === UNIT.progress) {
+      this.#progress ??= new Map();
+      this.#progress.set(stream, bytes);
     }
-    if (this.pieces.full && (kind === UNIT.progress || kind === UNIT.pulse)) return;
-    if (kind === UNIT.outcome) this.addProgress();
-    this.pieces.add(kind, stream, bytes);
-    this.start();
-    this.flushSoon();
+    if (this.#pieces.full && (kind === UNIT.progress || kind === UNIT.pulse)) return;
+    if (kind === UNIT.outcome) this.#addProgress();
+    this.#pieces.add(kind, stream, bytes);
+    this.#start();
+    this.#flushSoon();
   }
 
   /** No more is sent but pulses; the last piece goes when the last stream has ended. */
   finish(): void {
-    this.finished = true;
-    this.flushIfDone();
+    this.#finished = true;
+    this.#flushIfDone();
   }
 
   /** Ends the message now: no source is read any more, this unit is its last one. */
   stop(kind: UnitKind, bytes: Uint8Array, reason: unknown): void {
-    if (this.over || this.isDone) return;
-    this.finished = true;
+    if (this.#over || this.#isDone) return;
+    this.#finished = true;
     for (const stream of this.streams) this.close(stream, reason);
-    this.active = 0;
-    this.started = this.streams.length;
-    this.pieces.add(kind, 0, bytes);
-    this.flushIfDone();
+    this.#active = 0;
+    this.#started = this.streams.length;
+    this.#pieces.add(kind, 0, bytes);
+    this.#flushIfDone();
   }
 
   /**
@@ -117,41 +117,41 @@ export class OutgoingStreams extends FoundStreams {
    * @returns a promise that is rejected with what `write` threw, and is fulfilled after `cancel`
    */
   run(write: WritePiece, errorOf: ErrorOf, order: 'ready' | 'steady' = 'ready'): Promise<void> {
-    this.write = write;
-    this.errorOf = errorOf;
-    this.steady = order === 'steady';
+    this.#write = write;
+    this.#errorOf = errorOf;
+    this.#steady = order === 'steady';
     return new Promise((resolve, reject) => {
-      if (this.over) return resolve();
-      this.settle = { resolve, reject };
-      this.start();
-      this.flushSoon();
-      this.flushIfDone();
+      if (this.#over) return resolve();
+      this.#settle = { resolve, reject };
+      this.#start();
+      this.#flushSoon();
+      this.#flushIfDone();
     });
   }
 
   /** Nobody reads the message any more: every source is closed, nothing is written. */
   cancel(reason: unknown): void {
-    this.end(reason);
-    this.settle?.resolve();
+    this.#end(reason);
+    this.#settle?.resolve();
   }
 
   protected override announce(value: object, resumable: boolean): readonly unknown[] | undefined {
     const reference = super.announce(value, resumable);
     // the first of many items does not wait for those that fill a long piece
-    if (reference && (resumable || reference[0] === 'items')) this.pieces.beginShort();
+    if (reference && (resumable || reference[0] === 'items')) this.#pieces.beginShort();
     return reference;
   }
 
-  private start(): void {
-    while (this.write && this.started < this.streams.length && !(this.steady && this.active > 0)) {
-      const k = this.started++;
-      this.active++;
+  #start(): void {
+    while (this.#write && this.#started < this.streams.length && !(this.#steady && this.#active > 0)) {
+      const k = this.#started++;
+      this.#active++;
       // a failure that cannot be told ends the message
-      this.pump(k, this.streams[k] as Outgoing).catch((error) => this.fail(error));
+      this.#pump(k, this.streams[k] as Outgoing).catch((error) => this.#fail(error));
     }
   }
 
-  private async pump(k: number, stream: Outgoing): Promise<void> {
+  async #pump(k: number, stream: Outgoing): Promise<void> {
     const { kind, info, source } = stream.source;
     const { size, offset = 0 } = info;
     // a source that throws, or has ended, has closed itself
@@ -161,10 +161,10 @@ export class OutgoingStreams extends FoundStreams {
     try {
       const reader = readerOf(stream.source);
       stream.reader = reader;
-      if (source instanceof BegunStream) place += this.begun(k, source);
+      if (source instanceof BegunStream) place += this.#begun(k, source);
       for (;;) {
-        if (performance.now() - this.readingSince > READING_MS) await this.othersTurn();
-        while (this.behind) await this.room();
+        if (performance.now() - this.#readingSince > READING_MS) await this.#othersTurn();
+        while (this.#behind) await this.#room();
         if (stream.over) return;
         closed = true;
         place++;
@@ -174,147 +174,147 @@ export class OutgoingStreams extends FoundStreams {
         closed = !!done;
         if (stream.over) return;
         if (done) break;
-        if (kind === 'items') this.add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
+        if (kind === 'items') this.#add(UNIT.item, k, encodeItem(value, stream.resumable, this.itemLimit));
         else {
           if (!isBytes(value)) throw new TypeError('A stream of bytes gave what is no Uint8Array.');
           at += value.length;
           if (at > (size ?? at)) throw wrongSize(size, at);
-          await this.bytes(k, stream, value);
+          await this.#bytes(k, stream, value);
         }
       }
       if (at !== (size ?? at)) throw wrongSize(size, at);
       stream.over = true;
-      this.add(UNIT.end, k, EMPTY);
+      this.#add(UNIT.end, k, EMPTY);
     } catch (thrown) {
       if (stream.over) return;
       if (closed) stream.over = true;
       else this.close(stream, thrown);
-      this.add(UNIT.error, k, encodeFailure(this.errorOf(thrown, k, place)));
+      this.#add(UNIT.error, k, encodeFailure(this.#errorOf(thrown, k, place)));
     }
-    this.active--;
-    this.start();
-    this.flushIfDone();
+    this.#active--;
+    this.#start();
+    this.#flushIfDone();
   }
 
   /** @returns how many items they are */
-  private begun(k: number, { items }: BegunStream): number {
+  #begun(k: number, { items }: BegunStream): number {
     // a stream may rest for long behind them
     const begun = items.splice(0);
-    for (const { bytes } of begun) this.add(UNIT.item, k, bytes);
+    for (const { bytes } of begun) this.#add(UNIT.item, k, bytes);
     return begun.length;
   }
 
-  private async bytes(k: number, stream: Outgoing, chunk: Uint8Array): Promise<void> {
+  async #bytes(k: number, stream: Outgoing, chunk: Uint8Array): Promise<void> {
     for (let from = 0; from < chunk.length; ) {
-      while (this.behind) await this.room();
+      while (this.#behind) await this.#room();
       if (stream.over) return;
-      const part = chunk.subarray(from, from + this.pieces.roomForData(k));
-      this.add(UNIT.data, k, part);
+      const part = chunk.subarray(from, from + this.#pieces.roomForData(k));
+      this.#add(UNIT.data, k, part);
       from += part.length;
     }
   }
 
-  private add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
-    this.pieces.add(kind, stream, bytes);
-    if (this.pieces.full) this.flush(false);
-    else this.flushSoon();
+  #add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
+    this.#pieces.add(kind, stream, bytes);
+    if (this.#pieces.full) this.#flush(false);
+    else this.#flushSoon();
   }
 
-  private get behind(): boolean {
-    return !this.over && (this.writing || this.pieces.full);
+  get #behind(): boolean {
+    return !this.#over && (this.#writing || this.#pieces.full);
   }
 
-  private async othersTurn(): Promise<void> {
+  async #othersTurn(): Promise<void> {
     await new Promise<void>(nextTurn);
-    this.readingSince = performance.now();
+    this.#readingSince = performance.now();
   }
 
-  private room(): Promise<void> {
-    return new Promise((resolve) => this.waiting.push(resolve));
+  #room(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Everything that comes in this turn goes in one piece. */
-  private flushSoon(): void {
-    if (this.scheduled || this.writing || !this.write || this.steady) return;
-    this.scheduled = true;
+  #flushSoon(): void {
+    if (this.#scheduled || this.#writing || !this.#write || this.#steady) return;
+    this.#scheduled = true;
     nextTurn(() => {
-      this.scheduled = false;
-      this.flush(true);
+      this.#scheduled = false;
+      this.#flush(true);
     });
   }
 
-  private flushIfDone(): void {
-    if (this.isDone) this.flush(true);
+  #flushIfDone(): void {
+    if (this.#isDone) this.#flush(true);
   }
 
-  private get isDone(): boolean {
-    return this.finished && this.active === 0 && this.started === this.streams.length;
+  get #isDone(): boolean {
+    return this.#finished && this.#active === 0 && this.#started === this.streams.length;
   }
 
   /** @param all also what does not fill a piece */
-  private flush(all: boolean): void {
-    const { pieces } = this;
-    while (this.write && !this.writing && !this.over) {
-      const last = this.isDone && !pieces.moreThanOne;
+  #flush(all: boolean): void {
+    const pieces = this.#pieces;
+    while (this.#write && !this.#writing && !this.#over) {
+      const last = this.#isDone && !pieces.moreThanOne;
       if (!last && !pieces.full && !(all && pieces.used > 0)) break;
-      this.writeNext(this.write, last);
+      this.#writeNext(this.#write, last);
     }
-    if (!pieces.full) this.addProgress();
-    if (!this.behind) this.release();
+    if (!pieces.full) this.#addProgress();
+    if (!this.#behind) this.#release();
   }
 
-  private addProgress(): void {
-    if (!this.progress) return;
-    for (const [call, bytes] of this.progress) this.pieces.add(UNIT.progress, call, bytes);
-    this.progress = undefined;
+  #addProgress(): void {
+    if (!this.#progress) return;
+    for (const [call, bytes] of this.#progress) this.#pieces.add(UNIT.progress, call, bytes);
+    this.#progress = undefined;
   }
 
-  private writeNext(write: WritePiece, last: boolean): void {
+  #writeNext(write: WritePiece, last: boolean): void {
     let pending: void | Promise<void>;
-    const body = this.pieces.take();
+    const body = this.#pieces.take();
     const full = body[0].length + (body[1]?.length ?? 0) === LIMITS.pieceBody;
     try {
       pending = write(body, last);
     } catch (error) {
-      this.fail(error);
+      this.#fail(error);
       return;
     }
-    this.over ||= last;
-    this.writing = true;
+    this.#over ||= last;
+    this.#writing = true;
     const written = () => {
-      this.writing = false;
-      if (last) this.settle?.resolve();
+      this.#writing = false;
+      if (last) this.#settle?.resolve();
       else {
-        this.flush(this.isDone);
-        if (this.pieces.used > 0) this.flushSoon();
+        this.#flush(this.#isDone);
+        if (this.#pieces.used > 0) this.#flushSoon();
       }
     };
     // a source that never waits must not keep everything else from running; a few pieces leave in one write
     const soon = () => {
-      if (full && ++this.inTurn < PIECES_A_TURN) return queueMicrotask(written);
-      this.inTurn = 0;
+      if (full && ++this.#inTurn < PIECES_A_TURN) return queueMicrotask(written);
+      this.#inTurn = 0;
       nextTurn(written);
     };
     // a connection whose system takes everything at once is drained before other work runs
-    if (pending) pending.then(full && !last ? soon : written, (error) => this.fail(error));
+    if (pending) pending.then(full && !last ? soon : written, (error) => this.#fail(error));
     else if (last) written();
     else soon();
   }
 
-  private release(): void {
-    for (const resolve of this.waiting.splice(0)) resolve();
+  #release(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  private fail(error: unknown): void {
-    this.end(error);
-    this.settle?.reject(error);
+  #fail(error: unknown): void {
+    this.#end(error);
+    this.#settle?.reject(error);
   }
 
-  private end(reason: unknown): void {
-    this.over = true;
-    this.pieces.clear();
+  #end(reason: unknown): void {
+    this.#over = true;
+    this.#pieces.clear();
     for (const stream of this.streams) this.close(stream, reason);
-    this.release();
+    this.#release();
   }
 }
 

@@ -19,126 +19,127 @@ export type WritePiece = (body: PieceBody, last: boolean) => void | Promise<void
 
 /** Units one behind the other, cut into bodies of pieces. Holds no memory while it holds no unit. */
 export class Pieces {
-  private ready: { readonly body: PieceBody; readonly memory: Uint8Array | undefined }[] = [];
-  private buffer: Uint8Array | undefined;
+  #ready: { readonly body: PieceBody; readonly memory: Uint8Array | undefined }[] = [];
+  #buffer: Uint8Array | undefined;
   /** memory of a long piece that was taken, for the next one */
-  private spare: Uint8Array | undefined;
+  #spare: Uint8Array | undefined;
   /** bytes that the last body had in memory of its own: the next one probably needs as many */
-  private hint = SHORT;
+  #hint = SHORT;
   used = 0;
   /** the unit that ends where the buffer does, if it is one of data: more of the same stream is added to it */
-  private growing: { readonly stream: number; readonly head: number } | undefined;
+  #growing: { readonly stream: number; readonly head: number } | undefined;
   /** bytes of a full body */
-  private limit: number = LIMITS.firstPieceBody;
+  #limit: number = LIMITS.firstPieceBody;
 
   /** A whole body waits. */
   get full(): boolean {
-    return this.ready.length > 0;
+    return this.#ready.length > 0;
   }
 
   /** More waits than the next body takes. */
   get moreThanOne(): boolean {
-    return this.ready.length > 1 || (this.full && this.used > 0);
+    return this.#ready.length > 1 || (this.full && this.used > 0);
   }
 
   /** Bytes of data of that stream that end where a piece does. */
   roomForData(stream: number): number {
-    if (this.growing?.stream === stream) return this.limit - this.used;
-    const room = this.limit - this.used - SIZE.unitHead;
-    return room >= Math.min(LEAST, this.limit / 2) ? room : this.following(UNIT.data) - SIZE.unitHead;
+    if (this.#growing?.stream === stream) return this.#limit - this.used;
+    const room = this.#limit - this.used - SIZE.unitHead;
+    return room >= Math.min(LEAST, this.#limit / 2) ? room : this.#following(UNIT.data) - SIZE.unitHead;
   }
 
   /** The next bodies are short and become longer, so that something arrives also if connections soon break. */
   beginShort(): void {
-    if (this.used < LEAST) this.limit = LEAST;
+    if (this.used < LEAST) this.#limit = LEAST;
   }
 
   add(kind: UnitKind, stream: number, bytes: Uint8Array): void {
     const { length } = bytes;
-    const { used, growing } = this;
-    if (kind === UNIT.data && growing?.stream === stream && used + length <= this.limit) {
-      writeHead(this.room(0), growing.head, kind, stream, used + length - growing.head - SIZE.unitHead);
-      this.put(kind, bytes);
+    const { used } = this;
+    const growing = this.#growing;
+    if (kind === UNIT.data && growing?.stream === stream && used + length <= this.#limit) {
+      writeHead(this.#room(0), growing.head, kind, stream, used + length - growing.head - SIZE.unitHead);
+      this.#put(kind, bytes);
       return;
     }
-    this.growing = undefined;
-    if (used + SIZE.unitHead + length <= this.limit) {
-      writeHead(this.room(SIZE.unitHead), used, kind, stream, length);
-      if (kind === UNIT.data) this.growing = { stream, head: used };
+    this.#growing = undefined;
+    if (used + SIZE.unitHead + length <= this.#limit) {
+      writeHead(this.#room(SIZE.unitHead), used, kind, stream, length);
+      if (kind === UNIT.data) this.#growing = { stream, head: used };
       this.used += SIZE.unitHead;
-      this.put(kind, bytes);
+      this.#put(kind, bytes);
       return;
     }
     const head = new Uint8Array(SIZE.unitHead);
     writeHead(head, 0, kind, stream, length);
-    this.append(kind, head);
-    this.append(kind, bytes);
+    this.#append(kind, head);
+    this.#append(kind, bytes);
   }
 
   /** The next body, the whole rest if none is full. */
   take(): PieceBody {
-    const full = this.ready.shift();
+    const full = this.#ready.shift();
     // of a stream that rests nothing is kept
-    this.spare = full?.memory;
-    return full?.body ?? [this.end()];
+    this.#spare = full?.memory;
+    return full?.body ?? [this.#end()];
   }
 
   clear(): void {
-    this.ready = [];
-    this.end();
+    this.#ready = [];
+    this.#end();
   }
 
-  private append(kind: UnitKind, bytes: Uint8Array): void {
+  #append(kind: UnitKind, bytes: Uint8Array): void {
     for (let from = 0; from < bytes.length; ) {
-      const part = bytes.subarray(from, from + this.limit - this.used);
-      this.put(kind, part);
+      const part = bytes.subarray(from, from + this.#limit - this.used);
+      this.#put(kind, part);
       from += part.length;
     }
   }
 
   /** @param bytes fit the piece; they are lent to it if they fill it, for it is taken before their source is read again */
-  private put(kind: UnitKind, bytes: Uint8Array): void {
+  #put(kind: UnitKind, bytes: Uint8Array): void {
     const { length } = bytes;
     const lent = length >= LONG && this.used + length === PIECE;
     if (!lent && length > 0) {
-      this.room(length).set(bytes, this.used);
+      this.#room(length).set(bytes, this.used);
       this.used += length;
     }
-    if (!lent && this.used < this.limit) return;
-    const memory = lent ? this.buffer : undefined;
-    const own = this.end();
-    this.ready.push({ body: lent ? [own, bytes] : [own], memory });
-    this.limit = this.following(kind);
+    if (!lent && this.used < this.#limit) return;
+    const memory = lent ? this.#buffer : undefined;
+    const own = this.#end();
+    this.#ready.push({ body: lent ? [own, bytes] : [own], memory });
+    this.#limit = this.#following(kind);
   }
 
   /** Bytes of the body behind a full one. Long ones are for bytes: values that wait for each other would come late. */
-  private following(kind: UnitKind): number {
-    return Math.min(kind === UNIT.data ? PIECE : LIMITS.firstPieceBody, 2 * this.limit + LENGTH);
+  #following(kind: UnitKind): number {
+    return Math.min(kind === UNIT.data ? PIECE : LIMITS.firstPieceBody, 2 * this.#limit + LENGTH);
   }
 
   /** @returns what stands in memory of its own */
-  private end(): Uint8Array {
-    const own = (this.buffer ?? newPiece(0)).subarray(0, this.used);
+  #end(): Uint8Array {
+    const own = (this.#buffer ?? newPiece(0)).subarray(0, this.used);
     // the next one may be a little longer
-    this.hint = this.used > SHORT ? this.used + LEAST : SHORT;
-    this.buffer = this.growing = undefined;
+    this.#hint = this.used > SHORT ? this.used + LEAST : SHORT;
+    this.#buffer = this.#growing = undefined;
     this.used = 0;
     return own;
   }
 
   /** @returns the buffer, with room for so many more bytes, which still fit the piece */
-  private room(length: number): Uint8Array {
+  #room(length: number): Uint8Array {
     const needed = this.used + length;
-    if (!this.buffer) {
-      this.buffer = this.spare ?? newPiece(Math.min(this.limit, Math.max(2 * needed, this.hint)));
-      this.spare = undefined;
+    if (!this.#buffer) {
+      this.#buffer = this.#spare ?? newPiece(Math.min(this.#limit, Math.max(2 * needed, this.#hint)));
+      this.#spare = undefined;
     }
-    if (this.buffer.length < needed) {
-      const larger = newPiece(Math.min(this.limit, Math.max(needed, 2 * this.buffer.length)));
-      larger.set(this.buffer.subarray(0, this.used));
-      this.buffer = larger;
+    if (this.#buffer.length < needed) {
+      const larger = newPiece(Math.min(this.#limit, Math.max(needed, 2 * this.#buffer.length)));
+      larger.set(this.#buffer.subarray(0, this.used));
+      this.#buffer = larger;
     }
-    return this.buffer;
+    return this.#buffer;
   }
 }
 
