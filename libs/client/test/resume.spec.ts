@@ -50,6 +50,51 @@ describe('a resumable stream', () => {
     expect(events.slice(0, 2)).toEqual(['watch 1', 'watch']);
   });
 
+  it('pauses longer each time if each run is cut behind its first piece, until one has lasted', async () => {
+    useFakeTimers();
+    let cut = (): void => {};
+    let cutting = true;
+    const { server, remote } = await openedLive({
+      network: async (_request, next) => {
+        const response = await next();
+        let reads = 0;
+        return readBy(response, (body) => {
+          if (reads++ === 0) return body.read();
+          if (cutting) throw new Error('connection reset');
+          return new Promise((_, reject) => {
+            cut = () => reject(new Error('connection reset'));
+          });
+        });
+      },
+    });
+    const begun: number[] = [];
+    server.live.ticks = async ({ call, resumable }) => {
+      resumable.on = true;
+      begun.push(performance.now());
+      const from = call.resume ? (call.resume.position as number) + 1 : 0;
+      return (async function* () {
+        yield at(from, from);
+        await new Promise(() => {});
+      })();
+    };
+    const items: unknown[] = [];
+    const read = async (): Promise<void> => {
+      for await (const item of await remote.ticks()) items.push(item);
+    };
+    read().catch(() => {});
+    await vi.advanceTimersByTimeAsync(60_000);
+    // pauses of at least 50 ms, then twice as long each time up to 2.5 seconds
+    expect(begun.length).toBeLessThan(30);
+    expect(items.length).toBeGreaterThan(10);
+    expect(items).toEqual(upTo(items.length));
+    cutting = false;
+    await vi.advanceTimersByTimeAsync(12_000);
+    cut();
+    const before = begun.length;
+    await vi.advanceTimersByTimeAsync(110);
+    expect(begun).toHaveLength(before + 1);
+  });
+
   /** Ends the first two results, each behind its first part if it is one of those, else when it has brought many. */
   function cutTwice(early: readonly number[]): LiveNetwork {
     let cuts = 0;

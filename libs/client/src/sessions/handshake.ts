@@ -24,7 +24,7 @@ import { abandon, backoff, giveWay, landed, loadedCode, mayCopy, type Repeating,
 import { PolicyError, RemoteError, unreachable } from '../errors.js';
 import type { EventHub } from '../events.js';
 import type { Settings } from '../options.js';
-import { type Hint, unopened } from '../transport/hint.js';
+import { type Hint, lost, unopened } from '../transport/hint.js';
 import { originOf, whenOnline } from '../transport/network.js';
 import { HeadersError, post } from '../transport/transport.js';
 import type { FinishPlan, Handshaken } from './renewal.js';
@@ -272,11 +272,10 @@ async function answerTo(settings: Settings, frame: Uint8Array, flight: AbortCont
   const answer = await post(settings, frame, flight.signal);
   if (!('read' in answer)) return { flight, answer };
   answer.cancel().catch(() => {});
-  return { flight, answer: { status: 200, code: undefined, wait: 0, error: new SealwireError('bad_frame') } };
+  return { flight, answer: unopened(new SealwireError('bad_frame')) };
 }
 
 function noAnswer(ms: number): Hint {
   const what = 'something on the way drops requests, or the server is slower than connectTimeout allows';
-  const error = new RemoteError('timeout', `No answer within ${ms} ms: ${what}.`);
-  return { status: undefined, code: undefined, wait: 0, error };
+  return lost(new RemoteError('timeout', `No answer within ${ms} ms: ${what}.`));
 }

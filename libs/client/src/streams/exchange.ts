@@ -2,7 +2,7 @@ import type { Message } from '../delivery/message.js';
 import { told } from '../events.js';
 import type { Progress } from '../remote.js';
 import type { LiveBody } from '../transport/body.js';
-import type { Hint } from '../transport/hint.js';
+import { type Hint, lost } from '../transport/hint.js';
 import { post } from '../transport/transport.js';
 
 /** One request of a call that has streams among its arguments, or whose progress is told. */
@@ -37,7 +37,7 @@ export async function exchange(
     if (answer instanceof Uint8Array) meter?.received(answer.length);
     return answer;
   } catch (error) {
-    return { status: undefined, code: undefined, wait: 0, error };
+    return lost(error);
   }
 }
 

@@ -29,6 +29,7 @@ import { changedError, cutError, RemoteError, remoteError } from '../errors.js';
 import type { Sent } from '../sessions/sent.js';
 import type { Session } from '../sessions/session.js';
 import type { LiveBody } from '../transport/body.js';
+import { lost } from '../transport/hint.js';
 import { maxResponse } from '../transport/transport.js';
 import { opened } from './exchange.js';
 import { goOn, Origin } from './resumption.js';
@@ -279,7 +280,7 @@ export class Reception implements Limited, Abortable {
     const { message, sent } = this;
     if (!this.#begun) {
       this.#close();
-      if (message.state !== 'done') unanswered(message, sent, { status: undefined, code: undefined, wait: 0, error });
+      if (message.state !== 'done') unanswered(message, sent, lost(error));
     } else if (error instanceof SealwireError && ['bad_payload', 'too_large'].includes(error.code)) {
       // authentic, and no other sending would bring anything else
       for (const { stream } of this.#origins) stream.end(remoteError(error));

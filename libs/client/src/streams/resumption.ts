@@ -19,6 +19,9 @@ const PASSING: ReadonlySet<string> = new Set([
   'result_gone',
 ]);
 
+/** As long as the longest pause: whoever is on the way could else cut each run behind its first piece, and have it begin at once. */
+const LASTED_MS = 5_000;
+
 function passes({ code, retryable }: RemoteError): boolean {
   return retryable || PASSING.has(code);
 }
@@ -31,7 +34,9 @@ export class Origin {
   #run: Uint8Array | undefined;
   #position: unknown;
   #arrived: number;
-  /** resuming calls since something arrived */
+  /** when the run began, or was asked to go on */
+  #since = performance.now();
+  /** resuming calls since a run lasted */
   attempts = 0;
 
   /** @param index of the call in the payload of the message */
@@ -54,10 +59,10 @@ export class Origin {
     const [position, place] = this.#reached();
     // an item without one among what waits: its consumer meets that
     if (stream.ended) return false;
+    if (performance.now() - this.#since > LASTED_MS) this.attempts = 0;
     if (stream.arrived === this.#arrived) return true;
     // not by the position itself: a later run may bring other items of the same one
     if (place > this.#arrived) [this.#position, this.#run] = [position, run];
-    this.attempts = 0;
     this.#arrived = stream.arrived;
     return this.#run !== undefined;
   }
@@ -74,6 +79,7 @@ export class Origin {
 
   /** The call that goes on with the stream, as a payload. Without a position it begins anew. */
   again(added: Partial<Call>): Uint8Array {
+    this.#since = performance.now();
     const { version } = this.stream.info;
     const run = this.#run;
     const resume: Resume | undefined = run && {

@@ -19,6 +19,11 @@ export function hintOf(response: CompleteResponse, url: string): Hint {
   return { status, code, wait: retryAfter * 1000, error: errorOf(response, code, url) };
 }
 
+/** No answer came, for this reason. */
+export function lost(error: unknown): Hint {
+  return { status: undefined, code: undefined, wait: 0, error };
+}
+
 /** What to do about refusals that another try would meet again. */
 const ADVICE: Readonly<Partial<Record<OuterCode, string>>> = {
   handshake_failed:

@@ -1,7 +1,7 @@
 import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, thrownText } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
-import { brokenOff, explained, type Hint, hintOf } from './hint.js';
+import { brokenOff, explained, type Hint, hintOf, lost } from './hint.js';
 import { absolute, checkUrl } from './network.js';
 import type { StreamBody } from './stream-body.js';
 import { checkOptions, FETCH, type FetchTransportOptions } from './transport-options.js';
@@ -251,7 +251,7 @@ export async function post(
     if (isFrame(answer)) return isLive(answer) ? new LiveBody(answer, ENDED) : answer;
     return hintOf({ ...response, body: answer }, url);
   } catch (error) {
-    return { status: undefined, code: undefined, wait: 0, error };
+    return lost(error);
   }
 }
 
