@@ -38,6 +38,8 @@ export interface HandleOptions<Api> {
   readonly secureKey: string | (() => string | undefined) | undefined;
   /** nothing is called at all, for the page is rendered on the server */
   readonly isSilent: boolean;
+  /** calls tell when they are sent (`onSent`): those without encryption do not */
+  readonly tellsSent: boolean;
   /** of a browser: what came with the page as the value of a call */
   readonly handedOver?: ((call: BatchCall<unknown>) => HandedOver | undefined) | undefined;
   /** of the server: sends a value along with the page */
@@ -74,6 +76,7 @@ export class Handle<Api> {
   /** Changes with the SecureKey. Reads depend on it; why nothing can be called now, or undefined. */
   readonly obstacle: Signal<{ readonly why: string | undefined }>;
   readonly connection = this.ofUser<ConnectionState>({ state: 'idle' });
+  readonly tellsSent: boolean;
   readonly handedOver: HandleOptions<Api>['handedOver'];
   readonly handOver: HandleOptions<Api>['handOver'];
   readonly #key: Signal<Asked>;
@@ -92,6 +95,7 @@ export class Handle<Api> {
     private readonly options: HandleOptions<Api>,
   ) {
     const { secureKey, isSilent } = options;
+    this.tellsSent = options.tellsSent;
     this.handedOver = options.handedOver;
     this.handOver = options.handOver;
     this.#zone = injector.get(NgZone);

@@ -56,6 +56,7 @@ export class Sealwire {
       forget: () => persistence?.ɵforget(address),
       secureKey,
       isSilent: isServer && !calls,
+      tellsSent: config.keySize !== 0,
       handedOver: isServer || state.isEmpty ? undefined : (call) => transfer.take(call),
       handOver: calls?.transfer ? (call, value) => transfer.keep(call, value) : undefined,
     });

@@ -188,6 +188,25 @@ describe('remoteAction', () => {
   });
 });
 
+it('runs again right after cancel(), and after reset() once the run under way has ended', async () => {
+  const { transfer, sealwire } = setUp();
+  const first = transfer.runAsync('a', 'b', 1n);
+  transfer.cancel();
+  expect(transfer.isPending()).toBe(false);
+  const second = transfer.runAsync('a', 'b', 2n);
+  expect(transfer.isPending()).toBe(true);
+  await expect(first).rejects.toMatchObject({ code: 'outcome_unknown', functionName: 'transfer' });
+  transfer.reset();
+  await expect(transfer.runAsync('a', 'b', 3n)).rejects.toMatchObject({ code: 'busy' });
+  sealwire.expectOne(Payments, 'transfer').flush(receipt('two'));
+  expect(await second).toEqual(receipt('two'));
+  expect([transfer.status(), transfer.isPending()]).toEqual(['idle', false]);
+  const third = transfer.runAsync('a', 'b', 3n);
+  sealwire.expectOne(Payments, 'transfer').flush(receipt('three'));
+  await third;
+  expect(transfer.value()).toEqual(receipt('three'));
+});
+
 /** Everything that was answered has gone through its promises. */
 async function settled(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve));

@@ -176,9 +176,14 @@ export class SealwireTestingController implements OnDestroy {
   /** The remote that the code under test gets; for the provider below. */
   ɵopen(module: AnyModule): Remote<unknown> {
     const cancels = new Set<(reason: unknown) => void>();
-    const send = ({ name, args }: BatchCall<unknown>, { signal, onProgress }: CallOptions): Promise<Settled> =>
+    const send = (
+      { name, args }: BatchCall<unknown>,
+      { signal, onProgress, onSent }: CallOptions,
+      place = 0,
+    ): Promise<Settled> =>
       new Promise((resolve, reject) => {
         signal?.throwIfAborted();
+        onSent?.({ frame: Uint8Array.of(), payload: 0, calls: [place] });
         const call = new Call(module, name, args, onProgress, resolve);
         this.#open.add(call);
         const cancel = (reason: unknown): void => {
@@ -193,7 +198,7 @@ export class SealwireTestingController implements OnDestroy {
     return api({
       $call: (how: CallOptions) => api({}, how),
       $batch: (build: (remote: object) => BatchCall<unknown>[], how: CallOptions = {}) =>
-        batchOf(build(remoteFunctions<object>({}, (call) => call)).map((call) => send(call, how))),
+        batchOf(build(remoteFunctions<object>({}, (call) => call)).map((call, place) => send(call, how, place))),
       $events: { on: () => () => {} },
       $connection: () => ({ state: 'idle' }),
       $close: () => {
