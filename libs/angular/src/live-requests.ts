@@ -31,7 +31,8 @@ export const CARRIED = new HttpContextToken<Carried | undefined>(() => undefined
 /**
  * Lets results stream through HttpClient, whose own backends hand a binary body out only when it is complete: sealed requests are
  * answered by `fetch` in place of the backend, and their bodies given out as they arrive. All other interceptors see them, wherever
- * this one stands: those of `withInterceptors([...])` and the classes of `withInterceptorsFromDi()`. Not needed with `withFetch()`.
+ * this one stands: those of `withInterceptors([...])` and the classes of `withInterceptorsFromDi()`. A `timeout` that they set on a request
+ * counts until its answer begins. Not needed with `withFetch()`.
  * Uploads above 64 KiB go on to HttpClient's backend, and their results come when they are complete; where that backend is `fetch` (the
  * default of Angular 22), which tells nothing of a body on its way, they go by XMLHttpRequest.
  *
@@ -60,6 +61,7 @@ function fetched(request: HttpRequest<unknown>, signal: AbortSignal, zone: NgZon
     const abort = (): void => stop.abort(signal.reason);
     if (signal.aborted) abort();
     else signal.addEventListener('abort', abort, { once: true });
+    const timer = zone.runOutsideAngular(() => timeLimit(request, stop));
     // the application is stable while a stream is open; HttpClient itself says that a request is under way
     zone
       .runOutsideAngular(() => fetch(request.urlWithParams, initOf(request, stop.signal)))
@@ -68,6 +70,7 @@ function fetched(request: HttpRequest<unknown>, signal: AbortSignal, zone: NgZon
           const { status, statusText, body } = response;
           if (observer.closed) return void body?.cancel().catch(() => {});
           isAnswered = true;
+          clearTimeout(timer);
           const headers = headersOf(response.headers);
           // a browser hides everything of a redirect that is not followed
           const seen = {
@@ -85,6 +88,7 @@ function fetched(request: HttpRequest<unknown>, signal: AbortSignal, zone: NgZon
         (error: unknown) => observer.error(new HttpErrorResponse({ status: 0, error, url: request.urlWithParams })),
       );
     return () => {
+      clearTimeout(timer);
       // an interceptor that gave the request up, by a time limit of its own for example, waits for no answer
       if (isAnswered) return;
       signal.removeEventListener('abort', abort);
@@ -93,8 +97,18 @@ function fetched(request: HttpRequest<unknown>, signal: AbortSignal, zone: NgZon
   });
 }
 
+/** HttpClient's own limit, of the time until the answer begins: a stream may go on for hours. */
+function timeLimit(
+  { timeout }: HttpRequest<unknown>,
+  stop: AbortController,
+): ReturnType<typeof setTimeout> | undefined {
+  if (!timeout) return undefined;
+  return setTimeout(() => stop.abort(new DOMException('signal timed out', 'TimeoutError')), timeout);
+}
+
 function initOf(request: HttpRequest<unknown>, signal: AbortSignal): RequestInit {
-  const { method, headers, withCredentials, credentials, keepalive, cache, mode, priority } = request;
+  const { method, headers, withCredentials, credentials } = request;
+  const { keepalive, cache, mode, priority, referrer, referrerPolicy, integrity } = request;
   const init = bare<RequestInit>({
     method,
     headers: headers.keys().map((name): [string, string] => [name, headers.getAll(name)?.join(', ') ?? '']),
@@ -108,6 +122,9 @@ function initOf(request: HttpRequest<unknown>, signal: AbortSignal): RequestInit
     cache,
     mode,
     priority,
+    referrer,
+    referrerPolicy,
+    integrity,
   };
   for (const [name, value] of Object.entries(chosen)) if (value) Object.assign(init, { [name]: value });
   return init;
