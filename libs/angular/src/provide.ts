@@ -24,7 +24,7 @@ import {
   type TransportFactory,
 } from './config.js';
 import { httpClientTransport } from './http-client.js';
-import { type RemoteModule, SEALWIRE } from './module.js';
+import { pathOf, type RemoteModule, SEALWIRE } from './module.js';
 import { misconfigured, optionsOf, SWITCH } from './options.js';
 import { Sealwire } from './sealwire.js';
 import { Start } from './transfer.js';
@@ -35,6 +35,8 @@ export type SealwireFeatureKind = 'module' | 'transport' | 'persistence' | 'serv
 /** What a `with...` function of this package returns. */
 export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeatureKind> {
   readonly ɵkind: Kind;
+  /** of `withModule` */
+  readonly ɵmodule?: RemoteModule<never>;
   readonly ɵproviders: (Provider | EnvironmentProviders)[];
 }
 
@@ -42,8 +44,8 @@ export interface SealwireFeature<Kind extends SealwireFeatureKind = SealwireFeat
  * Provides the remotes of an application, or of a lazy route that has its own server or keys.
  *
  * @param config may be a function, which runs in an injection context
- * @throws SealwireError `bad_configuration` for two features of one kind; where the first remote is injected also for a mistake in
- * `config`, or a PolicyError, with a sentence that says what to change
+ * @throws SealwireError `bad_configuration` for two features of one kind, or of one module; where the first remote is injected also for
+ * a mistake in `config`, or a PolicyError, with a sentence that says what to change
  * @example
  * import type { ApplicationConfig } from '@angular/core';
  * export const appConfig: ApplicationConfig = {
@@ -57,6 +59,10 @@ export function provideSealwire(
   const several = (kind: SealwireFeatureKind) => features.filter(({ ɵkind }) => ɵkind === kind).length > 1;
   if (several('transport')) throw misconfigured('provideSealwire() takes one of withHttpClient() and withFetch().');
   if (several('persistence')) throw misconfigured('provideSealwire() takes one withSessionPersistence().');
+  const modules = features.flatMap(({ ɵmodule }) => ɵmodule ?? []);
+  const twice = modules.find((module, i) => modules.indexOf(module) !== i);
+  if (twice)
+    throw misconfigured(`provideSealwire() takes one withModule() of each module: "${pathOf(twice)}" has two.`);
   return makeEnvironmentProviders([
     { provide: CONFIG, useValue: config },
     { provide: SEALWIRE, useClass: Sealwire },
@@ -67,7 +73,8 @@ export function provideSealwire(
 
 /**
  * What one module has of its own. Its remote belongs to the injector that this is provided in, and closes with it. Modules
- * without it have the common configuration.
+ * without it have the common configuration. Of several `provideSealwire`, as `mergeApplicationConfig` puts them together, the last one
+ * with this module counts.
  *
  * @param config may be a function, which runs in an injection context
  * @example
@@ -88,6 +95,7 @@ export function withModule<Api>(
   const entry: ModuleEntry = { module: module as unknown as RemoteModule<never>, config };
   return {
     ɵkind: 'module',
+    ɵmodule: entry.module,
     ɵproviders: [
       { provide: MODULES, multi: true, useValue: entry },
       { provide: module, useFactory: () => inject(SEALWIRE).connect(module).remote },

@@ -26,7 +26,8 @@ export class Sealwire {
     const injector = this.#injector;
     const path = pathOf(module);
     const common = injector.get(CONFIG, undefined, { optional: true });
-    const own = injector.get(MODULES, []).find((entry) => entry.module === module)?.config;
+    // as of every provider, the last one counts
+    const own = [...injector.get(MODULES, [])].reverse().find((entry) => entry.module === module)?.config;
     const config: RemoteModuleConfig = bare({
       ...(common && resolve(common, injector, 'provideSealwire()')),
       ...(own && resolve(own, injector, 'withModule()')),

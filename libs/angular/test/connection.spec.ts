@@ -23,7 +23,7 @@ import { provideSealwireTesting, SealwireTestingController } from '@sealwire/ang
 import { firstValueFrom } from 'rxjs';
 import { describe, expect, it, vi } from 'vitest';
 import { eventually } from './eventually.js';
-import { Payments, secureKeys, serverKey, startServer } from './server.js';
+import { Payments, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 describe('a SecureKey that comes and goes', () => {
   async function connect() {
@@ -215,6 +215,31 @@ describe('a remote', () => {
     await expect(remote.balance({ account: 'a' })).rejects.toMatchObject({ code: 'closed' });
     expect(await parent.get(Payments).balance({ account: 'a' })).toBe(100n);
     expect(kinds()).toEqual(['start', 'finish', 'start', 'finish']);
+  });
+});
+
+describe('several withModule() of a module', () => {
+  const wrong = { url: 'http://127.0.0.1:1/remote', secureKey: secureKeys[1] };
+
+  it('count as other providers do: the last one, if they came by several provideSealwire()', async () => {
+    const { url } = await startServer();
+    TestBed.configureTestingModule({
+      providers: [
+        provideHttpClient(),
+        provideSealwire({ url, serverKey }, withModule(Payments, wrong), withModule(Rates)),
+        provideSealwire({ url, serverKey }, withModule(Payments, { secureKey: secureKeys[0] })),
+      ],
+    });
+    expect(await TestBed.inject(Payments).balance({ account: 'a' })).toBe(100n);
+  });
+
+  it('are refused in one provideSealwire()', () => {
+    expect(() => provideSealwire({}, withModule(Rates), withModule(Payments), withModule(Payments, wrong))).toThrow(
+      expect.objectContaining({
+        code: 'bad_configuration',
+        message: 'provideSealwire() takes one withModule() of each module: "payments" has two.',
+      }),
+    );
   });
 });
 
