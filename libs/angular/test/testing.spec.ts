@@ -1,14 +1,16 @@
 // @vitest-environment jsdom
 import './support.js';
-import { Injector } from '@angular/core';
+import { ApplicationRef, Component, Injector } from '@angular/core';
 import { TestBed } from '@angular/core/testing';
 import {
+  injectConnection,
   injectRemote,
   OutcomeUnknownError,
   provideSealwire,
   RemoteError,
   remoteAction,
   remoteModule,
+  remoteStream,
   withModule,
 } from '@sealwire/angular';
 import { provideSealwireTesting, SealwireTestingController } from '@sealwire/angular/testing';
@@ -113,6 +115,69 @@ describe('SealwireTestingController', () => {
     void TestBed.inject(Payments).balance({ account: 'a' });
     void TestBed.inject(Rates).count(1);
     expect(() => sealwire.verify()).toThrow('Calls that nothing expected. Open: payments.balance, rates.count.');
+  });
+
+  it('loses the connection of a stream that is resumable, which goes on with what comes next', async () => {
+    const count = remoteStream(Rates, (rates) => rates.count(9), { injector: TestBed.inject(Injector) });
+    const other = remoteStream(Rates, (rates) => rates.count(2), { injector: TestBed.inject(Injector) });
+    const [source, beside] = sealwire.match(Rates, 'count').map((call) => call.stream());
+    const stable = () => TestBed.inject(ApplicationRef).whenStable();
+    const heard: unknown[] = [];
+    const { $events } = TestBed.inject(Rates);
+    $events.on('resuming', ({ functionName, attempt }) => heard.push([functionName, attempt]));
+    $events.on('streamResumed', ({ functionName }) => heard.push(functionName));
+    source?.next(1);
+    await stable();
+    source?.resuming();
+    source?.resuming();
+    await stable();
+    expect([count.status(), other.status(), count.items()]).toEqual(['resuming', 'open', [1]]);
+    source?.next(2);
+    await stable();
+    expect([count.status(), count.items()]).toEqual(['open', [1, 2]]);
+    source?.resuming();
+    source?.end();
+    beside?.resuming();
+    beside?.error('source_changed');
+    await stable();
+    expect([count.status(), other.status(), other.error()?.code]).toEqual(['ended', 'error', 'source_changed']);
+    const resuming = ['count', 1];
+    expect(heard).toEqual([resuming, ['count', 2], 'count', resuming, 'count', resuming]);
+    expect(() => source?.resuming()).toThrow('has ended');
+  });
+
+  it('says how a module stands with its server', () => {
+    const waiting = { state: 'waiting', since: 0, attempt: 2, cause: undefined } as const;
+    expect(() => sealwire.connection(Rates, waiting)).toThrow('Nothing has injected the module rates yet');
+    const connection = injectConnection(Rates, { injector: TestBed.inject(Injector) });
+    const other = injectConnection(Payments, { injector: TestBed.inject(Injector) });
+    sealwire.connection(Rates, waiting);
+    expect([connection(), TestBed.inject(Rates).$connection(), other()]).toEqual([waiting, waiting, { state: 'idle' }]);
+    sealwire.connection(Rates, { state: 'connecting' });
+    expect(connection()).toEqual({ state: 'connecting' });
+  });
+
+  it('keeps the application unstable until what a stream was given is shown', async () => {
+    @Component({ selector: 'app-counted', template: '{{ count.status() }} {{ count.items() }}' })
+    class Counted {
+      readonly count = remoteStream(Rates, (rates) => rates.count(9));
+    }
+    const fixture = TestBed.createComponent(Counted);
+    const source = sealwire.expectOne(Rates, 'count').stream();
+    source.next(1);
+    await fixture.whenStable();
+    expect(fixture.nativeElement.textContent).toBe('open 1');
+    source.next(2);
+    source.next(3);
+    await fixture.whenStable();
+    expect(fixture.nativeElement.textContent).toBe('open 1,2,3');
+    source.end();
+    await fixture.whenStable();
+    expect(fixture.nativeElement.textContent).toBe('ended 1,2,3');
+    // nobody reads it
+    void TestBed.inject(Rates).count(1);
+    sealwire.expectOne(Rates, 'count').stream().next(1);
+    await fixture.whenStable();
   });
 
   it('sees each call of a batch', async () => {

@@ -1,11 +1,17 @@
 import { RemoteError } from '@sealwire/angular';
+import type { TestEvents } from './test-events.js';
 
-/** A stream that the test feeds, as the result of a call. */
+/**
+ * A stream that the test feeds, as the result of a call. The application is not stable until what the test says has reached its
+ * consumer: `await fixture.whenStable()` shows it.
+ */
 export interface TestStream<Item> {
-  /** @throws Error if the stream has ended, as the other three do */
+  /** @throws Error if the stream has ended, as the other four do */
   next(item: Item): void;
   end(): void;
-  /** Loses the connection for good: the RemoteError `stream_cut` says how many items had come. */
+  /** Loses the connection of a function that is `resumable`: it is called again by itself, and goes on with `next()` or `end()`. */
+  resuming(): void;
+  /** Loses the connection for good, as of a function that is not `resumable`: the RemoteError `stream_cut` says how many items had come. */
   cut(): void;
   /** Ends it with a RemoteError of that code. */
   error(code: string, message?: string, details?: unknown): void;
@@ -25,6 +31,8 @@ export class FedStream implements TestStream<unknown> {
   cancelled = false;
   readonly #items: unknown[] = [];
   #given = 0;
+  /** since something arrived */
+  #attempts = 0;
   readonly #waiting: Waiting[] = [];
   #end: { readonly error?: unknown } | undefined;
 
@@ -38,8 +46,16 @@ export class FedStream implements TestStream<unknown> {
     }),
   };
 
+  /** @param settles keeps the application unstable until all that waits for something has run */
+  constructor(
+    private readonly functionName: string,
+    private readonly events: TestEvents,
+    private readonly settles: () => void,
+  ) {}
+
   next(item: unknown): void {
     this.#check();
+    this.#goOn();
     this.#given++;
     const waiting = this.#waiting.shift();
     if (waiting) waiting.resolve({ done: false, value: item });
@@ -48,7 +64,15 @@ export class FedStream implements TestStream<unknown> {
 
   end(): void {
     this.#check();
+    this.#goOn();
     this.#finish({});
+  }
+
+  resuming(): void {
+    this.#check();
+    const { functionName, consumer: stream } = this;
+    const cause = new Error('The connection was lost.');
+    this.events.emit('resuming', { functionName, stream, attempt: ++this.#attempts, cause });
   }
 
   cut(): void {
@@ -68,7 +92,14 @@ export class FedStream implements TestStream<unknown> {
     this.#finish({ error });
   }
 
+  #goOn(): void {
+    if (this.#attempts === 0) return;
+    this.#attempts = 0;
+    this.events.emit('streamResumed', { functionName: this.functionName, stream: this.consumer });
+  }
+
   #check(): void {
+    this.settles();
     if (this.#end) throw new Error(`The stream ${this.cancelled ? 'was cancelled' : 'has ended already'}.`);
   }
 

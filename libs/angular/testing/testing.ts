@@ -4,7 +4,9 @@ import {
   Injectable,
   inject,
   makeEnvironmentProviders,
+  NgZone,
   type OnDestroy,
+  PendingTasks,
 } from '@angular/core';
 import {
   type ApiOf,
@@ -20,11 +22,13 @@ import {
 import {
   type BatchCall,
   type CallOptions,
+  type ConnectionState,
   type Progress,
   type Remote,
   remoteFunctions,
   type Settled,
 } from '@sealwire/client';
+import { TestEvents } from './test-events.js';
 import { FedStream, type TestStream } from './test-stream.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: any module will do
@@ -66,6 +70,7 @@ class Call implements TestCall {
     readonly args: readonly unknown[],
     private readonly onProgress: CallOptions['onProgress'],
     private readonly settle: (outcome: Settled) => void,
+    private readonly newStream: () => FedStream,
   ) {}
 
   get name(): string {
@@ -85,7 +90,7 @@ class Call implements TestCall {
   }
 
   stream(): TestStream<never> {
-    const stream = new FedStream();
+    const stream = this.newStream();
     this.flush(stream.consumer);
     this.#stream = stream;
     return stream;
@@ -133,6 +138,10 @@ class Call implements TestCall {
 export class SealwireTestingController implements OnDestroy {
   readonly #application = inject(ApplicationRef);
   readonly #open = new Set<Call>();
+  readonly #tasks = inject(PendingTasks);
+  readonly #zone = inject(NgZone);
+  /** of the remotes that are open */
+  readonly #remotes = new Map<AnyModule, Set<TestEvents>>();
   #isOver = false;
 
   /** The one open call of that function. @throws Error if there is none, or more than one */
@@ -163,6 +172,13 @@ export class SealwireTestingController implements OnDestroy {
     return found as unknown as TestCall<ArgsOf<M, K>, ResultOf<M, K>>[];
   }
 
+  /** Says how the module stands with its server. @throws Error if nothing has injected or called it yet */
+  connection<M extends AnyModule>(module: M, state: ConnectionState): void {
+    const remotes = this.#remotes.get(module);
+    if (!remotes?.size) throw new Error(`Nothing has injected the module ${ɵpathOf(module)} yet, or called it.`);
+    for (const events of remotes) events.connect(state);
+  }
+
   /** @throws Error if calls were made that nothing expected */
   verify(): void {
     this.#application.tick();
@@ -176,6 +192,9 @@ export class SealwireTestingController implements OnDestroy {
   /** The remote that the code under test gets; for the provider below. */
   ɵopen(module: AnyModule): Remote<unknown> {
     const cancels = new Set<(reason: unknown) => void>();
+    const events = new TestEvents();
+    const remotes = this.#remotes.get(module) ?? new Set();
+    this.#remotes.set(module, remotes.add(events));
     const send = (
       { name, args }: BatchCall<unknown>,
       { signal, onProgress, onSent }: CallOptions,
@@ -184,7 +203,8 @@ export class SealwireTestingController implements OnDestroy {
       new Promise((resolve, reject) => {
         signal?.throwIfAborted();
         onSent?.({ frame: Uint8Array.of(), payload: 0, calls: [place] });
-        const call = new Call(module, name, args, onProgress, resolve);
+        const stream = (): FedStream => new FedStream(name, events, () => this.#settles());
+        const call = new Call(module, name, args, onProgress, resolve, stream);
         this.#open.add(call);
         const cancel = (reason: unknown): void => {
           if (call.cancel(reason)) reject(reason);
@@ -199,15 +219,22 @@ export class SealwireTestingController implements OnDestroy {
       $call: (how: CallOptions) => api({}, how),
       $batch: (build: (remote: object) => BatchCall<unknown>[], how: CallOptions = {}) =>
         batchOf(build(remoteFunctions<object>({}, (call) => call)).map((call, place) => send(call, how, place))),
-      $events: { on: () => () => {} },
-      $connection: () => ({ state: 'idle' }),
+      $events: events,
+      $connection: () => events.connection,
       $close: () => {
+        remotes.delete(events);
         // at the end of a test nobody is there to handle a rejection
         if (this.#isOver) return;
         for (const cancel of cancels) cancel(new RemoteError('closed', 'This remote was closed.'));
         cancels.clear();
       },
     }) as Remote<unknown>;
+  }
+
+  /** Whoever waits for what was said has it by the next macrotask. */
+  #settles(): void {
+    const done = this.#tasks.add();
+    this.#zone.runOutsideAngular(() => setTimeout(done));
   }
 
   #find(module: AnyModule, name?: string): Call[] {
