@@ -24,7 +24,7 @@ import { cutAfter, StreamProxy } from './support/stream-proxy.js';
 import { TcpProxy } from './support/tcp-proxy.js';
 
 const CONTENT = new Uint8Array(8_000_000).map((_, i) => i * 31);
-const state = { yielded: 0, aborted: 0, runs: 0 };
+const state = { yielded: 0, aborted: 0, runs: 0, closed: 0 };
 
 @Injectable()
 class TokenGuard implements CanActivate {
@@ -47,6 +47,28 @@ class StreamsController {
     for (let i = 0; i < to; i++) {
       state.yielded++;
       yield i;
+    }
+  }
+
+  /** Without an end. */
+  @RemoteFunction()
+  async *numbers(@RemoteSignal() signal: Injected<AbortSignal>): AsyncGenerator<Uint8Array> {
+    signal.addEventListener('abort', () => state.aborted++);
+    try {
+      for (;;) {
+        state.yielded++;
+        yield new Uint8Array(50_000);
+      }
+    } finally {
+      state.closed++;
+    }
+  }
+
+  @RemoteFunction()
+  async *ticks(): AsyncGenerator<number> {
+    for (let i = 0; ; i++) {
+      yield i;
+      await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
 
@@ -270,6 +292,49 @@ describe('streams between the client and the server', () => {
     );
     expect(state.yielded).toBeLessThan(2_000_000);
     await items.return?.();
+  });
+
+  /** Two streams over one connection: one without an end, and one that is read on. */
+  async function together() {
+    const { remote } = await start();
+    await remote.add(1, 2);
+    Object.assign(state, { yielded: 0, closed: 0, aborted: 0 });
+    const [numbers, ticks] = await remote.$batch((batch) => [batch.numbers(), batch.ticks()]);
+    const values = [numbers, ticks].map((one) => (one as unknown as { value: AsyncIterable<unknown> }).value);
+    const [left, read] = values.map((value) => value[Symbol.asyncIterator]()) as [
+      AsyncIterator<unknown>,
+      AsyncIterator<unknown>,
+    ];
+    return { left, read };
+  }
+
+  it('stop the generator of a consumer that left, while another one reads on over the same connection', async () => {
+    const { left, read } = await together();
+    await left.next();
+    await left.return?.();
+    await vi.waitFor(async () => {
+      await read.next();
+      expect([state.closed, state.aborted]).toEqual([1, 1]);
+    });
+    const { yielded } = state;
+    const { value } = await read.next();
+    expect(await read.next()).toEqual({ done: false, value: (value as number) + 1 });
+    expect(state.yielded).toBe(yielded);
+    await read.return?.();
+  });
+
+  it('stop the generator of a stream that nobody reads, once it is in the way of one that is read', async () => {
+    const { left, read } = await together();
+    await vi.waitFor(
+      async () => {
+        await read.next();
+        expect([state.closed, state.aborted]).toEqual([1, 1]);
+      },
+      { timeout: 10_000 },
+    );
+    await expect(left.next()).rejects.toMatchObject({ code: 'stream_cut' });
+    expect((await read.next()).done).toBe(false);
+    await read.return?.();
   });
 
   it('go on after a proxy cut them, items and bytes', async () => {

@@ -216,6 +216,33 @@ it('a live flag on a handshake, a question in lane 0 or an ordinary call is refu
   expect(only(await peer.call('plain', 1))).toBe(1);
 });
 
+it('a client stops streams of its own session, and whatever else it names is no stream', async () => {
+  const { client, app } = await startStreams({ functions: Target });
+  const target = app.get(Target);
+  const [one, two] = [await client(), await client()];
+  const answers = [await callLive(one, { name: 'ticks', args: [] }), await callLive(two, { name: 'ticks', args: [] })];
+  const { lane } = one.session.terms;
+  const counter = one.counter - 1;
+  const odd = [
+    [],
+    [lane],
+    ['1', '2', '3'],
+    [lane, counter, 7],
+    [lane, counter, -1],
+    [lane, counter, 0.5],
+    [lane, counter, Number.NaN],
+  ];
+  for (const args of [...odd, [lane, counter + 1, 0], [{}, [], new Map()], [2n ** 70n, 1n, 1n]]) {
+    expect(only(await one.call('$stop', ...args))).toBeUndefined();
+  }
+  expect(target.aborted).toBe(0);
+  expect(only(await one.call('$stop', lane, counter, 0))).toBeUndefined();
+  await answers[0]?.ended;
+  expect(target.aborted).toBe(1);
+  expect(only(await one.call('$stop', lane, counter, 0))).toBeUndefined();
+  answers[1]?.cut();
+});
+
 it('clients that do not read are held at what buffers hold, and let go when they go', async () => {
   const { client, app } = await startStreams();
   const watch = app.get((await import('./streams-application.js')).Watch);

@@ -16,6 +16,7 @@ import {
   IncomingStreams,
   type LiveOpener,
   openLiveResult,
+  STOP,
   UNIT,
   type Unit,
   UnitReader,
@@ -42,7 +43,8 @@ const EMPTY: Uint8Array = new Uint8Array(0);
 export class Reception implements Limited, Abortable {
   readonly #streams = new IncomingStreams({
     errorOf: ({ code, message, details }) => new RemoteError(code, message, { details }),
-    onCancel: () => this.#cancelled(),
+    // its outcome may still be on its way here
+    onCancel: (k) => queueMicrotask(() => this.#left(k)),
   });
   readonly #units: UnitReader;
   readonly #outcomes: Outcome[] = [];
@@ -254,7 +256,18 @@ export class Reception implements Limited, Abortable {
     this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name, stream: stream.value });
   }
 
-  /** Nobody reads any stream that is still open. */
+  /** Nobody reads that stream any more: its source is closed, by the end of the connection or, if that goes on, by a call. */
+  #left(k: number): void {
+    this.#cancelled();
+    if (this.#closed) return;
+    const { message, sent } = this;
+    const { lane, counter } = sent.number;
+    const { early, timeout } = message.work.how;
+    const how = { early, timeout, hard: false, changing: false, refresher: undefined };
+    message.delivery.invoke([{ name: STOP, args: [lane, counter, k] }], how).catch(() => {});
+  }
+
+  /** Closes the connection if nobody reads any stream that is still open. */
   #cancelled(): void {
     const { list } = this.#streams;
     if (this.#missing > 0 || list.length === 0) return;

@@ -17,7 +17,7 @@ interface StreamEvents {
   readonly fill: { bytes: number; items: number };
   /** the consumer took something, waits for something, or broke off */
   moved(): void;
-  cancelled(): void;
+  cancelled(stream: IncomingStream): void;
 }
 
 /**
@@ -145,6 +145,7 @@ export class IncomingStream {
     this.#clear();
     this.cancelled = true;
     this.#error = this.#cutError({}, UNREAD);
+    this.#events?.cancelled(this);
   }
 
   /** Another reader would find nothing, and not be told why. */
@@ -183,7 +184,7 @@ export class IncomingStream {
     this.#error = undefined;
     for (const reader of this.#readers.splice(0)) reader.resolve(DONE);
     this.#events?.moved();
-    if (!this.ended) this.#events?.cancelled();
+    if (!this.ended) this.#events?.cancelled(this);
   }
 
   async #result(bytes: Uint8Array): Promise<Result> {

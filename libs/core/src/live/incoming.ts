@@ -5,6 +5,13 @@ import { IncomingStream } from './incoming-stream.js';
 import { isCount, type StreamInfo, type StreamKind, wrongIn } from './sources.js';
 import { type StreamFailure, UNIT, type Unit } from './units.js';
 
+/**
+ * Name of the call by which a reader says that it reads one stream no more: `[lane, counter, stream]` (PROTOCOL.md section 8.4).
+ * @example
+ * encodeCalls([{ name: STOP, args: [call.number.lane, call.number.counter, 0] }]);
+ */
+export const STOP = '$stop';
+
 /** How the streams of a live message are read. */
 export interface IncomingOptions {
   /** makes the error that a stream ends with if its source failed */
@@ -13,8 +20,8 @@ export interface IncomingOptions {
   readonly decode?: DecodeOptions;
   /** the stream of a run that was cut: the first one of its kind in this message goes on with it */
   readonly continued?: IncomingStream | undefined;
-  /** nobody reads any of the streams that have not ended; it may be called again if more are announced */
-  readonly onCancel?: () => void;
+  /** nobody reads that stream any more, which has not ended */
+  readonly onCancel?: (k: number) => void;
 }
 
 /**
@@ -38,7 +45,7 @@ export class IncomingStreams {
   readonly #events = {
     fill: { bytes: 0, items: 0 },
     moved: () => this.#moved(),
-    cancelled: () => this.#cancelled(),
+    cancelled: (stream: IncomingStream) => this.#cancelled(stream),
   };
 
   constructor(private readonly options: IncomingOptions) {
@@ -128,8 +135,8 @@ export class IncomingStreams {
     for (const resolve of this.#held.splice(0)) resolve();
   }
 
-  #cancelled(): void {
-    if (this.list.every(({ ended, cancelled }) => ended || cancelled)) this.options.onCancel?.();
+  #cancelled(stream: IncomingStream): void {
+    for (const [k, one] of this.#byNumber) if (one === stream) this.options.onCancel?.(k);
   }
 }
 

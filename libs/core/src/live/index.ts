@@ -3,7 +3,7 @@ export type { PieceBody } from '../message/live-room.js';
 export { LiveSealer, sealLiveCall, sealLiveResult } from '../message/live-seal.js';
 export { At, BegunStream, EncodedItem } from './at.js';
 export { CompleteStream, completeReference, decodeResult } from './complete.js';
-export { type IncomingOptions, IncomingStreams } from './incoming.js';
+export { type IncomingOptions, IncomingStreams, STOP } from './incoming.js';
 export { IncomingStream } from './incoming-stream.js';
 export { nextTurn } from './next-turn.js';
 export { OutgoingStreams } from './outgoing.js';

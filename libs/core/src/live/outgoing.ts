@@ -99,6 +99,22 @@ export class OutgoingStreams extends FoundStreams {
     this.#flushIfDone();
   }
 
+  /** Nobody reads that stream any more: its source is closed, and it ends. @returns whether it was open */
+  leave(k: number, reason: unknown): boolean {
+    const stream = this.streams[k];
+    if (!stream || stream.over || this.#over) return false;
+    this.close(stream, reason);
+    if (k < this.#started) this.#active--;
+    this.#add(UNIT.end, k, EMPTY);
+    this.#flushIfDone();
+    return true;
+  }
+
+  /** Whether one of the streams from `from` to before `to` is still read. */
+  isOpen(from: number, to: number): boolean {
+    return this.streams.slice(from, to).some(({ over }) => !over);
+  }
+
   /** Ends the message now: no source is read any more, this unit is its last one. */
   stop(kind: UnitKind, bytes: Uint8Array, reason: unknown): void {
     if (this.#over || this.#isDone) return;
@@ -145,9 +161,11 @@ export class OutgoingStreams extends FoundStreams {
   #start(): void {
     while (this.#write && this.#started < this.streams.length && !(this.#steady && this.#active > 0)) {
       const k = this.#started++;
+      const stream = this.streams[k] as Outgoing;
+      if (stream.over) continue;
       this.#active++;
       // a failure that cannot be told ends the message
-      this.#pump(k, this.streams[k] as Outgoing).catch((error) => this.#fail(error));
+      this.#pump(k, stream).catch((error) => this.#fail(error));
     }
   }
 

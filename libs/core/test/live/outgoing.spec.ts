@@ -565,6 +565,36 @@ describe('a message', () => {
     expect(run.control.last).toBe(true);
   });
 
+  it('goes on without a stream that its reader has left, which is closed and ends, before it is read and while it is', async () => {
+    const [pending, rest] = [source(1), source(3)];
+    const silent = { ...pending.iterator, next: () => new Promise<never>(() => {}) };
+    const unread = source(3);
+    const { out, done, units, ends, of } = running(
+      [{ [Symbol.asyncIterator]: () => silent }, unread.iterator, rest.iterator],
+      (out) => {
+        expect([out.leave(1, 'left'), out.leave(1, 'left'), out.leave(3, 'left'), out.leave(0.5, 'left')]).toEqual([
+          true,
+          false,
+          false,
+          false,
+        ]);
+        out.finish();
+      },
+    );
+    await vi.waitFor(() => expect(ends()).toEqual([1, 2]));
+    expect([out.isOpen(0, 1), out.isOpen(1, 3)]).toEqual([true, false]);
+    expect(out.leave(0, 'left')).toBe(true);
+    await done;
+    expect(ends()).toEqual([1, 2, 0]);
+    expect([pending.seen.closed, unread.seen, of(2)]).toEqual([
+      1,
+      { asked: 0, closed: 1, reason: undefined },
+      [0, 1, 2],
+    ]);
+    expect(units.filter(({ kind }) => kind === UNIT.end)).toHaveLength(3);
+    expect(out.leave(2, 'left')).toBe(false);
+  });
+
   it('keeps units in their order, also one of many pieces', async () => {
     const large = source(3, (i) => new Uint8Array(150_000).fill(i));
     const { done, of, bodies } = running([large.iterator, source(3).iterator]);

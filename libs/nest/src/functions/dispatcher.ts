@@ -10,11 +10,12 @@ import {
   SealwireError,
   thrownText,
 } from '@sealwire/core';
-import { CompleteStream, completeReference } from '@sealwire/core/live';
+import { CompleteStream, completeReference, STOP } from '@sealwire/core/live';
 import { nodePrimitives } from '@sealwire/core/node';
 import { isObservable } from 'rxjs';
 import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
+import type { SealedOrigin } from '../sessions/origin.js';
 import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { Observed } from '../streams/observed.js';
@@ -176,6 +177,7 @@ export class RemoteFunctionDispatcher {
     progress: (value: unknown) => void,
   ): Promise<Ended> {
     const { module, sealed } = opened;
+    if (sealed && call.name === STOP) return { outcome: stopStream(sealed, call.args), call: undefined };
     const found = module.functions.get(call.name);
     const refused = this.refusalOf(opened, call, found);
     if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
@@ -300,6 +302,13 @@ export class RemoteFunctionDispatcher {
       return { sent: INTERNAL, bytes: encodeOutcome(INTERNAL) };
     }
   }
+}
+
+/** Whatever is known of the message and its stream: it may be over, or run elsewhere. */
+function stopStream({ stop }: SealedOrigin, [lane, counter, stream]: readonly unknown[]): Outcome {
+  if (typeof lane === 'number' && typeof counter === 'number' && typeof stream === 'number')
+    stop({ lane, counter }, stream);
+  return { ok: true, value: undefined };
 }
 
 function isIterable(value: unknown): boolean {

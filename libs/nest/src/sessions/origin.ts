@@ -1,3 +1,4 @@
+import type { CallNumber } from '@sealwire/core';
 import type { Audience } from '../streams/audience.js';
 import type { LiveReply } from '../streams/live-reply.js';
 import type { CallSession } from './call-session.js';
@@ -12,6 +13,8 @@ export interface SealedOrigin {
   readonly audience: () => Audience;
   /** until this is resolved outcomes of a batch are answered together, however long some of them take */
   readonly together: Promise<unknown> | undefined;
+  /** nobody reads that stream of the live result of another message of the session */
+  readonly stop: (number: CallNumber, stream: number) => void;
 }
 
 /** A message that was decoded and is ready to run. */

@@ -221,6 +221,7 @@ export class Receiver {
         callId: (index) => callIdentity(this.primitives, session.renewal, { number, digest }, index),
         audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter, landed).audience,
         together: undefined,
+        stop: (of, stream) => session.leaveStream(of, stream),
       });
       if (!(reply instanceof LiveReply)) {
         result = session.seal(frame, opened.secrets, reply);
@@ -238,16 +239,19 @@ export class Receiver {
     session.enter();
     let leave = (): void => session.leave();
     let release: (() => void) | undefined;
+    let sent: (() => void) | undefined;
     const result = new LiveResult(reply, {
       begin: (body, last) => session.sealLive(frame, opened.secrets, body, last),
       pulse: Math.min(this.options.pulse * 1_000, session.idleMs / 4),
       goesOn: () => {
         release = this.sessions.addStream(session, result);
+        sent = session.sends(frame.number, reply);
         session.flights.at(frame.number, this.options.abandonAfter).goLive();
       },
       alive: () => this.touch(session, false),
       done: () => {
         release?.();
+        sent?.();
         over();
         leave();
       },

@@ -40,7 +40,8 @@ export class LiveReply {
   readonly #out = new OutgoingStreams();
   /** progress that came while the consumer was behind */
   readonly #waiting: { readonly place: number; readonly value: unknown }[] = [];
-  readonly #streaming: StreamingCall[] = [];
+  /** calls with their streams, from that number to before that one */
+  readonly #streaming: { readonly call: StreamingCall; readonly from: number; readonly to: number }[] = [];
   /** as they were sent, as long as none holds a stream */
   readonly #outcomes: Uint8Array[] = [];
   /** whose each stream is, by its number */
@@ -87,7 +88,7 @@ export class LiveReply {
       this.#out.drop(before, this.#gone);
       call?.abandon(this.#gone);
     }
-    if (this.size > before && call) this.#streaming.push(call);
+    if (this.size > before && call) this.#streaming.push({ call, from: before, to: this.size });
     else call?.end();
   }
 
@@ -132,6 +133,14 @@ export class LiveReply {
     }
   }
 
+  /** Nobody reads that stream any more: its source is closed, and its call abandoned if it has no other one. */
+  leave(stream: number): void {
+    const reason = cancelled(UNREAD);
+    if (!this.#out.leave(stream, reason)) return;
+    const owner = this.#streaming.find(({ from, to }) => from <= stream && stream < to);
+    if (owner && !this.#out.isOpen(owner.from, owner.to)) owner.call.abandon(reason);
+  }
+
   /** Its sources are closed; the status is the last that is sent. */
   stop(status: 'session_ended' | 'busy'): void {
     this.#out.stop(UNIT.status, encodeReply({ status }), this.#abandon());
@@ -145,13 +154,13 @@ export class LiveReply {
 
   #abandon(): RemoteFunctionError {
     this.#gone ??= cancelled(UNREAD);
-    for (const call of this.#streaming) call.abandon(this.#gone);
+    for (const { call } of this.#streaming) call.abandon(this.#gone);
     return this.#gone;
   }
 
   #end(): void {
     this.#blocked = true;
-    for (const call of this.#streaming.splice(0)) call.end();
+    for (const { call } of this.#streaming.splice(0)) call.end();
   }
 
   #encode(outcome: Outcome, { call, origin, context }: Ended): Uint8Array {
