@@ -43,7 +43,7 @@ export interface RemoteStream<T> {
   readonly error: Signal<RemoteError | undefined>;
   /** Calls anew, from the first item on. */
   restart(): void;
-  /** Gives the stream up; the items stay. */
+  /** Gives the stream up until `restart()` or a changed signal; the items stay. */
   stop(): void;
 }
 
@@ -87,12 +87,13 @@ export function remoteStream<Api, T>(
     isServer || handle.obstacle().why !== undefined ? undefined : describe(call, 'remoteStream()'),
   );
   const errors = injector.get(ErrorHandler);
-  const stream = new Stream<T>(handle as Handle<unknown>, keep);
+  const stream = new Stream<T>(handle as Handle<unknown>, keep, described);
   untracked(() =>
     effect(
       (onCleanup) => {
         stream.restarts();
         const wanted = described();
+        if (stream.isStopped(wanted)) return;
         untracked(() => stream.begin(wanted));
         onCleanup(() => stream.giveUp());
         if (wanted instanceof RemoteError) untracked(() => errors.handleError(wanted));
@@ -110,6 +111,8 @@ class Stream<T> implements RemoteStream<T> {
   readonly count: WritableSignal<number>;
   #items: T[] = [];
   #run: AbortController | undefined;
+  /** what was to be called when it was stopped */
+  #stopped: Described<AsyncIterable<T>>;
 
   readonly status = computed(() => this.#state().status);
   readonly error = computed(() => this.#state().error);
@@ -119,19 +122,27 @@ class Stream<T> implements RemoteStream<T> {
   constructor(
     private readonly handle: Handle<unknown>,
     private readonly keep: number,
+    private readonly described: Signal<Described<AsyncIterable<T>>>,
   ) {
     this.#state = handle.ofUser(IDLE);
     this.count = handle.ofUser(0);
   }
 
   restart(): void {
+    this.#stopped = undefined;
     this.restarts.update((times) => times + 1);
   }
 
   stop(): void {
+    this.#stopped = untracked(this.described);
     this.giveUp();
     const { status } = untracked(this.#state);
     if (status !== 'error' && status !== 'idle') this.#state.set({ status: 'ended' });
+  }
+
+  /** Before the first effect has run, and the one of a `restart()`, there is nothing to give up yet. */
+  isStopped(wanted: Described<AsyncIterable<T>>): boolean {
+    return wanted !== undefined && wanted === this.#stopped;
   }
 
   giveUp(): void {

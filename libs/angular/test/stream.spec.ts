@@ -103,6 +103,23 @@ describe('remoteStream', () => {
     expect(source.cancelled).toBe(true);
   });
 
+  it('stays stopped if it was stopped before it began, until restart() or a changed signal', async () => {
+    const { rates, sealwire, call } = setUp();
+    rates.stop();
+    sealwire.expectNone(Rates);
+    expect(rates.status()).toBe('idle');
+    rates.restart();
+    rates.stop();
+    sealwire.expectNone(Rates);
+    rates.restart();
+    call().stream().next(1);
+    await settled();
+    rates.stop();
+    currency.set('EUR');
+    expect(call().args).toEqual(['EUR']);
+    expect(rates.status()).toBe('loading');
+  });
+
   it('says so of a function that returned something else', async () => {
     const { rates, call } = setUp();
     call().flush(5 as never);
