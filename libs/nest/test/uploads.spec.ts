@@ -265,6 +265,30 @@ it('an early answer reaches a caller on a slow line, who reads it when all has l
   expect(await slowly(forged)).toHaveLength(0);
 }, 20_000);
 
+it('an early answer reaches a browser, which reads none before it has sent all of a long file', async () => {
+  const { peer } = await start();
+  const { first, request } = new LiveCall(peer, [{ name: 'small', args: [new Blob([new Uint8Array(20_000_000)])] }]);
+  request.on('error', () => undefined).destroy();
+  const { hostname, port, pathname } = new URL(peer.url);
+  const socket = connect(Number(port), hostname);
+  const parts: Buffer[] = [];
+  const length = first.length + 20_000_000;
+  const head = `POST ${pathname} HTTP/1.1\r\nhost: x\r\ncontent-type: ${CONTENT_TYPE}\r\ncontent-length: ${length}\r\n\r\n`;
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  const sent = new Promise<unknown>((resolve) => {
+    socket.once('error', resolve);
+    socket.write(head);
+    socket.write(first);
+    socket.write(new Uint8Array(20_000_000), resolve);
+  });
+  expect(await sent).toBeFalsy();
+  socket.on('data', (part) => parts.push(part));
+  await closed;
+  const answer = Buffer.concat(parts);
+  const body = answer.subarray(answer.indexOf('\r\n\r\n') + 4);
+  expect(peer.open(first, new Uint8Array(body))).toBeDefined();
+});
+
 it('an answer through the response comes while an upload goes on, although the function returns the response', async () => {
   const { peer } = await start();
   const call = new LiveCall(peer, [{ name: 'early', args: [new ReadableStream()] }]);

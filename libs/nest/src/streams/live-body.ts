@@ -4,8 +4,10 @@ import { LIMITS, SealwireError, SIZE } from '@sealwire/core';
 
 /** What is read of a body that nobody wants any more, before its connection is closed. */
 const REST = { bytes: 1_048_576, milliseconds: 1_000 };
-/** The same of one whose beginning opened: a browser on a slow line reads no answer before it has sent all. */
+/** The same of one whose beginning opened, if its length is not announced. */
 const KEYED_REST = { bytes: 8 * 1_048_576, milliseconds: 30_000 };
+/** Bytes a millisecond, at least, of one whose length is: a browser reads no answer before it has sent all. */
+const REST_PACE = 50;
 const CHUNK_HEAD = 3;
 /** of a sealed first piece: plaintext and a tag */
 const PIECE = { least: 64 + SIZE.tag, most: LIMITS.chunk + SIZE.tag };
@@ -192,8 +194,10 @@ export class LiveBody {
     this.#fail(new SealwireError('stream_cut'));
     const request = this.#request;
     if (!request || request.complete || request.destroyed) return;
-    const { bytes, milliseconds } = keyed ? KEYED_REST : REST;
-    let rest = bytes;
+    const announced = Number(request.headers['content-length'] ?? 0);
+    const least = keyed ? KEYED_REST : REST;
+    let rest = keyed ? Math.max(least.bytes, announced) : least.bytes;
+    const milliseconds = Math.min(least.milliseconds + (keyed ? announced / REST_PACE : 0), LIMITS.deadline);
     const giveUp = (): unknown => request.socket.destroy();
     let timer = setTimeout(giveUp, milliseconds).unref();
     // a server that stops does not wait for it
