@@ -5,10 +5,11 @@ import {
   OutcomeUnknownError,
   PolicyError,
   type RemoteError,
+  type Transport,
 } from '@sealwire/client';
 import { httpTransport } from '@sealwire/client/http';
 import { undiciTransport } from '@sealwire/client/undici';
-import { CONTENT_TYPE, encodeReply } from '@sealwire/core';
+import { CONTENT_TYPE, encodeReply, frameType } from '@sealwire/core';
 import { describe, expect, it, vi } from 'vitest';
 import { PeerServer, refused } from '../../../test/support/peer/server.js';
 import { polluted } from '../../../test/support/polluted.js';
@@ -106,6 +107,94 @@ describe('answers that anybody could give', () => {
     expect(await remote.add(1, 2)).toBe(3);
     expect(server.seen.map(({ kind }) => kind)).toEqual(['start', 'finish', 'start', 'finish', 'call']);
     expect(server.runs).toHaveLength(2);
+  });
+});
+
+describe('an answer without an end', () => {
+  /** Begins so and never ends; counts what is read of it. */
+  function endless(head: readonly number[]) {
+    const seen = { bytes: 0, cancelled: 0 };
+    const body = {
+      async read() {
+        const value = new Uint8Array(16_384).fill(5);
+        if (seen.bytes === 0) value.set(head);
+        seen.bytes += value.length;
+        return { done: false, value };
+      },
+      async cancel() {
+        seen.cancelled++;
+      },
+    };
+    return { seen, answer: { status: 200, contentType: CONTENT_TYPE, body } };
+  }
+
+  it.each([
+    ['a result of one piece', [0x12, 1, 0], 100_000],
+    ['a result of several pieces', [0x12, 1, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 16], 100_000],
+    ['a result whose first piece is too long', [0x12, 1, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 17], 100_000],
+    ['a result whose first piece is too short', [0x12, 1, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 20], 100_000],
+    ['a result of another kind', [0x12, 1, 4], 100_000],
+    ['an answer to step 3', [4, 1, 0], 1_300_000],
+  ])('ends no call and is read no further than it opens: %s', async (_name, head, most) => {
+    const server = new PeerServer();
+    const { seen, answer: forged } = endless(head);
+    let calls = 0;
+    const remote = connect(server, {
+      network: (_request, next, kind) => (kind === 'call' && ++calls === 1 ? forged : next()),
+    });
+    await remote.add(0, 0);
+    expect(await remote.add(1, 2)).toBe(3);
+    expect(seen.cancelled).toBe(1);
+    expect(seen.bytes).toBeLessThan(most);
+    expect(calls).toBe(2);
+  });
+
+  /** A remote whose answers come in parts, and of which that many bytes are taken. */
+  function taking(maxResponse: number, change: (body: Uint8Array) => Uint8Array = (body) => body) {
+    const server = new PeerServer();
+    const transport: Transport = {
+      maxResponse,
+      async send(request) {
+        const { body, ...rest } = await server.handle(request as never);
+        const left = frameType(request.body as Uint8Array) === 'call' ? change(body) : body;
+        let at = -10_000;
+        const read = async () => {
+          at += 10_000;
+          return { done: at >= left.length, value: left.subarray(at, at + 10_000) };
+        };
+        return { ...rest, body: { read, cancel: async () => {} } };
+      },
+    };
+    return { server, remote: connect(server, { transport }) };
+  }
+
+  it.each([
+    ['one piece', 1_000, 500, 5_000],
+    ['several pieces', 150_000, 100_000, 200_000],
+  ])(
+    'which is longer than this client reads ends its call once its beginning opened: %s',
+    async (_name, most, fitting, length) => {
+      const { server, remote } = taking(most);
+      await remote.add(0, 0);
+      expect(await remote.echo(new Uint8Array(fitting))).toHaveLength(fitting);
+      const error = await remote.echo(new Uint8Array(length)).catch((e: unknown) => e);
+      expect(error).not.toBeInstanceOf(OutcomeUnknownError);
+      expect(error).toMatchObject({
+        code: 'too_large',
+        message: `The answer is longer than the ${most} bytes of maxResponse.`,
+      });
+      expect(server.count('call')).toBe(2);
+    },
+  );
+
+  it.each([
+    ['one piece', 1_000, 5_000],
+    ['several pieces', 150_000, 200_000],
+  ])('is no reason to end a call if its beginning does not open: %s', async (_name, most, length) => {
+    const { remote } = taking(most, (body) => body.with(40, (body[40] as number) ^ 1));
+    await remote.add(0, 0);
+    // a handshake tells its result in the end
+    expect(await remote.$call({ timeout: 1_500 }).echo(new Uint8Array(length))).toHaveLength(length);
   });
 });
 

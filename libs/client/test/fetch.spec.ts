@@ -87,9 +87,10 @@ it.each([
   const url = await listen((_request, response) => {
     response.writeHead(200, headers(200_000)).end(resultFrame(200_000));
   });
-  const { body } = await fetchTransport({ maxResponse: 200_000 }).send(request(url));
+  const plain = { ...request(url), contentType: 'application/cbor' };
+  const { body } = await fetchTransport({ maxResponse: 200_000 }).send(plain);
   expect(body).toHaveLength(200_000);
-  await expect(fetchTransport({ maxResponse: 199_999 }).send(request(url))).rejects.toMatchObject({
+  await expect(fetchTransport({ maxResponse: 199_999 }).send(plain)).rejects.toMatchObject({
     code: 'too_large',
   });
 });
@@ -98,18 +99,18 @@ it('reads 4 KiB of what is no frame, and a frame whatever its status and type', 
   let closed = 0;
   const url = await listen((incoming, response) => {
     response.on('close', () => closed++);
-    const body = incoming.headers['x-body'] === 'frame' ? resultFrame(100_000) : Buffer.alloc(8_000_000, 'x');
+    const body = incoming.headers['x-body'] === 'frame' ? resultFrame(60_000) : Buffer.alloc(8_000_000, 'x');
     response.writeHead(502, { 'content-type': 'text/html' }).end(body);
   });
   const page = await fetchTransport().send(request(url));
   expect(page.body).toHaveLength(4096);
   await vi.waitFor(() => expect(closed).toBe(1));
   const frame = await fetchTransport().send({ ...request(url), headers: { 'x-body': 'frame' } });
-  expect(frame).toMatchObject({ status: 502, body: new Uint8Array(resultFrame(100_000)) });
+  expect(frame).toMatchObject({ status: 502, body: new Uint8Array(resultFrame(60_000)) });
 });
 
 it('reads a body in very many small parts into one buffer', async () => {
-  const parts = 100_000;
+  const parts = 60_000;
   const url = await listen((_request, response) => {
     response.writeHead(200);
     response.write(resultFrame(2));

@@ -190,16 +190,17 @@ export class Message implements Limited, Abortable, Repeating {
     const flight = new AbortController();
     flights.push(flight);
     if (this.work.how.onSent) announce(this, frame, sent.number.lane === 0);
+    const opens = (bytes: Uint8Array) => run(attempt(sent.open(bytes)));
     const answer =
       upload || this.work.how.onProgress
-        ? await exchange(this, frame, flight.signal)
-        : await post(delivery.settings, frame, flight.signal);
+        ? await exchange(this, frame, flight.signal, opens)
+        : await post(delivery.settings, frame, flight.signal, opens);
     // what reads a live result may go on when all outcomes are there, so it aborts the request itself
     if (this.copying || flight.signal.aborted) landed(this, flight);
     else flights.splice(flights.indexOf(flight), 1);
     if ('read' in answer) await new Reception(this, sent, places, flight).read(answer);
     // it counts as under way until it is opened, for which its keys are needed
-    const opening = answer instanceof Uint8Array ? run(attempt(sent.open(answer))) : undefined;
+    const opening = answer instanceof Uint8Array ? opens(answer) : undefined;
     const opened = isPending(opening) ? await opening : opening;
     sent.requests--;
     if (this.state === 'done') return;

@@ -49,7 +49,7 @@ export type Event =
   | 'refused'
   /** anything else that does not open, or no answer at all */
   | 'unanswered'
-  /** the answer is longer than this client takes */
+  /** the answer, of which something opened, is longer than this client takes */
   | 'oversized'
   /** a live result ended before its last piece, and before all its outcomes */
   | 'cut'

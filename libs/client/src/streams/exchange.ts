@@ -3,13 +3,14 @@ import { told } from '../events.js';
 import type { Progress } from '../remote.js';
 import type { LiveBody } from '../transport/body.js';
 import { type Hint, lost } from '../transport/hint.js';
-import { post } from '../transport/transport.js';
+import { type Opens, post } from '../transport/transport.js';
 
 /** One request of a call that has streams among its arguments, or whose progress is told. */
 export async function exchange(
   message: Message,
   frame: Uint8Array,
   signal: AbortSignal,
+  opens: Opens,
 ): Promise<Uint8Array | LiveBody | Hint> {
   const { upload, delivery, work, tries, numbers } = message;
   const { onProgress } = work.how;
@@ -28,7 +29,7 @@ export async function exchange(
       up(total);
     };
     if (body instanceof Blob) upload?.leaves(body);
-    const answer = await post(delivery.settings, body, signal, upload || meter ? left : undefined);
+    const answer = await post(delivery.settings, body, signal, opens, upload || meter ? left : undefined);
     if (body instanceof Blob) message.stopped();
     // of a request that broke off nobody knows how much arrived
     const isWhole = !('wait' in answer) || answer.status !== undefined;

@@ -5,12 +5,12 @@ export interface BodyReader {
   cancel(reason?: unknown): Promise<void>;
 }
 
-/** A live result of which the beginning was read. */
+/** A result of which the beginning was read: a live one, or one of several chunks. */
 export class LiveBody implements BodyReader {
   #head: Uint8Array | undefined;
 
   constructor(
-    head: Uint8Array,
+    readonly head: Uint8Array,
     private readonly reader: BodyReader,
   ) {
     this.#head = head;

@@ -1,7 +1,8 @@
-import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, thrownText } from '@sealwire/core/calls';
+import type { Attempt, Soon } from '@sealwire/core';
+import { CONTENT_TYPE, FRAME_TYPE, isLive, LIMITS, SealwireError, SIZE, thrownText } from '@sealwire/core/calls';
 import type { Settings } from '../options.js';
 import { type BodyReader, ENDED, LiveBody } from './body.js';
-import { brokenOff, explained, type Hint, hintOf, lost } from './hint.js';
+import { brokenOff, explained, type Hint, hintOf, lost, unopened } from './hint.js';
 import { absolute, checkUrl } from './network.js';
 import type { StreamBody } from './stream-body.js';
 import { checkOptions, FETCH, type FetchTransportOptions } from './transport-options.js';
@@ -170,11 +171,42 @@ export function directions(
   };
 }
 
+/** Where the first chunk of a result of several begins, behind its length. */
+const CHUNK_AT = SIZE.resultHeader + 3;
+const [LEAST_CHUNK, MOST_CHUNK] = [LIMITS.minimumChunk + SIZE.tag, LIMITS.chunk + SIZE.tag];
+/** The results in step 4 are padded by an eighth at most. */
+const LONGEST_STEP = LIMITS.handshakeFrame + LIMITS.finishAnswerResults * (9 / 8);
+
+/** The first byte behind the first chunk. */
+function chunkEnd(frame: Uint8Array): number {
+  const [high = 0, middle = 0, low = 0] = frame.subarray(SIZE.resultHeader);
+  return CHUNK_AT + ((high << 16) | (middle << 8) | low);
+}
+
+/** How much of a frame is read before something of it opened: anybody on the way can begin one without an end. */
+function unopenedLimit(frame: Uint8Array): number {
+  if (frame[0] !== FRAME_TYPE.result) return LONGEST_STEP;
+  const end = frame[2] === CHUNKED && frame.length >= CHUNK_AT ? chunkEnd(frame) : CHUNK_AT + MOST_CHUNK;
+  return Math.min(end, CHUNK_AT + MOST_CHUNK);
+}
+
+/** It is longer than a frame of its kind, or its sender proved nothing by its beginning. */
+class EndlessError extends SealwireError {}
+
+function tooLong(maximum: number): string {
+  return `The answer is longer than the ${maximum} bytes of maxResponse.`;
+}
+
 /**
- * Reads a body to its end, but for a live result, of which it reads the beginning. Counted in bytes after any decoding, for
- * Content-Length says nothing of what a proxy compressed.
+ * Reads a body to its end, but for a live result and one of several chunks, of which it reads the beginning unless that has
+ * opened. Counted in bytes after any decoding, for Content-Length says nothing of what a proxy compressed.
  */
-export async function readBody(reader: BodyReader, maximum: number, sealed: boolean): Promise<Uint8Array | LiveBody> {
+export async function readBody(
+  reader: BodyReader,
+  maximum: number,
+  sealed: boolean,
+  isOpened = false,
+): Promise<Uint8Array | LiveBody> {
   let body = NOTHING;
   let length = 0;
   for (;;) {
@@ -183,12 +215,17 @@ export async function readBody(reader: BodyReader, maximum: number, sealed: bool
     body = append(body, length, value as Uint8Array<ArrayBuffer>);
     length += value.length;
     const whole = !sealed || isFrame(body);
-    if (whole && sealed && length > 2 && isLive(body)) return new LiveBody(body.subarray(0, length), reader);
-    if (length <= (whole ? maximum : LIMITS.nonFrame)) continue;
+    const head = body.subarray(0, length);
+    const isBeginning = whole && sealed && !isOpened;
+    if (isBeginning && length > 2 && isLive(head)) return new LiveBody(head, reader);
+    const most = isBeginning ? unopenedLimit(head) : whole ? maximum : LIMITS.nonFrame;
+    if (length <= most) continue;
+    if (isBeginning && head[0] === FRAME_TYPE.result && head[2] === CHUNKED) return new LiveBody(head, reader);
     // nobody waits for the other side to learn of it
     reader.cancel().catch(() => {});
     if (!whole) return body.slice(0, LIMITS.nonFrame);
-    throw new SealwireError('too_large', `The answer is longer than the ${maximum} bytes of maxResponse.`);
+    if (!isBeginning) throw new SealwireError('too_large', tooLong(maximum));
+    throw new EndlessError('too_large', `The answer is longer than the ${most} bytes of a frame of its kind.`);
   }
   return body.subarray(0, length);
 }
@@ -224,14 +261,35 @@ export function headersOf({ headers }: Settings): Readonly<Record<string, string
 }
 
 const VERSION = 1;
+/** flags of a result of several chunks */
+const CHUNKED = 1;
 const MAX_RESPONSE = 64 * 1024 * 1024;
 const NOTHING = new Uint8Array(0);
 
-/** Sends a frame and gives back the frame that answers it, the beginning of a live one, or a hint. Never rejects. */
+/** Opens an answer, or tries to. */
+export type Opens = (frame: Uint8Array) => Soon<Attempt<unknown>>;
+
+/**
+ * Whether the first chunk opens, which nobody on the way can seal. The others are not there, which is told of by `bad_frame`;
+ * that of a chunk of a wrong length would be the same.
+ */
+async function begins(frame: Uint8Array, opens: Opens): Promise<boolean> {
+  const end = chunkEnd(frame);
+  if (end < CHUNK_AT + LEAST_CHUNK || end > CHUNK_AT + MOST_CHUNK) return false;
+  const opened = await opens(frame.subarray(0, end + 1));
+  return 'error' in opened && (opened.error as Partial<SealwireError>).code === 'bad_frame';
+}
+
+/**
+ * Sends a frame and gives back the frame that answers it, the beginning of a live one, or a hint. Never rejects.
+ *
+ * @param opens without it an answer of several chunks is not read on
+ */
 export async function post(
   settings: Settings,
   body: TransportRequest['body'],
   signal: AbortSignal,
+  opens?: Opens,
   onUpload?: (bytes: number) => void,
 ): Promise<Uint8Array | LiveBody | Hint> {
   try {
@@ -245,13 +303,26 @@ export async function post(
     };
     const response = await transport.send(onUpload ? { ...request, onUpload } : request);
     const { body: got } = response;
-    const answer =
-      got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, maxResponse(transport), true);
+    const most = maxResponse(transport);
+    let answer = got instanceof Uint8Array || got instanceof LiveBody ? got : await readBody(got, most, true);
+    if (answer instanceof LiveBody && opens && !isLive(answer.head)) {
+      if (!(await begins(answer.head, opens))) {
+        answer.cancel().catch(() => {});
+        return unopened(undefined);
+      }
+      answer = await readBody(answer, most, true, true).catch((error: unknown) => {
+        throw brokenOff(error, absolute(url), signal);
+      });
+    }
     if (answer instanceof LiveBody) return answer;
-    if (isFrame(answer)) return isLive(answer) ? new LiveBody(answer, ENDED) : answer;
-    return hintOf({ ...response, body: answer }, url);
+    if (!isFrame(answer)) return hintOf({ ...response, body: answer }, url);
+    if (isLive(answer)) return new LiveBody(answer, ENDED);
+    // one of a single chunk is read whole to find out who speaks
+    const isTooLong = answer.length > most && opens && 'value' in (await opens(answer));
+    return isTooLong ? lost(new SealwireError('too_large', tooLong(most))) : answer;
   } catch (error) {
-    return lost(error);
+    // whoever is on the way can be so long: it is no reason to end a call
+    return error instanceof EndlessError ? { ...lost(error), status: 200 } : lost(error);
   }
 }
 
