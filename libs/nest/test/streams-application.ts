@@ -82,6 +82,17 @@ export class Down {
     }
   }
 
+  /** Cannot be closed in peace. */
+  @RemoteFunction()
+  async *spoiled(): AsyncGenerator<number> {
+    try {
+      for (;;) yield await new Promise<number>((resolve) => setTimeout(resolve, 5, 1));
+    } finally {
+      // biome-ignore lint/correctness/noUnsafeFinally: what a mistaken application does
+      throw new Error('The file is locked.');
+    }
+  }
+
   @RemoteFunction()
   async *failing(kind: string): AsyncGenerator<number> {
     yield 1;

@@ -99,6 +99,17 @@ describe('results that stream', () => {
     expect(answer.pieces).toBeLessThanOrEqual(2);
   });
 
+  it('that fail while they are closed, of which no client learns, are logged', async () => {
+    const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+    const { client } = await startStreams();
+    const answer = await callLive(await client(), { name: 'spoiled', args: [] });
+    await ((await answer.value()) as AsyncGenerator<number>).next();
+    answer.cut();
+    const sentence = 'Down.spoiled, while what it streams was closed: The file is locked.';
+    await vi.waitFor(() => expect(logged.mock.calls.map(([text]) => text)).toEqual([sentence]));
+    logged.mockRestore();
+  });
+
   it('end with the typed error that came midway, and with internal for every other, which is logged', async () => {
     const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
     const { client } = await startStreams();

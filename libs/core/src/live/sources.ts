@@ -151,6 +151,8 @@ export function isStream(value: unknown): boolean {
 export class FoundStreams {
   /** @internal */
   readonly streams: Outgoing[] = [];
+  /** told of a source that failed while it was closed, which no reader learns of */
+  onCloseFailed: ((error: unknown, stream: number) => void) | undefined;
 
   /** @param taken sources in other messages that can be read once: none of them is found again, and those found here come to them */
   constructor(private readonly taken?: Set<object>) {}
@@ -208,7 +210,11 @@ export class FoundStreams {
   protected close(stream: Outgoing, reason: unknown): void {
     if (stream.over) return;
     stream.over = true;
-    attempted(() => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason)));
+    const k = this.streams.indexOf(stream);
+    attempted(
+      () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason)),
+      (error) => error === reason || this.onCloseFailed?.(error, k),
+    );
   }
 }
 
@@ -235,13 +241,12 @@ function ignore(): void {}
  */
 export function letGo(source: StreamSource, reason: unknown): void {
   hold(source.source);
-  attempted(() => abandon(source, reason));
+  attempted(() => abandon(source, reason), ignore);
 }
 
-/** A source that fails while it is closed has nobody to tell. */
-function attempted(close: () => unknown): void {
+function attempted(close: () => unknown, failed: (error: unknown) => unknown): void {
   const closing = async () => close();
-  closing().catch(ignore);
+  closing().catch(failed);
 }
 
 /** A source that was never read is let go. */

@@ -56,6 +56,7 @@ export class LiveReply {
   });
 
   constructor() {
+    this.#out.onCloseFailed = (thrown, stream) => this.#tell(thrown, stream, 'while what it streams was closed');
     this.#out.send(UNIT.run, 0, nodePrimitives.random(SIZE.runId));
   }
 
@@ -206,11 +207,14 @@ export class LiveReply {
   }
 
   #failure(thrown: unknown, stream: number, item: number): StreamFailure {
+    return this.#tell(thrown, stream, `${item < 0 ? 'the beginning' : `item ${item} (from 0)`} of what it streams`);
+  }
+
+  #tell(thrown: unknown, stream: number, when: string): StreamFailure {
     const failure = failureOf(thrown);
     if (failure !== INTERNAL) return failure;
     const what = thrown instanceof Error ? thrown.message : inspect(thrown);
-    const place = item < 0 ? 'the beginning' : `item ${item} (from 0)`;
-    const sentence = `${this.#origins[stream] ?? 'A function'}, ${place} of what it streams: ${what}`;
+    const sentence = `${this.#origins[stream] ?? 'A function'}, ${when}: ${what}`;
     logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
     return failure;
   }
