@@ -5,7 +5,7 @@ import { describe } from './attack-words.js';
 import type { AttackKind, AttackReport, Exchange, RecordedCall, Tampering } from './exchange.js';
 import { cut, flipped, forged, kept, read, spliced } from './forgeries.js';
 import type { Passed, Passing } from './recording.js';
-import { WireRecorder } from './wire-recorder.js';
+import { UNATTACHED, WireRecorder } from './wire-recorder.js';
 
 /** Options of {@link WireAttacks.arm}. */
 export interface AttackOptions {
@@ -46,7 +46,8 @@ const DISARMED = {
 
 /**
  * What a hostile proxy can do to frames on their way. Each attack meets the next call of the application, once, and tells what the
- * proxy got and what the application saw. Handshake steps pass unaltered.
+ * proxy got and what the application saw. Handshake steps pass unaltered, and with them the first calls of a module, which travel
+ * inside: call something before.
  *
  * @example
  * import { inject } from '@angular/core';
@@ -83,7 +84,7 @@ export class WireAttacks {
    * was armed before is disarmed.
    *
    * @returns what it came to, once the calls that met it are settled, answered or not; of an attack that is disarmed, that it came to
-   * nothing
+   * nothing; rejected with SealwireError `bad_configuration` without `withInspector()`
    * @throws SealwireError `bad_configuration` for `wrong-module` without a URL, and for an option that does not exist
    */
   arm(kind: Exclude<AttackKind, 'replay'>, given: AttackOptions = {}): Promise<AttackReport> {
@@ -91,6 +92,7 @@ export class WireAttacks {
     if (kind === 'wrong-module' && !options.url)
       throw new SealwireError('bad_configuration', 'wrong-module needs the `url` of another module.');
     this.reset();
+    if (!untracked(this.#recorder.attached)) return Promise.reject(new SealwireError('bad_configuration', UNATTACHED));
     return new Promise((resolve) => this.#armed.set({ kind, options, resolve }));
   }
 

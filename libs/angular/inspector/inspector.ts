@@ -3,7 +3,7 @@ import { HandshakeView } from './handshake-view.js';
 import { MessageList } from './message-list.js';
 import { ProxyLog } from './proxy-log.js';
 import { bytes, THEME } from './theme.js';
-import { WireRecorder } from './wire-recorder.js';
+import { UNATTACHED, WireRecorder } from './wire-recorder.js';
 
 /** Tabs of {@link SealwireInspector}. */
 export type InspectorView = 'messages' | 'handshake' | 'log';
@@ -63,10 +63,14 @@ let instances = 0;
       }
       @if (recorder.paused()) { <p class="paused" role="status">Recording is paused: what travels now is not shown.</p> }
       <div class="panel" tabindex="0" [attr.role]="tabs ? 'tabpanel' : 'region'" [attr.aria-label]="tabs ? null : title()" [id]="name + 'panel'" [attr.aria-labelledby]="tabs ? name + current() : null">
-        @switch (current()) {
-          @case ('messages') { <sealwire-message-list /> }
-          @case ('handshake') { <sealwire-handshake-view /> }
-          @case ('log') { <sealwire-proxy-log /> }
+        @if (recorder.attached()) {
+          @switch (current()) {
+            @case ('messages') { <sealwire-message-list /> }
+            @case ('handshake') { <sealwire-handshake-view /> }
+            @case ('log') { <sealwire-proxy-log /> }
+          }
+        } @else {
+          <p class="unattached muted">{{ unattached }}</p>
         }
       </div>
     </div>
@@ -86,6 +90,7 @@ let instances = 0;
     .tools button { display: inline-flex; align-items: center; gap: 8px; min-height: 32px; }
     .tools svg { fill: currentColor; }
     .paused { margin: 0; padding: 8px 16px; font-size: 13px; color: var(--muted); border-bottom: 1px solid var(--line); }
+    .unattached { margin: 0; padding: 32px 16px; text-align: center; }
     .panel { overflow: auto; min-height: 0; }
     .panel:focus-visible { outline-offset: -2px; border-radius: 0 0 16px 16px; }
     @container (max-width: 720px) {
@@ -109,6 +114,7 @@ export class SealwireInspector {
   /** false: only `view` is shown, without tabs and tools (default true) */
   @Input() tabs = true;
   protected readonly all = TABS;
+  protected readonly unattached = UNATTACHED;
   protected readonly title = computed(() => TABS.find(({ id }) => id === this.current())?.name);
   protected readonly name = `sealwire-inspector-${++instances}-`;
   protected readonly recorder = inject(WireRecorder);

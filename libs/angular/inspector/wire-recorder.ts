@@ -5,6 +5,8 @@ import { type Between, recordingTransport } from './recording.js';
 import { watchedRemote } from './watched.js';
 import { WireLog } from './wire-log.js';
 
+/** What is missing where nothing will ever be recorded. */
+export const UNATTACHED = 'Nothing is recorded: add withInspector() to provideSealwire().';
 const ALWAYS = (): boolean => true;
 
 /**
@@ -28,10 +30,13 @@ export class WireRecorder {
   readonly handshakes: Signal<readonly Handshake[]>;
   /** true: what passes is not written down */
   readonly paused: Signal<boolean>;
+  /** false: nothing hands anything over to it, as `withInspector()` does */
+  readonly attached: Signal<boolean>;
   /** What stands between the application and the server; {@link WireAttacks} does. */
   between: Between | undefined;
   readonly #log = new WireLog();
   readonly #paused = signal(false);
+  readonly #attached = signal(false);
   /** a call inside an effect must not make it depend on the recorder */
   readonly #isPaused = (): boolean => untracked(this.#paused);
 
@@ -40,6 +45,7 @@ export class WireRecorder {
     this.calls = this.#log.calls.all;
     this.handshakes = this.#log.handshakes.all;
     this.paused = computed(() => this.#paused());
+    this.attached = computed(() => this.#attached());
   }
 
   /** Exchanges that are kept, and calls (default 200). */
@@ -67,6 +73,7 @@ export class WireRecorder {
    * @param isCurrent false, as of a signal, as soon as nothing of it may be shown any more: its user is gone
    */
   record(inner: Transport, module: string, isCurrent: () => boolean = ALWAYS): Transport {
+    this.attach();
     const options = { isPaused: this.#isPaused, between: () => this.between };
     return recordingTransport(this.#log, inner, { module, isCurrent }, options);
   }
@@ -78,6 +85,7 @@ export class WireRecorder {
    * @param isCurrent as of `record`
    */
   watch<Api>(remote: Remote<Api>, module: string, follow = true, isCurrent: () => boolean = ALWAYS): Remote<Api> {
+    this.attach();
     if (follow) {
       remote.$events.on('closed', () => this.#log.tidy());
       remote.$events.on('opened', ({ sessionId }) => this.#opened(module, { sessionId }));
@@ -94,6 +102,11 @@ export class WireRecorder {
   /** @returns what the function gives, as soon as it gives something; it is asked again after each change */
   until<T>(look: () => T | undefined): Promise<T> {
     return this.#log.until(look);
+  }
+
+  /** Says that what is called will be recorded. */
+  attach(): void {
+    if (!untracked(this.#attached)) this.#attached.set(true);
   }
 
   /** The newest handshake of the module is the one that was completed. */

@@ -1,4 +1,4 @@
-import { inject } from '@angular/core';
+import { inject, provideEnvironmentInitializer } from '@angular/core';
 import { type SealwireFeature, ɵBACKEND, type ɵBackend, ɵpathOf } from '@sealwire/angular';
 import { createRemote, type Remote, type RemoteOptions, SealwireError, ɵknownOptions } from '@sealwire/client';
 import { WireAttacks } from './attacks.js';
@@ -24,7 +24,9 @@ export function withInspector(options: InspectorOptions = {}): SealwireFeature<'
   if (!Number.isInteger(keep) || keep < 1 || keep > 10_000) {
     throw new SealwireError('bad_configuration', 'withInspector() takes a whole number from 1 to 10,000 as `keep`.');
   }
-  return { ɵkind: 'inspector', ɵproviders: [{ provide: ɵBACKEND, useFactory: () => backend(keep) }] };
+  // before the first remote is there
+  const attach = provideEnvironmentInitializer(() => inject(WireRecorder).attach());
+  return { ɵkind: 'inspector', ɵproviders: [{ provide: ɵBACKEND, useFactory: () => backend(keep) }, attach] };
 }
 
 function backend(keep: number): ɵBackend {

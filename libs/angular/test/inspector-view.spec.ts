@@ -1,9 +1,11 @@
 // @vitest-environment jsdom
 import './support.js';
 import { Blob as NodeBlob, File as NodeFile } from 'node:buffer';
+import { provideHttpClient } from '@angular/common/http';
 import { TestBed } from '@angular/core/testing';
-import { injectRemote } from '@sealwire/angular';
-import { SealwireInspector, WireAttacks } from '@sealwire/angular/inspector';
+import { injectRemote, provideSealwire } from '@sealwire/angular';
+import { SealwireInspector, WireAttacks, withInspector } from '@sealwire/angular/inspector';
+import { provideSealwireTesting } from '@sealwire/angular/testing';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { eventually } from './eventually.js';
 import { shown } from './inspected-page.js';
@@ -208,4 +210,22 @@ it('is worked by keys, pauses and clears', async () => {
   expect(texts('.panel .empty')).toEqual(['No handshake is recorded. The first call of a page shakes hands.']);
   await press('End');
   expect(texts('.panel .empty')).toEqual(['No call is recorded.']);
+});
+
+it('says what is missing without withInspector(), and arms no attack that would wait for ever', async () => {
+  TestBed.configureTestingModule({ providers: [provideSealwireTesting()] });
+  const missing = 'Nothing is recorded: add withInspector() to provideSealwire().';
+  const fixture = TestBed.createComponent(SealwireInspector);
+  await fixture.whenStable();
+  expect(fixture.nativeElement.querySelector('.panel').textContent.trim()).toBe(missing);
+  const attacks = TestBed.inject(WireAttacks);
+  await expect(attacks.arm('lose-answer')).rejects.toMatchObject({ code: 'bad_configuration', message: missing });
+  expect(attacks.armed()).toBeUndefined();
+});
+
+it('waits for calls from the start with withInspector(), before the first remote is there', async () => {
+  TestBed.configureTestingModule({ providers: [provideHttpClient(), provideSealwire({}, withInspector())] });
+  const fixture = TestBed.createComponent(SealwireInspector);
+  await fixture.whenStable();
+  expect(fixture.nativeElement.querySelector('.panel').textContent).toContain('Call a function');
 });
