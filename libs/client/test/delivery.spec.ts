@@ -296,6 +296,24 @@ describe('renewals', () => {
 });
 
 describe('what never left this machine', () => {
+  it('left it if the server says that it ran, whatever its transport says', async () => {
+    const server = new PeerServer();
+    server.onAsked = () => ({ known: 'ran' });
+    let calls = 0;
+    const remote = await opened(server, async (_request, next, kind) => {
+      if (kind !== 'call') return next();
+      if (++calls > 2) return next();
+      if (calls === 2) return refused('session_unknown');
+      await next();
+      throw new RefusedConnection();
+    });
+    const first = remote.add(1, 2).catch((error: unknown) => error);
+    await vi.waitFor(() => expect(server.runs).toHaveLength(1));
+    await remote.add(3, 4).catch(() => {});
+    expect(await first).toMatchObject({ code: 'result_gone' });
+    expect(server.runs.filter(({ args }) => args[0] === 1)).toHaveLength(1);
+  });
+
   it('is unreachable, not unknown', async () => {
     const server = new PeerServer();
     const remote = await opened(server, (_request, next, kind) => {

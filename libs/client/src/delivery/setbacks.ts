@@ -73,6 +73,7 @@ export const SETBACKS: Readonly<Record<Setback, (message: Message, what?: never)
   },
   note(message) {
     message.ran = true;
+    message.left = true;
   },
   linger(message) {
     if (message.sent?.requests === 0) message.on('alone');

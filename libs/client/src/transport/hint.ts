@@ -156,7 +156,7 @@ export function brokenOff(error: unknown, url: string, signal: AbortSignal): unk
   const { origin } = new URL(url);
   return new SealwireError(
     'bad_frame',
-    `${origin} gave no whole answer (${message || 'no reason was given'}): check \`url\`, and what stands before the server.`,
+    `${origin} gave no whole answer (${message.trim() || 'no reason was given'}): check \`url\`, and what stands before the server.`,
     { cause: error },
   );
 }
