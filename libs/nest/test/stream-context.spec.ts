@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { Readable } from 'node:stream';
 import {
   type CallHandler,
   type CanActivate,
@@ -116,6 +117,24 @@ class Streams {
   }
 
   @RemoteFunction()
+  @UseInterceptors(Running)
+  readable(_name: string): Readable {
+    return Readable.from(stores());
+  }
+
+  @RemoteFunction()
+  @UseInterceptors(Running)
+  pulled(_name: string): unknown {
+    let pulls = 0;
+    const pull = async (controller: ReadableStreamDefaultController): Promise<void> => {
+      await new Promise(setImmediate);
+      if (pulls++ < 2) controller.enqueue(Buffer.from(`${store.getStore()};`));
+      else controller.close();
+    };
+    return { bytes: new ReadableStream({ pull }, { highWaterMark: 0 }) };
+  }
+
+  @RemoteFunction()
   async *entering(name: string): AsyncGenerator<unknown> {
     const before = store.getStore();
     store.enterWith(name);
@@ -140,7 +159,10 @@ function streamIn(value: object): AsyncIterable<unknown> {
 
 async function all(answer: LiveAnswer, place: number): Promise<unknown[]> {
   const items: unknown[] = [];
-  for await (const item of streamIn(await answer.value<object>(place))) items.push(item);
+  for await (const item of streamIn(await answer.value<object>(place))) {
+    if (item instanceof Uint8Array) items.push(...Buffer.from(item).toString().split(';').slice(0, -1));
+    else items.push(item);
+  }
   return items;
 }
 
@@ -150,6 +172,8 @@ it.each([
   ['iterable', ['guard a', 'guard a'], ['guard b', 'guard b']],
   ['inside', ['guard a', 'guard a'], ['guard b', 'guard b']],
   ['observed', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
+  ['readable', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
+  ['pulled', ['interceptor a', 'interceptor a'], ['interceptor b', 'interceptor b']],
   ['entering', [undefined, 'a', 'a'], [undefined, 'b', 'b']],
 ])('the generator of %s runs in the async context of its call, and of no other', async (name, first, second) => {
   const { client } = await startStreams({ functions: Streams });

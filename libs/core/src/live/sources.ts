@@ -151,6 +151,8 @@ export function isStream(value: unknown): boolean {
 export class FoundStreams {
   /** @internal */
   readonly streams: Outgoing[] = [];
+  /** where the source of a stream is read and closed, such as an async context */
+  scope: <T>(stream: number, work: () => T) => T = (_stream, work) => work();
   /** told of a source that failed while it was closed, which no reader learns of */
   onCloseFailed: ((error: unknown, stream: number) => void) | undefined;
 
@@ -212,7 +214,7 @@ export class FoundStreams {
     stream.over = true;
     const k = this.streams.indexOf(stream);
     attempted(
-      () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason)),
+      () => this.scope(k, () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason))),
       (error) => error === reason || this.onCloseFailed?.(error, k),
     );
   }

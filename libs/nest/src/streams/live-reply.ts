@@ -46,6 +46,8 @@ export class LiveReply {
   readonly #outcomes: Uint8Array[] = [];
   /** whose each stream is, by its number */
   readonly #origins: (string | undefined)[] = [];
+  /** of the functions, in which their streams are read */
+  readonly #contexts: (AsyncResource | undefined)[] = [];
   #blocked = true;
   /** why nobody reads what is still to come */
   #gone: RemoteFunctionError | undefined;
@@ -56,6 +58,10 @@ export class LiveReply {
   });
 
   constructor() {
+    this.#out.scope = (stream, work) => {
+      const context = this.#contexts[stream];
+      return context ? context.runInAsyncScope(work) : work();
+    };
     this.#out.onCloseFailed = (thrown, stream) => this.#tell(thrown, stream, 'while what it streams was closed');
     this.#out.send(UNIT.run, 0, nodePrimitives.random(SIZE.runId));
   }
@@ -177,7 +183,9 @@ export class LiveReply {
       const source =
         known ?? (context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
       sources.set(stream, source);
-      return core(source);
+      const reference = core(source);
+      if (context) this.#contexts[this.size - 1] = context;
+      return reference;
     };
     try {
       return encodeOutcome(outcome, { replace });
