@@ -1,6 +1,7 @@
 import { computed, type ErrorHandler, signal, untracked, type WritableSignal } from '@angular/core';
-import { type CallOptions, OutcomeUnknownError, type Progress, RemoteError } from '@sealwire/client';
+import { type CallOptions, OutcomeUnknownError, type Progress, RemoteError, SealwireError } from '@sealwire/client';
 import type { RemoteActionOptions } from './action.js';
+import { threw } from './describe.js';
 import { asRemoteError } from './errors.js';
 import type { Handle } from './handle.js';
 
@@ -157,11 +158,19 @@ export class Action<Args extends unknown[], T> {
       this.#tell(this.options.onSuccess, value);
       return value;
     } catch (thrown) {
-      const error = run.givenUp ?? asRemoteError(thrown);
+      const error = run.givenUp ?? this.#errorOf(run, thrown);
       if (!run.givenUp) this.#end(run, { status: 'error', error });
       this.#tell(this.options.onError, error);
       throw error;
     }
+  }
+
+  #errorOf({ name }: Run<Args>, thrown: unknown): RemoteError {
+    const isOurs = thrown instanceof RemoteError || thrown instanceof SealwireError;
+    if (name !== undefined || isOurs) return asRemoteError(thrown);
+    const error = threw('remoteAction()', thrown);
+    queueMicrotask(() => this.errors.handleError(error));
+    return error;
   }
 
   #how(run: Run<Args>): CallOptions {

@@ -193,4 +193,52 @@ describe('a function that describes a call and throws', () => {
     expect([balance.status(), balance.value()]).toEqual(['resolved', 7n]);
     await eventually(() => lines.items()).toEqual([1]);
   });
+
+  it('is the error of a run, before it has called anything', async () => {
+    const { handleError, injector, seen, payments } = await connect(secureKeys[0]);
+    const pick = (): never => {
+      throw mistake;
+    };
+    const early = remoteAction(Payments, pick, { injector });
+    const late = remoteAction(Payments, () => async () => pick(), { injector });
+    const missing = remoteAction(Payments, () => undefined as never, { injector });
+    for (const action of [early, late]) {
+      await expect(action.runAsync()).rejects.toMatchObject(wrong('remoteAction()'));
+      expect([action.status(), action.outcomeUnknown()]).toEqual(['error', false]);
+      expect(action.error()).toMatchObject(wrong('remoteAction()'));
+    }
+    await expect(missing.runAsync()).rejects.toMatchObject({ code: 'bad_configuration', cause: expect.any(TypeError) });
+    expect(handleError).toHaveBeenCalledTimes(3);
+    expect([seen, payments.runs]).toEqual([[], 0]);
+    // what was thrown behind a call is no mistake of the description
+    const behind = remoteAction(Payments, (remote) => (account: string) => remote.balance({ account }).then(pick), {
+      injector,
+    });
+    await expect(behind.runAsync('a')).rejects.toMatchObject({ code: 'unreachable', cause: mistake });
+    expect(handleError).toHaveBeenCalledTimes(3);
+  });
+});
+
+describe('a function that describes a call and returns something else', () => {
+  it.each<[string, (payments: { balance(of: { account: string }): never }) => unknown]>([
+    ['the function, not called', (payments) => payments.balance],
+    ['a promise', async (payments) => payments.balance({ account: 'a' })],
+    ['an array', (payments) => [payments.balance({ account: 'a' })]],
+    ['a copy', (payments) => ({ ...(payments.balance({ account: 'a' }) as object) })],
+    ['null', () => null],
+    ['text', () => 'balance'],
+  ])('%s: says so, and sends nothing', async (_, description) => {
+    const { handleError, injector, seen, stable } = await connect(secureKeys[0]);
+    const balance = remoteResource(Payments, description as never, { injector });
+    const lines = remoteStream(Payments, description as never, { injector });
+    await stable();
+    const wrong = (what: string) => ({
+      code: 'bad_configuration',
+      message: expect.stringContaining(`The function that ${what} was given must return the call itself`),
+    });
+    expect([balance.status(), balance.error()]).toMatchObject(['error', wrong('remoteResource()')]);
+    expect([lines.status(), lines.error()]).toMatchObject(['error', wrong('remoteStream()')]);
+    expect(handleError).toHaveBeenCalledTimes(2);
+    expect(seen).toEqual([]);
+  });
 });
