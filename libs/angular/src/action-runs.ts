@@ -42,6 +42,7 @@ export interface Run<Args> {
 
 const IDLE: Shown<never, never> = { state: { status: 'idle', value: undefined } };
 
+const NOTHING_YET: Progress = { up: 0, down: 0 };
 const CHANGED = 'Nothing was sent: the SecureKey changed while this run waited for another one.';
 const UNSENT = 'Nothing was sent: the run was given up.';
 const GIVEN_UP = 'The run was given up.';
@@ -151,7 +152,8 @@ export class Action<Args extends unknown[], T> {
       if (!run.isSame()) throw new RemoteError('closed', CHANGED);
       if (run.givenUp) throw run.givenUp;
       run.id = ++this.#run;
-      this.#now.set({ state: { status: 'loading', value: undefined }, args });
+      const progress = this.options.progress ? { progress: NOTHING_YET } : {};
+      this.#now.set({ state: { status: 'loading', value: undefined }, args, ...progress });
       if (!this.handle.tellsSent) this.#leaves(run);
       const value = await this.call(run, { ...this.#how(run), signal })(...args);
       this.#end(run, { status: 'resolved', value });

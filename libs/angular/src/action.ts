@@ -15,7 +15,10 @@ export interface RemoteAction<Args extends readonly unknown[], T, Result = Exclu
   /** The same as a promise, rejected with the RemoteError. */
   runAsync(...args: Args): Promise<Result>;
   readonly isPending: Signal<boolean>;
-  /** how far the last run is, for files up and down and for what the function reports; undefined without the option `progress` */
+  /**
+   * how far the last run is, for files up and down and for what the function reports; undefined before the first run, and without the
+   * option `progress`. Bytes count as they travel, sealed and padded, which are more than those of the file.
+   */
   readonly progress: Signal<Progress | undefined>;
   /** arguments of the last run */
   readonly args: Signal<Args | undefined>;

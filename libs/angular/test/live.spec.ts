@@ -182,7 +182,9 @@ describe('progress of an action', () => {
     const http = provideHttpClient(...backend, withInterceptors([bearer, sealwireStreams]));
     const { injector, rates } = await connect(http);
     const review = remoteAction(Rates, (functions) => functions.review, { injector, progress: true });
+    expect(review.progress()).toBeUndefined();
     const done = review.runAsync();
+    expect(review.progress()).toEqual({ up: 0, down: 0 });
     await eventually(() => [review.progress()?.value, rates.news.observed]).toEqual(['begun', true]);
     expect(review.isPending()).toBe(true);
     rates.news.next(1);
@@ -190,7 +192,7 @@ describe('progress of an action', () => {
     // bytes that came since have no report of their own
     expect(review.progress()).toMatchObject({ value: 'begun', down: expect.any(Number) });
     review.run();
-    expect(review.progress()).toBeUndefined();
+    expect(review.progress()).toEqual({ up: 0, down: 0 });
   });
 
   it('without sealwireStreams over `fetch` all bytes count when the answer is there', async () => {
