@@ -132,8 +132,9 @@ export class Journey {
     this.#came.push(body);
   }
 
-  /** @param isSealed see {@link BodyWatch.isKnown} */
-  ends(body: unknown, isSealed: boolean): void {
+  /** @param isSealed see {@link BodyWatch.isKnown} @param isError an interceptor may refuse a request in any words */
+  ends(body: unknown, isSealed: boolean, isError: boolean): void {
+    if (isError && !this.#hasLeft) return;
     const { watch, module } = this;
     if (typeof body !== 'object' || body === null) {
       // an error that an interceptor made may have no body

@@ -97,7 +97,8 @@ export function httpClientTransport(injector: Injector, module: string): Transpo
       return new Promise<TransportResponse>((resolve, reject) => {
         signal.throwIfAborted();
         const settle = (response: HttpResponse<unknown> | HttpErrorResponse, got: unknown): void => {
-          journey?.ends(got, contentType !== PLAIN && response.headers.get('content-type') === contentType);
+          const isSealed = contentType !== PLAIN && response.headers.get('content-type') === contentType;
+          journey?.ends(got, isSealed, !response.ok);
           const bytes = isBuffer(got) ? new Uint8Array(got) : new Uint8Array(0);
           if (bytes.length > maxResponse) reject(tooLarge());
           else resolve(responseOf(request, departed(sent), response, isReader(got) ? got : readerOf(bytes)));

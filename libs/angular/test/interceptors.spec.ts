@@ -178,8 +178,12 @@ describe('nothing is told of interceptors that', () => {
     expect(told()).toEqual([]);
   });
 
-  it('refuse a request without sending it', async () => {
-    const { call } = await connect([() => throwError(() => new HttpErrorResponse({ status: 401 }))]);
+  it.each([
+    ['without a word', undefined],
+    ['with a text', 'Log in first.'],
+    ['with an object', { message: 'Log in first.' }],
+  ])('refuse a request without sending it, %s', async (_, error) => {
+    const { call } = await connect([() => throwError(() => new HttpErrorResponse({ status: 401, error }))]);
     expect(await call()).toBeInstanceOf(RemoteError);
     expect(told()).toEqual([]);
   });
