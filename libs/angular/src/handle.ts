@@ -76,6 +76,7 @@ export class Handle<Api> {
   /** Changes with the SecureKey. Reads depend on it; why nothing can be called now, or undefined. */
   readonly obstacle: Signal<{ readonly why: string | undefined }>;
   readonly connection = this.ofUser<ConnectionState>({ state: 'idle' });
+  readonly isSilent: boolean;
   readonly tellsSent: boolean;
   readonly handedOver: HandleOptions<Api>['handedOver'];
   readonly handOver: HandleOptions<Api>['handOver'];
@@ -95,6 +96,7 @@ export class Handle<Api> {
     private readonly options: HandleOptions<Api>,
   ) {
     const { secureKey, isSilent } = options;
+    this.isSilent = isSilent;
     this.tellsSent = options.tellsSent;
     this.handedOver = options.handedOver;
     this.handOver = options.handOver;

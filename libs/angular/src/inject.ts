@@ -1,6 +1,6 @@
 import type { Injector, Signal } from '@angular/core';
 import { type ConnectionState, type Remote, remoteFunctions } from '@sealwire/client';
-import { Observable } from 'rxjs';
+import { EMPTY, Observable } from 'rxjs';
 import { handleOf } from './handle.js';
 import { isStream } from './holds-stream.js';
 import type { RemoteModule } from './module.js';
@@ -37,7 +37,7 @@ export type Remote$<Api> = {
 
 /**
  * The functions of a module as observables: each subscription is one call, and the end of the subscription gives it up. A result
- * that streams emits its items.
+ * that streams emits its items. While a page is rendered on the server they end without a value, unless `withServerCalls()` is there.
  *
  * @throws Error outside an injection context, unless `injector` is given; SealwireError `bad_configuration` for another option
  * @example
@@ -49,7 +49,10 @@ export type Remote$<Api> = {
  */
 export function remote$<Api>(module: RemoteModule<Api>, options: InjectOptions = {}): Remote$<Api> {
   const remote = remoteOf(module, options, 'remote$()', remote$);
+  const { isSilent } = handleOf(remote);
   return remoteFunctions<Remote$<Api>>({}, ({ name, args }) => {
+    // as a resource stays idle: an error in a template would be told to the ErrorHandler on each rendering
+    if (isSilent) return EMPTY;
     return new Observable((subscriber) => {
       const stop = new AbortController();
       const call = (remote.$call({ signal: stop.signal }) as Record<string, (...args: unknown[]) => Promise<unknown>>)[

@@ -1,13 +1,15 @@
 import 'zone.js/node';
 import '@angular/compiler';
 import '@angular/platform-server/init';
+import { AsyncPipe } from '@angular/common';
 import { provideHttpClient } from '@angular/common/http';
-import { Component, InjectionToken, inject, provideZoneChangeDetection } from '@angular/core';
+import { Component, ErrorHandler, InjectionToken, inject, provideZoneChangeDetection } from '@angular/core';
 import { type BootstrapContext, bootstrapApplication } from '@angular/platform-browser';
 import { provideServerRendering, renderApplication } from '@angular/platform-server';
 import {
   injectRemote,
   provideSealwire,
+  remote$,
   remoteResource,
   remoteStream,
   type ServerCalls,
@@ -15,7 +17,8 @@ import {
   withServerCalls,
 } from '@sealwire/angular';
 import { decodeValue } from '@sealwire/client';
-import { expect, it } from 'vitest';
+import { tap } from 'rxjs';
+import { expect, it, vi } from 'vitest';
 import { Payments, Public, Rates, secureKeys, serverKey, startServer } from './server.js';
 
 @Component({
@@ -76,6 +79,34 @@ it('renders the error of a server that is not there', async () => {
 
 it('ends with what to do about an address that leads nowhere', async () => {
   await expect(render({ url: '/remote' })).rejects.toThrow(/"\/remote".*withServerCalls\(\{ url:/);
+});
+
+it('renders observables at once and without an error if nothing may be called, as it does resources', async () => {
+  const handleError = vi.fn();
+  @Component({ selector: 'app-root', imports: [AsyncPipe], template: `{{ rate | async }}|{{ ended }}` })
+  class Observed {
+    ended = 'no';
+    readonly rate = remote$(Public)
+      .rate('CHF')
+      .pipe(tap({ complete: () => (this.ended = 'ended') }));
+  }
+  const providers = [
+    provideServerRendering(),
+    provideZoneChangeDetection(),
+    provideHttpClient(),
+    { provide: ErrorHandler, useValue: { handleError } },
+    provideSealwire({ serverKey }),
+  ];
+  const html = await renderApplication(
+    (context: BootstrapContext) => bootstrapApplication(Observed, { providers }, context),
+    {
+      document: '<html><body><app-root></app-root></body></html>',
+      url: 'http://127.0.0.1/',
+      allowedHosts: ['127.0.0.1'],
+    },
+  );
+  expect(/<app-root[^>]*>([^<]*)</.exec(html)?.[1]).toBe('|ended');
+  expect(handleError).not.toHaveBeenCalled();
 });
 
 const NAME = new InjectionToken<string>('name');
