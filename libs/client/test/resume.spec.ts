@@ -391,6 +391,33 @@ describe('a resumable stream', () => {
     expect(resumes.length).toBeLessThanOrEqual(2);
   });
 
+  it.each(['waits', 'asks'])('is given up if its consumer leaves while it %s to go on', async (when) => {
+    useFakeTimers();
+    let cuts = 0;
+    const tries: AbortSignal[] = [];
+    const { server, remote } = await openedLive({
+      network: async ({ signal }, next) => {
+        if (cuts > 0) {
+          tries.push(signal);
+          if (when === 'asks') await new Promise((_, reject) => signal.addEventListener('abort', reject));
+          throw new Error('no network');
+        }
+        const response = await next();
+        return response.body instanceof Uint8Array || cuts++ > 0 ? response : cutAfter(response, 20_000);
+      },
+    });
+    const resumes = watching(server, 1_000);
+    const items = (await remote.watch())[Symbol.asyncIterator]();
+    await vi.waitFor(() => expect(tries.length).toBeGreaterThan(0));
+    await items.return();
+    await vi.advanceTimersByTimeAsync(10);
+    const before = tries.length;
+    expect(tries.every(({ aborted }) => aborted)).toBe(when === 'asks');
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(tries).toHaveLength(before);
+    expect(resumes).toHaveLength(1);
+  });
+
   it('ends with the error of the function that will not go on', async () => {
     let cuts = 0;
     const { server, remote } = await openedLive({

@@ -230,6 +230,22 @@ describe('a live result', () => {
     expect(await remote.add(1, 2)).toBe(3);
   });
 
+  it('ends the streams of a batch that were handed out with the reason of its signal, as its entries', async () => {
+    const { server, remote } = await openedLive();
+    server.live.ticks = async function* () {
+      for (let i = 0; ; i++) yield await new Promise((resolve) => setTimeout(resolve, 2, i));
+    };
+    server.live.never = () => new Promise(() => {});
+    const giving = new AbortController();
+    const reason = new Error('enough');
+    const [ticks, never] = remote.$batch((r: Any) => [r.ticks(), r.never()], { signal: giving.signal }).entries;
+    const items = ((await ticks) as AsyncIterable<unknown>)[Symbol.asyncIterator]();
+    await items.next();
+    giving.abort(reason);
+    await expect(never).rejects.toBe(reason);
+    await expect(collect({ [Symbol.asyncIterator]: () => items })).rejects.toBe(reason);
+  });
+
   it('lets one stream of a result be read to its end before another one', async () => {
     const { server, remote } = await openedLive();
     server.live.two = () => ({

@@ -134,9 +134,9 @@ export class Delivery {
    *
    * @throws the reason of the signal, or RemoteError `closed`
    */
-  async pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  async pause(ms: number, signal: AbortSignal | undefined, gone: Promise<void>): Promise<void> {
     this.#check();
-    await withinOpen(this.closables, ms, signal, undefined, true);
+    await withinOpen(this.closables, ms, signal, gone, true);
   }
 
   close(): void {

@@ -89,7 +89,9 @@ export class Reception implements Limited, Abortable {
 
   /** The message has ended, by its outcomes or without them. */
   left(): void {
-    if (this.#missing > 0 || this.#closed) this.#fail(new RemoteError('closed', 'The call was given up.'));
+    if (this.#missing === 0 && !this.#closed) return;
+    const { signal } = this.message.work.how;
+    this.#fail(signal?.aborted ? signal.reason : new RemoteError('closed', 'The call was given up.'));
   }
 
   abort(reason: unknown): void {
@@ -259,7 +261,10 @@ export class Reception implements Limited, Abortable {
   /** Nobody reads that stream any more: its source is closed, by the end of the connection or, if that goes on, by a call. */
   #left(k: number): void {
     this.#cancelled();
-    if (this.#closed) return;
+    if (this.#closed) {
+      for (const origin of this.#origins) origin.onLeft?.();
+      return;
+    }
     const { message, sent } = this;
     const { lane, counter } = sent.number;
     const { early, timeout } = message.work.how;

@@ -5,7 +5,7 @@ import { type How, unsettled } from '../delivery/how.js';
 import { backoff } from '../delivery/limits.js';
 import type { Message } from '../delivery/message.js';
 import { join, rewrite } from '../delivery/payload.js';
-import { changedError, RemoteError, remoteError } from '../errors.js';
+import { changedError, closedError, RemoteError, remoteError } from '../errors.js';
 import type { Settled } from '../types.js';
 
 /** Failures of a resuming call that pass, beside those after which any call may be tried again. */
@@ -38,6 +38,8 @@ export class Origin {
   #since = performance.now();
   /** resuming calls since a run lasted */
   attempts = 0;
+  /** told that nobody reads the stream any more, while it waits to go on */
+  onLeft: (() => void) | undefined;
 
   /** @param index of the call in the payload of the message */
   constructor(
@@ -102,6 +104,12 @@ export class Origin {
 export async function goOn(delivery: Delivery, how: How, origins: readonly Origin[], cause: unknown): Promise<void> {
   let waiting = origins;
   let why = cause;
+  const gone = new Promise<void>((resolve) => {
+    const look = (): void => {
+      if (waiting.every(({ stream }) => stream.cancelled || stream.ended)) resolve();
+    };
+    for (const origin of origins) origin.onLeft = look;
+  });
   try {
     for (;;) {
       const attempt = Math.max(...waiting.map((origin) => origin.attempts++));
@@ -109,10 +117,10 @@ export async function goOn(delivery: Delivery, how: How, origins: readonly Origi
         const event = { functionName: call.name, stream: stream.value, attempt: attempt + 1, cause: why };
         delivery.events.emit('resuming', event);
       }
-      await delivery.pause(backoff(attempt), how.signal);
+      await delivery.pause(backoff(attempt), how.signal, gone);
       waiting = waiting.filter(({ stream }) => !stream.ended && !stream.cancelled);
       if (waiting.length === 0) return;
-      const settled = await attemptOf(delivery, how, waiting);
+      const settled = await attemptOf(delivery, how, waiting, gone);
       waiting = waiting.filter((origin, place) => {
         const outcome = settled[place];
         if (!outcome || outcome.status === 'fulfilled') return false;
@@ -125,11 +133,18 @@ export async function goOn(delivery: Delivery, how: How, origins: readonly Origi
     }
   } catch (error) {
     for (const { stream } of waiting) stream.end(error);
+  } finally {
+    for (const origin of origins) origin.onLeft = undefined;
   }
 }
 
 /** @throws the reason of the signal, or RemoteError `closed` */
-async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[]): Promise<Settled[]> {
+async function attemptOf(
+  delivery: Delivery,
+  how: How,
+  origins: readonly Origin[],
+  gone: Promise<void>,
+): Promise<Settled[]> {
   const calls = origins.map(({ call }) => call);
   const settled = new Array<Settled>(calls.length);
   try {
@@ -140,7 +155,7 @@ async function attemptOf(delivery: Delivery, how: How, origins: readonly Origin[
     const work = { calls, settled, how: unsettled(how), round };
     const message = delivery.message(work, { payload, places: calls.map((_, place) => place) }, greetings);
     message.continued = origins;
-    await delivery.launch(message);
+    await Promise.race([delivery.launch(message), gone.then(() => message.abort(closedError()))]);
     // an ordinary result goes on with nothing
     const ended = message.receptions ? [] : origins.filter((_, place) => settled[place]?.status === 'fulfilled');
     for (const { stream } of ended) stream.end(changedError());

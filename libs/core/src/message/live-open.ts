@@ -20,21 +20,21 @@ const MOST = LIMITS.piece + SIZE.tag;
  * opener.end();
  */
 export class LiveOpener {
-  private failed: unknown;
-  private lastOpened = false;
+  #failed: unknown;
+  #lastOpened = false;
   /** head of the next chunk as far as it came */
-  private readonly head = new Uint8Array(CHUNK_HEAD);
-  private headLength = 0;
+  readonly #head = new Uint8Array(CHUNK_HEAD);
+  #headLength = 0;
   /** the next piece, if it does not come whole */
-  private part: Uint8Array | undefined;
-  private partLength = 0;
+  #part: Uint8Array | undefined;
+  #partLength = 0;
 
   /** @internal */
   constructor(private readonly pieces: LiveKey) {}
 
   /** The last piece has opened. */
   get ended(): boolean {
-    return this.lastOpened;
+    return this.#lastOpened;
   }
 
   /**
@@ -44,12 +44,12 @@ export class LiveOpener {
    * @throws SealwireError `open_failed`, `bad_frame` or `bad_payload`
    */
   *push(bytes: Uint8Array): Step<Uint8Array[]> {
-    if (this.failed !== undefined) throw this.failed;
+    if (this.#failed !== undefined) throw this.#failed;
     try {
-      return yield* this.take(bytes);
+      return yield* this.#take(bytes);
     } catch (error) {
-      this.failed = error;
-      this.lastOpened = false;
+      this.#failed = error;
+      this.#lastOpened = false;
       this.pieces.erase();
       throw error;
     }
@@ -57,59 +57,59 @@ export class LiveOpener {
 
   /** The bytes are at their end. @throws SealwireError `stream_cut` unless the last piece has opened */
   end(): void {
-    if (this.failed !== undefined) throw this.failed;
-    if (this.lastOpened) return;
+    if (this.#failed !== undefined) throw this.#failed;
+    if (this.#lastOpened) return;
     this.erase();
-    throw this.failed;
+    throw this.#failed;
   }
 
   /** Nothing more is opened, and the key of the message is erased; for whoever gives it up before its end. */
   erase(): void {
-    if (this.lastOpened) return;
-    this.failed ??= new SealwireError('stream_cut');
+    if (this.#lastOpened) return;
+    this.#failed ??= new SealwireError('stream_cut');
     this.pieces.erase();
   }
 
-  private *take(bytes: Uint8Array): Step<Uint8Array[]> {
+  *#take(bytes: Uint8Array): Step<Uint8Array[]> {
     const bodies: Uint8Array[] = [];
     let at = 0;
     while (at < bytes.length) {
-      if (this.lastOpened) throw new SealwireError('bad_frame');
-      while (this.headLength < CHUNK_HEAD && at < bytes.length) this.head[this.headLength++] = bytes[at++] as number;
-      if (this.headLength < CHUNK_HEAD) break;
-      const [high = 0, middle = 0, low = 0] = this.head;
+      if (this.#lastOpened) throw new SealwireError('bad_frame');
+      while (this.#headLength < CHUNK_HEAD && at < bytes.length) this.#head[this.#headLength++] = bytes[at++] as number;
+      if (this.#headLength < CHUNK_HEAD) break;
+      const [high = 0, middle = 0, low = 0] = this.#head;
       const length = ((high & 0x7f) << 16) | (middle << 8) | low;
       if (length < LEAST || !this.pieces.fits(length - SIZE.tag)) throw new SealwireError('bad_frame');
-      const missing = length - this.partLength;
+      const missing = length - this.#partLength;
       const arrived = bytes.subarray(at, at + missing);
       at += arrived.length;
       let sealed = arrived;
       if (arrived.length < length) {
-        const part = this.room(this.partLength + arrived.length, length);
-        part.set(arrived, this.partLength);
-        this.partLength += arrived.length;
+        const part = this.#room(this.#partLength + arrived.length, length);
+        part.set(arrived, this.#partLength);
+        this.#partLength += arrived.length;
         if (arrived.length < missing) break;
         sealed = part.subarray(0, length);
       }
-      bodies.push(yield* this.open(sealed, (high & 0x80) !== 0));
+      bodies.push(yield* this.#open(sealed, (high & 0x80) !== 0));
       // a long stream has one full piece after the other; one that rests holds no memory
-      if (length < MOST) this.part = undefined;
-      this.headLength = this.partLength = 0;
+      if (length < MOST) this.#part = undefined;
+      this.#headLength = this.#partLength = 0;
     }
     return bodies;
   }
 
   /** Grows with what has arrived: a head alone sets little aside. */
-  private room(needed: number, length: number): Uint8Array {
-    const { part } = this;
+  #room(needed: number, length: number): Uint8Array {
+    const part = this.#part;
     if (part && part.length >= needed) return part;
     const larger = new Uint8Array(Math.min(length, Math.max(LIMITS.chunk, 2 * needed)));
-    if (part) larger.set(part.subarray(0, this.partLength));
-    this.part = larger;
+    if (part) larger.set(part.subarray(0, this.#partLength));
+    this.#part = larger;
     return larger;
   }
 
-  private *open(sealed: Uint8Array, last: boolean): Step<Uint8Array> {
+  *#open(sealed: Uint8Array, last: boolean): Step<Uint8Array> {
     const { pieces } = this;
     const index = pieces.next(last, sealed.length - SIZE.tag);
     if (pieces.deriving) yield pieces.deriving;
@@ -117,9 +117,9 @@ export class LiveOpener {
     const opening = primitives.open(aes, pieces.nonce(index, last), ad, sealed);
     const body = unpad(isPending(opening) ? ((yield opening) as Uint8Array) : opening);
     // erased meanwhile: then nobody takes it, and it is not the end
-    if (this.failed !== undefined) throw this.failed;
+    if (this.#failed !== undefined) throw this.#failed;
     if (last) this.pieces.erase();
-    this.lastOpened = last;
+    this.#lastOpened = last;
     return body;
   }
 }

@@ -20,8 +20,8 @@ import type { CallNumber } from './numbers.js';
  */
 export class LiveSealer {
   /** tags of all pieces, if they can be sealed again */
-  private readonly tags: Uint8Array[] = [];
-  private erased = false;
+  readonly #tags: Uint8Array[] = [];
+  #erased = false;
 
   /** @internal */
   constructor(
@@ -55,12 +55,12 @@ export class LiveSealer {
     const chunk = new Uint8Array(own.buffer, own.byteOffset - BODY_AT, BODY_AT + own.length);
     writeU32(chunk, CHUNK_HEAD, LIMITS.pieceBody);
     const { pieces } = this;
-    const index = this.begin(chunk, LIMITS.piece, last);
+    const index = this.#begin(chunk, LIMITS.piece, last);
     if (pieces.deriving) yield pieces.deriving;
     const nonce = pieces.nonce(index, last);
     const sealed = sealScattered(pieces.aes, nonce, pieces.ad, chunk.subarray(CHUNK_HEAD), lent);
     const parts = [chunk.slice(0, CHUNK_HEAD), ...sealed];
-    this.end(parts, index, last);
+    this.#end(parts, index, last);
     return parts;
   }
 
@@ -73,11 +73,11 @@ export class LiveSealer {
     const { pieces } = this;
     const sealed = chunk.subarray(CHUNK_HEAD);
     const body = sealed.subarray(0, sealed.length - SIZE.tag);
-    const index = this.begin(chunk, body.length, last);
+    const index = this.#begin(chunk, body.length, last);
     if (pieces.deriving) yield pieces.deriving;
     const sealing = pieces.primitives.seal(pieces.aes, pieces.nonce(index, last), pieces.ad, body, sealed);
     if (isPending(sealing)) yield sealing;
-    this.end([chunk], index, last);
+    this.#end([chunk], index, last);
     return frame;
   }
 
@@ -87,31 +87,31 @@ export class LiveSealer {
    * @throws SealwireError `bad_frame` unless it was made to be repeatable, and after `erase`
    */
   again(): void {
-    if (!this.repeatable || this.erased) throw new SealwireError('bad_frame');
+    if (!this.repeatable || this.#erased) throw new SealwireError('bad_frame');
     this.pieces.restart();
   }
 
   /** Nothing can be sealed any more. A sealer that is not repeatable does so itself after the last piece. */
   erase(): void {
-    this.erased = true;
+    this.#erased = true;
     this.pieces.erase();
   }
 
   /** Writes the head of a piece. @param length bytes of its plaintext @returns its place, of which its nonce is made */
-  private begin(chunk: Uint8Array, length: number, last: boolean): number {
+  #begin(chunk: Uint8Array, length: number, last: boolean): number {
     chunk.set(u32((length + SIZE.tag) | (last ? LAST : 0)).subarray(1));
     return this.pieces.next(last, length);
   }
 
   /** @param parts of the sealed piece, which ends with its tag */
-  private end(parts: readonly Uint8Array[], index: number, last: boolean): void {
+  #end(parts: readonly Uint8Array[], index: number, last: boolean): void {
     if (!this.repeatable) {
       if (last) this.erase();
       return;
     }
     const tag = (parts.at(-1) as Uint8Array).subarray(-SIZE.tag);
-    const before = this.tags[index];
-    if (!before) this.tags[index] = tag.slice();
+    const before = this.#tags[index];
+    if (!before) this.#tags[index] = tag.slice();
     else if (!this.pieces.primitives.equal(before, tag)) {
       erase(...parts);
       this.erase();
