@@ -19,6 +19,7 @@ import {
   type Sending,
   serverKeyId,
 } from '../../libs/core/src/index.js';
+import { STOP } from '../../libs/core/src/live/index.js';
 import {
   FIRST_CALL,
   FIRST_REPLY,
@@ -166,6 +167,8 @@ function payloads(): Json {
     calls: hexed([
       ['balance("alice")', encodeCalls([FIRST_CALL])],
       ['balance("alice") sent again', encodeCalls([{ ...FIRST_CALL, resend }])],
+      // section 8.4
+      ['stream 2 of message 5 is read no more', encodeCalls([{ name: STOP, args: [LANE, 5, 2] }])],
     ]),
     resend: { callId: toHex(resend.callId), incarnation: toHex(incarnation) },
     replies: hexed([
