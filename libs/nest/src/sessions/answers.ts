@@ -42,13 +42,16 @@ export class Answers {
     private readonly limits: Pick<ResolvedOptions, 'storeTimeout' | 'abandonAfter'>,
   ) {}
 
-  /** The result of a number that runs here; whoever asks for one that is live is told that it runs. */
+  /** The result of a number that runs here; whoever asks for one that is live, beside many others, or no longer, is told that it runs. */
   async settled(received: Received, settled: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
     const { session, frame, arrival } = received;
     const flight = session.flights.join(frame.number, arrival.answer, this.limits.abandonAfter, settled);
-    const wait = flight.isLive ? 0 : HEAD_START_MS;
-    const told = (): Promise<'running'> => new Promise((resolve) => setTimeout(resolve, wait, 'running').unref());
-    const result = await Promise.race([settled, flight.live().then(told)]);
+    if (flight.isLive) return this.status(received, 'running');
+    const news = await flight.news(arrival.answer);
+    if (news === 'left') return this.status(received, 'running');
+    const running = (): Promise<'running'> =>
+      new Promise((resolve) => setTimeout(resolve, HEAD_START_MS, 'running').unref());
+    const result = await (news === 'live' ? Promise.race([settled, running()]) : settled);
     if (result === 'running') return this.status(received, result);
     return result ?? this.status(received, 'result_gone');
   }

@@ -281,9 +281,9 @@ export class Receiver {
     if (known.kind === 'running' && !known.settled) return this.answers.status(received, known.kind);
     if (known.kind === 'done') return this.answers.firstResult(received, known.result);
     const flight = session.flights.join(frame.number, arrival.answer, this.options.abandonAfter, known.settled);
-    const result = await Promise.race([known.settled, flight.live().then((): 'live' => 'live')]);
-    if (result !== 'live') return this.answers.firstResult(received, result);
-    const parked = flight.take();
+    const news = await flight.news(arrival.answer);
+    if (news === 'over') return this.answers.firstResult(received, await known.settled);
+    const parked = news === 'live' ? flight.take() : undefined;
     return parked ? this.live(received, parked.reply, parked.over) : this.answers.status(received, 'running');
   }
 

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { CallNumber } from '@sealwire/core';
+import { isGone } from '../quirks/http2.js';
 import { Audience } from './audience.js';
 import type { LiveReply } from './live-reply.js';
 
@@ -10,12 +11,23 @@ interface Parked {
   over(): void;
 }
 
+/**
+ * So many requests of one message wait for its result beside the one that brought it: a client has one, and some whose connections broke
+ * off unnoticed. Whoever recorded a frame, without keys, can send it without end.
+ */
+const COPIES = 8;
+
+/** What a request hears that waits: the message has its result, its result is live, or it waits in vain. */
+type News = 'over' | 'live' | 'left';
+
 /** A message that runs, as far as somebody asked about it. */
 class Flight {
   readonly audience: Audience;
   #parked: Parked | undefined;
   isLive = false;
-  #onLive: (() => void)[] = [];
+  /** somebody tells of its end */
+  watched = false;
+  readonly #waiting = new Set<(news: News) => void>();
 
   constructor(patience: number) {
     this.audience = new Audience(patience);
@@ -24,7 +36,12 @@ class Flight {
   /** Its result is sent as it comes about, to one request; whoever else asks is told that it runs. */
   goLive(): void {
     this.isLive = true;
-    for (const resolve of this.#onLive.splice(0)) resolve();
+    this.#tell('live');
+  }
+
+  end(): void {
+    this.audience.end();
+    this.#tell('over');
   }
 
   /** Keeps the live reply to first calls until the client asks for it. */
@@ -40,9 +57,24 @@ class Flight {
     return parked;
   }
 
-  /** Resolves when its result is live. */
-  live(): Promise<void> {
-    return this.isLive ? Promise.resolve() : new Promise((resolve) => this.#onLive.push(resolve));
+  /** Waits until there is news, and keeps nothing of a request whose connection is gone. At once `left` if enough others wait. */
+  news(response: ServerResponse): Promise<News> {
+    if (this.isLive) return Promise.resolve('live');
+    if (this.#waiting.size >= COPIES || response.closed || isGone(response)) return Promise.resolve('left');
+    return new Promise((resolve) => {
+      const leave = (): void => told('left');
+      const told = (news: News): void => {
+        this.#waiting.delete(told);
+        response.off('close', leave);
+        resolve(news);
+      };
+      this.#waiting.add(told);
+      response.once('close', leave);
+    });
+  }
+
+  #tell(news: News): void {
+    for (const told of this.#waiting) told(news);
   }
 }
 
@@ -73,14 +105,17 @@ export class Flights {
     const flight = this.at(number, patience);
     flight.audience.join(response);
     // whoever ended the message may have done so before
-    if (settled) void settled.then(() => this.end(number));
+    if (settled && !flight.watched) {
+      flight.watched = true;
+      void settled.then(() => this.end(number));
+    }
     return flight;
   }
 
   /** The message has its result. */
   end({ lane, counter }: CallNumber): void {
     const key = `${lane}:${counter}`;
-    this.#flights.get(key)?.audience.end();
+    this.#flights.get(key)?.end();
     this.#flights.delete(key);
   }
 }
