@@ -9,7 +9,7 @@ import { Test } from '@nestjs/testing';
 import { createRemote, fetchTransport, type RemoteApi } from '@sealwire/client';
 import { formatKeyText, generateKeyText, parseServerPrivateKey, type RemoteFile } from '@sealwire/core';
 import { nodePrimitives } from '@sealwire/core/node';
-import { RemoteFunction, RemoteFunctions, SealwireModule } from '@sealwire/nest';
+import { RemoteFunction, RemoteFunctions, SealwireModule, type SealwireOptions } from '@sealwire/nest';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 const serverKey = generateKeyText('sws1', nodePrimitives);
@@ -93,10 +93,16 @@ function fetchOver(session: ClientHttp2Session, sent: (stream: ClientHttp2Stream
   };
 }
 
-async function start() {
+async function start(options: SealwireOptions = {}) {
   const testing = await Test.createTestingModule({
     imports: [
-      SealwireModule.forRoot({ serverKey, handshakeRate: false, handshakeRateTotal: false, abandonAfter: 1 }),
+      SealwireModule.forRoot({
+        serverKey,
+        handshakeRate: false,
+        handshakeRateTotal: false,
+        abandonAfter: 1,
+        ...options,
+      }),
       SealwireModule.forFeature({ path: 'things' }),
     ],
     providers: [Things, Work],
@@ -170,5 +176,26 @@ describe('over HTTP/2', () => {
     expect(await alone).toBe('late');
     await goaway;
     await closing;
+  });
+
+  it('a body without its end leaves no stream behind, and keeps no server from stopping', async () => {
+    const { app, remote, session } = await start({ bodyTimeout: 200 });
+    await remote.add(0, 0);
+    const half = (): ClientHttp2Stream => {
+      const headers = { 'content-type': 'application/vnd.sealwire' };
+      const stream = session.request({ ':method': 'POST', ':path': '/remote/things', ...headers });
+      stream.on('error', () => undefined).resume();
+      stream.write('abc');
+      return stream;
+    };
+    const timed = half();
+    const [told] = (await once(timed, 'response')) as [Record<string, number>];
+    expect(told[':status']).toBe(503);
+    await once(timed, 'close');
+    expect(timed.rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+    expect(await remote.add(1, 2)).toBe(3);
+    const last = half();
+    await once(last, 'response');
+    await app.close();
   });
 });

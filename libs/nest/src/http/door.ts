@@ -18,7 +18,7 @@ import { KeyRing } from '../keys/key-ring.js';
 import { held } from '../option-checks.js';
 import type { ResolvedOptions } from '../options.js';
 import { ExpressFront } from '../quirks/express.js';
-import { isGone, streamOf } from '../quirks/http2.js';
+import { closeBehind, isGone, streamOf } from '../quirks/http2.js';
 import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
 import type { Arrival, PlatformRequest } from '../sessions/peer.js';
 import { LiveResult } from '../streams/live-result.js';
@@ -160,9 +160,10 @@ export class Door implements OnModuleInit, BeforeApplicationShutdown {
     this.closeSession(node);
   }
 
-  private refuse({ node, response, live }: DoorContext, error: unknown): void {
+  private refuse({ node, answer, response, live }: DoorContext, error: unknown): void {
     const code = outerCode(error);
     if (code === 'internal') this.logger.error(error);
+    if (!node.complete && !live) closeBehind(answer);
     if (isOpen(response)) sendProblem(response, code, (!node.complete && !live) || this.closing !== undefined);
     this.closeSession(node);
   }

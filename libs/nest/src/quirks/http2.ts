@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 
 /**
  * The stream behind a request or a response of HTTP/2; undefined over HTTP/1. Node's compatibility API has neither `destroyed` nor
@@ -12,6 +12,16 @@ export function streamOf(node: IncomingMessage | ServerResponse): ServerHttp2Str
 /** Whether nobody is at the other end any more. */
 export function isGone(node: IncomingMessage | ServerResponse): boolean {
   return node.destroyed || streamOf(node)?.destroyed === true;
+}
+
+/**
+ * Closes the stream of a response that is sent before its request has ended. Node does so by itself only if nothing of the request was
+ * read, and else waits for the rest for ever.
+ */
+export function closeBehind(response: ServerResponse): void {
+  const stream = streamOf(response);
+  // the response itself finishes when its stream closes
+  stream?.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR));
 }
 
 /**
