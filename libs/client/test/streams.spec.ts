@@ -246,6 +246,40 @@ describe('a live result', () => {
     await expect(collect({ [Symbol.asyncIterator]: () => items })).rejects.toBe(reason);
   });
 
+  it('goes on with what a batch handed out though another of its calls runs out of time', async () => {
+    const requests: AbortSignal[] = [];
+    const { server, remote } = await openedLive({
+      network: ({ signal }, next) => {
+        requests.push(signal);
+        return next();
+      },
+    });
+    requests.length = 0;
+    let i = 0;
+    let closed = 0;
+    const ticks = async function* () {
+      try {
+        for (;;) yield await new Promise((resolve) => setTimeout(resolve, 2, i++));
+      } finally {
+        closed++;
+      }
+    };
+    const late = gate();
+    server.live.ticks = ticks;
+    server.live.late = async () => {
+      await late.passed;
+      return ticks();
+    };
+    const [first, second] = remote.$batch((r: Any) => [r.ticks(), r.late()], { timeout: 300 }).entries;
+    const items = ((await first) as AsyncIterable<number>)[Symbol.asyncIterator]();
+    await expect(second).rejects.toMatchObject({ code: 'outcome_unknown' });
+    late.open();
+    for (let before = i; i < before + 50; ) expect(await items.next()).toMatchObject({ done: false });
+    expect(requests[0]?.aborted).toBe(false);
+    await items.return?.();
+    await vi.waitFor(() => expect([requests[0]?.aborted, closed]).toEqual([true, 2]));
+  });
+
   it('lets one stream of a result be read to its end before another one', async () => {
     const { server, remote } = await openedLive();
     server.live.two = () => ({

@@ -91,6 +91,8 @@ export class Reception implements Limited, Abortable {
   left(): void {
     if (this.#missing === 0 && !this.#closed) return;
     const { signal } = this.message.work.how;
+    // what a batch has handed out goes on without the calls that ran out of time
+    if (this.#isRead && !signal?.aborted) return;
     this.#fail(signal?.aborted ? signal.reason : new RemoteError('closed', 'The call was given up.'));
   }
 
@@ -226,6 +228,8 @@ export class Reception implements Limited, Abortable {
     else if (stream?.info.resumable && list.length === before + 1 && current && !message.upload) {
       this.#origins.push(new Origin(stream, message, index, place));
     }
+    // its call was given up
+    if (message.state === 'done') for (const one of list.slice(before)) one.cancel();
     this.#outcomes[index] = outcome;
     this.#missing--;
     if (current) message.settle(index, outcome);
@@ -274,9 +278,12 @@ export class Reception implements Limited, Abortable {
 
   /** Closes the connection if nobody reads any stream that is still open. */
   #cancelled(): void {
-    const { list } = this.#streams;
-    if (this.#missing > 0 || list.length === 0) return;
-    if (list.every(({ ended, cancelled }) => ended || cancelled) && this.#streams.open > 0) this.#close();
+    const isOver = this.#missing === 0 || this.message.state === 'done';
+    if (isOver && !this.#isRead && this.#streams.open > 0) this.#close();
+  }
+
+  get #isRead(): boolean {
+    return this.#streams.list.some(({ ended, cancelled }) => !ended && !cancelled);
   }
 
   /** The last piece has opened. */
