@@ -165,7 +165,7 @@ export class OutgoingStreams extends FoundStreams {
       if (stream.over) continue;
       this.#active++;
       // a failure that cannot be told ends the message
-      this.scope(k, () => this.#pump(k, stream)).catch((error) => this.#fail(error));
+      this.inScope(k, () => this.#pump(k, stream)).catch((error) => this.#fail(error));
     }
   }
 

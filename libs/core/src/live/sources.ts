@@ -152,7 +152,7 @@ export class FoundStreams {
   /** @internal */
   readonly streams: Outgoing[] = [];
   /** where the source of a stream is read and closed, such as an async context */
-  scope: <T>(stream: number, work: () => T) => T = (_stream, work) => work();
+  scope: (<T>(stream: number, work: () => T) => T) | undefined;
   /** told of a source that failed while it was closed, which no reader learns of */
   onCloseFailed: ((error: unknown, stream: number) => void) | undefined;
 
@@ -214,9 +214,13 @@ export class FoundStreams {
     stream.over = true;
     const k = this.streams.indexOf(stream);
     attempted(
-      () => this.scope(k, () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason))),
+      () => this.inScope(k, () => (stream.reader ? stream.reader.close(reason) : abandon(stream.source, reason))),
       (error) => error === reason || this.onCloseFailed?.(error, k),
     );
+  }
+
+  protected inScope<T>(stream: number, work: () => T): T {
+    return this.scope ? this.scope(stream, work) : work();
   }
 }
 
