@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
 import { type AddressInfo, connect } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -34,7 +35,9 @@ import { encodeCalls } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions, remoteCall, SealwireModule, type SealwireOptions } from '@sealwire/nest';
 import type { Observable } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
+import { BodyReader } from '../src/http/index.js';
 import { withGlobalPrefix } from '../src/quirks/index.js';
+import { startStreams } from './streams-application.js';
 import { only, PeerClient, post, serverKey, serverKeyText, urlOf } from './support.js';
 
 const Public = () => SetMetadata('public', true);
@@ -388,11 +391,38 @@ describe('a body', () => {
       }),
     );
     const client = await connected(running);
-    await expect.poll(async () => (await post(client.url, new Uint8Array(60_000))).code).toBe('busy');
-    // small ones still fit
+    await expect.poll(async () => (await post(client.url, new Uint8Array(100_000))).code).toBe('busy');
+    // those that do not wait are taken
     expect(only(await client.call('open', 'x'))).toBe('x');
     for (const socket of waiting) socket.destroy();
-    await expect.poll(async () => (await post(client.url, new Uint8Array(60_000))).code).toBe('bad_frame');
+    await expect.poll(async () => (await post(client.url, new Uint8Array(100_000))).code).toBe('bad_frame');
+  });
+
+  it('that is whole with its first part is taken however many bytes of others wait', async () => {
+    const running = await start('express', { options: { maxBody: 131_072, maxWaitingBytes: 131_072 } });
+    const client = await connected(running);
+    running.get(BodyReader).hold(131_072);
+    for (let i = 0; i < 10; i++) expect(only(await client.call('open', 'x'))).toBe('x');
+    expect((await post(client.url, new Uint8Array(100_000))).code).toBe('busy');
+    const { socket, answered } = open(running);
+    socket.write(`${head(100)}half`);
+    expect(await answered).toMatch(/^HTTP\/1.1 503 /);
+    socket.destroy();
+  });
+
+  it('that is whole but for its end, over HTTP/2, waits as others do', async () => {
+    const { app: running } = await startStreams({
+      create: (testing) => testing.createNestApplication(new FastifyAdapter({ http2: true } as object) as never),
+      options: { maxWaitingBytes: 1_048_576 },
+    });
+    running.get(BodyReader).hold(1_048_576);
+    const session = connectHttp2(urlOf(running, ''));
+    const headers = { 'content-type': 'application/vnd.sealwire', 'content-length': 3 };
+    const stream = session.request({ ':method': 'POST', ':path': '/remote/live', ...headers });
+    stream.write('abc');
+    const [told] = (await once(stream.resume(), 'response')) as [Record<string, number>];
+    expect(told[':status']).toBe(503);
+    session.destroy();
   });
 
   it('has its time', async () => {

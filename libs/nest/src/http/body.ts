@@ -159,11 +159,14 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
         const end = length + chunk.length;
         // by doubling, so that each byte is copied a bounded number of times, however small the chunks are
         const size = length === 0 ? end : end <= bytes.length ? bytes.length : Math.min(most, Math.max(FIRST, 2 * end));
+        const full = this.held + size - bytes.length > this.options.maxWaitingBytes;
         if (end > most) {
           fail('too_large');
-        } else if (this.held + size - bytes.length > this.options.maxWaitingBytes) {
+        } else if (full && end !== announced) {
           fail('busy');
         } else {
+          // all of it is there and waits for nothing, unless its sender holds back the end of its stream
+          if (full) setImmediate(fail, 'busy');
           this.held += size - bytes.length;
           if (length === 0) bytes = chunk;
           else bytes = write(bytes, length, chunk, size);
