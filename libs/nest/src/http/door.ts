@@ -17,6 +17,7 @@ import { ModuleRegistry, type RegisteredModule } from '../functions/registry.js'
 import { KeyRing } from '../keys/key-ring.js';
 import { held } from '../option-checks.js';
 import type { ResolvedOptions } from '../options.js';
+import { Connections, closeWithConnection } from '../quirks/connections.js';
 import { ExpressFront } from '../quirks/express.js';
 import { closeBehind, isGone, streamOf } from '../quirks/http2.js';
 import { trimmed, withGlobalPrefix } from '../quirks/nest.js';
@@ -25,7 +26,6 @@ import { LiveResult } from '../streams/live-result.js';
 import { RESOLVED_OPTIONS } from '../tokens.js';
 import { CLOSE, liveResponse, outerCode, send, sendEarly, sendProblem } from './answer.js';
 import { type Answer, EncryptionInterceptor, Single } from './encryption.interceptor.js';
-import { closeWithConnection } from './pipelined.js';
 
 interface RouteRequest extends PlatformRequest {
   readonly params: { readonly module: string };
@@ -59,6 +59,7 @@ const LITERAL_PATH = /^[\w/.~-]*$/;
 export class Door implements OnModuleInit, BeforeApplicationShutdown {
   private readonly logger = new Logger('Sealwire');
   private front: ExpressFront | undefined;
+  private connections: Connections | undefined;
   /** modules by the whole path of their calls */
   private direct: ReadonlyMap<string, RegisteredModule> = new Map();
   /** whether the application's own server ever listened: others may hand requests to the platform instead */
@@ -83,6 +84,7 @@ export class Door implements OnModuleInit, BeforeApplicationShutdown {
     httpAdapter.getHttpServer()?.once('listening', () => {
       this.listened = true;
     });
+    this.connections = Connections.of(httpAdapter.getHttpServer());
     const path = withGlobalPrefix(this.contexts, `/${trimmed(this.options.path)}/:module`);
     const route = (request: RouteRequest, response: unknown): Promise<void> => {
       const node = request.raw ?? (request as unknown as IncomingMessage);
@@ -113,6 +115,7 @@ export class Door implements OnModuleInit, BeforeApplicationShutdown {
 
   beforeApplicationShutdown(): void {
     this.stopping = true;
+    this.connections?.stop();
   }
 
   /** The public keys, for whoever asks: no guard stands before them, as none stands before a handshake. */
