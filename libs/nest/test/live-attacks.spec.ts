@@ -11,9 +11,10 @@ import {
   RemoteFunction,
   RemoteFunctions,
   RemoteSignal,
+  type SealwireOptions,
   SealwireSessions,
 } from '@sealwire/nest';
-import { expect, it, vi } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { callLive, LiveAnswer, LiveCall, sendLive } from './live-peer.js';
 import { startStreams } from './streams-application.js';
 import { only, type PeerClient } from './support.js';
@@ -59,8 +60,8 @@ class Target {
   }
 }
 
-async function start() {
-  const started = await startStreams({ functions: Target });
+async function start(options: SealwireOptions = {}) {
+  const started = await startStreams({ functions: Target, options });
   return { ...started, target: started.app.get(Target), peer: await started.client() };
 }
 
@@ -152,6 +153,43 @@ it.each([
   else expect(_).toBe('a stream that has ended');
   expect(target.begun).toBe(1);
   expect(only(await peer.call('plain', 1))).toBe(1);
+});
+
+it('parts of items have one bound over all sessions, and take no room once they are whole or over', async () => {
+  const { client, target } = await start({ maxWaitingBytes: 1_048_576 });
+  const unit = item(new Uint8Array(900_000));
+  const up = async (): Promise<LiveCall> => {
+    const call = new LiveCall(await client(), [{ name: 'sum', args: [none] }]);
+    call.request.on('error', () => undefined);
+    for (let at = 0; at < 800_000; at += 65_000) call.piece(unit.subarray(at, Math.min(at + 65_000, 800_000)));
+    return call;
+  };
+  const calls = await Promise.all([up(), up(), up(), up(), up()]);
+  await vi.waitFor(() => expect(target.failures).toHaveLength(4), 10_000);
+  expect(target.failures).toMatchObject(Array(4).fill({ code: 'stream_cut' }));
+  for (const call of calls) call.request.destroy();
+  await vi.waitFor(() => expect(target.failures).toHaveLength(5));
+  const last = await up();
+  last.piece(unit.subarray(800_000));
+  last.piece(encodeUnit(UNIT.end, 0, new Uint8Array(0)), true);
+  expect(await last.value()).toBeTypeOf('string');
+});
+
+it('empty pieces inside of an item are no sign of life, pulses are', async () => {
+  const { peer, target } = await start({ bodyTimeout: 800 });
+  const calls = [0, 1].map(() => new LiveCall(peer, [{ name: 'sum', args: [none] }]));
+  const [inside, between] = calls as [LiveCall, LiveCall];
+  inside.request.on('error', () => undefined);
+  inside.piece(item(1).subarray(0, 3));
+  const timer = setInterval(() => {
+    inside.piece(new Uint8Array(0));
+    between.unit(UNIT.pulse, 0);
+  }, 250);
+  onTestFinished(() => clearInterval(timer));
+  await vi.waitFor(() => expect(target.failures).toMatchObject([{ code: 'stream_cut' }]), 5_000);
+  clearInterval(timer);
+  between.unit(UNIT.end, 0, undefined, true);
+  expect(await between.value()).toBe(0);
 });
 
 it('half-open uploads take the places of their own session, and end with it within a second', async () => {

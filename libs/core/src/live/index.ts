@@ -18,4 +18,5 @@ export {
   type Unit,
   type UnitKind,
   UnitReader,
+  type UnitRoom,
 } from './units.js';

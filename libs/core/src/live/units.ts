@@ -86,12 +86,20 @@ const OF_MESSAGE: ReadonlySet<number> = new Set([UNIT.payload, UNIT.pulse, UNIT.
 /** Memory for a unit that spans pieces grows with what has arrived. */
 const GROWTH = 2 * LIMITS.chunk;
 
+/** What bounds the parts of units of many messages together. */
+export interface UnitRoom {
+  /** Sets bytes aside. @throws if too many are held already */
+  hold(bytes: number): void;
+  free(bytes: number): void;
+}
+
 /**
  * Cuts the bodies of the pieces of one live message into units.
  *
  * @param direction a call begins with its payload; a run id stands first in a result, and nothing stands behind a status
  * @param limit bytes of one unit that holds a value
  * @param calls how many outcomes a result has; each comes once, and no progress behind it
+ * @param room holds parts of units that span pieces, but for those of a payload
  * @example
  * const units = new UnitReader('call', 1_048_576);
  * for (const { kind, bytes } of units.push(body)) if (kind === UNIT.payload) decodeCalls(bytes);
@@ -101,6 +109,8 @@ export class UnitReader {
   private headLength = 0;
   private bytes: Uint8Array | undefined;
   private filled = 0;
+  /** bytes in the room */
+  private held = 0;
   private first = true;
   private closed = false;
   private readonly settled = new Set<number>();
@@ -109,6 +119,7 @@ export class UnitReader {
     private readonly direction: 'call' | 'result',
     private readonly limit: number,
     private readonly calls = 0,
+    private readonly room?: UnitRoom,
   ) {}
 
   /** Outcomes that have not come. */
@@ -119,6 +130,13 @@ export class UnitReader {
   /** Nothing is left of a unit that began. */
   get clean(): boolean {
     return this.headLength === 0;
+  }
+
+  /** Nothing more comes: lets go of what is kept of a unit. */
+  close(): void {
+    this.bytes = undefined;
+    if (this.held > 0) this.room?.free(this.held);
+    this.held = 0;
   }
 
   /** @throws SealwireError `bad_payload`; `too_large` for a value of a result that is above the limit */
@@ -145,14 +163,19 @@ export class UnitReader {
 
   private unit(bytes: Uint8Array): Unit {
     this.headLength = this.filled = 0;
-    this.bytes = undefined;
+    this.close();
     return { kind: this.head[0] as UnitKind, stream: readU16(this.head, 1), bytes };
   }
 
   private keep(arrived: Uint8Array, length: number): void {
     const needed = this.filled + arrived.length;
     if (!this.bytes || this.bytes.length < needed) {
-      const larger = new Uint8Array(Math.min(length, Math.max(GROWTH, 2 * needed)));
+      const size = Math.min(length, Math.max(GROWTH, 2 * needed));
+      if (this.room && this.head[0] !== UNIT.payload) {
+        this.room.hold(size - this.held);
+        this.held = size;
+      }
+      const larger = new Uint8Array(size);
       if (this.bytes) larger.set(this.bytes.subarray(0, this.filled));
       this.bytes = larger;
     }

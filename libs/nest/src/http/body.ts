@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { isLive, LIMITS, SealwireError } from '@sealwire/core';
+import type { UnitRoom } from '@sealwire/core/live';
 import type { ResolvedOptions } from '../options.js';
 import { isGone } from '../quirks/http2.js';
 import { headLength, LiveBody, type WaitingRoom } from '../streams/live-body.js';
@@ -30,6 +31,7 @@ interface Waiting {
 export class BodyReader implements OnApplicationShutdown, WaitingRoom {
   private readonly waiting = new Set<Waiting>();
   private held = 0;
+  readonly parts: UnitRoom = new Parts(this.options.maxWaitingBytes);
   private sweep: NodeJS.Timeout | undefined;
   private stopping = false;
 
@@ -196,6 +198,22 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
     if (this.waiting.size > 0) return;
     clearInterval(this.sweep);
     this.sweep = undefined;
+  }
+}
+
+/** As many bytes again as wait of bodies: parts of items and of data that span pieces. */
+class Parts implements UnitRoom {
+  private held = 0;
+
+  constructor(private readonly most: number) {}
+
+  hold(bytes: number): void {
+    if (this.held + bytes > this.most) throw new SealwireError('busy');
+    this.held += bytes;
+  }
+
+  free(bytes: number): void {
+    this.held -= bytes;
   }
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { LIMITS, SealwireError, SIZE } from '@sealwire/core';
+import type { UnitRoom } from '@sealwire/core/live';
 
 /** What is read of a body that nobody wants any more, before its connection is closed. */
 const REST = { bytes: 1_048_576, milliseconds: 1_000 };
@@ -40,6 +41,8 @@ export interface WaitingRoom {
   /** Sets bytes aside. @throws SealwireError `busy` if too many bytes wait already */
   hold(bytes: number): void;
   free(bytes: number): void;
+  /** holds parts of units behind the payload, whose senders have keys: those without keys must not take their room */
+  readonly parts: UnitRoom;
   /** @param giveUp called if the server stops meanwhile @returns takes that back */
   wait(giveUp: () => void): () => void;
 }
@@ -77,6 +80,10 @@ export class LiveBody {
     if (bytes.length > length) this.#parts.push(bytes.subarray(length));
     this.#request = request;
     this.#patience = room.bodyTimeout;
+  }
+
+  get parts(): UnitRoom {
+    return this.room.parts;
   }
 
   /** A piece of it opened. */

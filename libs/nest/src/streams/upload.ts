@@ -40,7 +40,7 @@ export class Upload implements Stoppable {
     maxBody: number,
     copy: (view: Uint8Array) => Uint8Array,
   ) {
-    this.#units = new UnitReader('call', maxBody);
+    this.#units = new UnitReader('call', maxBody, 0, body.parts);
     const errorOf = ({ code, message, details }: { code: string; message: string; details?: unknown }) => {
       const error = new RemoteFunctionError(RESERVED.has(code) ? 'stream_failed' : code, message, details);
       this.failed ??= error;
@@ -106,6 +106,7 @@ export class Upload implements Stoppable {
         }
         if (this.#closed) return;
         const bytes = await this.body.next();
+        if (this.#closed) return;
         if (!bytes) break;
         this.#push(runSync((this.#opener as LiveOpener).push(bytes)));
       }
@@ -126,13 +127,15 @@ export class Upload implements Stoppable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#units.close();
     this.#opener?.erase();
     this.#streams.fail(new SealwireError('closed', 'The call is over.'));
     this.body.close(this.keyed);
   }
 
   #push(bodies: readonly Uint8Array[]): void {
-    if (bodies.length > 0) {
+    // an empty piece inside of a unit brings nothing of it
+    if (bodies.some(({ length }) => length > 0) || (bodies.length > 0 && this.#units.clean)) {
       this.body.alive();
       this.alive?.();
     }
@@ -155,6 +158,7 @@ export class Upload implements Stoppable {
   }
 
   #fail(error: Error): void {
+    this.#units.close();
     if (this.#streams.list.some(({ ended, cancelled }) => !ended && !cancelled)) this.failed ??= error;
     this.#streams.fail(error);
   }
