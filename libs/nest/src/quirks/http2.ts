@@ -21,7 +21,11 @@ export function isGone(node: IncomingMessage | ServerResponse): boolean {
 export function closeBehind(response: ServerResponse): void {
   const stream = streamOf(response);
   // the response itself finishes when its stream closes
-  stream?.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR));
+  stream?.once('finish', () => {
+    stream.close(constants.NGHTTP2_NO_ERROR);
+    // a stream whose bytes nobody takes is never over
+    stream.resume();
+  });
 }
 
 /**
