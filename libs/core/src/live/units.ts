@@ -105,15 +105,15 @@ export interface UnitRoom {
  * for (const { kind, bytes } of units.push(body)) if (kind === UNIT.payload) decodeCalls(bytes);
  */
 export class UnitReader {
-  private readonly head = new Uint8Array(SIZE.unitHead);
-  private headLength = 0;
-  private bytes: Uint8Array | undefined;
-  private filled = 0;
+  readonly #head = new Uint8Array(SIZE.unitHead);
+  #headLength = 0;
+  #bytes: Uint8Array | undefined;
+  #filled = 0;
   /** bytes in the room */
-  private held = 0;
-  private first = true;
-  private closed = false;
-  private readonly settled = new Set<number>();
+  #held = 0;
+  #first = true;
+  #closed = false;
+  readonly #settled = new Set<number>();
 
   constructor(
     private readonly direction: 'call' | 'result',
@@ -124,19 +124,19 @@ export class UnitReader {
 
   /** Outcomes that have not come. */
   get missing(): number {
-    return this.calls - this.settled.size;
+    return this.calls - this.#settled.size;
   }
 
   /** Nothing is left of a unit that began. */
   get clean(): boolean {
-    return this.headLength === 0;
+    return this.#headLength === 0;
   }
 
   /** Nothing more comes: lets go of what is kept of a unit. */
   close(): void {
-    this.bytes = undefined;
-    if (this.held > 0) this.room?.free(this.held);
-    this.held = 0;
+    this.#bytes = undefined;
+    if (this.#held > 0) this.room?.free(this.#held);
+    this.#held = 0;
   }
 
   /** @throws SealwireError `bad_payload`; `too_large` for a value of a result that is above the limit */
@@ -144,79 +144,80 @@ export class UnitReader {
     const units: Unit[] = [];
     let at = 0;
     for (;;) {
-      if (this.headLength < SIZE.unitHead) {
-        while (this.headLength < SIZE.unitHead && at < body.length) this.head[this.headLength++] = body[at++] as number;
-        if (this.headLength < SIZE.unitHead) return units;
-        this.check();
+      if (this.#headLength < SIZE.unitHead) {
+        while (this.#headLength < SIZE.unitHead && at < body.length)
+          this.#head[this.#headLength++] = body[at++] as number;
+        if (this.#headLength < SIZE.unitHead) return units;
+        this.#check();
       }
-      const length = readU32(this.head, 3);
-      const arrived = body.subarray(at, at + length - this.filled);
+      const length = readU32(this.#head, 3);
+      const arrived = body.subarray(at, at + length - this.#filled);
       at += arrived.length;
-      if (arrived.length === length) units.push(this.unit(arrived));
+      if (arrived.length === length) units.push(this.#unit(arrived));
       else {
-        this.keep(arrived, length);
-        if (this.filled < length) return units;
-        units.push(this.unit((this.bytes as Uint8Array).subarray(0, length)));
+        this.#keep(arrived, length);
+        if (this.#filled < length) return units;
+        units.push(this.#unit((this.#bytes as Uint8Array).subarray(0, length)));
       }
     }
   }
 
-  private unit(bytes: Uint8Array): Unit {
-    this.headLength = this.filled = 0;
+  #unit(bytes: Uint8Array): Unit {
+    this.#headLength = this.#filled = 0;
     this.close();
-    return { kind: this.head[0] as UnitKind, stream: readU16(this.head, 1), bytes };
+    return { kind: this.#head[0] as UnitKind, stream: readU16(this.#head, 1), bytes };
   }
 
-  private keep(arrived: Uint8Array, length: number): void {
-    const needed = this.filled + arrived.length;
-    if (!this.bytes || this.bytes.length < needed) {
+  #keep(arrived: Uint8Array, length: number): void {
+    const needed = this.#filled + arrived.length;
+    if (!this.#bytes || this.#bytes.length < needed) {
       const size = Math.min(length, Math.max(GROWTH, 2 * needed));
-      if (this.room && this.head[0] !== UNIT.payload) {
-        this.room.hold(size - this.held);
-        this.held = size;
+      if (this.room && this.#head[0] !== UNIT.payload) {
+        this.room.hold(size - this.#held);
+        this.#held = size;
       }
       const larger = new Uint8Array(size);
-      if (this.bytes) larger.set(this.bytes.subarray(0, this.filled));
-      this.bytes = larger;
+      if (this.#bytes) larger.set(this.#bytes.subarray(0, this.#filled));
+      this.#bytes = larger;
     }
-    this.bytes.set(arrived, this.filled);
-    this.filled = needed;
+    this.#bytes.set(arrived, this.#filled);
+    this.#filled = needed;
   }
 
   /** Before anything is kept of the unit. */
-  private check(): void {
-    const kind = this.head[0] as UnitKind;
-    const stream = readU16(this.head, 1);
-    const length = readU32(this.head, 3);
+  #check(): void {
+    const kind = this.#head[0] as UnitKind;
+    const stream = readU16(this.#head, 1);
+    const length = readU32(this.#head, 3);
     const call = this.direction === 'call';
     const taken =
-      !this.closed &&
+      !this.#closed &&
       (call ? IN_CALL : IN_RESULT).has(kind) &&
-      (kind === (call ? UNIT.payload : UNIT.run)) === this.first &&
+      (kind === (call ? UNIT.payload : UNIT.run)) === this.#first &&
       (!OF_MESSAGE.has(kind) || stream === 0) &&
-      this.fits(kind, length) &&
-      this.inBatch(kind, stream);
+      this.#fits(kind, length) &&
+      this.#inBatch(kind, stream);
     if (!taken) throw new SealwireError('bad_payload');
     if (length > this.limit && kind !== UNIT.data) {
       if (call) throw new SealwireError('bad_payload');
       const sentence = `A value of the answer has more than the ${this.limit} bytes of maxResponse.`;
       throw new SealwireError('too_large', sentence);
     }
-    this.first = false;
-    if (kind === UNIT.status) this.closed = true;
+    this.#first = false;
+    if (kind === UNIT.status) this.#closed = true;
   }
 
-  private fits(kind: UnitKind, length: number): boolean {
+  #fits(kind: UnitKind, length: number): boolean {
     if (EMPTY_UNITS.has(kind)) return length === 0;
     if (kind === UNIT.run) return length === SIZE.runId;
     if (kind === UNIT.data) return length > 0 && length <= LIMITS.dataUnit;
     return length > 0;
   }
 
-  private inBatch(kind: UnitKind, call: number): boolean {
+  #inBatch(kind: UnitKind, call: number): boolean {
     if (kind !== UNIT.outcome && kind !== UNIT.progress) return true;
-    if (call >= this.calls || this.settled.has(call)) return false;
-    if (kind === UNIT.outcome) this.settled.add(call);
+    if (call >= this.calls || this.#settled.has(call)) return false;
+    if (kind === UNIT.outcome) this.#settled.add(call);
     return true;
   }
 }
