@@ -162,15 +162,17 @@ function payloads(): Json {
   ];
   const resend = { callId: bytesFrom('call id', 16), incarnation: TERMS.incarnation };
   const incarnation = TERMS.incarnation;
+  const run = bytesFrom('run id', 16);
   return {
     values: hexed(values.map(([text, value]) => [text, encodeValue(value)])),
     calls: hexed([
       ['balance("alice")', encodeCalls([FIRST_CALL])],
       ['balance("alice") sent again', encodeCalls([{ ...FIRST_CALL, resend }])],
       // section 8.4
-      ['stream 2 of message 5 is read no more', encodeCalls([{ name: STOP, args: [LANE, 5, 2] }])],
+      ['streams 0 and 2 of a run are read no more', encodeCalls([{ name: STOP, args: [run, 0, 2] }])],
     ]),
     resend: { callId: toHex(resend.callId), incarnation: toHex(incarnation) },
+    run: toHex(run),
     replies: hexed([
       ['value 1250n', encodeReply(FIRST_REPLY)],
       ['error', encodeReply({ outcomes: [{ ok: false, code: 'not_found', message: 'No such account.' }] })],

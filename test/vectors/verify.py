@@ -594,7 +594,7 @@ def check_payloads():
         same(name, (value, len(v["values"][name]) // 2), item(v["values"][name]))
     same("NaN", True, math.isnan(item(v["values"]["NaN"])[0]))
     resend = [bytes.fromhex(v["resend"][key]) for key in ("callId", "incarnation")]
-    same("calls", [[["balance", ["alice"]]], [["balance", ["alice"], ("tag", 259, dict(enumerate(resend)))]], [["$stop", [1700000000, 5, 2]]]], [item(text)[0] for text in v["calls"].values()])
+    same("calls", [[["balance", ["alice"]]], [["balance", ["alice"], ("tag", 259, dict(enumerate(resend)))]], [["$stop", [bytes.fromhex(v["run"]), 0, 2]]]], [item(text)[0] for text in v["calls"].values()])
     same("replies", [
         [0, [0, big(1250)]], [0, [1, "not_found", "No such account."]], [0, [1, "conflict", "Taken.", {"status": 409}]],
         [1, "running"], [2, b"\x12\1"], [1, "lane_moved", 1700000060, "never_ran", resend[1]],

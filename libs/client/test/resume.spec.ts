@@ -466,10 +466,13 @@ describe('a resumable stream', () => {
     expect(asked).toBe(2);
   });
 
-  it('ends if there is no new token', async () => {
-    const refused = expired(() => Promise.reject(new Error('The log-in is over.')));
+  it.each([
+    ['there is no new token', new Error('The log-in is over.')],
+    ['asking for one is mistaken', new TypeError('token is not a function')],
+  ])('ends if %s', async (_, error) => {
+    const refused = expired(() => Promise.reject(error));
     await expect(refused).rejects.toMatchObject({ code: 'unauthorized', retryable: false });
-    await expect(refused).rejects.toThrow('refresh() failed: The log-in is over.');
+    await expect(refused).rejects.toThrow(`refresh() failed: ${error.message}`);
   });
 
   it('ends with the reason of its signal, and with $close, also while it waits to go on', async () => {

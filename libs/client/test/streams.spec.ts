@@ -280,6 +280,30 @@ describe('a live result', () => {
     await vi.waitFor(() => expect([requests[0]?.aborted, closed]).toEqual([true, 2]));
   });
 
+  it('closes the connection of a batch that ran out of time when what it handed out has ended', async () => {
+    const requests: AbortSignal[] = [];
+    const { server, remote } = await openedLive({
+      network: ({ signal }, next) => {
+        requests.push(signal);
+        return next();
+      },
+    });
+    requests.length = 0;
+    const end = gate();
+    server.live.few = async function* () {
+      yield 1;
+      await end.passed;
+    };
+    server.live.never = () => new Promise(() => {});
+    const [first, second] = remote.$batch((r: Any) => [r.few(), r.never()], { timeout: 200 }).entries;
+    const items = await first;
+    await expect(second).rejects.toMatchObject({ code: 'outcome_unknown' });
+    expect(requests[0]?.aborted).toBe(false);
+    end.open();
+    expect(await collect(items as AsyncIterable<unknown>)).toEqual([1]);
+    await vi.waitFor(() => expect(requests[0]?.aborted).toBe(true));
+  });
+
   it('lets one stream of a result be read to its end before another one', async () => {
     const { server, remote } = await openedLive();
     server.live.two = () => ({

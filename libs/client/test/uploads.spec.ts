@@ -59,9 +59,7 @@ describe.each([
     }
     const error = await remote.whoami(items()).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'unauthorized', details: { status: 401, ran: false } });
-    expect((error as Error).message).toBe(
-      'Unauthorized. Its streams cannot be read again, so it was not sent with new metadata: call it once more.',
-    );
+    expect((error as Error).message).toBe('Unauthorized. Its streams cannot be read again: call it once more.');
     expect(refresh).toHaveBeenCalledOnce();
     expect(await remote.whoami(items())).toBe('new');
     expect(refresh).toHaveBeenCalledOnce();

@@ -254,31 +254,37 @@ it('a live flag on a handshake, a question in lane 0 or an ordinary call is refu
   expect(only(await peer.call('plain', 1))).toBe(1);
 });
 
-it('a client stops streams of its own session, and whatever else it names is no stream', async () => {
-  const { client, app } = await startStreams({ functions: Target });
+it('whoever was told the id of a run stops its streams, in any session, and whatever else is named is no stream', async () => {
+  const { client, app } = await startStreams({ functions: Target, options: { sessionCalls: 2 } });
   const target = app.get(Target);
-  const [one, two] = [await client(), await client()];
-  const answers = [await callLive(one, { name: 'ticks', args: [] }), await callLive(two, { name: 'ticks', args: [] })];
-  const { lane } = one.session.terms;
-  const counter = one.counter - 1;
+  const one = await client();
+  const [first, second] = [
+    await callLive(one, { name: 'ticks', args: [] }),
+    await callLive(one, { name: 'ticks', args: [] }),
+  ];
+  await Promise.all([first?.value(), second?.value()]);
+  const id = (answer: LiveAnswer | undefined) => Buffer.from(answer?.run ?? '', 'hex');
   const odd = [
     [],
-    [lane],
-    ['1', '2', '3'],
-    [lane, counter, 7],
-    [lane, counter, -1],
-    [lane, counter, 0.5],
-    [lane, counter, Number.NaN],
+    [1],
+    ['1', 0],
+    [id(first)],
+    [id(first), 7],
+    [id(first), -1],
+    [id(first), 0.5],
+    [id(first), Number.NaN, '0', 2n ** 70n],
   ];
-  for (const args of [...odd, [lane, counter + 1, 0], [{}, [], new Map()], [2n ** 70n, 1n, 1n]]) {
+  for (const args of [...odd, [new Uint8Array(16), 0], [id(first).subarray(1), 0], [{}, [], new Map()]]) {
     expect(only(await one.call('$stop', ...args))).toBeUndefined();
   }
   expect(target.aborted).toBe(0);
-  expect(only(await one.call('$stop', lane, counter, 0))).toBeUndefined();
-  await answers[0]?.ended;
+  // the session runs as many calls as it may
+  expect(await one.call('plain', 1)).toEqual({ status: 'busy' });
+  expect(only(await (await client()).call('$stop', id(first), 0))).toBeUndefined();
+  await first?.ended;
   expect(target.aborted).toBe(1);
-  expect(only(await one.call('$stop', lane, counter, 0))).toBeUndefined();
-  answers[1]?.cut();
+  expect(only(await one.call('$stop', id(first), 0))).toBeUndefined();
+  second?.cut();
 });
 
 it('clients that do not read are held at what buffers hold, and let go when they go', async () => {

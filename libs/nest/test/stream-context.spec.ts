@@ -6,6 +6,7 @@ import {
   type CanActivate,
   type ExecutionContext,
   Injectable,
+  Logger,
   type NestInterceptor,
   UseGuards,
   UseInterceptors,
@@ -134,6 +135,18 @@ class Streams {
     return { bytes: new ReadableStream({ pull }, { highWaterMark: 0 }) };
   }
 
+  /** What it returns cannot be sent. */
+  @RemoteFunction()
+  @UseInterceptors(Running)
+  unsendable(_name: string): unknown {
+    return [Readable.from(stores()), () => undefined];
+  }
+
+  @RemoteFunction()
+  lone(_name: string): unknown {
+    return { bytes: Readable.from(stores(), { objectMode: true }) };
+  }
+
   @RemoteFunction()
   async *entering(name: string): AsyncGenerator<unknown> {
     const before = store.getStore();
@@ -179,6 +192,15 @@ it.each([
   const { client } = await startStreams({ functions: Streams });
   const answer = await callLive(await client(), { name, args: ['a'] }, { name, args: ['b'] });
   expect([await all(answer, 0), await all(answer, 1)]).toEqual([first, second]);
+});
+
+it('a stream that takes the place of one that was not sent is read in the async context of its own call', async () => {
+  const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue(undefined);
+  const { client } = await startStreams({ functions: Streams });
+  const answer = await callLive(await client(), { name: 'unsendable', args: ['a'] }, { name: 'lone', args: ['b'] });
+  await expect(answer.value(0)).rejects.toMatchObject({ code: 'internal' });
+  expect(await all(answer, 1)).toEqual([undefined, undefined]);
+  logged.mockRestore();
 });
 
 it('a generator whose consumer is gone is closed in the async context of its call', async () => {

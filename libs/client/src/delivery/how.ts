@@ -16,7 +16,7 @@ export interface How {
   /** milliseconds */
   readonly timeout: number;
   /** the application set the time for this call, so that it counts while bytes travel too */
-  readonly hard: boolean;
+  readonly hard?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: CallOptions['onProgress'];
   readonly onSent?: CallOptions['onSent'];
@@ -27,9 +27,9 @@ export interface How {
   /** made for each call; undefined if calls say nothing beside their arguments */
   readonly added?: (() => Added | Promise<Added>) | undefined;
   /** what calls say may be another thing after `onSession`, which they wait for */
-  readonly changing: boolean;
+  readonly changing?: boolean;
   /** undefined in `refresh` itself, which would wait for its own end */
-  readonly refresher: Refresher | undefined;
+  readonly refresher?: Refresher | undefined;
   /** told of each outcome as it comes */
   readonly onSettled?: ((place: number, settled: Settled) => void) | undefined;
 }

@@ -214,7 +214,7 @@ export function rejectionOf(
       refresher.after(work.round).catch(() => undefined);
       if (upload?.repeatable === false) {
         const said = outcome.message.replace(/\.?$/, '.');
-        const message = `${said} Its streams cannot be read again, so it was not sent with new metadata: call it once more.`;
+        const message = `${said} Its streams cannot be read again: call it once more.`;
         told = { ...outcome, message };
       }
     }
@@ -264,10 +264,14 @@ export function told(message: Message, sent: Sent, answer: NumberAnswer, opened:
   }
 }
 
-/** @param passes whether it may be there later, as after the TypeError of a `fetch` without a network */
+/** What `fetch` throws without a network: undici, Chromium and Firefox, WebKit. */
+const NO_NETWORK = /fetch|Load failed/;
+
+/** @param passes whether it may be there later */
 function refreshFailed(
   error: unknown,
-  passes = error instanceof TypeError || (error as Partial<RemoteError> | undefined)?.retryable,
+  passes = (error instanceof TypeError && NO_NETWORK.test(error.message)) ||
+    (error as Partial<RemoteError> | undefined)?.retryable,
 ): RemoteError {
   const sentence = `The server refused the call, and refresh() failed: ${thrownText(error)}`;
   return new RemoteError('unauthorized', sentence, { retryable: passes === true, cause: error });

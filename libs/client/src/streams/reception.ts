@@ -15,6 +15,7 @@ import {
   type IncomingStream,
   IncomingStreams,
   type LiveOpener,
+  nextTurn,
   openLiveResult,
   STOP,
   UNIT,
@@ -43,8 +44,10 @@ const EMPTY: Uint8Array = new Uint8Array(0);
 export class Reception implements Limited, Abortable {
   readonly #streams = new IncomingStreams({
     errorOf: ({ code, message, details }) => new RemoteError(code, message, { details }),
-    // its outcome may still be on its way here
-    onCancel: (k) => queueMicrotask(() => this.#left(k)),
+    // its outcome may still be on its way here, and others may be left in the same turn
+    onCancel: (k) => {
+      if (this.#unread.push(k) === 1) nextTurn(() => this.#left());
+    },
   });
   readonly #units: UnitReader;
   readonly #outcomes: Outcome[] = [];
@@ -55,6 +58,8 @@ export class Reception implements Limited, Abortable {
   #header = EMPTY;
   #head = EMPTY;
   #run: Uint8Array | undefined;
+  /** streams that nobody reads any more, of which the server is not told yet */
+  readonly #unread: number[] = [];
   #status: MessageStatus | undefined;
   #body: LiveBody | undefined;
   #begun = false;
@@ -209,8 +214,12 @@ export class Reception implements Limited, Abortable {
       case UNIT.status:
         this.#status = decodeEnding(unit.bytes);
         return undefined;
-      default:
-        return this.#streams.accept(unit);
+      default: {
+        const behind = this.#streams.accept(unit);
+        // calls that were given up may run for long behind the last stream
+        if (this.#missing > 0 && this.message.state === 'done') this.#cancelled();
+        return behind;
+      }
     }
   }
 
@@ -262,24 +271,25 @@ export class Reception implements Limited, Abortable {
     this.message.delivery.events.emit('streamResumed', { functionName: origin.call.name, stream: stream.value });
   }
 
-  /** Nobody reads that stream any more: its source is closed, by the end of the connection or, if that goes on, by a call. */
-  #left(k: number): void {
+  /** Nobody reads some streams any more: their sources are closed, by the end of the connection or, if that goes on, by a call. */
+  #left(): void {
+    const streams = this.#unread.splice(0);
     this.#cancelled();
     if (this.#closed) {
       for (const origin of this.#origins) origin.onLeft?.();
       return;
     }
-    const { message, sent } = this;
-    const { lane, counter } = sent.number;
+    const { message, controller } = this;
     const { early, timeout } = message.work.how;
-    const how = { early, timeout, hard: false, changing: false, refresher: undefined };
-    message.delivery.invoke([{ name: STOP, args: [lane, counter, k] }], how).catch(() => {});
+    const how = { early, timeout, signal: controller.signal };
+    message.delivery.invoke([{ name: STOP, args: [this.#run, ...streams] }], how).catch(() => {});
   }
 
   /** Closes the connection if nobody reads any stream that is still open. */
   #cancelled(): void {
-    const isOver = this.#missing === 0 || this.message.state === 'done';
-    if (isOver && !this.#isRead && this.#streams.open > 0) this.#close();
+    if (this.#isRead) return;
+    // one that is whole is read to its last piece
+    if (this.#missing === 0 ? this.#streams.open > 0 : this.message.state === 'done') this.#close();
   }
 
   get #isRead(): boolean {

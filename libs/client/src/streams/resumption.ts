@@ -39,7 +39,7 @@ export class Origin {
   /** resuming calls since a run lasted */
   attempts = 0;
   /** told that nobody reads the stream any more, while it waits to go on */
-  onLeft: (() => void) | undefined;
+  onLeft: (() => unknown) | undefined;
 
   /** @param index of the call in the payload of the message */
   constructor(
@@ -104,11 +104,11 @@ export class Origin {
 export async function goOn(delivery: Delivery, how: How, origins: readonly Origin[], cause: unknown): Promise<void> {
   let waiting = origins;
   let why = cause;
+  // whoever waits for a later cut has taken its place
   const gone = new Promise<void>((resolve) => {
-    const look = (): void => {
-      if (waiting.every(({ stream }) => stream.cancelled || stream.ended)) resolve();
-    };
-    for (const origin of origins) origin.onLeft = look;
+    for (const origin of origins) {
+      origin.onLeft = () => waiting.some(({ stream }) => !stream.cancelled && !stream.ended) || resolve();
+    }
   });
   try {
     for (;;) {
@@ -133,8 +133,6 @@ export async function goOn(delivery: Delivery, how: How, origins: readonly Origi
     }
   } catch (error) {
     for (const { stream } of waiting) stream.end(error);
-  } finally {
-    for (const origin of origins) origin.onLeft = undefined;
   }
 }
 

@@ -6,9 +6,11 @@ import { isCount, type StreamInfo, type StreamKind, wrongIn } from './sources.js
 import { type StreamFailure, UNIT, type Unit } from './units.js';
 
 /**
- * Name of the call by which a reader says that it reads one stream no more: `[lane, counter, stream]` (PROTOCOL.md section 8.4).
+ * Name of the call by which a reader says that it reads some streams of a run no more: `[run id, stream, ...]` (PROTOCOL.md section
+ * 8.4).
  * @example
- * encodeCalls([{ name: STOP, args: [call.number.lane, call.number.counter, 0] }]);
+ * const runId = new Uint8Array(16); // of the unit `run`
+ * encodeCalls([{ name: STOP, args: [runId, 0, 2] }]);
  */
 export const STOP = '$stop';
 

@@ -184,7 +184,9 @@ export class FoundStreams {
 
   /** Forgets the streams from that one on, for what held them was not sent. */
   drop(from: number, reason: unknown): void {
-    for (const stream of this.streams.splice(from)) this.close(stream, reason);
+    // closed by its number
+    for (const stream of this.streams.slice(from)) this.close(stream, reason);
+    this.streams.length = Math.min(from, this.size);
   }
 
   protected announce(value: object, resumable: boolean): readonly unknown[] | undefined {
@@ -282,7 +284,8 @@ function asError(reason: unknown): Error | undefined {
 
 function webReader(stream: ReadableStream): SourceReader {
   const reader = stream.getReader();
-  return { next: () => reader.read(), close: (reason) => reader.cancel(reason) };
+  // one that failed already says so again
+  return { next: () => reader.read(), close: (reason) => reader.cancel(reason).catch(ignore) };
 }
 
 /** Read slice by slice, each as long as what a few pieces hold of it: a browser pays for each as much as for its bytes. */

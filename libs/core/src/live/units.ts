@@ -86,12 +86,8 @@ const OF_MESSAGE: ReadonlySet<number> = new Set([UNIT.payload, UNIT.pulse, UNIT.
 /** Memory for a unit that spans pieces grows with what has arrived. */
 const GROWTH = 2 * LIMITS.chunk;
 
-/** What bounds the parts of units of many messages together. */
-export interface UnitRoom {
-  /** Sets bytes aside. @throws if too many are held already */
-  hold(bytes: number): void;
-  free(bytes: number): void;
-}
+/** Bounds the parts of units of many messages together: takes what is kept more, or less. @throws if too much is kept already */
+export type UnitRoom = (bytes: number) => void;
 
 /**
  * Cuts the bodies of the pieces of one live message into units.
@@ -135,8 +131,7 @@ export class UnitReader {
   /** Nothing more comes: lets go of what is kept of a unit. */
   close(): void {
     this.#bytes = undefined;
-    if (this.#held > 0) this.room?.free(this.#held);
-    this.#held = 0;
+    this.#hold(0);
   }
 
   /** @throws SealwireError `bad_payload`; `too_large` for a value of a result that is above the limit */
@@ -172,16 +167,18 @@ export class UnitReader {
     const needed = this.#filled + arrived.length;
     if (!this.#bytes || this.#bytes.length < needed) {
       const size = Math.min(length, Math.max(GROWTH, 2 * needed));
-      if (this.room && this.#head[0] !== UNIT.payload) {
-        this.room.hold(size - this.#held);
-        this.#held = size;
-      }
+      if (this.#head[0] !== UNIT.payload) this.#hold(size);
       const larger = new Uint8Array(size);
       if (this.#bytes) larger.set(this.#bytes.subarray(0, this.#filled));
       this.#bytes = larger;
     }
     this.#bytes.set(arrived, this.#filled);
     this.#filled = needed;
+  }
+
+  #hold(bytes: number): void {
+    this.room?.(bytes - this.#held);
+    this.#held = bytes;
   }
 
   /** Before anything is kept of the unit. */

@@ -15,7 +15,6 @@ import { nodePrimitives } from '@sealwire/core/node';
 import { isObservable } from 'rxjs';
 import type { ResolvedOptions } from '../options.js';
 import { ExactlyOnce } from '../ports/index.js';
-import type { SealedOrigin } from '../sessions/origin.js';
 import { type Ended, LiveReply, type StreamingCall } from '../streams/live-reply.js';
 import { type EncodeReply, encodeWhole, MessageReply, StreamRefusedError } from '../streams/message-reply.js';
 import { Observed } from '../streams/observed.js';
@@ -177,7 +176,7 @@ export class RemoteFunctionDispatcher {
     progress: (value: unknown) => void,
   ): Promise<Ended> {
     const { module, sealed } = opened;
-    if (sealed && call.name === STOP) return { outcome: stopStream(sealed, call.args), call: undefined };
+    if (sealed && call.name === STOP) return { outcome: stopStreams(call.args), call: undefined };
     const found = module.functions.get(call.name);
     const refused = this.refusalOf(opened, call, found);
     if (!found || refused) return { outcome: refused ?? INTERNAL, call: undefined };
@@ -304,10 +303,10 @@ export class RemoteFunctionDispatcher {
   }
 }
 
-/** Whatever is known of the message and its stream: it may be over, or run elsewhere. */
-function stopStream({ stop }: SealedOrigin, [lane, counter, stream]: readonly unknown[]): Outcome {
-  if (typeof lane === 'number' && typeof counter === 'number' && typeof stream === 'number')
-    stop({ lane, counter }, stream);
+/** Whatever is known of the run and its streams: it may be over, or sent by another server. */
+function stopStreams([run, ...streams]: readonly unknown[]): Outcome {
+  if (run instanceof Uint8Array)
+    for (const stream of streams) if (typeof stream === 'number') LiveReply.leave(run, stream);
   return { ok: true, value: undefined };
 }
 

@@ -31,7 +31,12 @@ interface Waiting {
 export class BodyReader implements OnApplicationShutdown, WaitingRoom {
   private readonly waiting = new Set<Waiting>();
   private held = 0;
-  readonly parts: UnitRoom = new Parts(this.options.maxWaitingBytes);
+  private heldParts = 0;
+  /** as many bytes again as wait of bodies */
+  readonly parts: UnitRoom = (bytes) => {
+    if (bytes > 0 && this.heldParts + bytes > this.options.maxWaitingBytes) throw new SealwireError('busy');
+    this.heldParts += bytes;
+  };
   private sweep: NodeJS.Timeout | undefined;
   private stopping = false;
 
@@ -198,22 +203,6 @@ export class BodyReader implements OnApplicationShutdown, WaitingRoom {
     if (this.waiting.size > 0) return;
     clearInterval(this.sweep);
     this.sweep = undefined;
-  }
-}
-
-/** As many bytes again as wait of bodies: parts of items and of data that span pieces. */
-class Parts implements UnitRoom {
-  private held = 0;
-
-  constructor(private readonly most: number) {}
-
-  hold(bytes: number): void {
-    if (this.held + bytes > this.most) throw new SealwireError('busy');
-    this.held += bytes;
-  }
-
-  free(bytes: number): void {
-    this.held -= bytes;
   }
 }
 

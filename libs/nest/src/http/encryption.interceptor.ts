@@ -7,6 +7,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { CONTENT_TYPE, decodeCalls, frameType, type Outcome, SealwireError } from '@sealwire/core';
+import { STOP } from '@sealwire/core/live';
 import { firstValueFrom, from, Observable } from 'rxjs';
 import type { Dispatched } from '../functions/dispatcher.js';
 import { INTERNAL } from '../functions/outcome.js';
@@ -133,7 +134,8 @@ export class EncryptionInterceptor implements NestInterceptor {
       // of sealed calls
       return oneOf(next.handle()) as Promise<Uint8Array | LiveReply>;
     };
-    return { calls: calls.length, run };
+    // what frees places takes none
+    return { calls: calls.every(({ name }) => name === STOP) ? 0 : calls.length, run };
   }
 
   /** Bytes of a body that brings as much as may be uploaded, in full pieces. */

@@ -97,7 +97,6 @@ export function runFirstCalls(
         callId: (place) => ids[place] ?? new Uint8Array(0),
         audience: () => session.flights.join(number, answer, patience, landed).audience,
         together: answered,
-        stop: (of, stream) => session.leaveStream(of, stream),
       });
       if (reply instanceof Uint8Array) seal(reply);
       else live = reply;

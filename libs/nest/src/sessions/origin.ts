@@ -1,4 +1,3 @@
-import type { CallNumber } from '@sealwire/core';
 import type { Audience } from '../streams/audience.js';
 import type { LiveReply } from '../streams/live-reply.js';
 import type { CallSession } from './call-session.js';
@@ -13,13 +12,11 @@ export interface SealedOrigin {
   readonly audience: () => Audience;
   /** until this is resolved outcomes of a batch are answered together, however long some of them take */
   readonly together: Promise<unknown> | undefined;
-  /** nobody reads that stream of the live result of another message of the session */
-  readonly stop: (number: CallNumber, stream: number) => void;
 }
 
 /** A message that was decoded and is ready to run. */
 export interface Prepared {
-  /** how many calls it is, of those that a session may have at work */
+  /** how many calls it is, of those that a session may have at work; none that only stop streams */
   readonly calls: number;
   /** Runs it and answers the encoded payload of its reply, or a reply that is sent as it comes about. Called once. */
   run(origin: SealedOrigin): Promise<Uint8Array | LiveReply>;

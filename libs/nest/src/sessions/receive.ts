@@ -166,7 +166,7 @@ export class Receiver {
     if (number.lane < session.lane) return this.answers.moved(received);
     if (number.lane > session.lane) return undefined;
     // whatever it holds: one as large as the limit would never run beside a stream
-    const full = session.calls >= this.options.sessionCalls;
+    const full = prepared.calls > 0 && session.calls >= this.options.sessionCalls;
     if (full && !(await this.answers.isTaken(received))) {
       return this.answers.status(received, 'busy');
     }
@@ -221,7 +221,6 @@ export class Receiver {
         callId: (index) => callIdentity(this.primitives, session.renewal, { number, digest }, index),
         audience: () => session.flights.join(number, arrival.answer, this.options.abandonAfter, landed).audience,
         together: undefined,
-        stop: (of, stream) => session.leaveStream(of, stream),
       });
       if (!(reply instanceof LiveReply)) {
         result = session.seal(frame, opened.secrets, reply);
@@ -239,19 +238,16 @@ export class Receiver {
     session.enter();
     let leave = (): void => session.leave();
     let release: (() => void) | undefined;
-    let sent: (() => void) | undefined;
     const result = new LiveResult(reply, {
       begin: (body, last) => session.sealLive(frame, opened.secrets, body, last),
       pulse: Math.min(this.options.pulse * 1_000, session.idleMs / 4),
       goesOn: () => {
         release = this.sessions.addStream(session, result);
-        sent = session.sends(frame.number, reply);
         session.flights.at(frame.number, this.options.abandonAfter).goLive();
       },
       alive: () => this.touch(session, false),
       done: () => {
         release?.();
-        sent?.();
         over();
         leave();
       },

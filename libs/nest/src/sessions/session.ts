@@ -16,7 +16,6 @@ import {
 import { type LiveOpener, openLiveCall, type PieceBody, sealLiveResult } from '@sealwire/core/live';
 import type { CloseReason, LedgerSession, StoredSession } from '../ports/index.js';
 import { Flights } from '../streams/flights.js';
-import type { LiveReply } from '../streams/live-reply.js';
 import { type EpochSecrets, Epochs } from './epochs.js';
 
 /** A call frame that opened, and the secrets its result goes out under. */
@@ -74,8 +73,6 @@ export class Session implements LedgerSession {
   #streaming = 0;
   #flights: Flights | undefined;
   #onIdle: (() => void)[] | undefined;
-  /** live results that are under way, by their numbers */
-  #sent: Map<string, LiveReply> | undefined;
 
   constructor(suite: SessionSuite, row: SessionRow) {
     this.#suite = suite;
@@ -173,19 +170,6 @@ export class Session implements LedgerSession {
   get flights(): Flights {
     this.#flights ??= new Flights();
     return this.#flights;
-  }
-
-  /** A live result is under way. @returns what tells that it is over */
-  sends({ lane, counter }: CallNumber, reply: LiveReply): () => void {
-    const key = `${lane}:${counter}`;
-    this.#sent ??= new Map();
-    this.#sent.set(key, reply);
-    return () => this.#sent?.delete(key);
-  }
-
-  /** Nobody reads that stream of a live result any more. */
-  leaveStream({ lane, counter }: CallNumber, stream: number): void {
-    this.#sent?.get(`${lane}:${counter}`)?.leave(stream);
   }
 
   /** A message has its result. */

@@ -1,7 +1,7 @@
 import type { AsyncResource } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
-import { encodeOutcome, encodeReply, encodeValue, type Outcome, type Replace, SIZE } from '@sealwire/core';
+import { encodeOutcome, encodeReply, encodeValue, type Outcome, type Replace, SIZE, toHex } from '@sealwire/core';
 import { OutgoingStreams, type StreamFailure, UNIT, type WritePiece } from '@sealwire/core/live';
 import { nodePrimitives } from '@sealwire/core/node';
 import { failureOf, INTERNAL, type RemoteFunctionError } from '../functions/outcome.js';
@@ -37,6 +37,9 @@ const PROGRESS_WAITING = 256;
 
 /** The reply to one message that is sent as it comes about: outcomes, progress, and the streams in outcomes. */
 export class LiveReply {
+  /** those that are sent, by the run ids that their clients alone know */
+  static readonly #sent = new Map<string, LiveReply>();
+  readonly #run = nodePrimitives.random(SIZE.runId);
   readonly #out = new OutgoingStreams();
   /** progress that came while the consumer was behind */
   readonly #waiting: { readonly place: number; readonly value: unknown }[] = [];
@@ -62,8 +65,12 @@ export class LiveReply {
       const context = this.#contexts[stream];
       return context ? context.runInAsyncScope(work) : work();
     };
-    this.#out.onCloseFailed = (thrown, stream) => this.#tell(thrown, stream, 'while what it streams was closed');
-    this.#out.send(UNIT.run, 0, nodePrimitives.random(SIZE.runId));
+    this.#out.onCloseFailed = (thrown, stream) => {
+      // what it waited for was broken off by its signal
+      if ((thrown as Partial<Error> | undefined)?.name !== 'AbortError')
+        this.#tell(thrown, stream, 'while what it streams was closed');
+    };
+    this.#out.send(UNIT.run, 0, this.#run);
   }
 
   /** The payload of an ordinary result with its outcomes; undefined if it holds a stream, or they are too much for one payload. */
@@ -83,14 +90,13 @@ export class LiveReply {
   }
 
   outcome(place: number, ended: Ended): void {
-    const { outcome, call, origin } = ended;
+    const { outcome, call } = ended;
     this.#reportWaiting();
     const before = this.size;
     const bytes = outcome instanceof Uint8Array ? outcome : this.#encode(outcome, ended);
     this.#out.send(UNIT.outcome, place, bytes);
     if (this.size > 0) this.#outcomes.length = 0;
     else this.#outcomes[place] = bytes;
-    while (this.#origins.length < this.size) this.#origins.push(origin);
     if (this.#gone && this.size > before) {
       this.#out.drop(before, this.#gone);
       call?.abandon(this.#gone);
@@ -121,8 +127,10 @@ export class LiveReply {
 
   /** @param write as for `OutgoingStreams.run` */
   async run(write: WritePiece): Promise<void> {
+    const key = toHex(this.#run);
     this.#unblock();
     try {
+      LiveReply.#sent.set(key, this);
       await this.#out.run(
         (body, last) => {
           const pending = write(body, last);
@@ -136,12 +144,19 @@ export class LiveReply {
       this.#gone ??= cancelled(UNREAD);
       throw error;
     } finally {
+      LiveReply.#sent.delete(key);
       this.#end();
     }
   }
 
-  /** Nobody reads that stream any more: its source is closed, and its call abandoned if it has no other one. */
-  leave(stream: number): void {
+  /** Nobody reads that stream of a run any more. A run that is over, or that another server sends, is not known here. */
+  static leave(run: Uint8Array, stream: number): void {
+    const reply = LiveReply.#sent.get(toHex(run));
+    if (reply) reply.#leave(stream);
+  }
+
+  /** Its source is closed, and its call abandoned if it has no other one. */
+  #leave(stream: number): void {
     const reason = cancelled(UNREAD);
     if (!this.#out.leave(stream, reason)) return;
     const owner = this.#streaming.find(({ from, to }) => from <= stream && stream < to);
@@ -184,7 +199,8 @@ export class LiveReply {
         known ?? (context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
       sources.set(stream, source);
       const reference = core(source);
-      if (context) this.#contexts[this.size - 1] = context;
+      this.#contexts[this.size - 1] = context;
+      this.#origins[this.size - 1] = origin;
       return reference;
     };
     try {
