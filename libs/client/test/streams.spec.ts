@@ -246,15 +246,21 @@ describe('a live result', () => {
     await expect(collect({ [Symbol.asyncIterator]: () => items })).rejects.toBe(reason);
   });
 
-  it('goes on with what a batch handed out though another of its calls runs out of time', async () => {
+  /** With the signals of the requests that come now. */
+  async function recorded() {
     const requests: AbortSignal[] = [];
-    const { server, remote } = await openedLive({
+    const opened = await openedLive({
       network: ({ signal }, next) => {
         requests.push(signal);
         return next();
       },
     });
     requests.length = 0;
+    return { ...opened, requests };
+  }
+
+  it('goes on with what a batch handed out though another of its calls runs out of time', async () => {
+    const { server, remote, requests } = await recorded();
     let i = 0;
     let closed = 0;
     const ticks = async function* () {
@@ -281,14 +287,7 @@ describe('a live result', () => {
   });
 
   it('closes the connection of a batch that ran out of time when what it handed out has ended', async () => {
-    const requests: AbortSignal[] = [];
-    const { server, remote } = await openedLive({
-      network: ({ signal }, next) => {
-        requests.push(signal);
-        return next();
-      },
-    });
-    requests.length = 0;
+    const { server, remote, requests } = await recorded();
     const end = gate();
     server.live.few = async function* () {
       yield 1;

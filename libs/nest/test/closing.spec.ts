@@ -6,25 +6,12 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { CONTENT_TYPE } from '@sealwire/core';
 import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { startStreams } from './streams-application.js';
+import { Slow, startStreams } from './streams-application.js';
 import { only } from './support.js';
 
 @RemoteFunctions('live')
 @Injectable()
-class Slow {
-  begun = 0;
-  go: () => void = () => undefined;
-  readonly gate = new Promise<void>((resolve) => {
-    this.go = resolve;
-  });
-
-  @RemoteFunction()
-  async wait(): Promise<string> {
-    this.begun += 1;
-    await this.gate;
-    return 'done';
-  }
-
+class Long extends Slow {
   @RemoteFunction()
   long(): Uint8Array {
     return new Uint8Array(30_000_000);
@@ -33,7 +20,7 @@ class Slow {
 
 async function start(platform: string) {
   const { app, client } = await startStreams({
-    functions: Slow,
+    functions: Long,
     options: { maxBody: 1_000_000 },
     create: (testing) =>
       platform === 'Fastify'
@@ -91,7 +78,7 @@ describe.each(['Express', 'Fastify'])('on %s', (platform) => {
   it('a call that runs is answered, and whoever reads a long answer slowly gets all of it', async () => {
     const { app, client } = await start(platform);
     const peer = await client();
-    const slow = app.get(Slow);
+    const slow = app.get(Long);
     const running = peer.send(peer.frame([{ name: 'wait', args: [] }]));
     await vi.waitFor(() => expect(slow.begun).toBe(1));
     const frame = peer.frame([{ name: 'long', args: [] }]);

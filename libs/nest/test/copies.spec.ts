@@ -1,32 +1,13 @@
 import 'reflect-metadata';
 import { type ClientRequest, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { Injectable } from '@nestjs/common';
 import { CONTENT_TYPE } from '@sealwire/core';
-import { RemoteFunction, RemoteFunctions } from '@sealwire/nest';
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { startStreams } from './streams-application.js';
+import { Slow, startStreams } from './streams-application.js';
 import { only, type PeerClient } from './support.js';
 
 /** How many copies of one call wait for its result. */
 const WAITING = 8;
-
-@RemoteFunctions('live')
-@Injectable()
-class Slow {
-  begun = 0;
-  go: () => void = () => undefined;
-  readonly gate = new Promise<void>((resolve) => {
-    this.go = resolve;
-  });
-
-  @RemoteFunction()
-  async wait(): Promise<string> {
-    this.begun += 1;
-    await this.gate;
-    return 'done';
-  }
-}
 
 async function start() {
   const { app, client } = await startStreams({ functions: Slow });

@@ -45,6 +45,24 @@ class Doubling implements NestInterceptor {
   }
 }
 
+/** Waits until it may go on. */
+@RemoteFunctions('live')
+@Injectable()
+export class Slow {
+  begun = 0;
+  go: () => void = () => undefined;
+  readonly gate = new Promise<void>((resolve) => {
+    this.go = resolve;
+  });
+
+  @RemoteFunction()
+  async wait(): Promise<string> {
+    this.begun += 1;
+    await this.gate;
+    return 'done';
+  }
+}
+
 const MiB = new Uint8Array(65_536).fill(7);
 
 @RemoteFunctions('live')

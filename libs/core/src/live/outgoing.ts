@@ -110,9 +110,9 @@ export class OutgoingStreams extends FoundStreams {
     return true;
   }
 
-  /** Whether one of the streams from `from` to before `to` is still read. */
-  isOpen(from: number, to: number): boolean {
-    return this.streams.slice(from, to).some(({ over }) => !over);
+  /** Whether that stream is still read. */
+  isOpen(k: number): boolean {
+    return this.streams[k]?.over === false;
   }
 
   /** Ends the message now: no source is read any more, this unit is its last one. */

@@ -186,7 +186,7 @@ export class FoundStreams {
   drop(from: number, reason: unknown): void {
     // closed by its number
     for (const stream of this.streams.slice(from)) this.close(stream, reason);
-    this.streams.length = Math.min(from, this.size);
+    this.streams.splice(from);
   }
 
   protected announce(value: object, resumable: boolean): readonly unknown[] | undefined {

@@ -28,6 +28,9 @@ export interface StreamingCall {
   end(): void;
 }
 
+/** The call whose function returned a stream. */
+type Owner = Omit<Ended, 'outcome'>;
+
 const logger = new Logger('Sealwire');
 const EMPTY = new Uint8Array(0);
 const UNREAD = 'Nobody reads the stream any more.';
@@ -43,14 +46,11 @@ export class LiveReply {
   readonly #out = new OutgoingStreams();
   /** progress that came while the consumer was behind */
   readonly #waiting: { readonly place: number; readonly value: unknown }[] = [];
-  /** calls with their streams, from that number to before that one */
-  readonly #streaming: { readonly call: StreamingCall; readonly from: number; readonly to: number }[] = [];
+  readonly #streaming: StreamingCall[] = [];
   /** as they were sent, as long as none holds a stream */
   readonly #outcomes: Uint8Array[] = [];
   /** whose each stream is, by its number */
-  readonly #origins: (string | undefined)[] = [];
-  /** of the functions, in which their streams are read */
-  readonly #contexts: (AsyncResource | undefined)[] = [];
+  readonly #owners: Owner[] = [];
   #blocked = true;
   /** why nobody reads what is still to come */
   #gone: RemoteFunctionError | undefined;
@@ -62,7 +62,7 @@ export class LiveReply {
 
   constructor() {
     this.#out.scope = (stream, work) => {
-      const context = this.#contexts[stream];
+      const context = this.#owners[stream]?.context;
       return context ? context.runInAsyncScope(work) : work();
     };
     this.#out.onCloseFailed = (thrown, stream) => {
@@ -90,10 +90,11 @@ export class LiveReply {
   }
 
   outcome(place: number, ended: Ended): void {
-    const { outcome, call } = ended;
+    const { outcome, ...owner } = ended;
+    const { call } = owner;
     this.#reportWaiting();
     const before = this.size;
-    const bytes = outcome instanceof Uint8Array ? outcome : this.#encode(outcome, ended);
+    const bytes = outcome instanceof Uint8Array ? outcome : this.#encode(outcome, owner);
     this.#out.send(UNIT.outcome, place, bytes);
     if (this.size > 0) this.#outcomes.length = 0;
     else this.#outcomes[place] = bytes;
@@ -101,7 +102,7 @@ export class LiveReply {
       this.#out.drop(before, this.#gone);
       call?.abandon(this.#gone);
     }
-    if (this.size > before && call) this.#streaming.push({ call, from: before, to: this.size });
+    if (this.size > before && call) this.#streaming.push(call);
     else call?.end();
   }
 
@@ -159,8 +160,8 @@ export class LiveReply {
   #leave(stream: number): void {
     const reason = cancelled(UNREAD);
     if (!this.#out.leave(stream, reason)) return;
-    const owner = this.#streaming.find(({ from, to }) => from <= stream && stream < to);
-    if (owner && !this.#out.isOpen(owner.from, owner.to)) owner.call.abandon(reason);
+    const owner = this.#owners[stream];
+    if (!this.#owners.some((one, k) => one === owner && this.#out.isOpen(k))) owner?.call?.abandon(reason);
   }
 
   /** Its sources are closed; the status is the last that is sent. */
@@ -176,16 +177,17 @@ export class LiveReply {
 
   #abandon(): RemoteFunctionError {
     this.#gone ??= cancelled(UNREAD);
-    for (const { call } of this.#streaming) call.abandon(this.#gone);
+    for (const call of this.#streaming) call.abandon(this.#gone);
     return this.#gone;
   }
 
   #end(): void {
     this.#blocked = true;
-    for (const { call } of this.#streaming.splice(0)) call.end();
+    for (const call of this.#streaming.splice(0)) call.end();
   }
 
-  #encode(outcome: Outcome, { call, origin, context }: Ended): Uint8Array {
+  #encode(outcome: Outcome, owner: Owner): Uint8Array {
+    const { call, origin, context } = owner;
     const { size } = this;
     // an iterable stands once in a result, or its consumers would share its items
     const sources = new Map<object, object>();
@@ -199,8 +201,7 @@ export class LiveReply {
         known ?? (context ? context.runInAsyncScope(sourceInContext, undefined, stream) : sourceInContext(stream));
       sources.set(stream, source);
       const reference = core(source);
-      this.#contexts[this.size - 1] = context;
-      this.#origins[this.size - 1] = origin;
+      this.#owners[this.size - 1] = owner;
       return reference;
     };
     try {
@@ -238,7 +239,7 @@ export class LiveReply {
     const failure = failureOf(thrown);
     if (failure !== INTERNAL) return failure;
     const what = thrown instanceof Error ? thrown.message : inspect(thrown);
-    const sentence = `${this.#origins[stream] ?? 'A function'}, ${when}: ${what}`;
+    const sentence = `${this.#owners[stream]?.origin ?? 'A function'}, ${when}: ${what}`;
     logger.error(sentence, thrown instanceof Error ? thrown.stack : undefined);
     return failure;
   }
